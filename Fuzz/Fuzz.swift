@@ -1,0 +1,176 @@
+import Foundation
+import ImageSpec
+import Layers
+import LinuxKernel
+import SiteConfig
+import TestSupport
+
+import struct Crypto.SHA256
+
+@_silgen_name("LLVMFuzzerRunDriver")
+private func runDriver(
+    _ count: UnsafeMutablePointer<CInt>,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
+    _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
+) -> CInt
+
+/// SwiftPM gives an executable's entry this name, and so keeps libFuzzer's own `main` out.
+@_cdecl("berth_fuzz_main")
+public func start(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
+    var (count, arguments) = (count, arguments)
+    return runDriver(&count, &arguments, fuzz)
+}
+
+/// What libFuzzer calls with its inputs: `BERTH_FUZZ_TARGET` says which of the three is meant. A crash, a trap, or a
+/// difference from the model is what it looks for; an error that is thrown is an answer like any other.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    let bytes = Array(UnsafeBufferPointer(start: start, count: count))
+    switch target {
+    case "tar": readArchive(bytes)
+    case "layers": applyLayers(bytes)
+    case "documents": readDocuments(bytes)
+    default: fatalError("BERTH_FUZZ_TARGET is tar, layers or documents")
+    }
+    return 0
+}
+
+private let target = ProcessInfo.processInfo.environment["BERTH_FUZZ_TARGET"] ?? ""
+
+// MARK: tar
+
+/// Read whole and in small pieces, an archive tells the same entries; decompressing ends.
+private func readArchive(_ bytes: [UInt8]) {
+    var limits = UnpackLimits()
+    limits.totalBytes = 1 << 24
+    limits.entries = 10_000
+    limits.extendedHeaderBytes = 1 << 16
+    limits.sparseExtents = 1000
+    func entries(_ chunk: Int) -> [String] {
+        let reader = TarReader(SourceChunks(BytesSource(bytes, stride: chunk), bytes: 8192), limits: limits)
+        var told: [String] = []
+        do throws(LayerError) {
+            while try reader.advance() {
+                let entry = reader.entry
+                told.append("\(entry.name) \(entry.kind) \(entry.size) \(entry.linkName) \(entry.modified)")
+                var data = 0
+                while let (_, part) = try reader.nextData() { data += part.count }
+                told.append("\(data)")
+            }
+            told.append("end")
+        } catch {
+            told.append("\(error.reason)")
+        }
+        return told
+    }
+    precondition(entries(.max) == entries(7), "the pieces in which an archive comes change what it says")
+    let decompressor = Decompressor(BytesSource(bytes), limits: limits)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
+    defer { buffer.deallocate() }
+    var total = 0
+    do throws(LayerError) {
+        while total < 1 << 24 {
+            let made = try decompressor.read(into: buffer)
+            if made == 0 { break }
+            total += made
+        }
+    } catch {}
+}
+
+// MARK: layers
+
+/// The input's bytes as random numbers, then others that go on for ever: some are thrown away by who asks.
+private struct Numbers: RandomNumberGenerator {
+    var bytes: ArraySlice<UInt8>
+    private var state: UInt64 = 1
+
+    init(bytes: ArraySlice<UInt8>) { self.bytes = bytes }
+
+    mutating func next() -> UInt64 {
+        if bytes.isEmpty {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return state ^ state >> 29
+        }
+        var value: UInt64 = 0
+        for _ in 0..<8 { value = value << 8 | UInt64(bytes.popFirst() ?? 0) }
+        return value
+    }
+}
+
+private let place: DescriptorBox = {
+    let path = ProcessInfo.processInfo.environment["BERTH_FUZZ_PLACE"] ?? "."
+    do {
+        return DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .directory]))
+    } catch { fatalError("\(path): \(error)") }
+}()
+
+private func directory(_ name: String) throws -> DescriptorBox {
+    try place.descriptor.removeTree(name)
+    try place.descriptor.makeDirectory(name, mode: 0o755)
+    return DescriptorBox(try place.descriptor.open(name, [.readOnly, .directory]))
+}
+
+private func unpack(_ tar: [UInt8], _ name: String) throws -> LayerTree {
+    let tree = try directory(name)
+    guard let diffID = Digest(.sha256, bytes: Array(SHA256.hash(data: tar))) else { fatalError("32 bytes") }
+    var unpacker = LayerUnpacker()
+    unpacker.limits.totalBytes = 1 << 22
+    return LayerTree(tree, try unpacker.unpack(BytesSource(tar), diffID: diffID, into: tree))
+}
+
+/// Stacks of layers that are made from the input agree with the model; the input itself, taken for an archive, is applied
+/// or refused, and what is applied can be flattened.
+private func applyLayers(_ bytes: [UInt8]) {
+    do {
+        if let first = bytes.first, first & 1 == 0 {
+            let tree = try unpack(Array(bytes.dropFirst()), "layer0")
+            let summary = try LayerSummary(decoding: tree.summary.encoded)
+            precondition(summary == tree.summary)
+            try Flattener().compose([tree], into: directory("flat"))
+            return
+        }
+        var numbers = Numbers(bytes: bytes.dropFirst())
+        let layers = (0..<Int.random(in: 1...4, using: &numbers)).map { LayerModel.randomLayer($0, &numbers) }
+        var model = LayerModel()
+        var trees: [LayerTree] = []
+        for (index, items) in layers.enumerated() {
+            model.apply(items)
+            trees.append(try unpack(archive(items), "layer\(index)"))
+        }
+        let flat = try directory("flat")
+        try Flattener().compose(trees, into: flat)
+        let found = try listing(flat.descriptor)
+        precondition(found == model.nodes, "\(layers.map { $0.map(\.name) })")
+    } catch let error as LayerError {
+        if case .system(let cause) = error.reason, ![36, 2, 20, 17, 40, 22].contains(cause.errno) {  // names that no file may have
+            fatalError("\(error)")
+        }
+    } catch { fatalError("\(error)") }
+}
+
+// MARK: documents
+
+/// What reads back must be what was written.
+private func readDocuments(_ bytes: [UInt8]) {
+    let data = Data(bytes)
+    let decoder = JSONDecoder()
+    func again<Value: Codable & Equatable>(_ type: Value.Type) {
+        guard let value = try? decoder.decode(type, from: data) else { return }  // refused: an answer
+        guard let text = try? JSONEncoder().encode(value) else { return }  // nothing to compare
+        let back = try? decoder.decode(type, from: text)  // compared below
+        precondition(back == value, "\(type) does not come back")
+    }
+    again(Manifest.self)
+    again(ImageIndex.self)
+    again(ImageConfig.self)
+    let text = String(decoding: bytes, as: UTF8.self)
+    if let digest = try? Digest(parsing: text) { precondition(digest.description == text) }  // refused: an answer
+    if let reference = try? Reference(parsing: text) {  // likewise
+        let back = try? Reference(parsing: reference.description)  // compared below
+        // But for the user, who is asked for credentials and is no part of the name.
+        precondition(back?.description == reference.description, reference.description)
+    }
+    var configuration = SiteConfiguration()
+    try? configuration.add(text: text, file: "f")  // likewise
+    _ = try? LayerSummary(decoding: bytes)  // likewise
+}

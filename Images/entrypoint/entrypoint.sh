@@ -1,0 +1,11 @@
+#!/bin/sh
+# What entrypoints do: a banner, a file, variables that depend on others, and then the command.
+echo "== ENTRYPOINT =="
+echo "run by $(id -u)" >>/entrypoint.log
+if [ -n "$TLS" ]; then export SERVICE=tcp://service:2376; else export SERVICE=tcp://service:2375; fi
+case $ENTRYPOINT_MODE in
+  fail) echo "the entrypoint's own reason" >&2; exit 3;;
+  hang) exec sleep 600;;
+  forget) exit 0;;
+esac
+exec "$@"

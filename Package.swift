@@ -1,0 +1,172 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// BERTH_LEAN=1 leaves out everything that needs a package from outside, so that `berth` itself and its tests
+// build in seconds and without resolving anything.
+let lean = Context.environment["BERTH_LEAN"] != nil
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    // The C library's headers as CLinux sees them, for every module: two views of one struct in one compilation are
+    // an error, now and then, depending on which file is compiled with which.
+    .unsafeFlags(["-warnings-as-errors", "-Xcc", "-D_GNU_SOURCE"]),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
+}
+
+// Dependencies point only downward; Tests/StructureTests holds the same table against the imports.
+let leanTargets: [Target] = [
+    .target(name: "CLinux"),
+    library("LinuxKernel", ["CLinux"]),
+    library("ImageSpec"),
+    library("LaunchPlanning", ["Devices", "LinuxKernel"]),
+    library("Sandbox", ["Devices", "LaunchPlanning", "LinuxKernel"]),
+    library("Store", ["ImageSpec", "LinuxKernel"]),
+    library("SiteConfig", ["LinuxKernel"]),
+    library("Allocation", ["LinuxKernel"]),
+    library("Devices", ["LinuxKernel"]),
+    library(
+        "Diagnostics", ["Devices", "ImageSpec", "LaunchPlanning", "LinuxKernel", "Sandbox", "SiteConfig", "Store"]),
+    .executableTarget(
+        name: "berth",
+        dependencies: [
+            "Allocation", "Devices", "Diagnostics", "ImageSpec", "LaunchPlanning", "LinuxKernel", "Sandbox",
+            "SiteConfig", "Store",
+        ],
+        swiftSettings: settings),
+    library(
+        "Doctor", ["Allocation", "Devices", "Diagnostics", "LaunchPlanning", "LinuxKernel", "SiteConfig"]),
+    tests(
+        "DoctorTests",
+        ["Allocation", "Devices", "Doctor", "LaunchPlanning", "LinuxKernel", "TestSupport"], exclude: ["Golden"]),
+    tests("LinuxKernelTests", ["LinuxKernel", "TestSupport"]),
+    tests("ImageSpecTests", ["ImageSpec"]),
+    .target(
+        name: "TestSupport", dependencies: ["CLinux", "LinuxKernel"], path: "Tests/Support", swiftSettings: settings),
+    tests("LaunchPlanningTests", ["Devices", "LaunchPlanning", "LinuxKernel"]),
+    tests("PlanSnapshots", ["Devices", "LaunchPlanning", "LinuxKernel", "TestSupport"], exclude: ["Golden"]),
+    tests("SiteConfigTests", ["SiteConfig", "LinuxKernel", "TestSupport"]),
+    tests("AllocationTests", ["Allocation", "LinuxKernel", "TestSupport"]),
+    tests("DevicesTests", ["Devices", "LinuxKernel", "TestSupport"]),
+    tests("StoreTests", ["Store", "ImageSpec", "LinuxKernel", "TestSupport"]),
+    tests(
+        "DiagnosticsTests",
+        [
+            "Devices", "Diagnostics", "ImageSpec", "LaunchPlanning", "LinuxKernel", "Sandbox", "SiteConfig", "Store",
+            "TestSupport",
+        ],
+        exclude: ["Golden"]),
+    tests("KernelTests", ["TestSupport"]),
+    tests("StructureTests", ["LaunchPlanning", "TestSupport"]),
+]
+
+let richTargets: [Target] = [
+    .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    library(
+        "Layers",
+        ["ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
+    tests(
+        "LayersTests",
+        ["Layers", "ImageSpec", "LinuxKernel", "TestSupport", .product(name: "Crypto", package: "swift-crypto")]),
+    tests(
+        "ImagePullTests",
+        ["Distribution", "ImagePull", "ImageSpec", "Layers", "LinuxKernel", "Store", "TestSupport"]),
+    library(
+        "Distribution",
+        [
+            "ImageSpec",
+            .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            .product(name: "Crypto", package: "swift-crypto"),
+            .product(name: "NIOCore", package: "swift-nio"),
+            .product(name: "NIOHTTP1", package: "swift-nio"),
+            .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        ]),
+    tests(
+        "RegistryTests",
+        [
+            "Distribution", "ImageExport", "ImagePull", "ImageSpec", "LinuxKernel", "Store", "TestSupport",
+            .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            .product(name: "NIOCore", package: "swift-nio"),
+            .product(name: "NIOPosix", package: "swift-nio"),
+            .product(name: "NIOHTTP1", package: "swift-nio"),
+            .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        ]),
+    library(
+        "ImagePull",
+        [
+            "CLinux", "Distribution", "ImageSpec", "Layers", "LinuxKernel", "Store",
+            .product(name: "Crypto", package: "swift-crypto"),
+        ]),
+    library(
+        "ImageExport",
+        [
+            "CISAL", "CZstd", "Distribution", "ImageSpec", "Layers", "LinuxKernel", "Store",
+            .product(name: "Crypto", package: "swift-crypto"),
+        ]),
+    tests(
+        "ImageExportTests",
+        ["berth-image", "ImageExport", "LinuxKernel", "TestSupport"]),
+    library(
+        "ImageDiagnostics",
+        [
+            "DeviceSpecifications", "Diagnostics", "Distribution", "ImageExport", "ImagePull", "ImageSpec", "Layers",
+            "LinuxKernel", "Store",
+        ]),
+    tests(
+        "CommandTests",
+        [
+            "berth-image", "Diagnostics", "Distribution", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec",
+            "LaunchPlanning", "LinuxKernel", "Store",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ]),
+    library("DeviceSpecifications", ["Devices", "LinuxKernel", .product(name: "Yams", package: "Yams")]),
+    tests(
+        "DeviceSpecificationsTests",
+        ["DeviceSpecifications", "Devices", "ImageDiagnostics", "LinuxKernel", "TestSupport"]),
+    .executableTarget(
+        name: "berth-image",
+        dependencies: [
+            "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor", "ImageDiagnostics",
+            "ImageExport",
+            "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel", "SiteConfig", "Store",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ],
+        swiftSettings: settings),
+]
+
+let richDependencies: [Package.Dependency] = [
+    .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+    .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+]
+
+// BERTH_FUZZ=1 adds what Fuzz/run builds with libFuzzer.
+let fuzzTargets: [Target] = [
+    .executableTarget(
+        name: "berth-fuzz",
+        dependencies: [
+            "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "TestSupport",
+            .product(name: "Crypto", package: "swift-crypto"),
+        ],
+        path: "Fuzz", exclude: ["Corpus", "run"], swiftSettings: settings)
+]
+
+let package = Package(
+    name: "berth",
+    products: [],
+    dependencies: lean ? [] : richDependencies,
+    targets: leanTargets + (lean ? [] : richTargets)
+        + (Context.environment["BERTH_FUZZ"] != nil ? fuzzTargets : [])
+)

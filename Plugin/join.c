@@ -1,0 +1,219 @@
+/*
+ * What berth has built arrives as one packet: descriptors, and a list of NUL-terminated words that say what each of them
+ * is and what else is to be done. Sources/berth/HoldCommand.swift writes it.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "plugin.h"
+
+enum { MOST_DESCRIPTORS = 16, MOST_BYTES = 1 << 20 };
+
+struct container {
+	int descriptors[MOST_DESCRIPTORS];
+	size_t count, used;
+	char *words;
+	size_t size;
+};
+
+int raise_hard_limits(void)
+{
+	struct rlimit limit;
+
+	if (!site.raises_memlock || getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return 0;
+	limit.rlim_max = site.memlock;
+	if (limit.rlim_cur > limit.rlim_max)
+		limit.rlim_cur = limit.rlim_max;
+	return setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
+/* 1 with a container, 0 where berth has failed, and has said why. */
+static int receive(int connection, struct container *container, int flags)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * MOST_DESCRIPTORS)];
+		struct cmsghdr aligned;
+	} control;
+	struct iovec part = {container->words, MOST_BYTES};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	ssize_t size;
+
+	do
+		size = recvmsg(connection, &message, MSG_CMSG_CLOEXEC | flags);
+	while (size < 0 && errno == EINTR);
+	if (size <= 0)
+		return (int)size;
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header))
+		if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+			container->count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+			memcpy(container->descriptors, CMSG_DATA(header), container->count * sizeof(int));
+		}
+	container->size = (size_t)size;
+	if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || container->words[size - 1] != '\0') {
+		errno = EMSGSIZE;
+		return -1;
+	}
+	return 1;
+}
+
+/* NAME SOFT HARD. Slurm would set the submitting shell's soft limit again, unless it finds none to set. */
+static int limit(spank_t spank, const char *word)
+{
+	static const struct { const char *name; int number; } limits[] = {
+		{"as", RLIMIT_AS}, {"core", RLIMIT_CORE}, {"cpu", RLIMIT_CPU}, {"data", RLIMIT_DATA}, {"fsize", RLIMIT_FSIZE},
+		{"locks", RLIMIT_LOCKS}, {"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
+		{"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC}, {"rss", RLIMIT_RSS}, {"rtprio", RLIMIT_RTPRIO},
+		{"rttime", RLIMIT_RTTIME}, {"sigpending", RLIMIT_SIGPENDING}, {"stack", RLIMIT_STACK},
+	};
+	unsigned long long soft, hard;
+	char name[16], variable[40];
+
+	if (sscanf(word, "%15s %llu %llu", name, &soft, &hard) != 3)
+		return -1;
+	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+		if (!strcmp(name, limits[i].name)) {
+			struct rlimit wished = {soft, hard};
+
+			snprintf(variable, sizeof variable, "SLURM_RLIMIT_%s", name);
+			for (char *letter = variable; *letter; letter++)
+				*letter = (char)toupper((unsigned char)*letter);
+			spank_unsetenv(spank, variable);
+			return setrlimit(limits[i].number, &wished);
+		}
+	errno = EINVAL;
+	return -1;
+}
+
+/* Numbers of capabilities that root keeps; everything else goes. */
+static int keep_capabilities(const char *list)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2] = {{0}, {0}};
+	uint64_t kept = 0;
+
+	while (*list) {
+		kept |= (uint64_t)1 << (strtoul(list, (char **)&list, 10) & 63);
+		list += *list == ',';
+	}
+	for (int number = 0; number < 64; number++)
+		if (!(kept >> number & 1) && prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0)
+			break;               /* EINVAL: the kernel knows no capability of that number, nor any above */
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -1;
+	for (int half = 0; half < 2; half++) {
+		data[half].permitted &= (uint32_t)(kept >> (32 * half));
+		data[half].effective = data[half].permitted;
+		data[half].inheritable = 0;
+	}
+	return (int)syscall(SYS_capset, &header, data);
+}
+
+static int next(struct container *container)
+{
+	return container->used < container->count ? container->descriptors[container->used++] : -1;
+}
+
+static int carry_out(spank_t spank, struct container *container, char *word)
+{
+	char *value = word + 1, *equals;
+
+	switch (word[0]) {
+	case 'N':                    /* a namespace of any kind, the user namespace first: only its rights allow the others */
+		return setns(next(container), 0);
+	case 'D':                    /* the working directory */
+		return fchdir(next(container));
+	case 'K':                    /* to be kept open by the command: what it runs from is in use that long */
+		return fcntl(next(container), F_SETFD, 0);
+	case 'R':                    /* the root, for who saves it */
+		return close(next(container));
+	case '+':
+		if (!(equals = strchr(value, '=')))
+			return -1;
+		*equals = '\0';
+		return spank_setenv(spank, value, equals + 1, 1) == ESPANK_SUCCESS ? 0 : -1;
+	case '-':
+		spank_unsetenv(spank, value);
+		return 0;
+	case 'L':
+		return limit(spank, value);
+	case 'C':
+		return keep_capabilities(value);
+	case 'P':
+		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	default:
+		errno = EPROTO;
+		return -1;
+	}
+}
+
+/* PMIx' directory is made known in the tasks' environment alone, and must be mounted: the first task tells. */
+static void tell_of_pmix(spank_t spank, int connection)
+{
+	char value[4096];
+	int task = -1;
+
+	if (spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS || task != 0
+	    || spank_getenv(spank, "SLURM_MPI_TYPE", value, sizeof value) != ESPANK_SUCCESS || strncmp(value, "pmix", 4) != 0)
+		return;
+	if (spank_getenv(spank, "PMIX_SERVER_TMPDIR", value, sizeof value) != ESPANK_SUCCESS)
+		strcpy(value, "-");
+	(void)!send(connection, value, strlen(value), MSG_NOSIGNAL);
+}
+
+int join(spank_t spank, int connection)
+{
+	static const char version[] = "berth-container 1";
+	struct container container = {.words = malloc(MOST_BYTES)};
+
+	tell_of_pmix(spank, connection);
+	int arrived = container.words ? receive(connection, &container, 0) : -1;
+	const char *failed = arrived < 0 ? "no answer from berth" : NULL;
+
+	close(connection);
+	if (arrived > 0 && strcmp(container.words, version) != 0) {
+		errno = EPROTO;
+		failed = "berth and its plugin are of different versions";
+	}
+	char *word = container.words, *end = word + (arrived > 0 ? container.size : 0);
+	for (char *next = word + (arrived > 0 ? strlen(word) + 1 : 0); !failed && next < end;) {
+		word = next;
+		next += strlen(word) + 1;    /* before a variable is cut in two at its equals sign */
+		if (carry_out(spank, &container, word) < 0)
+			failed = word;
+	}
+	if (failed)
+		slurm_error("berth: cannot join the container: %s: %m", failed);
+	free(container.words);
+	return arrived > 0 && !failed ? 0 : -1;
+}
+
+/* In slurmstepd, after the tasks: the packet that none of them took. Its other descriptors keep the files where they are
+ * until slurmstepd ends. */
+int receive_root(int connection)
+{
+	struct container container = {.words = malloc(MOST_BYTES)};
+	int root = -1;
+
+	if (container.words && receive(connection, &container, MSG_DONTWAIT) > 0)
+		for (char *word = container.words; word < container.words + container.size; word += strlen(word) + 1)
+			if (word[1] == '\0' && strchr("NDKR", word[0])) {
+				int descriptor = next(&container);
+
+				root = word[0] == 'R' ? descriptor : root;
+			}
+	free(container.words);
+	return root;
+}

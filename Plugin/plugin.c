@@ -1,0 +1,127 @@
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "plugin.h"
+
+SPANK_PLUGIN(berth, 1)
+
+static bool failed;              /* in user_init, whose own failure would leave srun with the status 0 (SchedMD bug 7573) */
+static uint32_t tasks_running;
+
+static bool is_step(void)
+{
+	return spank_context() == S_CTX_REMOTE;
+}
+
+/* srun, salloc, sbatch, slurmd and slurmstepd: each loads the plugin. */
+int slurm_spank_init(spank_t spank, int count, char **words)
+{
+	if (read_site(count, words) < 0)
+		return -1;
+	switch (spank_context()) {
+	case S_CTX_ALLOCATOR:
+		return site.sbatch ? register_options(spank) : 0;
+	case S_CTX_LOCAL:
+	case S_CTX_REMOTE:
+		return register_options(spank);
+	default:
+		return 0;
+	}
+}
+
+int slurm_spank_init_post_opt(spank_t spank, int count, char **words)
+{
+	(void)count, (void)words;
+	if (is_step())
+		return read_variables(spank);
+	if (spank_context() == S_CTX_LOCAL || spank_context() == S_CTX_ALLOCATOR) {
+		hand_on_mounts();
+		const char *store = getenv("BERTH_STORE");
+		if (store)                   /* for the epilog, which sees nothing else of the job's environment */
+			spank_job_control_setenv(spank, "BERTH_STORE", store, 1);
+	}
+	return 0;
+}
+
+/* slurmstepd, with the user's effective id, before it forks the tasks. */
+int slurm_spank_user_init(spank_t spank, int count, char **words)
+{
+	(void)count, (void)words;
+	if (!is_step())
+		return 0;
+	if (!wants_container()) {
+		if (wanted.mounts || wanted.workdir || wanted.save || wanted.env)
+			slurm_spank_log("berth: no --container-image and no --container-name: the other --container flags do nothing");
+		return 0;
+	}
+	if (spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks_running) != ESPANK_SUCCESS || prepare(spank) < 0) {
+		slurm_error("berth: cannot start preparing the container: %m");
+		failed = true;
+	}
+	return 0;
+}
+
+/* The task's process, still root: nothing that a user controls has been touched yet. */
+int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
+{
+	(void)count, (void)words;
+	if (!is_step() || !wants_container())
+		return 0;
+	if (raise_hard_limits() < 0)
+		slurm_error("berth: memlock= of plugstack.conf can not be set: %m");
+	if (!failed)
+		start_berth(spank);
+	return 0;
+}
+
+/* The task's process, now the user's. Slurm looks for the command after this, so inside the container. */
+int slurm_spank_task_init(spank_t spank, int count, char **words)
+{
+	(void)count, (void)words;
+	if (!is_step() || !wants_container())
+		return 0;
+	/* Not a return of -1: plugstack.conf may say "optional", and the command must not run outside. */
+	if (failed || run_task_prolog(spank) < 0 || join(spank, connection_to_berth) < 0)
+		_exit(BERTH_FAILED);
+	return 0;
+}
+
+int slurm_spank_task_post_fork(spank_t spank, int count, char **words)
+{
+	(void)spank, (void)count, (void)words;
+	if (is_step())
+		task_was_forked();
+	return 0;
+}
+
+int slurm_spank_task_exit(spank_t spank, int count, char **words)
+{
+	(void)count, (void)words;
+	if (is_step() && tasks_running > 0 && --tasks_running == 0) {
+		end_preparation();
+		if (wanted.save)
+			save_container(spank);
+	}
+	return 0;
+}
+
+int slurm_spank_exit(spank_t spank, int count, char **words)
+{
+	(void)spank, (void)count, (void)words;
+	if (is_step())
+		end_preparation();
+	return 0;
+}
+
+int slurm_spank_job_epilog(spank_t spank, int count, char **words)
+{
+	uid_t user = 0;
+	uint32_t job = 0;
+
+	/* No slurm_spank_init comes before it. */
+	if (read_site(count, words) == 0 && site.job_scope && spank_get_item(spank, S_JOB_UID, &user) == ESPANK_SUCCESS
+	    && spank_get_item(spank, S_JOB_ID, &job) == ESPANK_SUCCESS)
+		sweep_containers_of(user, job);
+	return 0;                    /* a failing epilog drains the node */
+}

@@ -1,0 +1,73 @@
+/*
+ * spank_berth.so: `srun --container-image=IMAGE` and its kin, by way of `berth`.
+ *
+ * The plugin decides nothing that berth decides. It turns flags into arguments, has berth build the container once on
+ * each node, as the user, and lets each task join what was built. plugin.c shows the order of things.
+ */
+#ifndef SPANK_BERTH_PLUGIN_H
+#define SPANK_BERTH_PLUGIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <slurm/slurm.h>
+#include <slurm/spank.h>
+
+enum { UNSET = -1, NO = 0, YES = 1 };
+
+/* What plugstack.conf says: site.c. */
+struct site {
+	const char *berth;       /* the launcher, an absolute path */
+	int entrypoint;          /* default of --container-entrypoint */
+	bool job_scope;          /* named containers end with their job */
+	bool sbatch;             /* flags for sbatch and salloc, too */
+	long timeout;            /* seconds until a container must stand; 0: no limit */
+	bool raises_memlock;
+	rlim_t memlock;          /* the hard limit of tasks in containers */
+};
+extern struct site site;
+int read_site(int count, char **words);
+
+/* What the user asked for: options.c. A text is NULL where the flag was not given. */
+struct wanted {
+	char *image, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit;
+	int home, root, entrypoint, entrypoint_log, writable, verbose;
+};
+extern struct wanted wanted;
+int register_options(spank_t spank);
+int read_variables(spank_t spank);
+void hand_on_mounts(void);
+bool wants_container(void);
+
+/* A NULL-terminated list of words to execute with: words.c. */
+struct words {
+	char **list;
+	size_t count;
+	bool failed;             /* out of memory, once: nothing may be executed with what there is */
+};
+void add_word(struct words *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void add_each(struct words *words, const char *option, const char *list);
+void free_words(struct words *words);
+
+/* Building the container, once on a node: prepare.c. */
+int prepare(spank_t spank);
+void start_berth(spank_t spank);
+void task_was_forked(void);
+void end_preparation(void);
+void save_container(spank_t spank);
+int sweep_containers_of(uid_t user, uint32_t job);
+
+/* slurm.conf's TaskProlog, outside the container: prolog.c. */
+int run_task_prolog(spank_t spank);
+
+/* Becoming a process of the container, in each task: join.c. */
+int raise_hard_limits(void);
+int join(spank_t spank, int connection);
+int receive_root(int connection);
+extern int connection_to_berth;
+
+#define BERTH_FAILED 125
+
+#endif

@@ -1,0 +1,384 @@
+/*
+ * The first task of the step on a node starts `berth hold`, as root still, and nobody waits for it there: while berth pulls
+ * and mounts, Slurm makes its tasks, and each of them waits at a socket, where only its own start is held up.
+ *
+ * Not slurmstepd in user_init: it stands outside the job's mount namespace (job_container/tmpfs) and, with cgroup v2, outside
+ * the step's devices, and it has threads, which do not come along in a fork.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "plugin.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+/* The tasks' end of the socket; -1 where there is nothing to come. */
+int connection_to_berth = -1;
+
+/* Berth's own end, and a pair over which slurmstepd gets to know whom to end: a pidfd, as a number may be used again. */
+static int end_for_berth = -1, whom[2] = {-1, -1};
+static uint32_t tasks_to_fork;
+
+struct person {
+	uid_t user;
+	gid_t group;
+	const gid_t *groups;
+	size_t group_count;
+};
+
+/* In the forked child: async-signal-safe calls only, until execve(2). */
+static void become(const struct person *person, char *const words[], char *const environment[], int connection)
+{
+	static const char failure[] = "berth: the plugin can not start the launcher: ";
+	sigset_t none;
+	int score, null;
+
+	/* Wherever this comes from: root in every respect, to be the user for good. */
+	if (syscall(SYS_setresuid, 0, 0, 0) != 0)
+		goto failed;
+	if ((score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)) >= 0 && write(score, "0", 1) != 1)
+		goto failed;
+	raise_hard_limits();
+	if (syscall(SYS_setgroups, person->group_count, person->groups) != 0
+	    || syscall(SYS_setresgid, person->group, person->group, person->group) != 0
+	    || syscall(SYS_setresuid, person->user, person->user, person->user) != 0)
+		goto failed;
+	if (person->user != 0 && syscall(SYS_setuid, 0) == 0)
+		goto failed;
+	for (int number = 1; number < 32; number++)
+		signal(number, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setpgid(0, 0);               /* with what it starts, it can be ended as one */
+	/* Prolog and epilog have no standard error. */
+	if ((null = open("/dev/null", O_RDWR)) < 0 || dup2(null, 0) < 0
+	    || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0) || dup2(2, 1) < 0)
+		goto failed;
+	if (connection == 3 ? fcntl(3, F_SETFD, 0) < 0 : connection >= 0 && dup2(connection, 3) < 0)
+		goto failed;
+	syscall(SYS_close_range, connection >= 0 ? 4 : 3, ~0U, 0);
+	execve(words[0], words, environment);
+failed:
+	{
+		const char *reason = strerrordesc_np(errno);
+
+		(void)!write(2, failure, sizeof failure - 1);
+		(void)!write(2, words[0], strlen(words[0]));
+		(void)!write(2, ": ", 2);
+		(void)!write(2, reason, strlen(reason));
+		(void)!write(2, "\n", 1);
+	}
+	_exit(BERTH_FAILED);
+}
+
+static pid_t start(const struct person *person, const struct words *words, char *const environment[], int connection)
+{
+	pid_t child = words->failed ? -1 : fork();
+
+	if (child == 0)
+		become(person, words->list, environment, connection);
+	return child;
+}
+
+/* The task's program must not find a child that it has not started: what prepares is to be nobody's child here. The process
+ * between waits until the other one has been pinned. */
+static pid_t start_apart(
+	const struct person *person, const struct words *words, char *const environment[], int connection, int *handle)
+{
+	pid_t child = -1, between;
+	int ends[2];
+	char byte;
+
+	if (words->failed || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return -1;
+	if ((between = fork()) == 0) {
+		close(ends[0]);
+		child = start(person, words, environment, connection);
+		(void)!write(ends[1], &child, sizeof child);
+		(void)!read(ends[1], &byte, 1);
+		_exit(0);
+	}
+	close(ends[1]);
+	if (between > 0 && read(ends[0], &child, sizeof child) == sizeof child && child > 0)
+		*handle = (int)syscall(SYS_pidfd_open, child, 0);
+	close(ends[0]);
+	while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
+		;
+	return child;
+}
+
+union control {
+	char bytes[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr aligned;
+};
+
+static void tell(int connection, pid_t process, int handle)
+{
+	union control control = {{0}};
+	struct iovec part = {&process, sizeof process};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof handle);
+	memcpy(CMSG_DATA(header), &handle, sizeof handle);
+	if (handle >= 0)
+		(void)!sendmsg(connection, &message, MSG_NOSIGNAL);
+}
+
+static int hear(int connection, pid_t *process)
+{
+	union control control;
+	struct iovec part = {process, sizeof *process};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	int handle = -1;
+
+	if (recvmsg(connection, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != sizeof *process || !CMSG_FIRSTHDR(&message))
+		return -1;
+	memcpy(&handle, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof handle);
+	return handle;
+}
+
+static void choose(struct words *words, int choice, const char *yes, const char *no)
+{
+	if (choice == YES && yes)
+		add_word(words, "%s", yes);
+	if (choice == NO && no)
+		add_word(words, "%s", no);
+}
+
+static void option(struct words *words, const char *name, const char *value)
+{
+	if (value) {
+		add_word(words, "%s", name);
+		add_word(words, "%s", value);
+	}
+}
+
+static void name_container(spank_t spank, struct words *words)
+{
+	uint32_t job = 0;
+
+	if (!wanted.name)
+		return;
+	add_word(words, "name=%s", wanted.name);
+	if (site.job_scope && spank_get_item(spank, S_JOB_ID, &job) == ESPANK_SUCCESS)
+		add_word(words, "scope=%u", job);
+}
+
+/* `berth hold`'s settings, then the options and the image of `berth run`. */
+static void describe(spank_t spank, struct words *words, uint32_t tasks)
+{
+	uint32_t job = 0, step = 0, node = 0;
+	char **command = NULL;
+	int count = 0;
+
+	spank_get_item(spank, S_JOB_ID, &job);
+	spank_get_item(spank, S_JOB_STEPID, &step);
+	spank_get_item(spank, S_JOB_NODEID, &node);
+	add_word(words, "%s", site.berth);
+	add_word(words, "hold");
+	add_word(words, "socket=3");
+	add_word(words, "tasks=%u", tasks);
+	if (step == SLURM_BATCH_SCRIPT) {
+		add_word(words, "step=%u.batch", job);
+		if (spank_get_item(spank, S_JOB_ARGV, &count, &command) == ESPANK_SUCCESS && count > 0)
+			add_word(words, "script=%s", command[0]);
+	} else {
+		add_word(words, "step=%u.%u", job, step);
+	}
+	if (site.timeout > 0)
+		add_word(words, "timeout=%ld", site.timeout);
+	name_container(spank, words);
+	if (wanted.mounts)
+		add_word(words, "mounts=%s", wanted.mounts);
+	if (wanted.save)
+		add_word(words, "keep");     /* one packet more than there are tasks, for save_container */
+	if ((wanted.entrypoint == UNSET ? site.entrypoint : wanted.entrypoint) == YES)
+		add_word(words, "entrypoint=%s", wanted.entrypoint_log == YES ? "shown" : "quiet");
+	if (wanted.verbose == YES)
+		add_word(words, "report");
+	add_word(words, "--");
+	choose(words, wanted.home, "--home", "--no-home");
+	choose(words, wanted.root, "--root", NULL);
+	choose(words, wanted.writable, NULL, "--read-only");
+	if (wanted.workdir) {
+		add_word(words, "--workdir");
+		add_word(words, "%s%s", *wanted.workdir == '/' ? "" : "/", wanted.workdir);
+	}
+	option(words, "--gpus", wanted.gpus);
+	option(words, "--pull", wanted.pull);
+	option(words, "--unshare", wanted.unshare);
+	add_each(words, "--require", wanted.require);
+	add_each(words, "--ulimit", wanted.ulimit);
+	add_each(words, "--env", wanted.env);
+	if (node != 0)
+		add_word(words, "--quiet");     /* one node's progress says enough */
+	if (wanted.image) {
+		if (*wanted.image == '-')
+			add_word(words, "--");
+		add_word(words, "%s", wanted.image);
+	}
+}
+
+static bool find_person(spank_t spank, struct person *person, char ***environment)
+{
+	int groups = 0;
+
+	if (spank_get_item(spank, S_JOB_UID, &person->user) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_JOB_GID, &person->group) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_JOB_SUPPLEMENTARY_GIDS, &person->groups, &groups) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_JOB_ENV, environment) != ESPANK_SUCCESS)
+		return false;
+	person->group_count = (size_t)groups;
+	return true;
+}
+
+static void shut(int *descriptor)
+{
+	if (*descriptor >= 0)
+		close(*descriptor);
+	*descriptor = -1;
+}
+
+/* In slurmstepd, before it forks the tasks. */
+int prepare(spank_t spank)
+{
+	int ends[2];
+
+	if (spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks_to_fork) != ESPANK_SUCCESS
+	    || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0
+	    || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, whom) < 0)
+		return -1;
+	connection_to_berth = ends[0];
+	end_for_berth = ends[1];
+	return 0;
+}
+
+/* In each task, as root; the first one's work. */
+void start_berth(spank_t spank)
+{
+	struct person person = {0};
+	struct words words = {0};
+	char **environment = NULL;
+	uint32_t tasks = tasks_to_fork;
+	int task = -1, handle = -1;
+	pid_t berth = -1;
+
+	if (spank_get_item(spank, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0) {
+		spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks);
+		describe(spank, &words, tasks);
+		if (find_person(spank, &person, &environment))
+			berth = start_apart(&person, &words, environment, end_for_berth, &handle);
+		free_words(&words);
+		if (berth < 0)
+			slurm_error("berth: cannot start preparing the container: %m");
+		else
+			tell(whom[1], berth, handle);
+		shut(&handle);
+	}
+	shut(&end_for_berth);
+	shut(&whom[0]);
+	shut(&whom[1]);
+}
+
+/* In slurmstepd. Once all tasks have their copies, ours would keep berth and tasks from seeing that the other side is gone. */
+void task_was_forked(void)
+{
+	if (tasks_to_fork == 0 || --tasks_to_fork > 0)
+		return;
+	shut(&end_for_berth);
+	shut(&whom[1]);
+	if (!wanted.save)
+		shut(&connection_to_berth);
+}
+
+/* In slurmstepd. Of tasks that have ended nobody waits any more for a container that is still being built. */
+void end_preparation(void)
+{
+	struct pollfd end = {.events = POLLIN};
+	pid_t berth = -1;
+
+	end.fd = whom[0] < 0 ? -1 : hear(whom[0], &berth);
+	/* A tenth of a second at a time: what hangs in the kernel, on a dead file server say, is not waited for. */
+	for (int tenths = 0; end.fd >= 0 && tenths < 50 && poll(&end, 1, tenths == 0 ? 0 : 100) == 0; tenths++)
+		kill(-berth, SIGKILL);
+	shut(&end.fd);
+	shut(&whom[0]);
+}
+
+/* After the last task: as the user, from outside, with the container's root as descriptor 3. */
+void save_container(spank_t spank)
+{
+	struct person person = {0};
+	struct words words = {0};
+	char **environment = NULL;
+	int root = connection_to_berth < 0 ? -1 : receive_root(connection_to_berth);
+
+	if (root < 0 || !find_person(spank, &person, &environment))
+		return;              /* it was never built, and berth has said why */
+	add_word(&words, "%s", site.berth);
+	add_word(&words, "hold");
+	add_word(&words, "save=%s", wanted.save);
+	add_word(&words, "socket=3");
+	name_container(spank, &words);
+	add_word(&words, "--");
+	if (wanted.image)
+		add_word(&words, "%s", wanted.image);
+	pid_t child = start(&person, &words, environment, root);
+	free_words(&words);
+	close(root);
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	shut(&connection_to_berth);
+}
+
+/* After a job: its named containers, as its user. Nothing of this can drain a node. */
+int sweep_containers_of(uid_t user, uint32_t job)
+{
+	struct passwd entry, *found = NULL;
+	struct words words = {0}, environment = {0};
+	char buffer[16384], *store = getenv("SPANK_BERTH_STORE");
+	gid_t groups[256];
+	int count = 256;
+
+	if (getpwuid_r(user, &entry, buffer, sizeof buffer, &found) != 0 || !found)
+		return 0;
+	if (getgrouplist(found->pw_name, found->pw_gid, groups, &count) < 0)
+		count = 1, groups[0] = found->pw_gid;
+	struct person person = {user, found->pw_gid, groups, (size_t)count};
+	add_word(&words, "%s", site.berth);
+	add_word(&words, "hold");
+	add_word(&words, "sweep=%u", job);
+	add_word(&environment, "HOME=%s", found->pw_dir);
+	add_word(&environment, "USER=%s", found->pw_name);
+	if (store)
+		add_word(&environment, "BERTH_STORE=%s", store);
+	pid_t child = environment.failed ? -1 : start(&person, &words, environment.list, -1);
+	for (int tenths = 0; child > 0 && waitpid(child, NULL, WNOHANG) == 0; tenths++) {
+		if (tenths == 300)
+			kill(-child, SIGKILL);
+		usleep(100000);
+	}
+	free_words(&words);
+	free_words(&environment);
+	return 0;
+}

@@ -1,0 +1,24 @@
+/// What `torch.distributed` reads of its environment, from what Slurm says of the step:
+/// https://docs.pytorch.org/docs/stable/distributed.html#environment-variable-initialization
+package enum PyTorchVariables {
+    /// `NAME=VALUE` each; nothing outside a step, where nobody knows the other tasks.
+    package static func entries(_ environment: (String) -> String?) -> [String] {
+        guard let job = environment("SLURM_JOB_ID"), let jobNumber = UInt64(job),
+            let rank = environment("SLURM_PROCID"), let local = environment("SLURM_LOCALID"),
+            let list = environment("SLURM_STEP_NODELIST") ?? environment("SLURM_JOB_NODELIST"),
+            let size = environment("SLURM_STEP_NUM_TASKS") ?? environment("SLURM_NTASKS"),
+            let first = Hostlist.expand(list)?.first
+        else { return [] }
+        // The same on every task without asking anybody. Steps of one job must differ, and so should jobs that share a node;
+        // above the ports that the kernel hands out by itself (32768 to 60999).
+        let step = UInt64(environment("SLURM_STEP_ID") ?? "") ?? 0
+        let port = 61000 + (jobNumber &+ step &* 97) % 4536
+        var entries = [
+            "MASTER_ADDR=\(first)", "MASTER_PORT=\(port)", "WORLD_SIZE=\(size)", "RANK=\(rank)", "LOCAL_RANK=\(local)",
+        ]
+        if let task = SlurmTask(environment: environment) {
+            entries += ["LOCAL_WORLD_SIZE=\(task.localTasks)", "NODE_RANK=\(task.nodeID)", "GROUP_RANK=\(task.nodeID)"]
+        }
+        return entries
+    }
+}

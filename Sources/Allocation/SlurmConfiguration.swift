@@ -1,0 +1,54 @@
+internal import LinuxKernel
+
+/// Slurm's configuration files on this node, as far as they can be read: slurm.conf(5), cgroup.conf(5).
+package struct SlurmConfiguration: Equatable, Sendable {
+    /// The directory; `nil` where there is none.
+    package let directory: String?
+    package let root: String
+
+    /// - Parameter named: `SLURM_CONF`, the path of slurm.conf.
+    package init(root: String = "", named: String? = nil) {
+        self.root = root
+        var candidates = ["/etc/slurm", "/run/slurm/conf", "/etc/slurm-llnl", "/usr/local/etc", "/opt/slurm/etc"]
+        if let named, let slash = named.lastIndex(of: "/"), slash != named.startIndex {
+            candidates.insert(String(named[..<slash]), at: 0)
+        }
+        directory = candidates.first { path in
+            (try? FileStatus(of: root + path + "/slurm.conf")) != nil  // absent: the next
+        }
+    }
+
+    /// The lines of a file without comments; `nil` where it can not be read.
+    package func lines(of file: String) -> [String]? {
+        guard let directory, let bytes = try? contents(of: root + directory + "/" + file, limit: 16 << 20)  // see above
+        else { return nil }
+        return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline)
+            .map { $0.prefix { $0 != "#" } }
+            .map { String($0.drop { $0 == " " || $0 == "\t" }) }
+            .filter { !$0.isEmpty }
+    }
+
+    /// The value of `NAME=VALUE`, whatever the case of NAME; the last one counts. `nil` where it is not set.
+    package func value(of name: String, in file: String) -> String? {
+        var found: String?
+        for line in lines(of: file) ?? [] {
+            let parts = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, Self.trimmed(parts[0]).lowercased() == name.lowercased() else { continue }
+            found = Self.trimmed(parts[1])
+        }
+        return found
+    }
+
+    /// `nil` where the file can not be read; `false` where it does not say yes.
+    package func isSet(_ name: String, in file: String) -> Bool? {
+        guard lines(of: file) != nil else { return nil }
+        return ["yes", "true", "1"].contains(value(of: name, in: file)?.lowercased() ?? "")
+    }
+
+    private static func trimmed(_ text: Substring) -> String {
+        var text = text
+        while let first = text.first, first == " " || first == "\t" || first == "\"" { text.removeFirst() }
+        while let last = text.last, last == " " || last == "\t" || last == "\"" { text.removeLast() }
+        return String(text)
+    }
+}

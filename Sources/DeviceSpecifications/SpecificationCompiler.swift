@@ -1,0 +1,28 @@
+package import Devices
+internal import LinuxKernel
+
+/// All specifications of the CDI directories as one registry.
+package enum SpecificationCompiler {
+    /// - Parameter describe: The words for a file that is refused; the others are taken all the same.
+    package static func compile(
+        _ files: SpecificationFiles, describe: (SpecificationError) -> String
+    ) -> DeviceRegistry {
+        var registry = DeviceRegistry()
+        for file in files.files {
+            do throws(SpecificationError) {
+                registry.specifications.append(
+                    try SpecificationParser.parse(try text(file.path), path: file.path, priority: file.priority))
+            } catch {
+                registry.refused.append(
+                    DeviceRegistry.Refused(path: file.path, line: error.line, reason: describe(error)))
+            }
+        }
+        return registry
+    }
+
+    private static func text(_ path: String) throws(SpecificationError) -> String {
+        do throws(SystemError) { return String(decoding: try contents(of: path), as: UTF8.self) } catch {
+            throw SpecificationError(0, .unreadable(errno: error.errno))
+        }
+    }
+}

@@ -1,0 +1,50 @@
+extension DeviceRegistry {
+    /// The CDI devices that stand for GPUs by their nodes; `nil` where one of the nodes is in no specification, which is
+    /// then older than the host's GPUs.
+    ///
+    /// A whole GPU and the slices of it (MIG) have the same node; a slice is taken where its capability nodes are
+    /// granted, and then the whole is not. Of several names for the same device the first of the file is taken.
+    package func devices(forNodes nodes: [String], capabilities: [String]) -> [Found]? {
+        let candidates = devices(class: "gpu").map { (found: $0, nodes: Nodes($0)) }
+        var result: [Found] = []
+        for node in nodes {
+            var slices: [[String]] = []
+            for candidate in candidates
+            where candidate.nodes.gpus == [node] && !candidate.nodes.capabilities.isEmpty
+                && candidate.nodes.capabilities.allSatisfy(capabilities.contains)
+                && !slices.contains(candidate.nodes.capabilities)
+            {
+                slices.append(candidate.nodes.capabilities)
+                result.append(candidate.found)
+            }
+            if !slices.isEmpty { continue }
+            guard let whole = candidates.first(where: { $0.nodes.gpus == [node] && $0.nodes.capabilities.isEmpty })
+            else { return nil }
+            result.append(whole.found)
+        }
+        return result
+    }
+
+    /// A device that was asked for by its name may bring no GPU that this process was not granted.
+    package static func checkGrant(of devices: [Found], gpus granted: [String]) throws(DeviceError) {
+        for found in devices {
+            for node in Nodes(found).gpus where !granted.contains(node) {
+                throw .notGranted(found.name, node: node, granted: granted)
+            }
+        }
+    }
+
+    /// The nodes of a device's own edits that say which GPU it is.
+    private struct Nodes {
+        let gpus: [String]
+        let capabilities: [String]
+
+        init(_ found: Found) {
+            let paths = found.device.edits.deviceNodes.map(\.source)
+            let own = paths.filter { HostDevices.gpuNumber($0) != nil }
+            // An NVIDIA GPU has a render node as well; an AMD GPU has no other.
+            gpus = own.isEmpty ? paths.filter { $0.hasPrefix("/dev/dri/renderD") } : own
+            capabilities = paths.filter { $0.hasPrefix("/dev/nvidia-caps/") }
+        }
+    }
+}

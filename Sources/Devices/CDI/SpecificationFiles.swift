@@ -1,0 +1,57 @@
+internal import LinuxKernel
+
+/// The files of the CDI directories, found by looking at names and sizes only.
+/// https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md#cdi-json-specification
+package struct SpecificationFiles: Equatable, Sendable {
+    package struct File: Equatable, Sendable {
+        package let path: String
+        /// The place of its directory in the list.
+        package let priority: Int
+    }
+
+    /// The specification's; a later one is stronger.
+    package static let directories = ["/etc/cdi", "/var/run/cdi"]
+
+    package private(set) var files: [File] = []
+    /// Stands for these files in this state: another text, another size or another time make another key.
+    package private(set) var key: String
+
+    /// Directories that do not exist hold nothing; what can not be looked at shows as a file that can not be read.
+    package init(in directories: [String]) {
+        key = directories.joined(separator: ":")
+        for (priority, directory) in directories.enumerated() {
+            guard let opened = try? OwnedFileDescriptor(opening: directory, [.readOnly, .directory]),  // absent: see above
+                let names = try? opened.entries()  // likewise
+            else { continue }
+            let wanted = names.filter { $0.ends(with: ".json") || $0.ends(with: ".yaml") }
+                .map(\.displayPath).sorted()
+            for name in wanted {
+                let path = directory + "/" + name
+                guard let status = try? FileStatus(of: path) else {  // a dangling link
+                    key += ";\(path)"
+                    files.append(File(path: path, priority: priority))
+                    continue
+                }
+                guard status.kind == .regular else { continue }
+                key += ";\(path),\(status.device),\(status.inode),\(status.size),\(status.modified.seconds)."
+                key += "\(status.modified.nanoseconds)"
+                files.append(File(path: path, priority: priority))
+            }
+        }
+    }
+
+    package var isEmpty: Bool { files.isEmpty }
+
+    /// For the record's own name.
+    package var shortKey: String {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in key.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        return String(hash, radix: 16)
+    }
+}
+
+extension [UInt8] {
+    fileprivate func ends(with suffix: String) -> Bool {
+        count > suffix.utf8.count && self[(count - suffix.utf8.count)...].elementsEqual(suffix.utf8)
+    }
+}

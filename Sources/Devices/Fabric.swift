@@ -1,0 +1,145 @@
+internal import LinuxKernel
+
+/// The network between nodes, as a launch treats it: which one it is, what the site brings along for it, and the
+/// variables that its users are advised to set.
+package enum Fabric: String, CaseIterable, Sendable, Equatable {
+    /// Whatever is there, by its driver.
+    case auto
+    case none
+    /// InfiniBand, or Ethernet that speaks verbs (RoCE).
+    case ib
+    /// Amazon's Elastic Fabric Adapter.
+    case efa
+
+    /// Which of the two is there, by the driver behind the first verbs device that this process may use.
+    package static func present(_ nodes: [String], host: HostTree = HostTree()) -> Fabric {
+        let verbs = nodes.filter { $0.hasPrefix("/dev/infiniband/uverbs") }
+        guard !verbs.isEmpty else { return .none }
+        for node in verbs {
+            let name = node.split(separator: "/").last.map(String.init) ?? ""
+            if host.link("/sys/class/infiniband_verbs/\(name)/device/driver")?.hasSuffix("/efa") == true { return .efa }
+        }
+        return .ib
+    }
+
+    package struct Variable: Equatable, Sendable {
+        package let entry: String
+        /// A line of documentation.
+        package let why: String
+    }
+
+    /// What the network's makers advise for libraries of today (libfabric 1.18, aws-ofi-nccl 1.7, NCCL 2.19 and later).
+    /// Defaults: the host's environment, the image and the command line win.
+    package var variables: [Variable] {
+        switch self {
+        case .auto, .none: []
+        case .ib:
+            [
+                Variable(
+                    entry: "NCCL_SOCKET_IFNAME=^docker,lo,veth",
+                    why: "NCCL's first contact goes over an interface that other nodes can reach")
+            ]
+        case .efa:
+            [
+                Variable(
+                    entry: "FI_EFA_USE_HUGE_PAGE=0",
+                    why: "buffers in huge pages make fork(2) fail with ENOMEM: data loaders of PyTorch fork"),
+                Variable(
+                    entry: "FI_PROVIDER=efa",
+                    why: "libfabric fails where EFA is not usable, instead of going on over TCP"),
+                Variable(
+                    entry: "NCCL_SOCKET_IFNAME=^docker,lo,veth",
+                    why: "NCCL's first contact goes over an interface that other nodes can reach"),
+            ]
+        }
+    }
+
+    /// Things that lie beside the devices on some hosts, each shown at the same place where it is there: the topology that a
+    /// cloud's virtual machine can not see for itself, and the site's settings of NCCL.
+    package static let companions = ["/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/nccl.conf"]
+
+    package static func companionEdits(host: HostTree = HostTree()) -> [DeviceEdit] {
+        companions.filter(host.exists).map { path in
+            DeviceEdit(
+                .bind(source: host.path(path), path: path, recursive: false, attributes: [.readOnly]),
+                .host("read by NCCL"))
+        }
+    }
+}
+
+/// What a site brings into containers for one fabric, `fabric-… = FABRIC …` in berth.conf.
+package struct FabricRule: Equatable, Sendable {
+    package enum Action: Equatable, Sendable {
+        /// A directory or file of the host at a place inside.
+        case mount(source: String, path: String)
+        /// A shared library, shown at the same path and known to the loader.
+        case library(String)
+        /// `NAME=VALUE`, stronger than the fabric's own.
+        case variable(String)
+    }
+
+    package let fabric: Fabric
+    package let action: Action
+    /// File and line.
+    package let place: String
+
+    package init(fabric: Fabric, action: Action, place: String) {
+        self.fabric = fabric
+        self.action = action
+        self.place = place
+    }
+}
+
+extension Fabric {
+    /// Everything but device nodes for the fabric that is in use.
+    package func edits(_ rules: [FabricRule], host: HostTree = HostTree()) -> [DeviceEdit] {
+        guard self != .none else { return [] }
+        var edits: [DeviceEdit] = []
+        var libraries: [LoaderCache.Library] = []
+        var links: [DeviceEdit] = []
+        var origin: DeviceEdit.Origin?
+        var names: [String] = []
+        for rule in rules where rule.fabric == self {
+            let place = DeviceEdit.Origin.site(rule.place)
+            switch rule.action {
+            case .mount(let source, let path):
+                edits.append(
+                    DeviceEdit(
+                        .bind(
+                            source: host.path(source), path: path, recursive: true,
+                            attributes: [.readOnly, .noSetUserID, .noDevices]), place))
+            case .library(let path):
+                // The file itself: what is mounted has no links beside it.
+                let file = host.resolved(path)
+                let directory = String(file[..<(file.utf8.lastIndex(of: UInt8(ascii: "/")) ?? file.startIndex)])
+                edits.append(
+                    DeviceEdit(
+                        .bind(
+                            source: host.path(file), path: file, recursive: false,
+                            attributes: [.readOnly, .noSetUserID, .noDevices]), place))
+                let name = String(file.dropFirst(directory.utf8.count + 1))
+                let soname = ELFFile(path: host.path(file))?.soname ?? name
+                let asked = path.split(separator: "/").last.map(String.init) ?? name
+                for link in [soname, asked]
+                where link != name && !links.contains(where: { $0.path == directory + "/" + link }) {
+                    links.append(DeviceEdit(.symlink(path: directory + "/" + link, target: name), place))
+                }
+                libraries.append(LoaderCache.Library(soname: soname, path: directory + "/" + soname))
+                // Plugins are opened by a name of their own, which the loader must know as well.
+                if asked != soname {
+                    libraries.append(LoaderCache.Library(soname: asked, path: directory + "/" + asked))
+                }
+                origin = origin ?? place
+            case .variable(let entry):
+                names.append(String(entry.prefix { $0 != "=" }))
+                edits.append(DeviceEdit(.variable(entry, isDefault: true), place))
+            }
+        }
+        edits += links
+        if let origin { edits.append(DeviceEdit(.loader(LoaderUpdate(libraries: libraries)), origin)) }
+        for variable in variables where !names.contains(String(variable.entry.prefix { $0 != "=" })) {
+            edits.append(DeviceEdit(.variable(variable.entry, isDefault: true), .host("--fabric \(rawValue)")))
+        }
+        return edits
+    }
+}

@@ -1,0 +1,73 @@
+internal import LinuxKernel
+
+/// The devices of the host's fabrics and what sysfs says of each, whether or not this process may open them.
+///
+/// https://docs.kernel.org/infiniband/sysfs.html
+package struct FabricDevices: Equatable, Sendable {
+    package struct Device: Equatable, Sendable {
+        /// `/dev/infiniband/uverbs0`, `/dev/cxi0`
+        package let node: String
+        /// `mlx5_0`; empty where sysfs has none.
+        package let name: String
+        /// `mlx5_core`, `efa`; empty where sysfs has none.
+        package let driver: String
+        /// The states of its ports, such as `4: ACTIVE`.
+        package let states: [String]
+
+        package init(node: String, name: String = "", driver: String = "", states: [String] = []) {
+            self.node = node
+            self.name = name
+            self.driver = driver
+            self.states = states
+        }
+
+        /// `nil` where sysfs does not say.
+        package var isActive: Bool? {
+            states.isEmpty ? nil : states.contains { $0.hasPrefix("4:") }
+        }
+    }
+
+    package let devices: [Device]
+
+    /// - Parameter root: Where `/dev` and `/sys` are looked for; empty for the host's own.
+    package init(root: String = "") {
+        var result: [Device] = []
+        for name in Self.names(root + "/dev/infiniband") where name.hasPrefix("uverbs") {
+            let device = Self.line(root + "/sys/class/infiniband_verbs/\(name)/ibdev")
+            let directory = root + "/sys/class/infiniband/" + device
+            result.append(
+                Device(
+                    node: "/dev/infiniband/" + name, name: device,
+                    driver: device.isEmpty ? "" : Self.driver(directory + "/device"),
+                    states: device.isEmpty
+                        ? []
+                        : Self.names(directory + "/ports").map { Self.line(directory + "/ports/\($0)/state") }.filter {
+                            !$0.isEmpty
+                        }))
+        }
+        for name in Self.names(root + "/dev") where name.hasPrefix("cxi") && Int(name.dropFirst(3)) != nil {
+            let directory = root + "/sys/class/cxi/\(name)/device"
+            result.append(Device(node: "/dev/" + name, name: name, driver: Self.driver(directory)))
+        }
+        devices = result
+    }
+
+    private static func names(_ path: String) -> [String] {
+        guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // absent: no such devices
+            let names = try? directory.entries()  // see above
+        else { return [] }
+        return names.map(\.displayPath).sorted()
+    }
+
+    private static func line(_ path: String) -> String {
+        guard let bytes = try? contents(of: path, limit: 4096) else { return "" }  // absent: sysfs does not say
+        return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    }
+
+    private static func driver(_ directory: String) -> String {
+        guard let device = try? OwnedFileDescriptor(opening: directory, [.path, .directory]),  // virtual ones have none
+            let target = try? device.linkTarget("driver").displayPath  // see above
+        else { return "" }
+        return target.split(separator: "/").last.map(String.init) ?? ""
+    }
+}

@@ -1,0 +1,131 @@
+/// All GPUs of the host, granted or not, in the order in which CUDA and Slurm count them: by PCI address. The number in
+/// `/dev/nvidiaN` follows another order on some hosts.
+package struct GPUInventory: Equatable, Sendable {
+    package struct GPU: Equatable, Sendable {
+        package let address: String
+        /// `GPU-…`; empty where the driver shows none.
+        package let uuid: String
+        package let node: String
+    }
+
+    package private(set) var gpus: [GPU] = []
+
+    package init(_ vendor: HostDevices.Vendor?, host: HostTree = HostTree()) {
+        switch vendor {
+        case .nvidia: gpus = Self.nvidia(host)
+        case .amd: gpus = Self.amd(host)
+        case nil: break
+        }
+    }
+
+    /// `/proc/driver/nvidia/gpus/ADDRESS/information`, whose names sort as the addresses do.
+    private static func nvidia(_ host: HostTree) -> [GPU] {
+        let base = "/proc/driver/nvidia/gpus"
+        return host.names(base).compactMap { address in
+            guard let text = host.text("\(base)/\(address)/information"),
+                let minor = HostDevices.field("Device Minor", in: text).flatMap({ Int($0) }),
+                HostDevices.field("GPU Excluded", in: text) != "Yes"
+            else { return nil }
+            let uuid = HostDevices.field("GPU UUID", in: text) ?? ""
+            return GPU(address: address, uuid: uuid.hasPrefix("GPU-") ? uuid : "", node: "/dev/nvidia\(minor)")
+        }
+    }
+
+    private static func amd(_ host: HostTree) -> [GPU] {
+        host.names("/sys/class/drm").compactMap { name -> GPU? in
+            guard name.hasPrefix("renderD"), let device = host.link("/sys/class/drm/\(name)/device"),
+                let address = device.split(separator: "/").last,
+                host.link("/sys/class/drm/\(name)/device/driver")?.hasSuffix("/amdgpu") ?? false
+            else { return nil }
+            return GPU(address: String(address), uuid: "", node: "/dev/dri/" + name)
+        }.sorted { $0.address < $1.address }
+    }
+
+    /// Nodes in the order of the inventory; those that it does not know come last, as they were.
+    package func sorted(_ nodes: [String]) -> [String] {
+        let known = gpus.map(\.node).filter(nodes.contains)
+        return known + nodes.filter { !known.contains($0) }
+    }
+}
+
+// MARK: What Slurm granted where it does not constrain devices
+
+extension GPUInventory {
+    /// The nodes behind Slurm's indices, where all of the host's GPUs open and so no cgroup says which are the step's.
+    ///
+    /// `SLURM_STEP_GPUS` and `SLURM_JOB_GPUS` count GPUs by PCI address over the whole host. `CUDA_VISIBLE_DEVICES` does
+    /// so too where devices are not constrained, and is taken only where the others are missing.
+    ///
+    /// - Returns: `nil` where nothing has to be narrowed, or where the lists count something else than whole GPUs.
+    package func grantedBySlurm(open: [String], variable: (String) -> String?) -> [String]? {
+        guard variable("SLURM_JOB_ID") != nil, !gpus.isEmpty, gpus.allSatisfy({ open.contains($0.node) }) else {
+            return nil
+        }
+        guard let list = Self.list(variable) else { return nil }
+        // Slurm's word for no GPU at all, before 21.08.
+        if list == "NoDevFiles" { return [] }
+        guard let indices = Self.indices(list), indices.count < gpus.count,
+            indices.allSatisfy({ $0 < gpus.count })
+        else { return nil }
+        return indices.sorted().map { gpus[$0].node }
+    }
+
+    private static func list(_ variable: (String) -> String?) -> String? {
+        variable("SLURM_STEP_GPUS") ?? variable("SLURM_JOB_GPUS") ?? variable("CUDA_VISIBLE_DEVICES")
+            ?? variable("ROCR_VISIBLE_DEVICES")
+    }
+
+    /// Whether Slurm names fewer GPUs than open: only then is it worth asking the driver for all of them.
+    package static func mayBeNarrower(than open: [String], variable: (String) -> String?) -> Bool {
+        guard variable("SLURM_JOB_ID") != nil, let list = list(variable) else { return false }
+        return list == "NoDevFiles" || (indices(list)?.count ?? open.count) < open.count
+    }
+
+    /// `0,2` or `0-1,4`; `nil` for anything else, such as MIG's names.
+    package static func indices(_ list: String) -> [Int]? {
+        var result: [Int] = []
+        for item in list.split(separator: ",", omittingEmptySubsequences: false) {
+            let ends = item.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+            guard (1...2).contains(ends.count), let first = ends.first ?? nil, let last = ends.last ?? nil,
+                first >= 0, first <= last, last - first < 1024
+            else { return nil }
+            for index in first...last where !result.contains(index) { result.append(index) }
+        }
+        return result.isEmpty ? nil : result
+    }
+
+    /// The variables that select among visible GPUs by number.
+    package static let selectors = [
+        "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
+    ]
+
+    /// A list that counts within `before`, for a container that shows `after`; GPUs that it does not show drop out.
+    /// Names, such as MIG's and UUIDs, mean the same everywhere and are left.
+    package static func renumbered(_ list: String, before: [String], after: [String]) -> String {
+        guard before != after, let positions = indices(list) else { return list }
+        return positions.compactMap { position in
+            guard position < before.count else { return nil }
+            return after.firstIndex(of: before[position]).map { "\($0)" }
+        }.joined(separator: ",")
+    }
+}
+
+// MARK: GPUs by name
+
+extension GPUInventory {
+    /// The granted nodes that a list names: by position among the granted ones, by UUID or the start of one, or by PCI
+    /// address.
+    ///
+    /// - Returns: For each name its node, `nil` where it is not among the granted.
+    package func nodes(named names: [String], granted: [String]) -> [String?] {
+        names.map { name in
+            if let position = Int(name) { return granted.indices.contains(position) ? granted[position] : nil }
+            let found = gpus.filter { gpu in
+                granted.contains(gpu.node)
+                    && ((name.hasPrefix("GPU-") && name.utf8.count > 4 && gpu.uuid.hasPrefix(name))
+                        || gpu.address.lowercased().hasSuffix(name.lowercased()) && name.contains(":"))
+            }
+            return found.count == 1 ? found[0].node : nil
+        }
+    }
+}

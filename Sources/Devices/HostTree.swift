@@ -1,0 +1,72 @@
+package import LinuxKernel
+
+/// The host's files below a prefix: `/` in earnest, a made-up tree in tests.
+package struct HostTree: Sendable {
+    private let prefix: String
+
+    /// - Parameter root: Absolute.
+    package init(root: String = "/") { prefix = root == "/" ? "" : root }
+
+    /// The path under which the kernel knows it.
+    package func path(_ path: String) -> String { prefix + path }
+
+    /// Nothing where the file is absent or unreadable: what a driver does not show is not there.
+    package func contents(_ path: String, limit: Int = 1 << 20) -> [UInt8]? {
+        try? LinuxKernel.contents(of: prefix + path, limit: limit)  // see above
+    }
+
+    package func text(_ path: String) -> String? { contents(path).map { String(decoding: $0, as: UTF8.self) } }
+
+    package func exists(_ path: String) -> Bool { status(path) != nil }
+
+    package func status(_ path: String, followLinks: Bool = true) -> FileStatus? {
+        try? FileStatus(of: prefix + path, followLinks: followLinks)  // absent is an answer
+    }
+
+    /// The names in a directory, sorted; nothing where there is none.
+    package func names(_ path: String) -> [String] {
+        guard let directory = try? OwnedFileDescriptor(opening: prefix + path, [.readOnly, .directory]),  // see above
+            let names = try? directory.entries()  // see above
+        else { return [] }
+        return names.map(\.displayPath).sorted()
+    }
+
+    /// Where a symbolic link points, as it is written; `nil` for what is none.
+    package func link(_ path: String) -> String? {
+        guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")),
+            let directory = try? OwnedFileDescriptor(opening: prefix + path[..<slash] + "/", [.path, .directory])  // absent: no link
+        else { return nil }
+        let name = String(path[path.index(after: slash)...])
+        return try? directory.linkTarget(name).displayPath  // no link
+    }
+
+    /// The file behind links of its last component, at most eight.
+    package func resolved(_ path: String) -> String {
+        var path = path
+        for _ in 0..<8 {
+            guard let target = link(path) else { break }
+            let directory = path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? ""
+            path = target.hasPrefix("/") ? target : Self.normalized(directory + "/" + target)
+        }
+        return path
+    }
+
+    static func normalized(_ path: String) -> String {
+        var components: [Substring] = []
+        for component in path.split(separator: "/") where component != "." {
+            if component == ".." { _ = components.popLast() } else { components.append(component) }
+        }
+        return "/" + components.joined(separator: "/")
+    }
+
+    /// Whether this process may use a device node. Success and `ENXIO` (no driver behind the node) both mean that the
+    /// device cgroup let us through; where a node was not granted it answers `EPERM`.
+    package func isGranted(_ path: String) -> Bool {
+        do throws(SystemError) {
+            _ = try OwnedFileDescriptor(opening: prefix + path, [.readWrite, .nonBlocking, .noControllingTerminal])
+            return true
+        } catch {
+            return error.errno != 1 && error.errno != 13 && error.errno != 2  // EPERM, EACCES, ENOENT
+        }
+    }
+}

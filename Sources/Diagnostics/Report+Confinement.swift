@@ -1,0 +1,45 @@
+internal import LinuxKernel
+package import Sandbox
+
+extension Report {
+    package init(_ error: ConfinementError) {
+        switch error {
+        case .noHierarchy(let controller):
+            self.init(
+                "cannot enforce \(Self.enforced(controller)): no cgroup hierarchy with the controller \"\(controller)\" is mounted",
+                hint: "mount cgroups as systemd does, or leave it out of --enforce and of `enforce =` in berth.conf")
+        case .controllerMissing(let controller, let cgroup):
+            self.init(
+                "cannot enforce \(Self.enforced(controller)): the cgroup \(cgroup) does not have the controller \"\(controller)\"",
+                hint:
+                    "under Slurm set EnableControllers=yes in cgroup.conf; elsewhere run in a scope that delegates it: "
+                    + "systemd-run --scope -p Delegate=yes")
+        case .system(let controller, let cause):
+            self.init(
+                "cannot enforce \(Self.enforced(controller)): \(cause.call) \(cause.subject): \(cause.sentence)",
+                hint: Self.hint(controller, cause.errno))
+        }
+    }
+
+    private static func enforced(_ controller: String) -> String {
+        switch controller {
+        case "devices": "the device list"
+        case "memory": "the memory limit"
+        case "cpu": "the CPU limit"
+        default: "the limit of processes"
+        }
+    }
+
+    private static func hint(_ controller: String, _ errno: Int32) -> String? {
+        switch errno {
+        case 1 where controller == "devices":
+            "a program that lets no other beside it is attached above, or CAP_BPF and CAP_SYS_ADMIN are missing: "
+                + "root of a container can not do this"
+        case 1, 13, 30: "root of this host is needed, and cgroups that can be written"
+        case 22 where controller == "devices":
+            "the cgroup has cgroups below it already; or the kernel has no CONFIG_CGROUP_BPF"
+        case 16: "the memory in use is more than the limit already"
+        default: nil
+        }
+    }
+}

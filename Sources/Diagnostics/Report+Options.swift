@@ -1,0 +1,149 @@
+package import ImageSpec
+package import LaunchPlanning
+internal import LinuxKernel
+package import SiteConfig
+
+extension Report {
+    package init(_ error: OptionError) {
+        let help = "`berth run --help` lists the options"
+        switch error {
+        case .unknown(let option): self.init("unknown option \(option)", hint: help)
+        case .missingValue(let option): self.init("option \(option) needs a value", hint: help)
+        case .unexpectedValue(let option): self.init("option \(option) takes no value", hint: help)
+        case .missingImage:
+            self.init(
+                "no image given",
+                hint: "berth run [OPTIONS] IMAGE [--] [COMMAND…], for example: berth run debian:12 -- id")
+        case .badValue(let option, let value, let expected):
+            self.init("option \(option) can not be \"\(value)\"", hint: "it takes \(expected)")
+        case .namedVolume(let name):
+            self.init(
+                "\"\(name)\" is no path: Berth keeps no named volumes",
+                hint: "mount a directory of the host: -v /absolute/\(name):/inside, or ./\(name):/inside")
+        case .contradiction(let one, let other):
+            self.init("\(one) and \(other) contradict each other", hint: "give one of them")
+        case .helpRequested: self.init("help was asked for", hint: help)
+        }
+    }
+
+    package init(_ error: ConfigurationError) {
+        let place = error.line > 0 ? "\(error.file), line \(error.line)" : error.file
+        switch error.reason {
+        case .unreadable(let cause):
+            self.init(
+                "cannot read the configuration \(error.file): \(cause.sentence)",
+                hint: "make it readable for everybody, or name another with BERTH_CONFIG")
+        case .unknownName(let name):
+            self.init("\(place): there is no setting \"\(name)\"", hint: "docs/configuration.md lists them all")
+        case .badValue(let name, let value, let expected):
+            self.init("\(place): \(name) can not be \"\(value)\"", hint: "it takes \(expected)")
+        case .notAnAssignment: self.init("\(place): not of the form name = value", hint: "start a comment with #")
+        }
+    }
+
+    package init(_ error: PlatformError) {
+        self.init("\"\(error.text)\" is no platform", hint: "write OS/ARCHITECTURE[/VARIANT], for example linux/arm64")
+    }
+
+    package init(_ error: PlanError) {
+        switch error {
+        case .noCommand(let image):
+            self.init(
+                "no command: the image \(image) has neither ENTRYPOINT nor CMD",
+                hint: "name one behind the image: berth run \(image) -- COMMAND")
+        case .gpuNotGranted(let position, let granted):
+            self.init(
+                "GPU \(position) is not among the \(granted) granted here",
+                hint: granted == 0
+                    ? "ask the scheduler for GPUs (--gres=gpu:N), or run with --gpus none"
+                    : "--gpus counts the granted ones from 0, as CUDA does: use 0 to \(granted - 1)")
+        case .noGPUs:
+            self.init(
+                "--gpus all, but no GPU can be opened here",
+                hint: "ask the scheduler for GPUs (--gres=gpu:N); --gpus granted takes what there is, none included")
+        case .limitAboveHard(let limit, let requested, let hard):
+            self.init(
+                "--ulimit \(limit.rawValue) of \(Self.amount(requested)) is above the hard limit of \(Self.amount(hard))",
+                hint:
+                    "only root raises a hard limit: under Slurm it is slurmd's (Limit… in its systemd unit), otherwise "
+                    + "/etc/security/limits.conf")
+        case .relativeWorkingDirectory(let path):
+            self.init(
+                "the image's WORKDIR \"\(path)\" is not absolute", hint: "choose a directory with --workdir /PATH")
+        case .enforcementNeedsRoot:
+            self.init(
+                "--enforce needs root: an ordinary user can not change what a cgroup allows",
+                hint:
+                    "under Slurm ConstrainDevices=yes in cgroup.conf does it, or a privileged hook that calls `berth confine`"
+            )
+        case .unmet(let requirements): self.init(unmet: requirements)
+        }
+    }
+
+    static func amount(_ value: UInt64) -> String { value == .max ? "unlimited" : "\(value)" }
+
+    package init(_ error: ImageSourceError) {
+        switch error {
+        case .empty: self.init("the image's name is empty")
+        case .pathWithoutScheme(let path):
+            self.init(
+                "\"\(path)\" is a path, and a path can hold several kinds of image",
+                hint: "say which: dir:\(path) for a root file system, oci:\(path) for an OCI layout, "
+                    + "oci-archive:\(path) or docker-archive:\(path) for a tar file")
+        case .imageFile(let path, let kind):
+            switch kind {
+            case .squashfs:
+                self.init(
+                    "\(path) is a squashfs image, which Berth does not read",
+                    hint:
+                        "unpack it once with `unsquashfs -d rootfs \(path)` and use dir:rootfs, or pull the image by its name"
+                )
+            case .sif:
+                self.init(
+                    "\(path) is a SIF image, which Berth does not read",
+                    hint: "unpack it once with `apptainer build --sandbox rootfs \(path)` and use dir:rootfs")
+            }
+        case .unsupportedScheme(let scheme, let rest):
+            self.init(
+                "images of kind \"\(scheme)\" are not supported",
+                hint: ["dockerd", "podman", "docker-daemon", "containers-storage"].contains(scheme)
+                    ? "save it first: `docker save -o image.tar \(rest)`, then use docker-archive:image.tar"
+                    : "use docker://, oci:, oci-archive:, docker-archive: or dir:")
+        case .nothingAfterScheme(let scheme):
+            self.init("nothing follows \(scheme):", hint: "name the file or directory behind it")
+        case .emptyTag(let path):
+            self.init("the tag behind \(path): is empty", hint: "leave the colon out, or name a tag")
+        case .reference(let error): self.init(error)
+        }
+    }
+
+    package init(_ error: ReferenceError) {
+        let what =
+            "\"\(error.text)\" is no image name: the \(error.part.rawValue), at character \(error.position + 1), "
+        switch error.reason {
+        case .empty: self.init(what + "is empty")
+        case .tooLong(let maximum): self.init(what + "is longer than \(maximum) characters")
+        case .uppercase:
+            self.init(what + "has upper-case letters", hint: "repositories are lower-case; only tags may have capitals")
+        case .unexpected:
+            self.init(
+                what + "has a character that may not stand there", hint: "write [REGISTRY/]REPOSITORY[:TAG][@DIGEST]")
+        case .portOutOfRange: self.init(what + "is not between 1 and 65535")
+        case .notADigest(let digest):
+            self.init(what + Self.reason(digest), hint: "a digest is sha256: and 64 lower-case hexadecimal digits")
+        case .imageID:
+            self.init(
+                what + "looks like Docker's image ID, which no registry knows",
+                hint: "use the image's name, or NAME@sha256:…")
+        }
+    }
+
+    private static func reason(_ error: DigestError) -> String {
+        switch error.reason {
+        case .noAlgorithm: "names no algorithm"
+        case .unsupportedAlgorithm(let name): "uses \(name), which Berth can not verify"
+        case .notLowercaseHex: "is not lower-case hexadecimal"
+        case .wrongLength(let expected, let found): "has \(found) digits instead of \(expected)"
+        }
+    }
+}

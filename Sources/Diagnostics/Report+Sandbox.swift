@@ -1,0 +1,164 @@
+internal import LaunchPlanning
+internal import LinuxKernel
+package import Sandbox
+
+extension Report {
+    package init(_ error: SandboxError) {
+        switch error {
+        case .step(let index, let count, let step, let failure):
+            let place = ["step \(index) of \(count): \(step.action.summary) (\(step.origin.summary))"]
+            self.init(Self.what(step.action, failure), details: place, hint: Self.hint(step.action, failure))
+        case .process(let stage, let cause): self.init(stage, cause)
+        case .unknownUser(let user):
+            self.init(
+                "the image runs as user \"\(user)\", whom its /etc/passwd does not know",
+                hint: "run it as root of the container with --root")
+        case .command(let name, let failure): self.init(command: name, failure)
+        }
+    }
+
+    private static func what(_ action: PlanAction, _ failure: StepFailure) -> String {
+        switch failure {
+        case .system(let cause):
+            switch action {
+            case .createNamespaces(let kinds, _):
+                return
+                    (kinds.contains(.user) ? "cannot create a user namespace: " : "cannot create a mount namespace: ")
+                    + cause.sentence
+            case .root(.overlay): return "cannot join the image's layers with overlayfs: \(cause.sentence)"
+            case .bind(let bind):
+                return
+                    "cannot mount \(bind.source) on \(bind.target): \(cause.call) \(cause.subject): \(cause.sentence)"
+            default: return "\(cause.call) \(cause.subject): \(cause.sentence)"
+            }
+        case .sourceMissing(let path): return "cannot mount \(path): it does not exist on this host"
+        case .sourceUnreadable(let path, let cause): return "cannot mount \(path): \(cause.sentence)"
+        case .leavesRoot(let path, let link):
+            return "cannot use \(path) inside the container: "
+                + (link.map { "the image has a symbolic link to \($0) there, which leaves the rootfs" }
+                    ?? "it leaves the rootfs")
+        case .targetMissing(let path):
+            return "cannot mount on \(path): the image has no such place, and its rootfs is read-only"
+        case .coversRoot(let path): return "cannot mount on \(path): that is the container's root itself"
+        case .tooManyLinks(let path):
+            return "cannot use \(path) inside the container: too many symbolic links on the way"
+        case .kindsDiffer(let source, let target):
+            return "cannot mount \(source) on \(target): one is a directory and the other is a file"
+        case .notADirectory(let path): return "cannot use \(path) inside the container: a part of it is no directory"
+        case .notADevice(let path): return "\(path) is no device node"
+        case .hookLate(let path): return "the hook \(path) did not end in time and was killed"
+        case .hookFailed(let path, let status):
+            return status > 128
+                ? "the hook \(path) was ended by signal \(status - 128)"
+                : "the hook \(path) ended with status \(status)"
+        }
+    }
+
+    private static func hint(_ action: PlanAction, _ failure: StepFailure) -> String? {
+        switch (action, failure) {
+        case (.createNamespaces(let kinds, _), .system(let cause)) where kinds.contains(.user):
+            return UserNamespaceAdvice.hint(for: cause.errno)
+        case (.root(.overlay), .system):
+            return
+                "overlayfs in a user namespace needs Linux 5.11 or later, and a store that is not itself on overlayfs; "
+                + "see docs/troubleshooting.md"
+        case (.scratch(.directory(let path)), _):
+            return "the site's `scratch = \(path)` must be a local directory in which this user may write"
+        case (_, .sourceMissing(let path)):
+            return "check the spelling; on another node the path may not be mounted: \(path)"
+        case (_, .sourceUnreadable(_, let cause)) where cause.errno == 13:
+            return "this user must be able to reach it on this host"
+        case (_, .hookFailed), (_, .hookLate):
+            return "what it says is above; a specification without it can be put in its place"
+        case (_, .notADevice): return "--device takes device nodes; mount files and directories with -v"
+        case (_, .coversRoot): return "choose a directory below it, or run the directory as an image: dir:PATH"
+        case (_, .leavesRoot): return "choose another target path, or mount over the link's directory"
+        case (_, .targetMissing(let path)):
+            return
+                "make \(path) in the image: without an overlay nothing can be added to it at launch (see `berth inspect`)"
+        case (_, .system(let cause)): return hint(for: cause)
+        default: return nil
+        }
+    }
+
+    private init(_ stage: ProcessStage, _ cause: SystemError) {
+        switch stage {
+        case .limits:
+            self.init(
+                "cannot set the limit \(cause.subject): \(cause.sentence)",
+                hint: "only root raises a hard limit; see --ulimit")
+        case .workingDirectory:
+            self.init(
+                "cannot enter the working directory \(cause.subject): \(cause.sentence)",
+                hint: "it must exist inside the container: mount it, or choose another with --workdir")
+        case .join:
+            self.init(
+                "cannot join the container of this step: setns: \(cause.sentence)",
+                hint: "the task that built it may have ended; start the step again")
+        case .capabilities, .identity:
+            self.init("\(cause.call) \(cause.subject): \(cause.sentence)")
+        }
+    }
+
+    private init(command name: String, _ failure: CommandFailure) {
+        switch failure {
+        case .notFound(let searched):
+            self.init(
+                searched == nil
+                    ? "\(name): no such file in the container" : "\(name): command not found in the container",
+                details: searched.map { ["searched in PATH: " + $0.joined(separator: ":")] } ?? [],
+                hint: "check the spelling, and that the image has it", status: .notFound)
+        case .notExecutable(let path, let cause):
+            self.init(
+                "cannot execute \(path): \(cause.sentence)",
+                hint: cause.errno == 13
+                    ? "its mode must allow execution (chmod +x), and its file system must not be mounted noexec" : nil,
+                status: .cannotExecute)
+        case .interpreterMissing(let path, let interpreter):
+            self.init(
+                "cannot execute \(path): its interpreter \(interpreter) does not exist in the container",
+                hint: "a script's first line, or a program's dynamic loader, must name a file of the image",
+                status: .cannotExecute)
+        case .wrongArchitecture(let path, let machine):
+            self.init(
+                "cannot execute \(path): it is for \(Self.machine(machine)), not for this host",
+                hint: "pull the image for this host's architecture: --platform linux/amd64 or linux/arm64",
+                status: .cannotExecute)
+        case .unknownFormat(let path):
+            self.init(
+                "cannot execute \(path): neither a program nor a script that names its interpreter",
+                hint: "start the script with a line such as #!/bin/sh, or run it with its interpreter",
+                status: .cannotExecute)
+        case .isDirectory(let path):
+            self.init("cannot execute \(path): it is a directory", status: .cannotExecute)
+        }
+    }
+
+    /// `e_machine` of elf(5).
+    private static func machine(_ number: UInt16) -> String {
+        switch number {
+        case 3: "x86 (32 bits)"
+        case 21: "ppc64"
+        case 40: "arm"
+        case 62: "x86_64 (linux/amd64)"
+        case 183: "aarch64 (linux/arm64)"
+        case 243: "riscv64"
+        default: "machine \(number)"
+        }
+    }
+}
+
+extension Report {
+    package init(_ error: RendezvousError) {
+        switch error {
+        case .system(let cause):
+            self.init("cannot meet the other tasks of this step: \(cause.call) \(cause.subject): \(cause.sentence)")
+        case .builderFailed(let localID):
+            self.init("no container: task \(localID) of this node could not make it and has said why")
+        case .squatted(let name, let process, let user):
+            self.init(
+                "process \(process) of user \(user) holds the socket names by which the tasks of this step meet (@\(name))",
+                hint: "tell the administrator: nobody else has a use for these names")
+        }
+    }
+}

@@ -1,0 +1,23 @@
+package import LinuxKernel
+
+extension SystemError {
+    /// `Permission denied (EACCES)`.
+    package var sentence: String { "\(reason) (\(name))" }
+}
+
+extension Report {
+    package init(_ error: SystemError) {
+        self.init("\(error.call) \(error.subject): \(error.sentence)", hint: Self.hint(for: error))
+    }
+
+    /// Advice that a code alone allows.
+    package static func hint(for error: SystemError) -> String? {
+        switch error.errno {
+        case 28:
+            "the file system is full: free space, or put the store elsewhere with BERTH_STORE or `store =` in berth.conf"
+        case 122: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"
+        case 30: "the file system is read-only; choose a writable store with BERTH_STORE"
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,33 @@
+internal import LinuxKernel
+
+/// Why this host does not let a user have a user namespace. Looks only after a failure.
+package enum UserNamespaceAdvice {
+    package static func hint(for errno: Int32) -> String {
+        if number("/proc/sys/user/max_user_namespaces") == 0 {
+            return
+                "user namespaces are switched off: an administrator must set user.max_user_namespaces (sysctl) above 0"
+        }
+        if number("/proc/sys/kernel/unprivileged_userns_clone") == 0 {
+            return "an administrator must allow them: sysctl kernel.unprivileged_userns_clone=1"
+        }
+        if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1 {
+            return "AppArmor restricts them: an administrator must install a profile that allows userns for berth, "
+                + "or set sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        }
+        switch errno {
+        case 28:
+            return
+                "the limit of user namespaces is reached: sysctl user.max_user_namespaces, or a limit on nesting (32)"
+        case 22: return "this process has more than one thread, or the kernel has no user namespaces"
+        default:
+            return
+                "a seccomp filter or security module on this host may forbid it; `unshare -Ur true` shows whether it is only Berth"
+        }
+    }
+
+    private static func number(_ path: String) -> Int? {
+        // An absent knob restricts nothing.
+        guard let bytes = try? contents(of: path, limit: 64) else { return nil }  // see above
+        return Int(String(decoding: bytes.filter { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
+    }
+}

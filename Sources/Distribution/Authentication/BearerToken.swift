@@ -1,0 +1,38 @@
+internal import Foundation
+
+/// What a token service answered, and until when it holds.
+///
+/// https://distribution.github.io/distribution/spec/auth/token/
+struct BearerToken: Sendable, Equatable {
+    let value: String
+    let refreshAt: ContinuousClock.Instant
+
+    /// Lifetimes below this are taken for it, as the specification has it.
+    static let minimumLifetime = Duration.seconds(60)
+
+    private struct Answer: Decodable {
+        let token: String?
+        let access_token: String?
+        let expires_in: Double?
+    }
+
+    init?(answer: [UInt8], now: ContinuousClock.Instant) {
+        guard let answer = try? JSONDecoder().decode(Answer.self, from: Data(answer)),  // any fault means the same: no token
+            let value = [answer.token, answer.access_token].compactMap(\.self).first(where: { !$0.isEmpty }),
+            // What goes into a header may not end it.
+            value.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f })
+        else { return nil }
+        let seconds = min(max(answer.expires_in ?? 0, 0), 86400 * 365)
+        let lifetime = max(Duration.seconds(seconds), Self.minimumLifetime)
+        self.value = value
+        // Refreshed early, so that a request under way does not meet the end; the service's own clock plays no part.
+        refreshAt = now + lifetime - min(.seconds(15), lifetime / 4)
+    }
+
+    func isFresh(at now: ContinuousClock.Instant) -> Bool { now < refreshAt }
+}
+
+extension BearerToken: CustomStringConvertible, CustomReflectable {
+    var description: String { "(token)" }
+    var customMirror: Mirror { Mirror(self, children: []) }
+}

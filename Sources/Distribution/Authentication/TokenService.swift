@@ -1,0 +1,133 @@
+internal import Foundation
+internal import NIOHTTP1
+
+/// Trades credentials, or nothing, for a bearer token.
+///
+/// https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/
+struct TokenService: Sendable {
+    struct Request: Sendable {
+        let realm: WebURL
+        let service: String
+        let scopes: [String]
+        let credential: Credential?
+    }
+
+    let transport: HTTPTransport
+    let retry: RetryPolicy
+    static let maximumAnswer: Int64 = 1 << 20
+    private static let clientID = "berth"
+
+    func fetch(_ request: Request) async throws(RegistryError) -> BearerToken {
+        if case .identityToken(_, let refreshToken)? = request.credential?.secret {
+            let form =
+                parameters(request) + [
+                    ("grant_type", "refresh_token"), ("client_id", Self.clientID), ("refresh_token", refreshToken),
+                ]
+            var headers = HTTPHeaders()
+            headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
+            let answer = try await send(
+                HTTPTransport.Request(
+                    method: .POST, url: request.realm, headers: headers, body: Array(Self.encoded(form).utf8)),
+                request)
+            // Services from before the OAuth form know only GET.
+            if ![404, 405].contains(answer.status) { return try token(answer, request) }
+        }
+        var headers = HTTPHeaders()
+        switch request.credential?.secret {
+        case .password(let user, let password), .identityToken(let user, let password):
+            headers.add(name: "Authorization", value: Self.basic(user: user, password: password))
+        case .registryToken, nil: break
+        }
+        let query = Self.encoded(parameters(request))
+        let separator = request.realm.target.contains("?") ? "&" : "?"
+        let url = WebURL(origin: request.realm.origin, target: request.realm.target + separator + query)
+        return try token(
+            try await send(HTTPTransport.Request(method: .GET, url: url, headers: headers), request), request)
+    }
+
+    private struct Answer {
+        let status: Int
+        let body: [UInt8]
+    }
+
+    private func send(
+        _ message: HTTPTransport.Request, _ request: Request
+    ) async throws(RegistryError) -> Answer {
+        let subject = request.scopes.joined(separator: " ")
+        var attempt = 1
+        while true {
+            var wait = retry.delay(before: attempt)
+            do throws(RegistryError) {
+                let response = try await transport.send(message, subject: subject)
+                let body = try await response.collect(upTo: Self.maximumAnswer)
+                // Not followed, wherever they lead: the request carries a secret, and its answer is one.
+                if 300..<400 ~= response.status {
+                    throw failure(.refusedRealm(.redirected, realm: message.url.origin.description), request)
+                }
+                guard RetryPolicy.isTransient(response.status), attempt < retry.attempts else {
+                    if response.status == 429 {
+                        throw failure(.tooManyRequests(retryAfter: response.retryAfter), request)
+                    }
+                    return Answer(status: response.status, body: body)
+                }
+                if let asked = response.retryAfter {
+                    guard asked <= retry.longestRetryAfter else {
+                        throw failure(.tooManyRequests(retryAfter: asked), request)
+                    }
+                    wait = max(wait, asked)
+                }
+            } catch where error.isTransient && attempt < retry.attempts(after: error) {
+                // A connection that broke; the next one may hold.
+            }
+            attempt += 1
+            try await transport.pause(wait, subject: subject)
+        }
+    }
+
+    private func token(_ answer: Answer, _ request: Request) throws(RegistryError) -> BearerToken {
+        let message = ServerErrors(body: answer.body).message
+        switch answer.status {
+        case 200..<300:
+            guard let token = BearerToken(answer: answer.body, now: .now) else {
+                throw failure(.malformed(.token, detail: "no token in the answer"), request)
+            }
+            return token
+        case 400, 401: throw failure(.unauthorized(request.credential?.origin, message: message), request)
+        case 403: throw failure(.denied(request.credential?.origin, message: message), request)
+        default: throw failure(.unexpectedStatus(answer.status, message: message), request)
+        }
+    }
+
+    private func failure(_ reason: RegistryError.Reason, _ request: Request) -> RegistryError {
+        RegistryError(
+            host: request.realm.origin.authority, subject: request.scopes.joined(separator: " "), reason: reason)
+    }
+
+    private func parameters(_ request: Request) -> [(String, String)] {
+        // Several scopes are several parameters in a query, but one in a form; GET services take the former only.
+        (request.service.isEmpty ? [] : [("service", request.service)]) + request.scopes.map { ("scope", $0) }
+    }
+
+    static func basic(user: String, password: String) -> String {
+        "Basic \(Data("\(user):\(password)".utf8).base64EncodedString())"
+    }
+
+    static func encoded(_ parameters: [(String, String)]) -> String {
+        func escaped(_ text: String) -> String {
+            var result: [UInt8] = []
+            for byte in text.utf8 {
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                    UInt8(ascii: "~"):
+                    result.append(byte)
+                default:
+                    let digits = Array("0123456789ABCDEF".utf8)
+                    result += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+                }
+            }
+            return String(decoding: result, as: UTF8.self)
+        }
+        return parameters.map { "\($0.0)=\(escaped($0.1))" }.joined(separator: "&")
+    }
+}

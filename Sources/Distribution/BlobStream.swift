@@ -1,0 +1,192 @@
+internal import AsyncHTTPClient
+package import ImageSpec
+internal import NIOCore
+internal import NIOHTTP1
+
+/// A blob's bytes, in order, each exactly once, however often the connection broke in between.
+///
+/// Ends after exactly the descriptor's size, with the right digest, or throws.
+package struct BlobStream: AsyncSequence, Sendable {
+    package typealias Element = [UInt8]
+    package typealias Failure = RegistryError
+
+    let client: RegistryClient
+    let reference: Reference
+    let descriptor: Descriptor
+    let verifiesDigest: Bool
+    /// Bytes at the beginning that the caller has already. A part alone has no digest.
+    var start: Int64 = 0
+
+    package func makeAsyncIterator() -> Iterator {
+        Iterator(stream: self, hash: verifiesDigest ? RunningDigest(descriptor.digest.algorithm) : nil)
+    }
+
+    package struct Iterator: AsyncIteratorProtocol {
+        package typealias Failure = RegistryError
+
+        let stream: BlobStream
+        var hash: RunningDigest?
+        private var body: HTTPClientResponse.Body.AsyncIterator?
+        private var response: HTTPResponse?
+        /// Bytes handed out, or there before.
+        private var delivered: Int64 = 0
+        /// Bytes of this response that were handed out before: it started over.
+        private var toSkip: Int64 = 0
+        private var failures = 0
+        private var deliveredAtFailure: Int64 = 0
+        private var isFinished = false
+
+        init(stream: BlobStream, hash: RunningDigest?) {
+            self.stream = stream
+            self.hash = hash
+            delivered = stream.start
+            deliveredAtFailure = stream.start
+        }
+
+        package mutating func next() async throws(RegistryError) -> [UInt8]? {
+            if isFinished { return nil }
+            while true {
+                // Asking was tried often enough by the time it fails; only a transfer that breaks starts over here.
+                if body == nil { try await open() }
+                do throws(RegistryError) {
+                    guard let chunk = try await chunk() else { return try finish() }
+                    if !chunk.isEmpty { return chunk }
+                } catch {
+                    body = nil
+                    try await recover(from: error)
+                }
+            }
+        }
+    }
+}
+
+extension BlobStream.Iterator {
+    private var size: Int64 { stream.descriptor.size }
+
+    private func failure(_ reason: RegistryError.Reason) -> RegistryError {
+        RegistryError(
+            host: response?.host ?? stream.reference.registry, subject: stream.descriptor.digest.description,
+            reason: reason)
+    }
+
+    private mutating func open() async throws(RegistryError) {
+        var call = stream.client.blobCall(stream.descriptor, stream.reference)
+        if delivered > 0 { call.headers.add(name: "Range", value: "bytes=\(delivered)-") }
+        // Always from the registry again, never from where it redirected to: such URLs expire.
+        let response = try await stream.client.send(call, accepting: [416])
+        self.response = response
+        switch response.status {
+        case 206:
+            guard let start = Self.rangeStart(response.headers.first(name: "Content-Range")), start <= delivered else {
+                throw failure(.unexpectedStatus(206, message: "a range that was not asked for"))
+            }
+            toSkip = delivered - start
+        case 416:
+            // The server has less than was delivered, so what it has now is another blob; the size told the end apart.
+            throw failure(.truncated(received: delivered, expected: size))
+        default:
+            toSkip = delivered
+            if let length = response.contentLength, length != size {
+                throw failure(.sizeMismatch(expected: size, found: length))
+            }
+        }
+        body = response.body.makeAsyncIterator()
+    }
+
+    /// `bytes FIRST-LAST/LENGTH`
+    private static func rangeStart(_ header: String?) -> Int64? {
+        guard let header, header.lowercased().hasPrefix("bytes ") else { return nil }
+        return Int64(header.dropFirst(6).prefix { $0 != "-" })
+    }
+
+    /// Nil at the blob's end; empty where all of a part was handed out before.
+    private mutating func chunk() async throws(RegistryError) -> [UInt8]? {
+        let part: ByteBuffer?
+        do {
+            part = try await body?.next()
+        } catch {
+            throw failure(HTTPTransport.reason(for: error))
+        }
+        guard let part else {
+            guard delivered == size else { throw failure(.truncated(received: delivered, expected: size)) }
+            return nil
+        }
+        var view = part.readableBytesView
+        if toSkip > 0 {
+            let skipped = min(Int64(view.count), toSkip)
+            toSkip -= skipped
+            view = view.dropFirst(Int(skipped))
+        }
+        // Checked before a byte too many leaves this place, so that no reader has to mind.
+        guard delivered + Int64(view.count) <= size else {
+            throw failure(.sizeMismatch(expected: size, found: delivered + Int64(view.count)))
+        }
+        delivered += Int64(view.count)
+        let bytes = Array(view)
+        hash?.update(bytes)
+        return bytes
+    }
+
+    private mutating func finish() throws(RegistryError) -> [UInt8]? {
+        isFinished = true
+        body = nil
+        if let hash {
+            let found = hash.finish()
+            guard found == stream.descriptor.digest else {
+                throw failure(.digestMismatch(expected: stream.descriptor.digest, found: found))
+            }
+        }
+        return nil
+    }
+
+    /// Waits before the next attempt, or gives up. Attempts count anew after a stretch that went well: a night's pull
+    /// over a bad line may break a hundred times.
+    private mutating func recover(from error: RegistryError) async throws(RegistryError) {
+        let isTruncation = if case .truncated = error.reason { true } else { false }
+        guard error.isTransient || isTruncation, !isFinished else { throw error }
+        if delivered - deliveredAtFailure >= 1 << 20 { failures = 0 }
+        failures += 1
+        deliveredAtFailure = delivered
+        guard failures < stream.client.configuration.retry.attempts else {
+            // How it broke the last time matters less than that it got so far and no further.
+            throw delivered > 0 ? failure(.truncated(received: delivered, expected: size)) : error
+        }
+        try await stream.client.transport.pause(
+            stream.client.configuration.retry.delay(before: failures),
+            subject: stream.descriptor.digest.description)
+    }
+}
+
+extension RegistryClient {
+    /// A blob's bytes. Leave the digest unverified only where another reader of the same bytes verifies it.
+    package func blob(
+        _ descriptor: Descriptor, in reference: Reference, verifyingDigest: Bool = true
+    ) -> BlobStream {
+        BlobStream(client: self, reference: reference, descriptor: descriptor, verifiesDigest: verifyingDigest)
+    }
+
+    /// A blob's bytes from an offset on, for who has those before it. The digest is the caller's to verify.
+    package func blob(_ descriptor: Descriptor, in reference: Reference, from offset: Int64) -> BlobStream {
+        BlobStream(client: self, reference: reference, descriptor: descriptor, verifiesDigest: false, start: offset)
+    }
+
+    /// A small blob, whole.
+    package func bytes(
+        of descriptor: Descriptor, in reference: Reference, limit: Int64
+    ) async throws(RegistryError) -> [UInt8] {
+        guard descriptor.size <= limit else {
+            throw RegistryError(
+                host: reference.registry, subject: descriptor.digest.description, reason: .tooLarge(limit: limit))
+        }
+        var bytes: [UInt8] = []
+        var iterator = blob(descriptor, in: reference).makeAsyncIterator()
+        while let chunk = try await iterator.next() { bytes += chunk }
+        return bytes
+    }
+
+    func blobCall(_ descriptor: Descriptor, _ reference: Reference) -> Call {
+        Call(
+            reference: reference, path: "blobs/\(descriptor.digest)", subject: descriptor.digest.description,
+            absence: .blobUnknown)
+    }
+}

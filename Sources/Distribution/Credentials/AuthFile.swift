@@ -1,0 +1,92 @@
+internal import Foundation
+
+/// Docker's `config.json` and containers' `auth.json`, as far as they are about credentials.
+///
+/// https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
+struct AuthFile: Decodable {
+    var auths: [String: Entry] = [:]
+    var credsStore: String?
+    var credHelpers: [String: String] = [:]
+
+    struct Entry: Decodable {
+        var auth: String?
+        var username: String?
+        var password: String?
+        var identitytoken: String?
+        var registrytoken: String?
+    }
+
+    init(auths: [String: Entry]) { self.auths = auths }
+
+    private enum Key: String, CodingKey { case auths, credsStore, credHelpers }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: Key.self)
+        auths = try container.decodeIfPresent([String: Entry].self, forKey: .auths) ?? [:]
+        credsStore = try container.decodeIfPresent(String.self, forKey: .credsStore)
+        credHelpers = try container.decodeIfPresent([String: String].self, forKey: .credHelpers) ?? [:]
+    }
+
+    /// The entry whose key is the longest prefix, by whole components, of `HOST/REPOSITORY`.
+    func entry(
+        for names: [String], repository: String, user: String?, path: String
+    ) throws(CredentialError) -> Credential? {
+        let entries = auths.map { (key: Self.normalized($0.key), raw: $0.key, entry: $0.value) }
+            .sorted { $0.raw < $1.raw }
+        for name in names {
+            var scope = "\(name)/\(repository)"
+            while true {
+                for (_, raw, entry) in entries.filter({ $0.key == scope }) {
+                    guard let credential = try entry.credential(key: raw, path: path) else { continue }
+                    if user == nil || credential.user == user { return credential }
+                }
+                guard let slash = scope.lastIndex(of: "/") else { break }
+                scope = String(scope[..<slash])
+            }
+        }
+        return nil
+    }
+
+    /// Docker's keys may be URLs, `https://index.docker.io/v1/` above all: then only the host counts. Without a
+    /// scheme, containers' keys may go on with a path.
+    static func normalized(_ key: String) -> String {
+        for scheme in ["https://", "http://"] where key.hasPrefix(scheme) {
+            return key.dropFirst(scheme.count).prefix { $0 != "/" }.lowercased()
+        }
+        let trimmed = key.hasSuffix("/") ? String(key.dropLast()) : key
+        guard let slash = trimmed.firstIndex(of: "/") else { return trimmed.lowercased() }
+        return trimmed[..<slash].lowercased() + trimmed[slash...]
+    }
+}
+
+extension AuthFile.Entry {
+    /// Nil for the empty entries that Docker leaves where a helper holds the secret.
+    fileprivate func credential(key: String, path: String) throws(CredentialError) -> Credential? {
+        let origin = CredentialOrigin.file(path)
+        var user = username ?? ""
+        var password = password ?? ""
+        if let auth, !auth.isEmpty {
+            let base64 = String(auth.filter { !$0.isWhitespace })
+            let padded = base64 + String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
+            // The password may hold a colon, the user's name may not; some tools end the text with NUL.
+            guard let data = Data(base64Encoded: padded), let colon = data.firstIndex(of: UInt8(ascii: ":")) else {
+                throw .malformed(file: path, detail: "auths[\"\(key)\"].auth is not base64 of USER:PASSWORD")
+            }
+            user = String(decoding: data[..<colon], as: UTF8.self)
+            var secret = data[(colon + 1)...]
+            while secret.last == 0 { secret.removeLast() }
+            password = String(decoding: secret, as: UTF8.self)
+        }
+        if let token = registrytoken, !token.isEmpty {
+            return Credential(secret: .registryToken(token), origin: origin)
+        }
+        if let token = identitytoken, !token.isEmpty {
+            return Credential(secret: .identityToken(user: user, token: token), origin: origin)
+        }
+        guard !user.isEmpty || !password.isEmpty else { return nil }
+        if user == CredentialHelper.tokenUser {
+            return Credential(secret: .identityToken(user: "", token: password), origin: origin)
+        }
+        return Credential(secret: .password(user: user, password: password), origin: origin)
+    }
+}

@@ -1,0 +1,118 @@
+internal import Foundation
+internal import ImageSpec
+
+/// The files that people already have: containers' `auth.json`, Docker's `config.json`, Enroot's `.credentials`.
+///
+/// Order and meaning as in containers-auth.json(5); the first that knows the registry decides.
+package struct CredentialFiles: CredentialProvider {
+    enum Format: Sendable { case authFile, legacyDocker, enroot }
+
+    let files: [(path: String, format: Format)]
+    let environment: [String: String]
+    let allowsCommands: Bool
+    let helperTimeout: Duration
+
+    /// - Parameter allowsCommands: whether a password that is Enroot's `$(command)` is run. Off unless the site or the
+    ///   user says otherwise: a file that was copied from somewhere should not be able to start programs.
+    package init(
+        environment: [String: String], allowsCommands: Bool = false, helperTimeout: Duration = .seconds(30)
+    ) {
+        self.environment = environment
+        self.allowsCommands = allowsCommands
+        self.helperTimeout = helperTimeout
+
+        var files: [(String, Format)] = []
+        func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+        let home = value("HOME")
+        let configuration = value("XDG_CONFIG_HOME") ?? home.map { "\($0)/.config" }
+        if let path = value("REGISTRY_AUTH_FILE") { files.append((path, .authFile)) }
+        if let path = value("XDG_RUNTIME_DIR") { files.append(("\(path)/containers/auth.json", .authFile)) }
+        if let configuration { files.append(("\(configuration)/containers/auth.json", .authFile)) }
+        if let path = value("DOCKER_CONFIG") ?? home.map({ "\($0)/.docker" }) {
+            files.append(("\(path)/config.json", .authFile))
+        }
+        if let home { files.append(("\(home)/.dockercfg", .legacyDocker)) }
+        if let path = value("ENROOT_CONFIG_PATH") ?? configuration.map({ "\($0)/enroot" }) {
+            files.append(("\(path)/.credentials", .enroot))
+        }
+        self.files = files
+    }
+
+    package func credential(
+        registry: String, repository: String, user: String?
+    ) async throws(CredentialError) -> Credential? {
+        for (path, format) in files {
+            guard let text = try Self.contents(of: path) else { continue }
+            let found: Credential? =
+                switch format {
+                case .authFile, .legacyDocker:
+                    try await credential(
+                        in: text, path: path, isLegacy: format == .legacyDocker, registry: registry,
+                        repository: repository, user: user)
+                case .enroot:
+                    try await enrootCredential(in: text, path: path, registry: registry, user: user)
+                }
+            if let found { return found }
+        }
+        return nil
+    }
+
+    /// Nil for a file that is not there or not this user's to read: root, say, in a home on a root-squashing server.
+    private static func contents(of path: String) throws(CredentialError) -> Data? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            let code = errno
+            if [ENOENT, ENOTDIR, EACCES, ELOOP].contains(code) { return nil }
+            throw .unreadable(file: path, errno: code)
+        }
+        defer { close(descriptor) }
+        var data = Data()
+        var buffer = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = read(descriptor, &buffer, buffer.count)
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw .unreadable(file: path, errno: errno)
+            }
+            if count == 0 { return data }
+            data.append(contentsOf: buffer[..<count])
+            if data.count > 4 << 20 { throw .malformed(file: path, detail: "larger than 4 MiB") }
+        }
+    }
+
+    private func credential(
+        in data: Data, path: String, isLegacy: Bool, registry: String, repository: String, user: String?
+    ) async throws(CredentialError) -> Credential? {
+        let file: AuthFile
+        do {
+            let decoder = JSONDecoder()
+            file =
+                isLegacy
+                ? AuthFile(auths: try decoder.decode([String: AuthFile.Entry].self, from: data))
+                : try decoder.decode(AuthFile.self, from: data)
+        } catch {
+            // The decoder's own text could quote the file's content, so it is left out.
+            throw .malformed(file: path, detail: "not the JSON that was expected")
+        }
+        let names = Self.spellings(of: registry)
+        if let helper = names.compactMap({ file.credHelpers[$0] }).first {
+            return try await CredentialHelper(
+                name: helper, file: path, environment: environment, timeout: helperTimeout
+            )
+            .get(registry: registry)
+        }
+        if let helper = file.credsStore, !helper.isEmpty,
+            let found = try await CredentialHelper(
+                name: helper, file: path, environment: environment, timeout: helperTimeout
+            ).get(registry: registry)
+        {
+            return found
+        }
+        return try file.entry(for: names, repository: repository, user: user, path: path)
+    }
+
+    /// Docker Hub goes by several names; everybody else by one.
+    static func spellings(of registry: String) -> [String] {
+        registry == Reference.dockerHub ? ["docker.io", "index.docker.io", "registry-1.docker.io"] : [registry]
+    }
+}

@@ -1,0 +1,159 @@
+internal import Foundation
+package import ImageSpec
+internal import NIOHTTP1
+
+/// A manifest or an index as a registry keeps it; the bytes are verified.
+package struct FetchedManifest: Sendable {
+    package enum Content: Sendable, Equatable {
+        case manifest(Manifest)
+        case index(ImageIndex)
+    }
+
+    package let mediaType: MediaType
+    package let digest: Digest
+    /// Exactly what the digest is of.
+    package let bytes: [UInt8]
+    package let content: Content
+}
+
+/// What a registry says about a manifest without sending it.
+package struct ManifestHead: Sendable, Equatable {
+    package let mediaType: MediaType?
+    /// Not verified: there are no bytes. Good for noticing that a tag did not move, not for trust.
+    package let digest: Digest?
+    package let size: Int64?
+}
+
+extension RegistryClient {
+    /// Asks what a reference stands for now. Docker Hub does not count these requests.
+    package func head(_ reference: Reference) async throws(RegistryError) -> ManifestHead {
+        let response = try await send(manifestCall(.HEAD, reference, reference.selector))
+        await response.discard()
+        return ManifestHead(
+            mediaType: response.headers.first(name: "Content-Type").map(MediaType.init(rawValue:)),
+            digest: response.headers.first(name: "Docker-Content-Digest").flatMap { text in
+                try? Digest(parsing: text)  // a digest that cannot be verified says nothing
+            },
+            size: response.contentLength)
+    }
+
+    /// Fetches what a reference stands for.
+    package func manifest(_ reference: Reference) async throws(RegistryError) -> FetchedManifest {
+        try await manifest(reference, selector: reference.selector, expected: reference.digest)
+    }
+
+    /// Fetches an entry of an index.
+    package func manifest(
+        _ descriptor: Descriptor, in reference: Reference
+    ) async throws(RegistryError) -> FetchedManifest {
+        let found = try await manifest(
+            reference, selector: descriptor.digest.description, expected: descriptor.digest)
+        guard Int64(found.bytes.count) == descriptor.size else {
+            throw RegistryError(
+                host: reference.registry, subject: descriptor.digest.description,
+                reason: .sizeMismatch(expected: descriptor.size, found: Int64(found.bytes.count)))
+        }
+        return found
+    }
+
+    private func manifestCall(_ method: HTTPMethod, _ reference: Reference, _ selector: String) -> Call {
+        var headers = HTTPHeaders()
+        // One line, for some registries look at the first only; all types, for schema 1 is what old clients get.
+        headers.add(
+            name: "Accept", value: MediaType.acceptedManifests.map(\.rawValue).joined(separator: ", "))
+        return Call(
+            method: method, reference: reference, path: "manifests/\(selector)", subject: reference.description,
+            headers: headers, absence: .manifestUnknown)
+    }
+
+    private func manifest(
+        _ reference: Reference, selector: String, expected: Digest?
+    ) async throws(RegistryError) -> FetchedManifest {
+        var attempt = 1
+        while true {
+            let response = try await send(manifestCall(.GET, reference, selector))
+            do throws(RegistryError) {
+                let bytes = try await response.collect(upTo: configuration.maximumManifestSize)
+                return try Self.verified(bytes, response, expected: expected)
+            } catch where error.isTransient && attempt < configuration.retry.attempts(after: error) {
+                try await transport.pause(configuration.retry.delay(before: attempt), subject: reference.description)
+                attempt += 1
+            }
+        }
+    }
+
+    private static func verified(
+        _ bytes: [UInt8], _ response: HTTPResponse, expected: Digest?
+    ) throws(RegistryError) -> FetchedManifest {
+        // The digest first: nothing of a body that is not the one asked for is worth reading.
+        if let expected {
+            let found = Digest(hashing: bytes, with: expected.algorithm)
+            guard found == expected else { throw response.error(.digestMismatch(expected: expected, found: found)) }
+        }
+        var digest = expected ?? Digest(hashing: bytes, with: .sha256)
+        if expected == nil, let header = response.headers.first(name: "Docker-Content-Digest"),
+            let claimed = try? Digest(parsing: header)  // an algorithm unknown here proves nothing, and is let pass
+        {
+            // A registry may name another algorithm; a name that is used must be true.
+            let found = Digest(hashing: bytes, with: claimed.algorithm)
+            guard found == claimed else { throw response.error(.digestMismatch(expected: claimed, found: found)) }
+            digest = claimed
+        }
+        let (mediaType, content) = try document(bytes, response)
+        return FetchedManifest(mediaType: mediaType, digest: digest, bytes: bytes, content: content)
+    }
+
+    private struct Preamble: Decodable {
+        let schemaVersion: Int?
+        let mediaType: MediaType?
+    }
+
+    private static func document(
+        _ bytes: [UInt8], _ response: HTTPResponse
+    ) throws(RegistryError) -> (MediaType, FetchedManifest.Content) {
+        let header = response.headers.first(name: "Content-Type").map(MediaType.init(rawValue:))
+        if header?.isSchema1 == true { throw response.error(.schema1) }
+        let data = Data(bytes)
+        let decoder = JSONDecoder()
+        let preamble: Preamble
+        do {
+            preamble = try decoder.decode(Preamble.self, from: data)
+        } catch {
+            throw response.error(.malformed(.manifest, detail: "not JSON, or not an object"))
+        }
+        if preamble.schemaVersion == 1 || preamble.mediaType?.isSchema1 == true { throw response.error(.schema1) }
+        if let header, let body = preamble.mediaType, header != body {
+            throw response.error(.mediaTypeMismatch(header: header, body: body))
+        }
+        guard let mediaType = header ?? preamble.mediaType else {
+            throw response.error(.malformed(.manifest, detail: "no media type"))
+        }
+        guard mediaType.isIndex || mediaType.isManifest else {
+            throw response.error(.unsupportedMediaType(mediaType))
+        }
+        do {
+            return mediaType.isIndex
+                ? (mediaType, .index(try decoder.decode(ImageIndex.self, from: data)))
+                : (mediaType, .manifest(try decoder.decode(Manifest.self, from: data)))
+        } catch {
+            throw response.error(.malformed(mediaType.isIndex ? .index : .manifest, detail: error.whatWasWrong))
+        }
+    }
+}
+
+extension Error {
+    /// A decoding error's place and fault, without the document's content.
+    var whatWasWrong: String {
+        guard let error = self as? DecodingError else { return "" }
+        let context: DecodingError.Context? =
+            switch error {
+            case .typeMismatch(_, let context), .valueNotFound(_, let context), .keyNotFound(_, let context),
+                .dataCorrupted(let context):
+                context
+            @unknown default: nil
+            }
+        guard let context else { return "" }
+        let path = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }.joined(separator: ".")
+        return RegistryError.clean(path.isEmpty ? context.debugDescription : "\(path): \(context.debugDescription)")
+    }
+}

@@ -1,0 +1,44 @@
+internal import NIOCore
+
+/// Reads a blob that is being sent: fills the buffer from an offset, says how many bytes it put there, 0 at the end. It
+/// may be read several times. Blocks, but for no longer than a disk takes.
+package typealias BlobReader =
+    @Sendable (_ buffer: UnsafeMutableRawBufferPointer, _ offset: Int64) throws(BlobReadError) -> Int
+
+/// A blob that could not be read: an `errno` value.
+package struct BlobReadError: Error, Equatable, Sendable {
+    package let errno: Int32
+    package init(errno: Int32) { self.errno = errno }
+}
+
+/// A request's body of known size, from its start each time it is sent.
+struct UploadBody: AsyncSequence, Sendable {
+    typealias Element = ByteBuffer
+
+    let size: Int64
+    let read: BlobReader
+    private static let chunk = 1 << 18
+
+    func makeAsyncIterator() -> Iterator { Iterator(body: self) }
+
+    struct Iterator: AsyncIteratorProtocol {
+        let body: UploadBody
+        private var offset: Int64 = 0
+
+        init(body: UploadBody) { self.body = body }
+
+        mutating func next() async throws -> ByteBuffer? {
+            let left = body.size - offset
+            if left == 0 { return nil }
+            var buffer = ByteBuffer()
+            let count = try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: UploadBody.chunk) { bytes in
+                let wanted = Int(Swift.min(left, Int64(bytes.count)))
+                return try body.read(UnsafeMutableRawBufferPointer(rebasing: bytes[..<wanted]), offset)
+            }
+            // Shorter than its descriptor says: EIO is as near as errno comes.
+            guard count > 0 else { throw BlobReadError(errno: 5) }
+            offset += Int64(count)
+            return buffer
+        }
+    }
+}

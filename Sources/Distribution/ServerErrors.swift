@@ -1,0 +1,32 @@
+internal import Foundation
+
+/// A registry's error body.
+///
+/// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+struct ServerErrors: Sendable {
+    private(set) var codes: [String] = []
+    /// What the server had to say, made fit for a terminal; nil where it said nothing that could be read.
+    private(set) var message: String?
+
+    private struct Body: Decodable {
+        struct Entry: Decodable {
+            let code: String?
+            let message: String?
+        }
+
+        let errors: [Entry]?
+        /// Token services answer like this.
+        let details: String?
+        let error_description: String?
+        let message: String?
+    }
+
+    init(body: [UInt8]) {
+        guard let body = try? JSONDecoder().decode(Body.self, from: Data(body)) else { return }  // not JSON
+        codes = body.errors?.compactMap(\.code) ?? []
+        let texts =
+            (body.errors?.compactMap(\.message) ?? [])
+            + [body.details, body.error_description, body.message].compactMap(\.self)
+        message = texts.first { !$0.isEmpty }.map { RegistryError.clean($0) }
+    }
+}

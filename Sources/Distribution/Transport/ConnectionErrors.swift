@@ -1,0 +1,73 @@
+internal import AsyncHTTPClient
+internal import Foundation
+internal import NIOCore
+internal import NIOPosix
+internal import NIOSSL
+
+extension HTTPTransport {
+    /// What a failure of the libraries below means.
+    static func reason(for error: any Error) -> RegistryError.Reason {
+        switch error {
+        case let error as RegistryError: return error.reason
+        case let error as BlobReadError: return .uploadUnreadable(error.errno)
+        case is CancellationError: return .cancelled
+        case let error as HTTPClientError: return reason(for: error)
+        case let error as NIOConnectionError:
+            if let cause = error.connectionErrors.first?.error { return reason(for: cause) }
+            return .unreachable(.nameNotFound)
+        case let error as IOError:
+            switch error.errnoCode {
+            case ECONNREFUSED: return .unreachable(.refused)
+            case ETIMEDOUT: return .unreachable(.timedOut)
+            case ECONNRESET, EPIPE: return .unreachable(.closed)
+            default: return .unreachable(.system(error.errnoCode))
+            }
+        case let error as NIOSSLError:
+            if case .uncleanShutdown = error { return .unreachable(.closed) }
+            return .tls(tlsText(error))
+        case let error as BoringSSLError: return .tls(tlsText(error))
+        case is NIOSSLExtraError: return .tls(tlsText(error))
+        case let error as ChannelError:
+            if case .connectTimeout = error { return .unreachable(.timedOut) }
+            return .unreachable(.closed)
+        case let error as SocketAddressError:
+            if case .unknown = error { return .unreachable(.nameNotFound) }
+            return .unreachable(.other(RegistryError.clean(String(describing: error))))
+        case is CertificateFileError: return .tls(tlsText(error))
+        default: return .unreachable(.other(RegistryError.clean(String(describing: error))))
+        }
+    }
+
+    /// BoringSSL's own word for what went wrong, `certificate verify failed`, out of a text that is made for its
+    /// authors; the codes behind it are not to be had.
+    private static func tlsText(_ error: any Error) -> String {
+        let text = String(describing: error)
+        let marker = "OPENSSL_internal:"
+        guard let start = text.range(of: marker) else { return RegistryError.clean(text) }
+        let word = text[start.upperBound...].prefix { $0.isLetter || $0.isNumber || $0 == "_" }
+        return RegistryError.clean(word.lowercased().map { $0 == "_" ? " " : String($0) }.joined())
+    }
+
+    private static func reason(for error: HTTPClientError) -> RegistryError.Reason {
+        switch error {
+        case .cancelled: .cancelled
+        case .connectTimeout, .readTimeout, .writeTimeout, .deadlineExceeded, .getConnectionFromPoolTimeout,
+            .tlsHandshakeTimeout, .httpProxyHandshakeTimeout, .socksHandshakeTimeout:
+            .unreachable(.timedOut)
+        case .remoteConnectionClosed: .unreachable(.closed)
+        case .proxyAuthenticationRequired, .invalidProxyResponse: .proxy(String(describing: error))
+        default: .unreachable(.other(RegistryError.clean(String(describing: error))))
+        }
+    }
+}
+
+extension RegistryError {
+    /// Whether asking again may help: a connection that was lost, not one that was refused for a reason.
+    var isTransient: Bool {
+        guard case .unreachable(let failure) = reason else { return false }
+        switch failure {
+        case .closed, .timedOut, .refused, .system, .other: return true
+        case .nameNotFound: return false
+        }
+    }
+}

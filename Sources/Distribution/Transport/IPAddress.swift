@@ -1,0 +1,52 @@
+internal import Glibc
+
+/// An IPv4 or IPv6 address literal.
+package struct IPAddress: Hashable, Sendable {
+    package enum Kind: Sendable { case loopback, linkLocal, privateUse, unspecified, other }
+
+    /// 4 or 16 bytes, network order. An IPv4 address written in IPv6 is kept as IPv4, for it reaches the same host.
+    package let bytes: [UInt8]
+
+    /// Takes what the C library's resolver takes, so that `127.1` and `0x7f000001` are seen for what they are.
+    package init?(literal text: String) {
+        var host = text
+        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+        var four = in_addr()
+        if inet_aton(host, &four) == 1 {
+            bytes = withUnsafeBytes(of: four.s_addr) { Array($0) }
+            return
+        }
+        var six = in6_addr()
+        guard inet_pton(AF_INET6, host, &six) == 1 else { return nil }
+        let raw = withUnsafeBytes(of: six) { Array($0) }
+        let isMapped = raw[..<10].allSatisfy { $0 == 0 } && raw[10] == 0xff && raw[11] == 0xff
+        bytes = isMapped ? Array(raw[12...]) : raw
+    }
+
+    package var kind: Kind {
+        if bytes.allSatisfy({ $0 == 0 }) { return .unspecified }
+        if bytes.count == 4 {
+            switch (bytes[0], bytes[1]) {
+            case (127, _): return .loopback
+            case (0, _): return .unspecified
+            case (169, 254): return .linkLocal
+            case (10, _), (192, 168), (172, 16...31), (100, 64...127): return .privateUse
+            default: return .other
+            }
+        }
+        if bytes[..<15].allSatisfy({ $0 == 0 }), bytes[15] == 1 { return .loopback }
+        if bytes[0] == 0xfe, bytes[1] & 0xc0 == 0x80 { return .linkLocal }
+        return bytes[0] & 0xfe == 0xfc ? .privateUse : .other
+    }
+
+    /// Whether the first `length` bits are those of `network`.
+    func isIn(_ network: IPAddress, prefix length: Int) -> Bool {
+        guard bytes.count == network.bytes.count, 0...(bytes.count * 8) ~= length else { return false }
+        for index in bytes.indices {
+            let bits = min(max(length - index * 8, 0), 8)
+            let mask = UInt8(truncatingIfNeeded: 0xff00 >> bits)
+            if (bytes[index] ^ network.bytes[index]) & mask != 0 { return false }
+        }
+        return true
+    }
+}

@@ -1,0 +1,55 @@
+internal import Glibc
+
+/// When to ask again, and after how long.
+package struct RetryPolicy: Sendable, Equatable {
+    /// How often in a row without progress; the first try counts.
+    package var attempts = 6
+    package var firstDelay = Duration.milliseconds(500)
+    package var maximumDelay = Duration.seconds(20)
+    /// A registry that asks for longer than this is taken at its word: the pull fails and says so.
+    package var longestRetryAfter = Duration.seconds(90)
+
+    package init() {}
+
+    /// 408 and 5xx pass; 501 and 505 will not change their mind.
+    static func isTransient(_ status: Int) -> Bool {
+        [408, 425, 429, 500, 502, 503, 504].contains(status)
+    }
+
+    /// Where nobody listens, a typing error is likelier than a registry that is just being restarted.
+    func attempts(after error: RegistryError) -> Int {
+        error.reason == .unreachable(.refused) ? min(attempts, 3) : attempts
+    }
+
+    /// Delay before attempt number `attempt` (the second is 1): full jitter, for a cluster's nodes fail all at once.
+    func delay(before attempt: Int) -> Duration {
+        let ceiling = min(maximumDelay, firstDelay * (1 << min(attempt - 1, 16)))
+        return ceiling * Double.random(in: 0.25...1)
+    }
+
+    /// `Retry-After`: seconds or an HTTP date (RFC 9110 section 10.2.3). `now` is the server's clock, where it tells.
+    static func retryAfter(_ value: String?, date: String?) -> Duration? {
+        guard let value else { return nil }
+        if let seconds = UInt32(value) { return .seconds(Int64(seconds)) }
+        guard let until = secondsSinceEpoch(value) else { return nil }
+        let now = date.flatMap(secondsSinceEpoch) ?? Int64(time(nil))
+        return .seconds(max(0, until - now))
+    }
+
+    /// The one form of dates that servers must send, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
+    static func secondsSinceEpoch(_ date: String) -> Int64? {
+        let parts = date.split(separator: " ")
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+        guard parts.count == 6, parts[5] == "GMT", let day = Int32(parts[1]), let year = Int32(parts[3]),
+            let month = months.firstIndex(of: String(parts[2]))
+        else { return nil }
+        let clock = parts[4].split(separator: ":").compactMap { Int32($0) }
+        guard clock.count == 3, 1970...9999 ~= year, 1...31 ~= day else { return nil }
+        var fields = tm()
+        fields.tm_year = year - 1900
+        fields.tm_mon = Int32(month)
+        fields.tm_mday = day
+        (fields.tm_hour, fields.tm_min, fields.tm_sec) = (clock[0], clock[1], clock[2])
+        return Int64(timegm(&fields))
+    }
+}

@@ -1,0 +1,95 @@
+package import LaunchPlanning
+
+/// What the doctor found of one thing: whether it is well, and if not why and what to do.
+package struct Finding: Equatable, Sendable {
+    package enum Severity: Int, Comparable, Sendable, CaseIterable {
+        /// It is there and works, or is not there and nothing needs it.
+        case ok
+        /// Something will be slow, missing or surprising.
+        case warning
+        /// Containers, or what they need here, will fail.
+        case error
+
+        package static func < (one: Severity, other: Severity) -> Bool { one.rawValue < other.rawValue }
+
+        package var word: String {
+            switch self {
+            case .ok: "ok"
+            case .warning: "warning"
+            case .error: "error"
+            }
+        }
+    }
+
+    package let area: String
+    package let check: String
+    package let severity: Severity
+    package let what: String
+    package let remedy: String?
+
+    package init(_ area: String, _ check: String, _ severity: Severity, _ what: String, remedy: String? = nil) {
+        self.area = area
+        self.check = check
+        self.severity = severity
+        self.what = what
+        self.remedy = remedy
+    }
+}
+
+/// All that was found, in the order of the areas.
+package struct Diagnosis: Equatable, Sendable {
+    package let findings: [Finding]
+    package init(_ findings: [Finding]) { self.findings = findings }
+
+    package var severity: Finding.Severity { findings.map(\.severity).max() ?? .ok }
+
+    /// 0, 1 for warnings, 2 for errors.
+    package var exitStatus: Int32 { Int32(severity.rawValue) }
+
+    /// For people: a line each, and what to do below it.
+    package var table: String {
+        var lines: [String] = []
+        var area = ""
+        let width = findings.map(\.check.utf8.count).max() ?? 0
+        for finding in findings {
+            if finding.area != area {
+                area = finding.area
+                lines.append((lines.isEmpty ? "" : "\n") + area)
+            }
+            let pad = String(repeating: " ", count: width - finding.check.utf8.count)
+            let word = finding.severity.word
+            let gap = String(repeating: " ", count: 7 - word.utf8.count)
+            lines.append("  \(word)\(gap)  \(finding.check)\(pad)  \(printable(finding.what))")
+            if let remedy = finding.remedy {
+                lines.append(String(repeating: " ", count: width + 13) + "-> " + printable(remedy))
+            }
+        }
+        let counts = Finding.Severity.allCases.map { severity in
+            (severity, findings.count { $0.severity == severity })
+        }
+        let summary = counts.map { "\($0.1) \($0.0.word)" }.joined(separator: ", ")
+        return lines.joined(separator: "\n") + "\n\n\(summary)\n"
+    }
+
+    /// For machines.
+    package var json: JSON {
+        .members(
+            ("status", .string(severity.word)),
+            (
+                "checks",
+                .array(
+                    findings.map { finding in
+                        .members(
+                            ("area", .string(finding.area)), ("check", .string(finding.check)),
+                            ("status", .string(finding.severity.word)), ("what", .string(finding.what)),
+                            ("remedy", finding.remedy.map { .string($0) }))
+                    })
+            ))
+    }
+
+    /// Names of files and devices may hold anything.
+    private func printable(_ text: String) -> String {
+        String(
+            String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "\u{FFFD}" : $0 }))
+    }
+}

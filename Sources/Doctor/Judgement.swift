@@ -1,0 +1,235 @@
+internal import Devices
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+
+extension Diagnosis {
+    /// What the facts mean, area by area.
+    package init(of facts: NodeFacts) {
+        self.init(
+            Self.containers(facts) + Self.store(facts) + Self.gpus(facts) + Self.fabrics(facts) + Self.limits(facts)
+                + Self.cgroups(facts) + Self.slurm(facts) + Self.credentials(facts))
+    }
+
+    // MARK: Containers
+
+    private static func containers(_ facts: NodeFacts) -> [Finding] {
+        let area = "containers"
+        var findings: [Finding] = []
+        if let (what, hint) = facts.configuration {
+            findings.append(Finding(area, "configuration", .error, what, remedy: hint))
+        } else {
+            findings.append(
+                Finding(area, "configuration", .ok, "berth.conf can be read and means something, or is not there"))
+        }
+        guard let trials = facts.trials else {
+            return findings + [
+                Finding(
+                    area, "launcher", .error, "the launcher cannot be started, so namespaces were not tried",
+                    remedy: "install both programs below one prefix: Scripts/install PREFIX")
+            ]
+        }
+        func failure(_ name: String) -> Int32? { trials.first { $0.name == name && $0.errno != 0 }?.errno }
+        func reached(_ name: String) -> Bool { trials.contains { $0.name == name } }
+        if !facts.isRoot {
+            if let errno = failure("user-namespace") ?? failure("id-map") {
+                findings.append(
+                    Finding(
+                        area, "user-namespaces", .error, "a user namespace is refused (\(symbol(errno)))",
+                        remedy: facts.namespaceAdvice))
+                return findings
+            }
+            findings.append(Finding(area, "user-namespaces", .ok, "the launcher made one and mapped its user"))
+        }
+        if let errno = failure("mount-namespace") ?? failure("tmpfs") {
+            findings.append(
+                Finding(
+                    area, "mounts", .error, "mounting in a namespace of one's own is refused (\(symbol(errno)))",
+                    remedy: "a seccomp filter or security module forbids it, as in most containers"))
+            return findings
+        }
+        findings.append(Finding(area, "mounts", .ok, "a mount namespace and a tmpfs in it were made"))
+        if let errno = failure("overlay") {
+            findings.append(
+                Finding(
+                    area, "overlayfs", .error, "overlayfs cannot be mounted (\(symbol(errno))), kernel \(facts.kernel)",
+                    remedy: facts.isRoot
+                        ? "load the module: modprobe overlay"
+                        : "in a user namespace it needs Linux 5.11 or later, and the module: modprobe overlay"))
+        } else if reached("overlay") {
+            findings.append(Finding(area, "overlayfs", .ok, "mounted as a launch does, kernel \(facts.kernel)"))
+        }
+        if let errno = failure("overlay-on-store") {
+            findings.append(
+                Finding(
+                    area, "overlay-on-store", .error,
+                    "overlayfs cannot join directories of the store \(facts.store.path) (\(symbol(errno)))",
+                    remedy: "put the store on a local ext4, xfs or tmpfs: BERTH_STORE, or `store =` in berth.conf"))
+        } else if reached("overlay-on-store") {
+            findings.append(Finding(area, "overlay-on-store", .ok, "overlayfs joins directories of the store"))
+        }
+        for mount in facts.siteMounts where mount.errno != 0 && !(mount.mayBeAbsent && mount.errno == 2) {
+            findings.append(
+                Finding(
+                    area, "site-mounts", .error, "\(mount.source) cannot be mounted (\(symbol(mount.errno)))",
+                    remedy: mount.errno == 116
+                        ? "a stale handle: mount the file system anew"
+                        : "mount it on this node, or write nofail in \(mount.place)"))
+        }
+        return findings
+    }
+
+    // MARK: The store
+
+    /// By `f_type` of statfs(2): what can be trusted with locks and whiteouts, and what can not.
+    static func networkFileSystem(_ type: UInt64) -> String? {
+        switch type {
+        case 0x6969: "NFS"
+        case 0x0BD0_0BD0: "Lustre"
+        case 0x4750_4653: "GPFS"
+        case 0x1983_0326: "BeeGFS"
+        case 0x00C3_6400: "Ceph"
+        case 0xFF53_4D42, 0xFE53_4D42: "CIFS"
+        case 0x6573_5546: "FUSE"
+        default: nil
+        }
+    }
+
+    private static func store(_ facts: NodeFacts) -> [Finding] {
+        let area = "store"
+        let store = facts.store
+        var findings: [Finding] = []
+        let elsewhere = "set BERTH_STORE to a directory on a local disk, or `store =` in berth.conf"
+        if !store.isWritable {
+            findings.append(
+                Finding(
+                    area, "place", .warning,
+                    "\(store.path) cannot be written by this user: images there run, none can be pulled",
+                    remedy: elsewhere))
+        } else if store.type == 0x794C_7630 {
+            findings.append(
+                Finding(
+                    area, "place", .error, "\(store.path) lies on overlayfs, on which most kernels stack no other",
+                    remedy: elsewhere)
+            )
+        } else if let name = networkFileSystem(store.type) {
+            findings.append(
+                Finding(
+                    area, "place", .warning,
+                    "\(store.path) lies on \(name): pulls and starts are slow, and all nodes write to the same place",
+                    remedy: elsewhere))
+        } else if facts.storeIsInHome, facts.slurm.directory != nil {
+            findings.append(
+                Finding(
+                    area, "place", .warning, "\(store.path) lies in the home directory, which most clusters share",
+                    remedy: elsewhere))
+        } else {
+            findings.append(Finding(area, "place", .ok, store.path + (store.exists ? "" : " (made at the first pull)")))
+        }
+        let gigabytes = store.space.available >> 30
+        findings.append(
+            gigabytes >= 20
+                ? Finding(area, "space", .ok, "\(gigabytes) GiB free")
+                : Finding(
+                    area, "space", gigabytes >= 2 ? .warning : .error,
+                    "\(gigabytes) GiB free, and an image for GPUs unpacks to 10 to 20",
+                    remedy: "berth prune, or a larger disk"))
+        if store.takesWhiteouts == false {
+            findings.append(
+                Finding(
+                    area, "whiteouts", .warning,
+                    "its file system takes no whiteouts: images are flattened, and their root is read-only",
+                    remedy: elsewhere))
+        } else if store.takesWhiteouts == true {
+            findings.append(Finding(area, "whiteouts", .ok, "one was made and removed"))
+        }
+        if let scratch = facts.scratch {
+            if !scratch.exists || scratch.mode & 0o1777 != 0o1777 {
+                findings.append(
+                    Finding(
+                        area, "scratch", .error, "\(scratch.path) must be a directory that all may write (mode 1777)",
+                        remedy: "mkdir -p \(scratch.path) && chmod 1777 \(scratch.path)"))
+            } else if let name = networkFileSystem(scratch.type) {
+                findings.append(
+                    Finding(
+                        area, "scratch", .error,
+                        "\(scratch.path) lies on \(name), which cannot carry an overlay's upper directory",
+                        remedy: "name a local directory in `scratch =`, or `scratch = memory`"))
+            } else {
+                findings.append(Finding(area, "scratch", .ok, scratch.path))
+            }
+        }
+        return findings
+    }
+
+    // MARK: Limits
+
+    private static func limits(_ facts: NodeFacts) -> [Finding] {
+        let area = "limits"
+        var findings: [Finding] = []
+        let limit = facts.lockedMemory
+        let wanted = LaunchPlan.lockedMemoryForRDMA
+        let hasFabric = facts.fabrics.contains { $0.node.hasPrefix("/dev/infiniband") }
+        if limit.hard >= wanted || facts.raisesHardLimits {
+            findings.append(
+                limit.soft < wanted && facts.witnesses.slurmstepd != nil && hasFabric
+                    ? Finding(
+                        area, "memlock", .warning,
+                        "the soft limit is \(bytes(limit.soft)); Berth raises it, other programs do not",
+                        remedy: LimitBlame.propagation.remedy)
+                    : Finding(
+                        area, "memlock", .ok,
+                        "up to \(limit.hard == .max ? "unlimited" : bytes(limit.hard)) may be locked"))
+        } else {
+            let blame = LimitBlame(wanted: wanted, own: limit, facts.witnesses)
+            findings.append(
+                Finding(
+                    area, "memlock", hasFabric ? .error : .ok,
+                    "\(bytes(limit.hard)) may be locked"
+                        + (hasFabric ? ", too little for RDMA: NCCL would fall back to TCP" : ", enough without RDMA"),
+                    remedy: hasFabric ? blame.remedy : nil))
+        }
+        findings.append(
+            facts.openFiles.hard >= 16384
+                ? Finding(area, "nofile", .ok, "\(facts.openFiles.hard) files may be open")
+                : Finding(
+                    area, "nofile", .warning,
+                    "\(facts.openFiles.hard) files may be open; loaders of many workers want more",
+                    remedy: "LimitNOFILE=1048576 in slurmd's unit, or nofile in /etc/security/limits.conf"))
+        guard let shared = facts.sharedMemory else {
+            return findings + [
+                Finding(
+                    area, "/dev/shm", .error, "there is none: NCCL, MPI and loaders need it",
+                    remedy: "mount -t tmpfs -o mode=1777 tmpfs /dev/shm")
+            ]
+        }
+        let size = shared.total
+        if shared.available < size / 4 {
+            findings.append(
+                Finding(
+                    area, "/dev/shm", .warning, "\(bytes(shared.available)) of \(bytes(size)) are free",
+                    remedy: "remove what ended jobs left there; job_container/tmpfs gives each job its own"))
+        } else if size < min(facts.memory / 4, 8 << 30) {
+            findings.append(
+                Finding(
+                    area, "/dev/shm", .warning, "its size is \(bytes(size)), of \(bytes(facts.memory)) of memory",
+                    remedy: "mount -o remount,size=50% /dev/shm"))
+        } else {
+            findings.append(Finding(area, "/dev/shm", .ok, "\(bytes(shared.available)) of \(bytes(size)) are free"))
+        }
+        return findings
+    }
+
+    // MARK: Words
+
+    static func bytes(_ count: UInt64) -> String {
+        if count == .max { return "unlimited" }
+        for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] as [(String, UInt64)]
+        where count >> shift > 0 {
+            return "\(count >> shift) \(unit)"
+        }
+        return "\(count) bytes"
+    }
+
+    static func symbol(_ errno: Int32) -> String { SystemError(call: "", errno: errno, subject: "").name }
+}

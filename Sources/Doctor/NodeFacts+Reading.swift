@@ -1,0 +1,274 @@
+internal import Allocation
+internal import Devices
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import SiteConfig
+
+extension NodeFacts {
+    /// Looks at this node, as this user.
+    ///
+    /// - Parameter launcher: The program `berth`, which tries namespaces in a process of its own: security modules judge
+    ///   by the program, and another one's answer would be another.
+    package init(environment: @escaping (String) -> String?, store option: String?, launcher: String) {
+        self.init()
+        isRoot = Identity.userID == 0
+        kernel = Self.line("/proc/sys/kernel/osrelease")
+        isInJob = environment("SLURM_JOB_ID") != nil
+        let home = environment("HOME") ?? "/"
+        let site = readConfiguration(environment, home)
+        let path = site.storePath(option: option, environment: environment, isRoot: isRoot)
+        store = Self.place(path.hasPrefix("/") ? path : "/" + path, tryingWhiteouts: true)
+        storeIsInHome = home != "/" && path.hasPrefix(home + "/")
+        scratch = site.scratch.map { Self.place($0, tryingWhiteouts: false) }
+        siteMounts = site.mounts.filter { $0.type != "tmpfs" }.map { mount in
+            SiteMount(
+                source: mount.source, place: mount.place, errno: Self.errno(of: mount.source),
+                mayBeAbsent: mount.options.contains("nofail"))
+        }
+        trials = Self.trials(launcher, Self.nearest(store.path))
+        namespaceAdvice = UserNamespaceAdvice.hint(for: 1)
+        readDevices()
+        readLimits()
+        slurm = Slurm(named: environment("SLURM_CONF"), root: "")
+        credentials = Self.credentials(environment, home)
+    }
+
+    private mutating func readConfiguration(
+        _ environment: (String) -> String?, _ home: String
+    ) -> SiteConfiguration {
+        do throws(ConfigurationError) {
+            let site = try SiteConfiguration.read(environment: environment, home: home)
+            for setting in site.limits + site.requirements + [site.enforcement].compactMap({ $0 }) {
+                do throws(OptionError) {
+                    switch setting.name {
+                    case "ulimit": _ = try LaunchOptions.Limit(parsing: setting.value, option: setting.name)
+                    case "require": _ = try Requirement.parse(setting.value, option: setting.name)
+                    default: _ = try EnforcementRequest(parsing: setting.value, option: setting.name)
+                    }
+                } catch {
+                    let report = Report(error)
+                    configuration = ("\(setting.place): \(report.what)", report.hint ?? "")
+                }
+            }
+            return site
+        } catch {
+            let report = Report(error)
+            configuration = (report.what, report.hint ?? "docs/configuration.md lists all settings")
+            return SiteConfiguration()
+        }
+    }
+
+    private mutating func readDevices() {
+        nvidia = NVIDIA(root: "")
+        nvidia.refused = nvidia.nodes.filter(OwnedFileDescriptor.isRefusedByCgroup)
+        hasKFD = Self.exists("/dev/kfd")
+        fabrics = FabricDevices().devices
+        refusedFabrics = fabrics.map(\.node).filter { !OwnedFileDescriptor.mayReadAndWrite($0) }
+        constrained = DeviceConstraint.refused()
+        hasConnectionManager = Self.exists("/dev/infiniband/rdma_cm")
+        topologyFile = ["/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/nccl.conf"].first(where: Self.exists)
+    }
+
+    private mutating func readLimits() {
+        // getrlimit(2) fails for a limit that does not exist.
+        if let limit = try? ResourceLimit.lockedMemory.current() { lockedMemory = limit }  // see above
+        if let limit = try? ResourceLimit.openFiles.current() { openFiles = limit }  // see above
+        raisesHardLimits = isRoot && Identity.holds(.systemResource)
+        if let step = OtherProcess.ancestors().first(where: { $0.name == "slurmstepd" }) {
+            witnesses.slurmstepd = step.limit(.lockedMemory)
+        }
+        witnesses.slurmd = OtherProcess.named("slurmd")?.limit(.lockedMemory)
+        sharedMemory = try? OwnedFileDescriptor(opening: "/dev/shm", [.path, .directory]).space()  // absent: that is a finding
+        for line in Self.lines("/proc/meminfo") where line.hasPrefix("MemTotal:") {
+            memory = (line.split(separator: " ").dropFirst().first.flatMap { UInt64($0) } ?? 0) << 10
+        }
+        let mounts = Self.lines("/proc/self/mountinfo")
+        hasUnifiedCgroups = mounts.contains { $0.contains(" - cgroup2 ") }
+        hasSeparateCgroups = mounts.contains { $0.contains(" - cgroup ") }
+        cgroupLimits = (try? CgroupMembership()).map { CgroupLimits($0) }  // without /proc nothing is known
+    }
+
+    // MARK: Places
+
+    static func place(_ path: String, tryingWhiteouts: Bool) -> Place {
+        let near = nearest(path)
+        var place = Place(path: path, exists: near == path, takesWhiteouts: nil)
+        guard let directory = try? OwnedFileDescriptor(opening: near, [.readOnly, .directory]) else {  // then nothing can be done there
+            place.isWritable = false
+            return place
+        }
+        // Neither fails on a directory that is open.
+        place.type = (try? directory.fileSystemType()) ?? 0  // see above
+        if let space = try? directory.space() { place.space = space }  // see above
+        place.mode = (try? directory.status().permissions) ?? 0  // see above
+        place.isWritable = OwnedFileDescriptor.mayReadAndWrite(near)
+        if tryingWhiteouts, place.exists, place.isWritable {
+            // Beside what is being made: the store sweeps there what nobody holds.
+            let drafts = try? directory.open("drafts", [.readOnly, .directory])  // a store that is not one yet
+            if let drafts {
+                let name = ".doctor-\(Processes.ownID)"
+                do throws(SystemError) {
+                    try drafts.makeOverlayWhiteout(name)
+                    try drafts.removeFile(name)
+                    place.takesWhiteouts = true
+                } catch {
+                    place.takesWhiteouts = false
+                }
+            }
+        }
+        return place
+    }
+
+    /// The directory itself, or the first one above that is there.
+    static func nearest(_ path: String) -> String {
+        var components = path.split(separator: "/")
+        while !components.isEmpty {
+            let path = "/" + components.joined(separator: "/")
+            if exists(path) { return path }
+            components.removeLast()
+        }
+        return "/"
+    }
+
+    private static func trials(_ launcher: String, _ store: String) -> [Trial]? {
+        // A launcher that can not be started is what is reported.
+        guard
+            let ended = try? Processes.run(  // see above
+                launcher, arguments: ["berth", "probe", store], environment: [], output: .capture(limit: 65536)),
+            ended.status == 0
+        else { return nil }
+        return String(decoding: ended.output, as: UTF8.self).split(separator: "\n").compactMap { line in
+            let words = line.split(separator: " ")
+            guard words.count == 2, let errno = Int32(words[1]) else { return nil }
+            return Trial(String(words[0]), errno)
+        }
+    }
+
+    // MARK: Files
+
+    static func exists(_ path: String) -> Bool { (try? FileStatus(of: path)) != nil }  // what can not be looked at is not there
+
+    private static func errno(of path: String) -> Int32 {
+        do throws(SystemError) {
+            _ = try FileStatus(of: path)
+            return 0
+        } catch { return error.errno }
+    }
+
+    static func text(_ path: String) -> String? {
+        guard let bytes = try? contents(of: path, limit: 16 << 20) else { return nil }  // absent says something too
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    static func lines(_ path: String) -> [Substring] { text(path)?.split(whereSeparator: \.isNewline) ?? [] }
+    static func line(_ path: String) -> String { lines(path).first.map(String.init) ?? "" }
+
+    static func names(_ path: String) -> [String] {
+        guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // absent: empty
+            let names = try? directory.entries()  // see above
+        else { return [] }
+        return names.map(\.displayPath).sorted()
+    }
+}
+
+extension NodeFacts.NVIDIA {
+    /// - Parameter root: Where the host's files are looked for; empty for the host's own.
+    init(root: String) {
+        self.init()
+        let version = NodeFacts.line(root + "/sys/module/nvidia/version")
+        driver = version.isEmpty ? Self.version(in: NodeFacts.line(root + "/proc/driver/nvidia/version")) : version
+        gpus = NodeFacts.names(root + "/proc/driver/nvidia/gpus").count
+        let names = NodeFacts.names(root + "/dev")
+        nodes = names.filter { $0.hasPrefix("nvidia") && Int($0.dropFirst(6)) != nil }
+            .sorted { Int($0.dropFirst(6)) ?? 0 < Int($1.dropFirst(6)) ?? 0 }.map { "/dev/" + $0 }
+        hasControl = names.contains("nvidiactl")
+        hasUVM = names.contains("nvidia-uvm")
+        library = [
+            "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/lib64", "/usr/lib",
+            "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib",
+        ].map { $0 + "/libcuda.so.1" }.first { NodeFacts.exists(root + $0) }
+        for directory in ["/etc/cdi", "/var/run/cdi"] {
+            for name in NodeFacts.names(root + directory) where name.hasSuffix(".yaml") || name.hasSuffix(".json") {
+                let path = directory + "/" + name
+                let text = NodeFacts.text(root + path) ?? ""
+                specifications.append(
+                    NodeFacts.Specification(
+                        path: path, isOfNVIDIA: text.contains("nvidia.com/"),
+                        namesDriver: driver.map { text.contains(".so." + $0) } ?? false))
+            }
+        }
+        hasIMEX = NodeFacts.lines(root + "/proc/devices").contains { $0.hasSuffix(" nvidia-caps-imex-channels") }
+        channels = NodeFacts.names(root + "/dev/nvidia-caps-imex-channels").count
+        hasPeerMemory = NodeFacts.exists(root + "/sys/module/nvidia_peermem")
+    }
+
+    /// `NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 …`
+    static func version(in line: String) -> String? {
+        line.split(separator: " ").map(String.init).first { word in
+            let parts = word.split(separator: ".")
+            return parts.count >= 2 && parts.allSatisfy { Int($0) != nil }
+        }
+    }
+}
+
+extension NodeFacts.Slurm {
+    init(named path: String?, root: String) {
+        self.init()
+        let slurm = SlurmConfiguration(root: root, named: path)
+        directory = slurm.directory
+        isReadable = slurm.lines(of: "slurm.conf") != nil
+        taskPlugin = slurm.value(of: "TaskPlugin", in: "slurm.conf")
+        trackingPlugin = slurm.value(of: "ProctrackType", in: "slurm.conf")
+        propagateExcept = slurm.value(of: "PropagateResourceLimitsExcept", in: "slurm.conf")
+        propagate = slurm.value(of: "PropagateResourceLimits", in: "slurm.conf")
+        container = slurm.value(of: "JobContainerType", in: "slurm.conf")
+        constrainsDevices = slurm.isSet("ConstrainDevices", in: "cgroup.conf")
+        hasGres = slurm.value(of: "GresTypes", in: "slurm.conf") != nil
+        plugin = slurm.lines(of: "plugstack.conf")?.first { $0.contains("spank_berth") }
+        slurmd = OtherProcess.named("slurmd")?.limit(.lockedMemory)
+        hasMunge = NodeFacts.exists(root + "/run/munge/munge.socket.2")
+    }
+}
+
+extension NodeFacts {
+    /// Those that are there, in the order in which pulling asks them.
+    static func credentials(_ environment: (String) -> String?, _ home: String) -> [CredentialFile] {
+        let configuration = environment("XDG_CONFIG_HOME") ?? home + "/.config"
+        let paths: [String?] = [
+            environment("REGISTRY_AUTH_FILE"), environment("XDG_RUNTIME_DIR").map { $0 + "/containers/auth.json" },
+            configuration + "/containers/auth.json",
+            (environment("DOCKER_CONFIG") ?? home + "/.docker") + "/config.json",
+            home + "/.dockercfg", (environment("ENROOT_CONFIG_PATH") ?? configuration + "/enroot") + "/.credentials",
+        ]
+        let directories = (environment("PATH") ?? "").split(separator: ":").map(String.init)
+        return paths.compactMap { $0 }.filter(exists).map { path in
+            let text = text(path)
+            // It was there a moment ago.
+            let mode = (try? FileStatus(of: path).permissions) ?? 0  // see above
+            return CredentialFile(
+                path: path, isReadable: text != nil, isPrivate: mode & 0o077 == 0,
+                helpers: helpers(text ?? "").map { name in
+                    CredentialFile.Helper(
+                        name: name, isThere: directories.contains { exists($0 + "/docker-credential-" + name) })
+                })
+        }
+    }
+
+    /// The helpers that a file of Docker's names, by its strings alone: `credsStore`, and the values of `credHelpers`.
+    static func helpers(_ text: String) -> [String] {
+        var names: [String] = []
+        let strings = text.split(separator: "\"", omittingEmptySubsequences: false)
+        for (index, word) in strings.enumerated() {
+            if word == "credsStore", strings.count > index + 2 { names.append(String(strings[index + 2])) }
+            guard word == "credHelpers" else { continue }
+            var next = index + 2
+            // Key, colon, value; the object ends where a brace stands between two strings.
+            while next + 2 < strings.count, !strings[next - 1].contains("}") {
+                names.append(String(strings[next + 2]))
+                next += 4
+            }
+        }
+        return names.reduce(into: []) { all, name in if !all.contains(name) { all.append(name) } }
+    }
+}

@@ -1,0 +1,162 @@
+package import Allocation
+package import Devices
+package import LaunchPlanning
+package import LinuxKernel
+
+/// What the doctor looks at, read once; the judgement is made from these values alone.
+package struct NodeFacts: Equatable, Sendable {
+    /// What the launcher tried in a process of its own: the step's name, and the errno or 0.
+    package struct Trial: Equatable, Sendable {
+        package let name: String
+        package let errno: Int32
+        package init(_ name: String, _ errno: Int32) {
+            self.name = name
+            self.errno = errno
+        }
+    }
+
+    package struct Place: Equatable, Sendable {
+        package var path: String
+        /// Whether the directory itself exists; otherwise the rest is of the nearest one above.
+        package var exists: Bool
+        package var type: UInt64
+        package var space: FileSystemSpace
+        package var isWritable: Bool
+        /// `nil` where it was not tried.
+        package var takesWhiteouts: Bool?
+        package var mode: UInt32
+        package init(
+            path: String, exists: Bool = true, type: UInt64 = 0xEF53,
+            space: FileSystemSpace = FileSystemSpace(total: 1 << 40, available: 1 << 39), isWritable: Bool = true,
+            takesWhiteouts: Bool? = true, mode: UInt32 = 0o755
+        ) {
+            self.path = path
+            self.exists = exists
+            self.type = type
+            self.space = space
+            self.isWritable = isWritable
+            self.takesWhiteouts = takesWhiteouts
+            self.mode = mode
+        }
+    }
+
+    package struct NVIDIA: Equatable, Sendable {
+        /// `550.54.14`; `nil` where no driver is loaded.
+        package var driver: String?
+        /// Those that the driver has, and their nodes.
+        package var gpus = 0
+        package var nodes: [String] = []
+        package var refused: [String] = []
+        package var hasControl = false
+        package var hasUVM = false
+        package var library: String?
+        package var specifications: [Specification] = []
+        /// What /proc/devices says of IMEX, and the channels' nodes.
+        package var hasIMEX = false
+        package var channels = 0
+        package var hasPeerMemory = false
+        package init() {}
+    }
+
+    /// A CDI file.
+    package struct Specification: Equatable, Sendable {
+        package let path: String
+        package let isOfNVIDIA: Bool
+        package let namesDriver: Bool
+        package init(path: String, isOfNVIDIA: Bool, namesDriver: Bool) {
+            self.path = path
+            self.isOfNVIDIA = isOfNVIDIA
+            self.namesDriver = namesDriver
+        }
+    }
+
+    package struct Slurm: Equatable, Sendable {
+        package var directory: String?
+        /// slurm.conf and cgroup.conf could be read.
+        package var isReadable = false
+        package var taskPlugin: String?
+        package var trackingPlugin: String?
+        package var propagateExcept: String?
+        package var propagate: String?
+        package var container: String?
+        package var constrainsDevices: Bool?
+        package var hasGres = false
+        /// The lines of plugstack.conf that load Berth's plugin.
+        package var plugin: String?
+        package var slurmd: LimitValues?
+        package var hasMunge = false
+        package init() {}
+    }
+
+    package struct CredentialFile: Equatable, Sendable {
+        package let path: String
+        package let isReadable: Bool
+        package let isPrivate: Bool
+        /// Helpers it names, and whether each is in PATH.
+        package let helpers: [Helper]
+        package struct Helper: Equatable, Sendable {
+            package let name: String
+            package let isThere: Bool
+            package init(name: String, isThere: Bool) {
+                self.name = name
+                self.isThere = isThere
+            }
+        }
+        package init(path: String, isReadable: Bool = true, isPrivate: Bool = true, helpers: [Helper] = []) {
+            self.path = path
+            self.isReadable = isReadable
+            self.isPrivate = isPrivate
+            self.helpers = helpers
+        }
+    }
+
+    package struct SiteMount: Equatable, Sendable {
+        package let source: String
+        package let place: String
+        package let errno: Int32
+        package let mayBeAbsent: Bool
+        package init(source: String, place: String, errno: Int32, mayBeAbsent: Bool) {
+            self.source = source
+            self.place = place
+            self.errno = errno
+            self.mayBeAbsent = mayBeAbsent
+        }
+    }
+
+    package var isRoot = false
+    package var kernel = ""
+    package var isInJob = false
+    /// `nil` where the launcher could not be started.
+    package var trials: [Trial]?
+    /// Why user namespaces are refused, by the host's settings.
+    package var namespaceAdvice = ""
+    /// What is wrong with the configuration: the message and what to do.
+    package var configuration: (what: String, hint: String)?
+    package var siteMounts: [SiteMount] = []
+    package var store = Place(path: "/var/lib/berth")
+    package var storeIsInHome = false
+    package var scratch: Place?
+    package var nvidia = NVIDIA()
+    package var hasKFD = false
+    package var fabrics: [FabricDevices.Device] = []
+    package var refusedFabrics: [String] = []
+    /// Those that a device cgroup refuses; a node's mode may refuse others.
+    package var constrained: [String] = []
+    package var hasConnectionManager = false
+    package var topologyFile: String?
+    package var lockedMemory = LimitValues(soft: .max, hard: .max)
+    package var openFiles = LimitValues(soft: 1024, hard: 1 << 20)
+    package var witnesses = LimitWitnesses()
+    package var raisesHardLimits = false
+    package var sharedMemory: FileSystemSpace?
+    package var memory: UInt64 = 0
+    package var hasUnifiedCgroups = false
+    package var hasSeparateCgroups = false
+    package var cgroupLimits: CgroupLimits?
+    package var slurm = Slurm()
+    package var credentials: [CredentialFile] = []
+
+    package init() {}
+
+    package static func == (one: NodeFacts, other: NodeFacts) -> Bool { "\(one)" == "\(other)" }
+}

@@ -1,0 +1,60 @@
+package import Diagnostics
+internal import Distribution
+package import ImagePull
+package import ImageSpec
+internal import Layers
+internal import LinuxKernel
+
+extension Report {
+    /// A pull that failed, of that source.
+    package init(_ error: PullError, source: ImageSource) {
+        let name = if case .docker(let reference) = source { reference.description } else { source.description }
+        switch error {
+        case .registry(let error): self.init(error)
+        case .layer(let number, let count, let digest, let error):
+            // A transfer that failed is the registry's story, not the layer's.
+            if case .source(let failure) = error.reason, let cause = failure.underlying as? RegistryError {
+                self.init(cause)
+            } else {
+                self.init(error, of: "layer \(number) of \(count) of \(name)")
+            }
+            details.append("layer \(number) of \(count), \(digest)")
+        case .composition(let error): self.init(error, of: "the layers of \(name)")
+        case .store(let error): self.init(error)
+        case .local(let fault, let path): self.init(fault, path: path)
+        case .cancelled: self.init("interrupted: \(name) was not pulled")
+        }
+    }
+
+    private init(_ fault: PullError.LocalFault, path: String) {
+        switch fault {
+        case .system(let error):
+            self.init("cannot read \(path): \(error.sentence)", hint: Self.hint(for: error))
+        case .unknownTag(let tag, let present):
+            self.init(
+                tag.map { "\(path) holds no image named \"\($0)\"" } ?? "\(path) holds several images",
+                details: present.isEmpty ? [] : ["it holds " + present.joined(separator: ", ")],
+                hint: "name one behind the path: \(path):TAG")
+        case .noMatchingPlatform(let wanted, let offered):
+            self.init(
+                "\(path) is not made for \(wanted)",
+                details: offered.isEmpty ? [] : ["it is for " + offered.map(\.description).joined(separator: ", ")],
+                hint: "choose one with --platform")
+        case .notAnImage(let what):
+            self.init(
+                "\(path) is no image of this kind: \(what)",
+                hint: "oci: takes a directory with oci-layout and index.json, oci-archive: a tar of one, "
+                    + "docker-archive: what `docker save` writes, dir: a root file system")
+        case .digestMismatch(let expected, let found):
+            self.init(
+                "\(path) is damaged: a part does not have its digest",
+                details: ["expected \(expected)", "found \(found)"],
+                hint: "copy it again")
+        case .unsupportedMediaType(let type): self.init("\(path) is no image that Berth can run: it is of type \(type)")
+        case .archive(let error): self.init(error, of: path)
+        case .compressedArchive(let kind):
+            self.init(
+                "\(path) is compressed (\(kind))", hint: "unpack the compression first; its layers stay compressed")
+        }
+    }
+}

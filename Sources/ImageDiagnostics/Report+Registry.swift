@@ -1,0 +1,187 @@
+package import Diagnostics
+package import Distribution
+internal import ImageSpec
+
+extension Report {
+    package init(_ error: RegistryError) {
+        let (host, subject) = (error.host, error.subject)
+        switch error.reason {
+        case .unauthorized(let origin, let message):
+            self.init(
+                "\(host) refuses \(subject)" + Self.quoted(message)
+                    + (origin == nil ? " to whom it does not know" : " with these credentials"),
+                details: Self.place(origin),
+                hint: origin == nil
+                    ? "check the name; for a private image store credentials, for example with `podman login \(host)` "
+                        + "or `docker login \(host)`"
+                    : "check the name and the password there; a token may have expired: log in again")
+        case .denied(let origin, let message):
+            self.init(
+                "\(host) denies access to \(subject)" + Self.quoted(message), details: Self.place(origin),
+                hint: "the account may not read this repository: ask its owner, or use another account")
+        case .pushUnauthorized(let origin, let message):
+            self.init(
+                "\(host) lets nobody write \(subject)" + Self.quoted(message)
+                    + (origin == nil ? " whom it does not know" : " with these credentials"),
+                details: Self.place(origin),
+                hint: origin == nil
+                    ? "store credentials first, for example with `podman login \(host)` or `docker login \(host)`"
+                    : "check the name and the password there; a token may have expired, or be for reading only")
+        case .pushDenied(let origin, let message):
+            self.init(
+                "\(host) denies writing \(subject)" + Self.quoted(message), details: Self.place(origin),
+                hint:
+                    "the account may not push to this repository, or its quota is used up: choose a repository of your "
+                    + "own, or ask this one's owner")
+        case .readOnly(let message):
+            self.init(
+                "\(host) takes no images" + Self.quoted(message),
+                hint: "it is read-only, a mirror perhaps: push to the registry behind it")
+        case .noRoom(let status, let message):
+            self.init(
+                "\(host) has no room for \(subject): status \(status)" + Self.quoted(message),
+                hint: status == 413
+                    ? "a proxy before the registry, or the registry itself, limits how large a layer may be: ask its "
+                        + "owner (nginx: client_max_body_size)"
+                    : "the registry's storage is full: ask its owner")
+        case .uploadCorrupted(let message):
+            self.init(
+                "\(host) received something else than was sent (\(subject))" + Self.quoted(message),
+                hint: "try again; if it happens again, a proxy on the way or this node's memory or disk is damaged")
+        case .noUploadLocation:
+            self.init(
+                "\(host) does not say where \(subject) is to be sent", hint: "it is no registry that takes images")
+        case .uploadUnreadable(let code):
+            self.init("cannot read what is to be sent to \(host): \(SystemErrorText.sentence(code))")
+        case .manifestUnknown:
+            self.init("\(host) has no image \(subject)", hint: "check the tag or digest; a tag may have been removed")
+        case .nameUnknown: self.init("\(host) has no repository for \(subject)", hint: "check the name's spelling")
+        case .blobUnknown:
+            self.init(
+                "\(host) has lost a part of the image: \(subject)",
+                hint: "its manifest is there but not this blob: push the image again")
+        case .tooManyRequests(let retryAfter):
+            self.init(
+                "\(host) answers no more requests for now" + (retryAfter.map { ", for \(Self.time($0))" } ?? ""),
+                hint: "anonymous pulls are counted for the whole network behind an address: log in, pull once into a "
+                    + "shared store, or use a mirror")
+        case .unreachable(let failure):
+            self.init("cannot reach \(host): \(Self.sentence(failure))", hint: Self.hint(failure, host))
+        case .tls(let text):
+            self.init(
+                "no trusted connection to \(host): \(text)",
+                hint: "put the authority's certificate into /etc/berth/certs.d/\(host)/ca.crt, or, for a registry "
+                    + "without TLS in your own network, write insecure-registry = \(host) into berth.conf")
+        case .digestMismatch(let expected, let found):
+            self.init(
+                "\(host) sent other bytes than were asked for (\(subject))",
+                details: ["asked for \(expected)", "received \(found)"],
+                hint: "nothing was kept; if it happens again, the registry or a proxy before it is damaged or lying")
+        case .sizeMismatch(let expected, let found):
+            self.init(
+                "\(host) sent \(found) bytes for \(subject), which has \(expected)",
+                hint: "nothing was kept; the registry or a proxy before it is damaged or lying")
+        case .truncated(let received, let expected):
+            self.init(
+                "the connection to \(host) kept breaking off: \(received) of \(expected) bytes of \(subject) arrived",
+                hint: "try again; if it breaks at the same place, look at proxies and firewalls on the way")
+        case .tooLarge(let limit):
+            self.init("\(subject) of \(host) is larger than \(limit) bytes, which no honest one is")
+        case .unsupportedMediaType(let type):
+            self.init(
+                "\(subject) is no image that Berth can run: it is of type \(type.rawValue.isEmpty ? "(none)" : type.rawValue)",
+                hint: "charts, signatures and models live in registries too; check the name")
+        case .schema1:
+            self.init(
+                "\(subject) is in Docker's manifest format of before 2017, schema 1, which names no content by digest",
+                hint: "convert it once: skopeo copy --format v2s2 docker://\(subject) docker://NEW-NAME")
+        case .mediaTypeMismatch(let header, let body):
+            self.init(
+                "\(host) says two things about \(subject): \(header) in the header, \(body) inside",
+                hint: "what is read would depend on who reads it, so it is refused; push the image again")
+        case .malformed(let document, let detail):
+            self.init(
+                "the \(document.rawValue) of \(subject) from \(host) cannot be read"
+                    + (detail.isEmpty ? "" : ": \(detail)"))
+        case .noMatchingPlatform(let wanted, let offered):
+            self.init(
+                "\(subject) is not made for \(wanted)",
+                details: offered.isEmpty ? [] : ["it is for " + offered.map(\.description).joined(separator: ", ")],
+                hint: "choose one with --platform, or another tag")
+        case .unexpectedStatus(let status, let message):
+            self.init("\(host) answers \(subject) with status \(status)" + Self.quoted(message))
+        case .refusedRedirect(let fault, let target):
+            self.init(
+                "\(host) redirects \(subject) to \(target), which \(Self.sentence(fault))",
+                hint: "the registry, or a proxy before it, is set up wrongly or worse")
+        case .refusedRealm(let fault, let realm):
+            self.init(
+                "\(host) wants credentials sent to \(realm), which \(Self.sentence(fault))",
+                hint: "no credentials were sent; the registry's token service is set up wrongly or worse")
+        case .credentials(let error): self.init(error)
+        case .proxy(let text):
+            self.init(
+                "the proxy on the way to \(host) cannot be used: \(text)",
+                hint: "http_proxy, https_proxy and no_proxy take http://[USER:PASSWORD@]HOST:PORT and a list of hosts")
+        case .cancelled: self.init("interrupted")
+        }
+    }
+
+    private static func quoted(_ message: String?) -> String { message.map { " (\"\($0)\")" } ?? "" }
+
+    private static func place(_ origin: CredentialOrigin?) -> [String] {
+        switch origin {
+        case .file(let file)?: ["credentials from \(file)"]
+        case .helper(let program, let file)?: ["credentials from \(program), which \(file) names"]
+        case nil: []
+        }
+    }
+
+    private static func time(_ duration: Duration) -> String {
+        let seconds = duration.components.seconds
+        if seconds < 120 { return "\(seconds) s" }
+        return seconds < 7200 ? "\(seconds / 60) min" : "\(seconds / 3600) h"
+    }
+
+    private static func sentence(_ failure: RegistryError.ConnectionFailure) -> String {
+        switch failure {
+        case .nameNotFound: "its name is not known here"
+        case .refused: "connection refused"
+        case .timedOut: "no answer in time"
+        case .closed: "the connection was closed"
+        case .system(let code): SystemErrorText.sentence(code)
+        case .other(let text): text
+        }
+    }
+
+    private static func hint(_ failure: RegistryError.ConnectionFailure, _ host: String) -> String? {
+        switch failure {
+        case .nameNotFound:
+            "check the spelling; on a compute node without DNS or a route outside, pull on a login node into a shared "
+                + "store, or set https_proxy"
+        case .refused: "is the registry running there, and is \(host) the right port?"
+        case .timedOut, .system:
+            "compute nodes often have no route outside: pull on a login node into a shared store, or set https_proxy"
+        case .closed, .other: nil
+        }
+    }
+
+    private static func sentence(_ fault: RegistryError.RedirectFault) -> String {
+        switch fault {
+        case .tooMany: "is one redirect too many"
+        case .noLocation: "names no place"
+        case .notHTTP: "is no web address"
+        case .plaintext: "gives up TLS"
+        case .localAddress: "is an address of this machine or of its network's services"
+        }
+    }
+
+    private static func sentence(_ fault: RegistryError.RealmFault) -> String {
+        switch fault {
+        case .notHTTP: "is no web address"
+        case .plaintext: "gives up TLS"
+        case .localAddress: "is an address of this machine or of a private network, and not the registry's own"
+        case .redirected: "redirects elsewhere"
+        }
+    }
+}

@@ -1,0 +1,151 @@
+internal import ImageSpec
+internal import LinuxKernel
+internal import Synchronization
+
+/// A tar of an OCI image layout, written from front to back under another name; it gets its own when it is whole, and
+/// replaces nothing.
+///
+/// A blob's header stands before it and needs its digest, so its place is left free until the blob is there.
+final class ArchiveTarget: ExportTarget {
+    private let path: String
+    private let tag: String
+    private let parent: DescriptorBox
+    private let name: String
+    private let draftName: String
+    private let file: DescriptorBox
+    private let state = Mutex(State())
+
+    private struct State {
+        /// Of the header of the blob that is being written, or of the next.
+        var offset: Int64 = 0
+        var blobs: Set<Digest> = []
+        var isDone = false
+    }
+
+    init(path: String, tag: String) throws(ExportError) {
+        self.path = path
+        self.tag = tag
+        var components = path.split(separator: "/", omittingEmptySubsequences: true).filter { $0 != "." }
+        guard let name = components.popLast().map(String.init) else { throw .destination(path, .exists) }
+        self.name = name
+        if (try? FileStatus(of: path, followLinks: false)) != nil {  // absent, as it should be
+            throw .destination(path, .exists)
+        }
+        do throws(SystemError) {
+            parent = DescriptorBox(
+                try OwnedFileDescriptor(opening: "/" + components.joined(separator: "/"), [.readOnly, .directory]))
+            draftName = ".\(name.prefix(200)).berth-" + (try Random.hexadecimal(bytes: 6))
+            file = DescriptorBox(
+                try parent.descriptor.open(draftName, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644))
+        } catch {
+            throw .destination(path, .system(error))
+        }
+        do throws(ExportError) {
+            for directory in ["blobs", "blobs/sha256"] {
+                try append(TarEntryHeader(kind: .directory, path: Array(directory.utf8), permissions: 0o755), [])
+            }
+            try append(name: "oci-layout", LayoutIndex.layoutFile)
+        } catch {
+            abandon()
+            throw error
+        }
+    }
+
+    func holds(_ layers: [Descriptor], pulledFrom origin: Reference?) async throws(ExportError) -> Bool { false }
+
+    func open() throws(ExportError) -> DescriptorBox {
+        let offset = state.withLock { $0.offset }
+        // The place of a header that has to fit, however large the blob.
+        try naming { () throws(SystemError) in
+            try file.descriptor.setSize(offset + Self.reserved)
+            try file.descriptor.seek(to: offset + Self.reserved)
+        }
+        return file
+    }
+
+    func writeFailed(_ error: SystemError) -> ExportError { .destination(path, .system(error)) }
+
+    func add(_ blob: Descriptor, _ file: DescriptorBox) async throws(ExportError) {
+        let (offset, isNew) = state.withLock { ($0.offset, $0.blobs.insert(blob.digest).inserted) }
+        // Twice in the image, once in the archive: the next blob is written over it.
+        guard isNew else { return }
+        try naming { () throws(SystemError) in
+            try file.descriptor.seek(to: offset)
+            try file.descriptor.writeAll(Self.header(blob))
+            let end = offset + Self.reserved + blob.size + Int64(TarEntryHeader.padding(after: blob.size))
+            try file.descriptor.setSize(end)
+            try file.descriptor.seek(to: end)
+            state.withLock { $0.offset = end }
+        }
+    }
+
+    /// A PAX header of a block and its data of a block, and the entry's own.
+    private static let reserved: Int64 = 3 * 512
+
+    /// Always of the reserved length: the size stands in a record, whether it needs one or not.
+    static func header(_ blob: Descriptor) -> [UInt8] {
+        var entry = TarEntryHeader(
+            kind: .regular, path: Array("blobs/\(blob.digest.algorithm.rawValue)/\(blob.digest.hex)".utf8))
+        entry.size = blob.size
+        entry.alwaysRecordsSize = true
+        var bytes: [UInt8] = []
+        entry.append(to: &bytes)
+        precondition(bytes.count == Int(reserved), "a blob's header is of one length")
+        return bytes
+    }
+
+    func publish(_ manifest: Descriptor, _ bytes: [UInt8]) async throws(ExportError) {
+        try await add(bytes, as: manifest)
+        var index = LayoutIndex()
+        index.add(manifest, tag: tag)
+        try append(name: "index.json", index.encoded())
+        try naming { () throws(SystemError) in
+            let offset = state.withLock { $0.offset }
+            try file.descriptor.setSize(offset)
+            try file.descriptor.seek(to: offset)
+            try file.descriptor.writeAll(TarEntryHeader.end)
+            try file.descriptor.synchronize()
+        }
+        do throws(SystemError) {
+            do throws(SystemError) {
+                try parent.descriptor.moveWithoutReplacing(draftName, to: name, in: parent.descriptor)
+            } catch {
+                // EINVAL: a file system without RENAME_NOREPLACE. link(2) replaces nothing either.
+                guard error.errno == 22 else { throw error }
+                try parent.descriptor.makeHardLink(name, to: draftName, in: parent.descriptor)
+                try parent.descriptor.removeFile(draftName)
+            }
+        } catch {
+            throw .destination(path, error.errno == 17 ? .exists : .system(error))  // EEXIST
+        }
+        state.withLock { $0.isDone = true }
+    }
+
+    func abandon() {
+        if state.withLock({ $0.isDone }) { return }
+        try? parent.descriptor.removeFile(draftName)  // nothing else can be done about it
+    }
+
+    private func append(name: String, _ bytes: [UInt8]) throws(ExportError) {
+        try append(TarEntryHeader(kind: .regular, path: Array(name.utf8), size: Int64(bytes.count)), bytes)
+    }
+
+    private func append(_ header: TarEntryHeader, _ bytes: [UInt8]) throws(ExportError) {
+        var all: [UInt8] = []
+        header.append(to: &all)
+        all += bytes
+        all += [UInt8](repeating: 0, count: TarEntryHeader.padding(after: Int64(bytes.count)))
+        let offset = state.withLock { $0.offset }
+        try naming { () throws(SystemError) in
+            try file.descriptor.seek(to: offset)
+            try file.descriptor.writeAll(all)
+        }
+        state.withLock { $0.offset = offset + Int64(all.count) }
+    }
+
+    private func naming<Value: ~Copyable>(
+        _ body: () throws(SystemError) -> Value
+    ) throws(ExportError) -> Value {
+        do throws(SystemError) { return try body() } catch { throw .destination(path, .system(error)) }
+    }
+}

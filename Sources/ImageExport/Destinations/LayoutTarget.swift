@@ -1,0 +1,224 @@
+internal import ImageSpec
+internal import LinuxKernel
+internal import Synchronization
+
+/// An OCI image layout in a directory, a new one or one with images in it.
+///
+/// Blobs are written into a directory of their own and moved to their places when all are there; index.json comes last,
+/// by rename. A new layout gets its name when it is whole.
+final class LayoutTarget: ExportTarget {
+    private let path: String
+    private let tag: String
+    /// Where the layout is, or will be moved to.
+    private let parent: DescriptorBox
+    private let name: String
+    /// The layout that is there; nil where it is made.
+    private let existing: DescriptorBox?
+    /// Below the layout, or beside it where it is made: then it becomes the layout.
+    private let draftName: String
+    private let draft: DescriptorBox
+    /// Kept as long as this lives, so that nobody takes the draft for a dead one's.
+    private let alive: DescriptorBox
+    private let state = Mutex(State())
+
+    private struct State {
+        var blobs: [Digest] = []
+        var files = 0
+        /// Blobs that were moved to their places and are named by no index yet.
+        var moved: [Digest] = []
+        var isDone = false
+    }
+
+    static let draftPrefix = ".berth-export-"
+
+    init(path: String, tag: String) throws(ExportError) {
+        func naming<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(ExportError) -> Value {
+            do throws(SystemError) { return try body() } catch { throw .destination(path, .system(error)) }
+        }
+        self.path = path
+        self.tag = tag
+        var components = path.split(separator: "/", omittingEmptySubsequences: true).filter { $0 != "." }
+        name = components.popLast().map(String.init) ?? "."
+        let parentPath = "/" + components.joined(separator: "/")
+        let parent = try naming { () throws(SystemError) in
+            DescriptorBox(try OwnedFileDescriptor(opening: parentPath, [.readOnly, .directory]))
+        }
+        self.parent = parent
+        var existing: DescriptorBox?
+        do throws(SystemError) {
+            existing = DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .directory]))
+        } catch {
+            if error.errno != 2 { throw .destination(path, .system(error)) }  // ENOENT
+        }
+        if let existing {
+            let names = try naming { () throws(SystemError) in try existing.descriptor.entries().map(\.displayPath) }
+            let others = names.filter { !$0.hasPrefix(Self.draftPrefix) }
+            guard others.isEmpty || others.contains("oci-layout") else { throw .destination(path, .notALayout) }
+            for dead in names where dead.hasPrefix(Self.draftPrefix) { Self.sweep(dead, in: existing) }
+        }
+        self.existing = existing
+        let draftName = try naming { () throws(SystemError) in
+            Self.draftPrefix + (try Random.hexadecimal(bytes: 8))
+        }
+        self.draftName = draftName
+        let place = existing ?? parent
+        let draft = try naming { () throws(SystemError) in
+            try place.descriptor.makeDirectory(draftName, mode: 0o755)
+            return DescriptorBox(try place.descriptor.open(draftName, [.readOnly, .directory, .noFollow]))
+        }
+        self.draft = draft
+        do throws(SystemError) {
+            alive = DescriptorBox(try draft.descriptor.createLocked("alive", .exclusive, mode: 0o644))
+            try draft.descriptor.makeDirectory("blobs", mode: 0o755)
+            try draft.descriptor.makeDirectory("blobs/sha256", mode: 0o755)
+        } catch {
+            try? place.descriptor.removeTree(draftName)  // the first error tells
+            throw .destination(path, .system(error))
+        }
+    }
+
+    /// Removes what an export left that was killed.
+    private static func sweep(_ name: String, in directory: DescriptorBox) {
+        // Tidying: failing to is no reason not to export.
+        guard let draft = try? directory.descriptor.open(name, [.readOnly, .directory, .noFollow]),  // see above
+            let alive = try? draft.open("alive", [.readWrite, .noFollow]),  // just made, or being removed
+            (try? alive.tryLock(.exclusive)) == true  // its maker lives, or there is no way to know
+        else { return }
+        try? directory.descriptor.removeTree(name)  // see above
+    }
+
+    func holds(_ layers: [Descriptor], pulledFrom origin: Reference?) async throws(ExportError) -> Bool {
+        guard let existing else { return false }
+        return layers.allSatisfy { layer in
+            let status = try? existing.descriptor.status(of: Self.place(layer.digest))  // absent: not there
+            return status?.kind == .regular && status?.size == layer.size
+        }
+    }
+
+    func open() throws(ExportError) -> DescriptorBox {
+        let number = state.withLock { state in
+            state.files += 1
+            return state.files
+        }
+        return try naming { () throws(SystemError) in
+            DescriptorBox(try draft.descriptor.open("\(number)", [.writeOnly, .create, .exclusive], mode: 0o644))
+        }
+    }
+
+    func writeFailed(_ error: SystemError) -> ExportError { .destination(path, .system(error)) }
+
+    func add(_ blob: Descriptor, _ file: DescriptorBox) async throws(ExportError) {
+        try naming { () throws(SystemError) in
+            // What index.json names must be there after a crash, too.
+            try file.descriptor.synchronize()
+            let number = state.withLock { $0.files }
+            try draft.descriptor.move("\(number)", to: Self.place(blob.digest), in: draft.descriptor)
+            state.withLock { $0.blobs.append(blob.digest) }
+        }
+    }
+
+    func publish(_ manifest: Descriptor, _ bytes: [UInt8]) async throws(ExportError) {
+        try await add(bytes, as: manifest)
+        if let existing {
+            try publish(manifest, into: existing)
+        } else {
+            try publishNew(manifest)
+        }
+        state.withLock { $0.isDone = true }
+    }
+
+    private func publishNew(_ manifest: Descriptor) throws(ExportError) {
+        var index = LayoutIndex()
+        index.add(manifest, tag: tag)
+        let bytes = index.encoded()
+        try naming { () throws(SystemError) in
+            try Self.write(LayoutIndex.layoutFile, "oci-layout", in: draft)
+            try Self.write(bytes, "index.json", in: draft)
+            try draft.descriptor.removeFile("alive")
+            do throws(SystemError) {
+                try parent.descriptor.moveWithoutReplacing(draftName, to: name, in: parent.descriptor)
+            } catch {
+                // EINVAL: a file system without RENAME_NOREPLACE; a directory replaces none but an empty one.
+                guard error.errno == 22 else { throw error }
+                try parent.descriptor.move(draftName, to: name, in: parent.descriptor)
+            }
+        }
+    }
+
+    private func publish(_ manifest: Descriptor, into layout: DescriptorBox) throws(ExportError) {
+        // One at a time reads and writes the index; without locks the last one wins.
+        let lock = try naming { () throws(SystemError) in
+            let directory = DescriptorBox(try layout.descriptor.open(".", [.readOnly, .directory]))
+            do throws(SystemError) { try directory.descriptor.lock(.exclusive) } catch {
+                guard error.meansNoLocks || error.errno == 9 else { throw error }  // EBADF: NFS, not open for writing
+            }
+            return directory
+        }
+        defer { withExtendedLifetime(lock) {} }
+        let names = try naming { () throws(SystemError) in try layout.descriptor.entries().map(\.displayPath) }
+        var index = LayoutIndex()
+        if names.contains("index.json") {
+            let bytes = try naming { () throws(SystemError) in
+                try layout.descriptor.open("index.json", [.readOnly]).readAll()
+            }
+            guard let found = LayoutIndex(bytes) else { throw .destination(path, .damagedIndex("index.json")) }
+            index = found
+        }
+        index.add(manifest, tag: tag)
+        let bytes = index.encoded()
+        try naming { () throws(SystemError) in
+            for directory in ["blobs", "blobs/sha256"] {
+                do throws(SystemError) { try layout.descriptor.makeDirectory(directory, mode: 0o755) } catch {
+                    if error.errno != 17 { throw error }  // EEXIST
+                }
+            }
+            for digest in state.withLock({ $0.blobs }) {
+                do throws(SystemError) {
+                    try draft.descriptor.moveWithoutReplacing(
+                        Self.place(digest), to: Self.place(digest), in: layout.descriptor)
+                    state.withLock { $0.moved.append(digest) }
+                } catch {
+                    switch error.errno {
+                    case 17: break  // EEXIST: the same bytes
+                    // Twice in this image, and moved already.
+                    case 2 where (try? layout.descriptor.status(of: Self.place(digest))) != nil: break  // as before
+                    case 22:
+                        try draft.descriptor.move(Self.place(digest), to: Self.place(digest), in: layout.descriptor)
+                    default: throw error
+                    }
+                }
+            }
+            if !names.contains("oci-layout") { try Self.write(LayoutIndex.layoutFile, "oci-layout", in: layout) }
+            try Self.write(bytes, "index.json.new", in: draft)
+            try draft.descriptor.move("index.json.new", to: "index.json", in: layout.descriptor)
+        }
+        state.withLock { $0.moved = [] }
+        try? layout.descriptor.removeTree(draftName)  // empty but for the lock; the next export sweeps it
+    }
+
+    func abandon() {
+        let (isDone, moved) = state.withLock { ($0.isDone, $0.moved) }
+        if isDone { return }
+        if let existing {
+            for digest in moved {
+                try? existing.descriptor.removeFile(Self.place(digest))  // unnamed by any index: harmless
+            }
+        }
+        let place = existing ?? parent
+        try? place.descriptor.removeTree(draftName)  // swept by the next export where there is one
+    }
+
+    private static func place(_ digest: Digest) -> String { "blobs/\(digest.algorithm.rawValue)/\(digest.hex)" }
+
+    private static func write(_ bytes: [UInt8], _ name: String, in directory: DescriptorBox) throws(SystemError) {
+        let file = try directory.descriptor.open(name, [.writeOnly, .create, .exclusive], mode: 0o644)
+        try file.writeAll(bytes)
+        try file.synchronize()
+    }
+
+    private func naming<Value: ~Copyable>(
+        _ body: () throws(SystemError) -> Value
+    ) throws(ExportError) -> Value {
+        do throws(SystemError) { return try body() } catch { throw .destination(path, .system(error)) }
+    }
+}

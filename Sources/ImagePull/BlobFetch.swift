@@ -1,0 +1,46 @@
+package import ImageSpec
+internal import Layers
+internal import LinuxKernel
+
+/// Brings an image's blobs into a cache, verified, and unpacks nothing: what `berth prefetch` hands to other nodes.
+package struct BlobFetch: Sendable {
+    let origin: any ImageOrigin
+
+    /// The cache that the blobs come to is the origin's own.
+    package init(from origin: RegistryOrigin) { self.origin = origin }
+
+    /// The layers of the image, each once, base first.
+    package func fetch(for platform: Platform) async throws(PullError) -> [Descriptor] {
+        let image = try await origin.resolve(for: platform)
+        var seen: Set<Digest> = []
+        let layers = image.manifest.layers.filter { seen.insert($0.digest).inserted }
+        for (index, layer) in layers.enumerated() {
+            let origin = origin
+            try await blocking { () throws(PullError) in
+                do throws(PullError) {
+                    try Self.readThrough(try origin.open(layer), layer, index + 1, of: layers.count)
+                } catch {
+                    // Damaged in the cache: once more, from the registry itself.
+                    guard error.isAboutContent, try origin.reopen(layer) != nil else { throw error }
+                    try Self.readThrough(try origin.open(layer), layer, index + 1, of: layers.count)
+                }
+            }
+            if Task.isCancelled { throw .cancelled }
+        }
+        return layers
+    }
+
+    private static func readThrough(
+        _ source: any ByteSource, _ layer: Descriptor, _ number: Int, of count: Int
+    ) throws(PullError) {
+        let verified = VerifyingSource(source, digest: layer.digest, size: layer.size)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 4096)
+        defer { buffer.deallocate() }
+        do throws(LayerError) {
+            while try verified.read(into: buffer) > 0 {}
+        } catch {
+            throw ImagePuller.layerError(error, number, of: count, layer.digest)
+        }
+        (source as? CachedBlobSource)?.confirm()
+    }
+}

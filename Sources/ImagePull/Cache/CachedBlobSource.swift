@@ -1,0 +1,193 @@
+internal import ImageSpec
+internal import Layers
+internal import LinuxKernel
+internal import Store
+internal import Synchronization
+
+/// A byte source that another thread can make fail.
+protocol CancellableSource: ByteSource, Sendable {
+    func cancel()
+}
+
+extension BlobChannel: CancellableSource {}
+
+/// A blob by way of a cache: read where it is whole, followed while somebody else downloads it, downloaded and kept
+/// where nobody does. Used by one thread, cancelled by any.
+final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but for `cancelled`, one thread's alone
+    private let cache: BlobCache
+    private let blob: Descriptor
+    private let download: @Sendable (Int64) throws(PullError) -> any ByteSource
+    private let cancelled = Mutex<(isSet: Bool, channel: BlobChannel?)>((false, nil))
+
+    private enum Role {
+        case undecided
+        /// All of it is in the file.
+        case reading(DescriptorBox)
+        /// Somebody else writes the file.
+        case following(DescriptorBox)
+        /// This one writes it, and holds its lock.
+        case leading(DescriptorBox)
+        /// There is no cache, or none that can be written to.
+        case bypassing
+    }
+
+    private var role = Role.undecided
+    private var position: Int64 = 0
+    private var registry: (any ByteSource)?
+    /// What the file looked like when it last changed, and when that was seen.
+    private var growth: (size: Int64, modified: Timestamp, since: UInt64)?
+
+    /// Whether bytes came from the cache, so that damage may be its fault.
+    private(set) var usedCache = false
+
+    init(
+        _ cache: BlobCache, _ blob: Descriptor,
+        _ download: @escaping @Sendable (Int64) throws(PullError) -> any ByteSource
+    ) {
+        self.cache = cache
+        self.blob = blob
+        self.download = download
+    }
+
+    func cancel() {
+        let channel = cancelled.withLock { state -> BlobChannel? in
+            state.isSet = true
+            return state.channel
+        }
+        channel?.cancel()
+    }
+
+    /// All of it was read, and is what its digest says.
+    func confirm() {
+        switch role {
+        case .leading, .following: cache.publish(blob.digest)
+        case .reading, .undecided, .bypassing: break
+        }
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
+        while true {
+            if cancelled.withLock({ $0.isSet }) { throw LayerError(.cancelled) }
+            if position == blob.size { return 0 }
+            switch role {
+            case .undecided: choose()
+            case .bypassing: return try fromRegistry(buffer)
+            case .reading(let file):
+                // Shorter than it was, or unreadable: from here on the registry has to do.
+                let count = fromFile(file, buffer)
+                if count > 0 { return count }
+                role = .bypassing
+            case .following(let file):
+                let count = fromFile(file, buffer)
+                if count > 0 { return count }
+                if isAbandoned(file) { role = .undecided } else { pause(milliseconds: 50) }
+            case .leading(let file):
+                // What a dead leader has left comes first.
+                let kept = fromFile(file, buffer)
+                if kept > 0 { return kept }
+                let count = try fromRegistry(buffer)
+                if count > 0 { keep(UnsafeRawBufferPointer(rebasing: buffer[..<count]), in: file) }
+                return count
+            }
+        }
+    }
+
+    // MARK: Roles
+
+    private func choose() {
+        if let file = cache.whole(blob) {
+            role = .reading(file)
+            return
+        }
+        let name = cache.partialName(blob.digest)
+        do throws(SystemError) {
+            let file = DescriptorBox(
+                try cache.partial.open(name, [.readWrite, .create, .noFollow, .nonBlocking], mode: 0o644))
+            guard try file.descriptor.status().kind == .regular else {
+                role = .bypassing
+                return
+            }
+            var isFree = true
+            do throws(SystemError) { isFree = try file.descriptor.tryLock(.exclusive) } catch {
+                if !error.meansNoLocks { throw error }
+            }
+            let status = try file.descriptor.status()
+            // Finished and named by somebody between the opening and the lock: look again.
+            guard let now = try? cache.partial.status(of: name), now.inode == status.inode else { return }  // gone
+            if !isFree {
+                role = .following(file)
+                return
+            }
+            // Where locks do not reach, a free one proves nothing; a file that somebody has begun must stand still.
+            if cache.reach == .thisNode, status.size > 0, status.size < blob.size, !hasStoodStill(status) {
+                role = .following(DescriptorBox(try cache.partial.open(name, [.readOnly, .noFollow])))
+                return
+            }
+            role = .leading(file)
+        } catch {
+            role = .bypassing
+        }
+    }
+
+    private func isAbandoned(_ file: DescriptorBox) -> Bool {
+        guard let status = try? file.descriptor.status() else { return true }  // stale handle
+        if cache.reach == .everybody {
+            // Taken for an instant only, to see; `choose` takes it for good.
+            return (try? file.descriptor.tryLock(.exclusive)) == true  // no way to know: not abandoned
+        }
+        return hasStoodStill(status)
+    }
+
+    private func hasStoodStill(_ status: FileStatus) -> Bool {
+        let now = Clock.monotonicNanoseconds
+        if let growth, growth.size == status.size, growth.modified == status.modified {
+            return Double(now - growth.since) / 1e9 > cache.patience
+        }
+        growth = (status.size, status.modified, now)
+        return false
+    }
+
+    private func pause(milliseconds: Int) { Clock.sleep(milliseconds: milliseconds) }
+
+    // MARK: Bytes
+
+    private func fromFile(_ file: DescriptorBox, _ buffer: UnsafeMutableRawBufferPointer) -> Int {
+        let wanted = Int(min(Int64(buffer.count), blob.size - position))
+        let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
+        // Unreadable is as good as not there.
+        guard let count = try? file.descriptor.read(into: part, at: position), count > 0 else { return 0 }  // see above
+        position += Int64(count)
+        usedCache = true
+        return count
+    }
+
+    private func fromRegistry(_ buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
+        let source: any ByteSource
+        if let registry {
+            source = registry
+        } else {
+            do throws(PullError) { source = try download(position) } catch {
+                throw LayerError(.source(LayerError.SourceFailure(error)))
+            }
+            registry = source
+            let channel = source as? BlobChannel
+            let isTooLate = cancelled.withLock { state in
+                state.channel = channel
+                return state.isSet
+            }
+            if isTooLate { channel?.cancel() }
+        }
+        let count = try source.read(into: buffer)
+        position += Int64(count)
+        return count
+    }
+
+    private func keep(_ bytes: UnsafeRawBufferPointer, in file: DescriptorBox) {
+        // A cache that is full or gone does not keep anybody from pulling.
+        do throws(SystemError) {
+            try file.descriptor.writeAll(bytes, at: position - Int64(bytes.count))
+        } catch {
+            role = .bypassing
+        }
+    }
+}

@@ -1,0 +1,133 @@
+internal import Distribution
+internal import ImageSpec
+internal import Layers
+internal import LinuxKernel
+internal import Store
+
+extension ImagePuller {
+    /// Joins the layers that are in the store now: as they are where overlayfs can stack them, else flattened.
+    func compose(_ image: ResolvedImage, _ found: LayersFound, name: String) throws(PullError) -> LaunchRecord {
+        let all = image.config.rootfs.diffIDs
+        let diffIDs = Self.lastOccurrences(all)
+        var layers: [LayerTree] = []
+        for diffID in diffIDs { layers.append(try layerTree(diffID, found.place(of: diffID, own: store).store)) }
+        let compatibility = try naming(PullError.composition) { () throws(LayerError) in
+            try OverlayCompatibility.check(layers)
+        }
+        var record = LaunchRecord(
+            digest: image.manifestDigest, platform: image.config.platform, trees: [], overlay: true)
+        switch compatibility {
+        case .compatible where !layers.isEmpty:
+            report(.composing(flattenedBecause: nil))
+            record.trees = diffIDs.map { found.place(of: $0, own: store).tree }
+        case .compatible:
+            record.trees = [try flatten(all, found)]
+        case .incompatible(let reason):
+            record.compositionReason = reason.summary
+            report(.composing(flattenedBecause: reason.summary))
+            record.trees = [try flatten(all, found)]
+        }
+        let execution = image.config.config
+        record.environment = execution.env
+        record.entrypoint = execution.entrypoint
+        record.command = execution.cmd
+        record.user = execution.user ?? ""
+        record.workingDirectory = execution.workingDir ?? ""
+        record.name = name
+        record.size = UInt64(clamping: layers.reduce(0) { $0 + $1.summary.fileBytes })
+        record.entries = UInt64(clamping: layers.reduce(0) { $0 + $1.summary.entries })
+        record.created = Clock.now.seconds
+        return record
+    }
+
+    /// overlayfs refuses a directory that occurs twice. Whatever the lower occurrence of a layer adds or hides, the
+    /// upper one adds or hides again, so only the last counts.
+    static func lastOccurrences(_ diffIDs: [Digest]) -> [Digest] {
+        var seen: Set<Digest> = []
+        return diffIDs.reversed().filter { seen.insert($0).inserted }.reversed()
+    }
+
+    private func layerTree(_ diffID: Digest, _ store: ImageStore) throws(PullError) -> LayerTree {
+        let damaged = StoreError.damaged(path: "\(store.path)/layers/\(diffID.directoryName)", reason: "no summary")
+        let bytes = try naming(PullError.store) { () throws(StoreError) in
+            guard let bytes = try store.layerSummary(diffID) else { throw damaged }
+            return bytes
+        }
+        guard let summary = try? LayerSummary(decoding: bytes) else { throw .store(damaged) }  // said by `damaged`
+        let tree = try naming(PullError.store) { () throws(StoreError) in
+            guard let tree = try store.layerTree(diffID) else { throw damaged }
+            return DescriptorBox(tree)
+        }
+        return LayerTree(tree, summary)
+    }
+
+    private func flatten(_ diffIDs: [Digest], _ found: LayersFound) throws(PullError) -> String {
+        var layers: [LayerTree] = []
+        for diffID in diffIDs { layers.append(try layerTree(diffID, found.place(of: diffID, own: store).store)) }
+        let chain = Self.chainID(diffIDs)
+        let draft = try naming(PullError.store) { () throws(StoreError) in try store.draftRootfs(chain) }
+        if let draft {
+            do throws(PullError) {
+                try naming(PullError.composition) { () throws(LayerError) in
+                    try Flattener().compose(layers, into: draft.tree)
+                }
+                try naming({ (error: SystemError) in .store(.system(error)) }) { () throws(SystemError) in
+                    try Self.makeMountPoints(in: draft.tree.descriptor)
+                }
+                try naming(PullError.store) { () throws(StoreError) in try store.publish(draft, summary: []) }
+            } catch {
+                store.discard(draft)
+                throw error
+            }
+        }
+        return "rootfs/\(chain.directoryName)/tree"
+    }
+
+    /// Where a launch without an overlay mounts: in a read-only tree they can not be made any more.
+    private static func makeMountPoints(in tree: borrowing OwnedFileDescriptor) throws(SystemError) {
+        let status = try tree.status()
+        try tree.setPermissions(status.permissions | 0o700)
+        for (name, mode) in [("proc", UInt32(0o555)), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777)] {
+            do throws(SystemError) { try tree.makeDirectory(name, mode: mode) } catch {
+                if error.errno == 17 { continue }  // EEXIST
+                throw error
+            }
+            // The same for everybody, as all that no archive says.
+            try tree.setTimes(of: name, modified: Timestamp(seconds: 0))
+        }
+        try tree.setTimes(modified: status.modified)
+        try tree.setPermissions(status.permissions)
+    }
+
+    /// https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid
+    static func chainID(_ diffIDs: [Digest]) -> Digest {
+        func digest(_ text: String) -> Digest {
+            Digest(hashing: Array(text.utf8), with: .sha256)
+        }
+        guard let first = diffIDs.first else { return digest("") }
+        return diffIDs.dropFirst().reduce(first) { digest("\($0) \($1)") }
+    }
+}
+
+extension OverlayCompatibility.Reason {
+    /// As the record and `berth inspect` say it.
+    var summary: String {
+        switch self {
+        case .marksMissing(let layer): "the file system took no whiteouts or attributes (layer \(layer + 1))"
+        case .openHardLink(let layer, let path):
+            "layer \(layer + 1) has a hard link into a lower layer: \(path.displayPath)"
+        case .implicitDirectory(let layer, let path):
+            "layer \(layer + 1) leaves out the entry of a directory that lower layers have otherwise: \(path.displayPath)"
+        case .opaqueRoot(let layer): "layer \(layer + 1) hides everything below it"
+        case .tooManyLayers(let count): "\(count) layers are more than overlayfs joins"
+        }
+    }
+}
+
+extension LayerError.SourceFailure {
+    /// An error of this module's that travelled through a layer.
+    var pullError: PullError? {
+        if let error = underlying as? RegistryError { return .registry(error) }
+        return underlying as? PullError
+    }
+}

@@ -1,0 +1,206 @@
+internal import ImageSpec
+internal import Layers
+internal import LinuxKernel
+internal import Store
+internal import Synchronization
+
+/// What was done for the layers of one pull.
+struct Unpacked: Sendable {
+    var downloaded: Int64 = 0
+    var written: Int64 = 0
+}
+
+extension ImagePuller {
+    /// At most this many layers at once: each keeps two threads busy and a few MiB of buffers.
+    static var width: Int { max(2, min(8, Processors.online)) }
+
+    func unpackLayers(
+        _ image: ResolvedImage, _ states: [PullEvent.LayerState]
+    ) async throws(PullError) -> Unpacked {
+        let diffIDs = image.config.rootfs.diffIDs
+        // A layer may occur twice in one image. The biggest first: it decides when the last one ends.
+        var seen: Set<Digest> = []
+        let missing = states.indices
+            .filter { !states[$0].isPresent && seen.insert(diffIDs[$0]).inserted }
+            .sorted { states[$0].size > states[$1].size }
+        let outcome: Result<Unpacked, PullError> = await withTaskGroup(of: Step.self) { group in
+            var waiting = missing[...]
+            var unpacked: [FinishedDraft] = []
+            var isPublishing = false
+            var total = Unpacked()
+            for index in waiting.prefix(Self.width) { group.addTask { await unpack(index, image) } }
+            waiting = waiting.dropFirst(Self.width)
+            while let finished = await group.next() {
+                switch finished {
+                case .unpacked(let one, let draft):
+                    total.downloaded += one.downloaded
+                    total.written += one.written
+                    if let draft { unpacked.append(draft) }
+                    if let next = waiting.popFirst() { group.addTask { await unpack(next, image) } }
+                case .published: isPublishing = false
+                case .failed(let error):
+                    group.cancelAll()
+                    // The others are waited for, so that no thread writes into a draft that is being removed.
+                    for await other in group {
+                        if case .unpacked(_, let draft?) = other { unpacked.append(draft) }
+                    }
+                    for one in unpacked { store.discard(one.draft) }
+                    return .failure(error)
+                }
+                // The disk is waited for beside the unpacking, for all layers that are ready at the time.
+                if !isPublishing, !unpacked.isEmpty {
+                    let ready = unpacked
+                    unpacked = []
+                    isPublishing = true
+                    group.addTask { await publish(ready) }
+                }
+            }
+            return .success(total)
+        }
+        return try outcome.get()
+    }
+
+    /// What a task of a pull came to.
+    private enum Step: Sendable {
+        /// Without a draft where another pull was faster.
+        case unpacked(Unpacked, FinishedDraft?)
+        case published
+        case failed(PullError)
+    }
+
+    private func publish(_ drafts: [FinishedDraft]) async -> Step {
+        do throws(PullError) {
+            try await blocking { () throws(PullError) in
+                try naming(PullError.store) { () throws(StoreError) in try store.publish(drafts) }
+            }
+            return .published
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    private func unpack(_ index: Int, _ image: ResolvedImage) async -> Step {
+        let source = SourceBox()
+        return await withTaskCancellationHandler {
+            do throws(PullError) {
+                return try await blocking { () throws(PullError) in try unpackBlocking(index, image, source) }
+            } catch {
+                return .failed(error)
+            }
+        } onCancel: {
+            source.cancel()
+        }
+    }
+
+    private func unpackBlocking(
+        _ index: Int, _ image: ResolvedImage, _ box: SourceBox
+    ) throws(PullError) -> Step {
+        let layer = image.manifest.layers[index]
+        var used: (any ByteSource)?
+        do throws(PullError) {
+            return try unpack(index, image, box) { () throws(PullError) in
+                let source = try origin.open(layer)
+                used = source
+                return source
+            }
+        } catch {
+            // A cache may hold anything; what the registry itself sends decides.
+            guard let cached = used as? CachedBlobSource, cached.usedCache, error.isAboutContent,
+                let other = try origin.reopen(layer)
+            else { throw error }
+            return try unpack(index, image, box) { other }
+        }
+    }
+
+    private func unpack(
+        _ index: Int, _ image: ResolvedImage, _ box: SourceBox, from open: () throws(PullError) -> any ByteSource
+    ) throws(PullError) -> Step {
+        let layer = image.manifest.layers[index]
+        let diffID = image.config.rootfs.diffIDs[index]
+        let draft = try naming(PullError.store) { () throws(StoreError) in try store.draftLayer(diffID) }
+        guard let draft else {
+            // Another pull, of an image that shares the layer, was faster.
+            report(.finished(layer: index))
+            return .unpacked(Unpacked(), nil)
+        }
+        do throws(PullError) {
+            let source = try open()
+            guard box.put(source) else { throw .cancelled }
+            let counting = CountingSource(source, box) { report(.downloaded(layer: index, bytes: $0)) }
+            let verified = VerifyingSource(counting, digest: layer.digest, size: layer.size)
+            let summary: LayerSummary
+            do throws(LayerError) {
+                summary = try unpacker.unpack(
+                    verified, diffID: diffID, into: draft.tree,
+                    isCancelled: { box.isCancelled.load(ordering: .relaxed) }
+                ) {
+                    report(.unpacked(layer: index, bytes: $0))
+                }
+            } catch {
+                throw Self.layerError(error, index + 1, of: image.manifest.layers.count, layer.digest)
+            }
+            (source as? CachedBlobSource)?.confirm()
+            report(.finished(layer: index))
+            return .unpacked(
+                Unpacked(downloaded: layer.size, written: summary.fileBytes),
+                FinishedDraft(draft: draft, summary: summary.encoded, bytes: summary.fileBytes))
+        } catch {
+            store.discard(draft)
+            throw error
+        }
+    }
+
+    /// What the network did is told as that, not as a layer's fault.
+    static func layerError(_ error: LayerError, _ number: Int, of count: Int, _ digest: Digest) -> PullError {
+        if case .source(let failure) = error.reason {
+            if let known = failure.pullError { return known }
+        }
+        if error.reason == .cancelled { return .cancelled }
+        return .layer(number: number, count: count, digest, error)
+    }
+}
+
+/// The source that a layer's thread reads, so that a cancelled task can wake the thread.
+private final class SourceBox: Sendable {
+    private let channel = Mutex<(any CancellableSource)?>(nil)
+    let isCancelled = Atomic(false)
+
+    /// `false` where it is too late.
+    func put(_ source: any ByteSource) -> Bool {
+        let new = source as? any CancellableSource
+        return channel.withLock { channel in
+            channel = new
+            return !isCancelled.load(ordering: .sequentiallyConsistent)
+        }
+    }
+
+    func cancel() {
+        let channel = channel.withLock { channel in
+            isCancelled.store(true, ordering: .sequentiallyConsistent)
+            return channel
+        }
+        channel?.cancel()
+    }
+}
+
+/// Tells how much has been read, and fails once nobody wants more.
+private final class CountingSource: ByteSource {
+    private let source: any ByteSource
+    private let box: SourceBox
+    private let report: (Int64) -> Void
+    private var count: Int64 = 0
+
+    init(_ source: any ByteSource, _ box: SourceBox, report: @escaping (Int64) -> Void) {
+        self.source = source
+        self.box = box
+        self.report = report
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
+        if box.isCancelled.load(ordering: .relaxed) { throw LayerError(.cancelled) }
+        let read = try source.read(into: buffer)
+        count += Int64(read)
+        report(count)
+        return read
+    }
+}

@@ -1,0 +1,147 @@
+internal import Distribution
+package import ImageSpec
+package import Layers
+internal import LinuxKernel
+package import Store
+
+/// Brings an image into a store: resolve, unpack the layers that are missing, join them, publish.
+///
+/// The layers go their ways side by side, each from its origin through verification and decompression straight into
+/// files; nothing is kept on disk but what the image consists of. Nothing is visible before it is whole.
+package struct ImagePuller: Sendable {
+    let store: ImageStore
+    /// Read, too: what they have is not brought again.
+    let stores: ImageStores
+    let origin: any ImageOrigin
+    let report: @Sendable (PullEvent) -> Void
+    /// How layers are unpacked.
+    package var unpacker = LayerUnpacker()
+
+    package init(store: ImageStore, origin: any ImageOrigin, report: @escaping @Sendable (PullEvent) -> Void) {
+        self.init(stores: ImageStores(own: store), origin: origin, report: report)
+    }
+
+    package init(stores: ImageStores, origin: any ImageOrigin, report: @escaping @Sendable (PullEvent) -> Void) {
+        store = stores.own
+        self.stores = stores
+        self.origin = origin
+        self.report = report
+        unpacker.ownership = Identity.userID == 0 ? .preserve : .caller
+    }
+
+    /// - Parameter refresh: Ask the origin even where the name is known; a pull. Otherwise what is there, perhaps since
+    ///   a moment ago by another process, is taken: the launcher's `--pull missing`.
+    package func pull(
+        _ source: ImageSource, platform: Platform, refresh: Bool
+    ) async throws(PullError) -> PulledImage {
+        let key = try naming(PullError.store) { () throws(StoreError) in try ImageKey(source, platform: platform) }
+        // The activity first: see `beginPulling`.
+        let activity = try naming(PullError.store) { () throws(StoreError) in LockBox(try store.beginPulling()) }
+        let lock = try await lock(key)
+        defer { withExtendedLifetime((lock, activity)) {} }
+        if !refresh, let present = try present(key) { return present }
+
+        let image = try await origin.resolve(for: platform)
+        let diffIDs = image.config.rootfs.diffIDs
+        let found = try await blocking { () throws(PullError) in try LayersFound(image, stores) }
+        let states = zip(image.manifest.layers, diffIDs).map { layer, diffID in
+            PullEvent.LayerState(digest: layer.digest, size: layer.size, isPresent: found.isPresent(diffID))
+        }
+        report(.resolved(digest: image.digest, layers: states))
+        let isWhole = stores.store(of: image.manifestDigest) != nil
+        var unpacked = Unpacked()
+        if !isWhole { unpacked = try await unpackLayers(image, states) }
+        let record =
+            try await isWhole
+            ? nil : blocking { () throws(PullError) in try compose(image, found, name: source.description) }
+        let keys = try naming(PullError.store) { () throws(StoreError) in
+            try names(key, source, platform, image)
+        }
+        try await blocking { () throws(PullError) in
+            try naming(PullError.store) { () throws(StoreError) in
+                if let record {
+                    try store.publish(record, manifest: image.manifestBytes, config: image.configBytes, names: keys)
+                } else {
+                    try store.name(image.manifestDigest, keys)
+                }
+            }
+        }
+        return PulledImage(
+            digest: image.digest, manifestDigest: image.manifestDigest, layers: diffIDs.count,
+            downloadedBytes: unpacked.downloaded, unpackedBytes: unpacked.written, wasPresent: isWhole)
+    }
+
+    private func lock(_ key: ImageKey) async throws(PullError) -> LockBox {
+        if let lock = try naming(PullError.store, { () throws(StoreError) in try store.tryLockPull(of: key) }) {
+            return LockBox(lock)
+        }
+        report(.waiting)
+        return try await blocking { () throws(PullError) in
+            try naming(PullError.store) { () throws(StoreError) in LockBox(try store.lockPull(of: key)) }
+        }
+    }
+
+    private func present(_ key: ImageKey) throws(PullError) -> PulledImage? {
+        for holder in stores.all {
+            // A name or an image that is damaged is as good as missing: it is made anew.
+            let digest = try? holder.digest(of: key)  // see above
+            guard let digest, let whole = stores.store(of: digest) else { continue }
+            guard let lease = try? whole.lease(digest) else { continue }  // likewise
+            return PulledImage(
+                digest: digest, manifestDigest: digest, layers: lease.record.trees.count, downloadedBytes: 0,
+                unpackedBytes: 0, wasPresent: true)
+        }
+        return nil
+    }
+
+    /// The name that was asked for, and for an image of a registry its digests too, so that a pinned reference to the
+    /// same image is found without asking.
+    private func names(
+        _ key: ImageKey, _ source: ImageSource, _ platform: Platform, _ image: ResolvedImage
+    ) throws(StoreError) -> [ImageKey] {
+        var names = [key]
+        if case .docker(let reference) = source {
+            for digest in [image.digest, image.manifestDigest] {
+                let pinned = try ImageKey(.docker(reference.pinned(to: digest)), platform: platform)
+                if !names.contains(pinned) { names.append(pinned) }
+            }
+        }
+        return names
+    }
+}
+
+/// Which layers of an image are there already, and where; those of shared stores are kept from being collected.
+struct LayersFound: Sendable {
+    private var own: Set<Digest> = []
+    private var shared: [Digest: (store: ImageStore, tree: String, hold: DescriptorBox)] = [:]
+
+    init(_ image: ResolvedImage, _ stores: ImageStores) throws(PullError) {
+        for diffID in image.config.rootfs.diffIDs {
+            try naming(PullError.store) { () throws(StoreError) in
+                if try stores.own.hasLayer(diffID) {
+                    own.insert(diffID)
+                    return
+                }
+                for store in stores.shared {
+                    guard let (tree, hold) = try store.sharedLayer(diffID) else { continue }
+                    shared[diffID] = (store, tree, hold)
+                    return
+                }
+            }
+        }
+    }
+
+    func isPresent(_ diffID: Digest) -> Bool { own.contains(diffID) || shared[diffID] != nil }
+
+    /// The store that has the layer, the puller's own where no other does, and how a record names its tree.
+    func place(of diffID: Digest, own store: ImageStore) -> (store: ImageStore, tree: String) {
+        if let found = shared[diffID] { return (found.store, found.tree) }
+        return (store, "layers/\(diffID.directoryName)/tree")
+    }
+}
+
+/// A work lock that a task may carry.
+private final class LockBox: Sendable {
+    let lock: WorkLock
+    init(_ lock: consuming WorkLock) { self.lock = lock }
+}

@@ -1,0 +1,124 @@
+internal import Foundation
+internal import Distribution
+package import ImageSpec
+package import Layers
+
+/// What `docker save`, `podman save` and builders write: a tar with a `manifest.json` that names a configuration and
+/// layers by their paths in it. Layers may be links to other images' layers, or gzip under any name.
+package final class DockerArchiveOrigin: ImageOrigin {
+    private let files: ArchiveFiles
+    private let tag: String?
+    private let entry: Entry
+
+    private struct Entry: Decodable {
+        let config: String
+        let repoTags: [String]?
+        let layers: [String]?
+
+        enum CodingKeys: String, CodingKey { case config = "Config", repoTags = "RepoTags", layers = "Layers" }
+    }
+
+    /// `docker-archive:FILE[:TAG]`; the tag may be a whole reference.
+    package init(_ path: String, tag: String?) throws(PullError) {
+        files = try ArchiveFiles(path)
+        self.tag = tag
+        guard let bytes = try files.contents(of: "manifest.json") else { throw files.missing("manifest.json") }
+        entry = try Self.select(try files.decode([Entry].self, bytes, "manifest.json"), tag, files.path)
+    }
+
+    private static func select(_ entries: [Entry], _ tag: String?, _ path: String) throws(PullError) -> Entry {
+        let present = entries.flatMap { $0.repoTags ?? [] }
+        guard let tag else {
+            if entries.count == 1, let only = entries.first { return only }
+            throw .local(.unknownTag(nil, present: present), path: path)
+        }
+        let wanted = try? Reference(parsing: tag)  // what is no reference may still be a tag
+        for entry in entries {
+            for name in entry.repoTags ?? [] {
+                // Docker writes short names; `docker.io/library/x:1` and `x:1` are the same.
+                if name == tag { return entry }
+                if let wanted, let found = try? Reference(parsing: name), found == wanted { return entry }  // likewise
+            }
+        }
+        let byTag = entries.filter { $0.repoTags?.contains { $0.hasSuffix(":" + tag) } == true }
+        if byTag.count == 1, let only = byTag.first { return only }
+        throw .local(.unknownTag(tag, present: present), path: path)
+    }
+
+    package func resolve(for platform: Platform) async throws(PullError) -> ResolvedImage {
+        try await blocking { [self] () throws(PullError) in try resolveBlocking(for: platform) }
+    }
+
+    private func resolveBlocking(for platform: Platform) throws(PullError) -> ResolvedImage {
+        guard let configBytes = try files.contents(of: entry.config) else { throw files.missing(entry.config) }
+        let configDigest = Digest(hashing: configBytes, with: .sha256)
+        // Its name is its digest, in `HEX.json` as in `blobs/sha256/HEX`; a builder may call it anything else.
+        let stem = entry.config.split(separator: "/").last?.split(separator: ".").first.map(String.init) ?? ""
+        if let named = try? Digest(parsing: "sha256:" + stem), named != configDigest {  // no digest: nothing to compare
+            throw .local(.digestMismatch(expected: named, found: configDigest), path: files.path)
+        }
+        let config = try files.decode(ImageConfig.self, configBytes, entry.config)
+        let paths = entry.layers ?? []
+        guard config.rootfs.diffIDs.count == paths.count else {
+            throw .local(
+                .notAnImage("\(config.rootfs.diffIDs.count) diff_ids for \(paths.count) layers"), path: files.path)
+        }
+        var layers: [Descriptor] = []
+        for (path, diffID) in zip(paths, config.rootfs.diffIDs) {
+            layers.append(try descriptor(path, diffID))
+        }
+        let manifest = Manifest(
+            mediaType: .dockerManifest,
+            config: Descriptor(mediaType: .dockerConfig, digest: configDigest, size: Int64(configBytes.count)),
+            layers: layers)
+        // The archive has no manifest that could be hashed, so one is written: always the same for the same content.
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let bytes: [UInt8]
+        do { bytes = Array(try encoder.encode(manifest)) } catch {
+            throw .local(.notAnImage("its manifest can not be written down"), path: files.path)
+        }
+        let digest = Digest(hashing: bytes, with: .sha256)
+        return try files.image(
+            digest: digest, manifestDigest: digest, manifest, bytes, configBytes, platform)
+    }
+
+    /// A layer's descriptor, which the archive does not have: an uncompressed one is its own diffID, a compressed one
+    /// is read once for its digest.
+    private func descriptor(_ path: String, _ diffID: Digest) throws(PullError) -> Descriptor {
+        guard let (source, size) = try files.open(path) else { throw files.missing(path) }
+        guard try isCompressed(path) else {
+            return Descriptor(mediaType: .dockerLayer, digest: diffID, size: size, annotations: [Self.pathKey: path])
+        }
+        let archive = files.path
+        let digest = try naming({ (error: LayerError) in .unreadable(error, path: archive) }) { () throws(LayerError) in
+            try contentDigest(of: source, .sha256).digest
+        }
+        return Descriptor(mediaType: .dockerLayerGzip, digest: digest, size: size, annotations: [Self.pathKey: path])
+    }
+
+    private func isCompressed(_ path: String) throws(PullError) -> Bool {
+        guard let (source, _) = try files.open(path) else { return false }
+        var magic: [UInt8] = [0, 0, 0, 0]
+        let count: Result<Int, LayerError> = magic.withUnsafeMutableBytes { bytes in
+            do throws(LayerError) { return .success(try source.fill(bytes)) } catch { return .failure(error) }
+        }
+        let archive = files.path
+        _ = try naming({ (error: LayerError) in .unreadable(error, path: archive) }) { () throws(LayerError) in
+            try count.get()
+        }
+        return magic.starts(with: [0x1F, 0x8B]) || magic.starts(with: [0x28, 0xB5, 0x2F, 0xFD])
+    }
+
+    /// Where in the archive the layer is; part of the manifest that is made here and of none that is read.
+    private static let pathKey = "org.berth.archive.path"
+
+    package func open(_ blob: Descriptor) throws(PullError) -> any ByteSource {
+        guard let path = blob.annotations[Self.pathKey], let (source, _) = try files.open(path) else {
+            throw files.missing("layer \(blob.digest)")
+        }
+        return source
+    }
+
+    package func close() async {}
+}

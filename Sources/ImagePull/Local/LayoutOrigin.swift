@@ -1,0 +1,127 @@
+internal import Foundation
+package import ImageSpec
+package import Layers
+
+/// An OCI image layout, in a directory or in an archive.
+///
+/// https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+package final class LayoutOrigin: ImageOrigin {
+    private let files: any LocalFiles
+    private let tag: String?
+
+    /// `oci:DIRECTORY[:TAG]`
+    package init(directory path: String, tag: String?) throws(PullError) {
+        files = try DirectoryFiles(path)
+        self.tag = tag
+    }
+
+    /// `oci-archive:FILE[:TAG]`
+    package init(archive path: String, tag: String?) throws(PullError) {
+        files = try ArchiveFiles(path)
+        self.tag = tag
+    }
+
+    package func resolve(for platform: Platform) async throws(PullError) -> ResolvedImage {
+        guard let bytes = try files.contents(of: "index.json") else { throw files.missing("index.json") }
+        let index = try files.decode(ImageIndex.self, bytes, "index.json")
+        let root = try select(index, platform)
+        var chosen = root
+        if root.mediaType.isIndex {
+            let nested = try load(root)
+            let found = try nested.select(for: platform, load: load)
+            guard let found else {
+                throw .local(.noMatchingPlatform(wanted: platform, offered: nested.platforms), path: files.path)
+            }
+            chosen = found
+        }
+        guard chosen.mediaType.isManifest else {
+            throw .local(.unsupportedMediaType(chosen.mediaType), path: files.path)
+        }
+        let manifestBytes = try files.blob(chosen)
+        let manifest = try files.decode(Manifest.self, manifestBytes, chosen.digest.description)
+        // Which of two things a document is must not depend on who reads it (CVE-2021-41190).
+        guard manifest.mediaType.map({ $0 == chosen.mediaType }) ?? true else {
+            throw .local(
+                .notAnImage("the manifest \(chosen.digest) is of another type than the index says"), path: files.path)
+        }
+        return try files.image(
+            digest: root.digest, manifestDigest: chosen.digest, manifest, manifestBytes, platform)
+    }
+
+    private func load(_ descriptor: Descriptor) throws(PullError) -> ImageIndex {
+        try files.decode(ImageIndex.self, try files.blob(descriptor), descriptor.digest.description)
+    }
+
+    /// The entry of index.json that the tag names, or the only one.
+    private func select(_ index: ImageIndex, _ platform: Platform) throws(PullError) -> Descriptor {
+        let images = index.manifests.filter { $0.mediaType.isManifest || $0.mediaType.isIndex }
+        let tags = images.compactMap(\.tag)
+        if let tag {
+            if let found = images.first(where: { $0.tag == tag || $0.reference == tag }) { return found }
+            throw .local(.unknownTag(tag, present: tags), path: files.path)
+        }
+        if images.count == 1, let only = images.first { return only }
+        // One image for several platforms, laid out without an index of its own.
+        if tags.isEmpty || Set(tags).count == 1 {
+            if let found = try index.select(for: platform, load: load) { return found }
+            throw .local(.noMatchingPlatform(wanted: platform, offered: index.platforms), path: files.path)
+        }
+        throw .local(.unknownTag(nil, present: tags), path: files.path)
+    }
+
+    package func open(_ blob: Descriptor) throws(PullError) -> any ByteSource {
+        guard let (source, _) = try files.open(blob.digest.blobPath) else {
+            throw .local(.notAnImage("the blob \(blob.digest) is missing"), path: files.path)
+        }
+        return source
+    }
+
+    package func close() async {}
+}
+
+extension Descriptor {
+    /// https://github.com/opencontainers/image-spec/blob/main/annotations.md#pre-defined-annotation-keys
+    fileprivate var tag: String? { annotations["org.opencontainers.image.ref.name"] }
+    /// What containerd and newer Docker write beside it: the whole reference.
+    fileprivate var reference: String? { annotations["io.containerd.image.name"] }
+}
+
+extension LocalFiles {
+    func decode<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8], _ name: String) throws(PullError) -> Value {
+        do { return try JSONDecoder().decode(type, from: Data(bytes)) } catch {
+            throw .local(.notAnImage("\(name) does not read as JSON of its kind"), path: path)
+        }
+    }
+
+    /// Reads and checks the configuration that a manifest names.
+    func image(
+        digest: Digest, manifestDigest: Digest, _ manifest: Manifest, _ manifestBytes: [UInt8], _ platform: Platform
+    ) throws(PullError) -> ResolvedImage {
+        guard manifest.config.mediaType.isConfig else {
+            throw .local(.unsupportedMediaType(manifest.config.mediaType), path: path)
+        }
+        for layer in manifest.layers where layer.mediaType.layerCompression == nil {
+            throw .local(.unsupportedMediaType(layer.mediaType), path: path)
+        }
+        let configBytes = try blob(manifest.config)
+        return try image(
+            digest: digest, manifestDigest: manifestDigest, manifest, manifestBytes, configBytes, platform)
+    }
+
+    func image(
+        digest: Digest, manifestDigest: Digest, _ manifest: Manifest, _ manifestBytes: [UInt8],
+        _ configBytes: [UInt8], _ platform: Platform
+    ) throws(PullError) -> ResolvedImage {
+        let config = try decode(ImageConfig.self, configBytes, "the configuration")
+        guard config.rootfs.diffIDs.count == manifest.layers.count else {
+            throw .local(
+                .notAnImage("\(config.rootfs.diffIDs.count) diff_ids for \(manifest.layers.count) layers"), path: path)
+        }
+        guard platform.canRun(config.platform) else {
+            throw .local(.noMatchingPlatform(wanted: platform, offered: [config.platform]), path: path)
+        }
+        return ResolvedImage(
+            digest: digest, manifestDigest: manifestDigest, manifest: manifest, manifestBytes: manifestBytes,
+            config: config, configBytes: configBytes)
+    }
+}

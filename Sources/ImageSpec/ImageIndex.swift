@@ -1,0 +1,111 @@
+/// An image index, or Docker's manifest list: one image for several platforms.
+///
+/// https://github.com/opencontainers/image-spec/blob/main/image-index.md
+package struct ImageIndex: Hashable, Sendable {
+    /// An index may name an index; deeper than this, nobody builds and somebody attacks.
+    package static let maximumDepth = 4
+
+    package var schemaVersion: Int
+    package var mediaType: MediaType?
+    package var manifests: [Descriptor]
+    package var annotations: [String: String]
+
+    package init(
+        mediaType: MediaType? = .ociIndex, manifests: [Descriptor], annotations: [String: String] = [:]
+    ) {
+        self.schemaVersion = 2
+        self.mediaType = mediaType
+        self.manifests = manifests
+        self.annotations = annotations
+    }
+}
+
+extension ImageIndex {
+    /// The entries worth trying for a platform, best first; an entry that is itself an index has to be looked into.
+    ///
+    /// The closest variant wins, and of equals the first. Entries that name no platform come last, for only their
+    /// configuration tells. Attestations and unknown media types are passed over.
+    package func candidates(for platform: Platform) -> [Descriptor] {
+        var ranked: [(distance: Int, entry: Descriptor)] = []
+        for entry in manifests where Self.isImage(entry) {
+            if let offered = entry.platform {
+                if let distance = platform.distance(to: offered) { ranked.append((distance, entry)) }
+            } else {
+                ranked.append((Int.max, entry))
+            }
+        }
+        // Sorting is stable, so that order in the index decides between equals.
+        return ranked.sorted { $0.distance < $1.distance }.map(\.entry)
+    }
+
+    /// First manifest for a platform, looking into nested indexes through `load`.
+    package func select<Failure: Error>(
+        for platform: Platform, depth: Int = 1, load: (Descriptor) throws(Failure) -> ImageIndex
+    ) throws(Failure) -> Descriptor? {
+        for candidate in candidates(for: platform) {
+            guard candidate.mediaType.isIndex else { return candidate }
+            guard depth < Self.maximumDepth else { continue }
+            let nested = try load(candidate)
+            if let found = try nested.select(for: platform, depth: depth + 1, load: load) { return found }
+        }
+        return nil
+    }
+
+    /// What the index offers, for an error to tell.
+    package var platforms: [Platform] {
+        var seen: Set<Platform> = []
+        return manifests.filter(Self.isImage).compactMap(\.platform).filter { seen.insert($0).inserted }
+    }
+
+    private static func isImage(_ entry: Descriptor) -> Bool {
+        guard entry.mediaType.isManifest || entry.mediaType.isIndex else { return false }
+        // BuildKit's attestations: https://docs.docker.com/build/metadata/attestations/attestation-storage/
+        if entry.annotations["vnd.docker.reference.type"] != nil { return false }
+        return entry.platform.map { $0.os != "unknown" && $0.architecture != "unknown" } ?? true
+    }
+}
+
+extension ImageIndex: Codable {
+    private enum Key: String, CodingKey {
+        case schemaVersion, mediaType, manifests, annotations
+        case config, layers, fsLayers
+    }
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: Key.self)
+        // See `Manifest`: a document is one thing or the other (CVE-2021-41190).
+        for key in [Key.config, .layers, .fsLayers] where container.contains(key) {
+            throw DecodingError.dataCorruptedError(
+                forKey: key, in: container, debugDescription: "an index that is also something else")
+        }
+        schemaVersion = try container.decodeIfPresent(Int.self, forKey: .schemaVersion) ?? 2
+        mediaType = try container.decodeIfPresent(MediaType.self, forKey: .mediaType)
+        manifests = try container.decodeIfPresent([Entry].self, forKey: .manifests)?.compactMap(\.descriptor) ?? []
+        annotations = try container.decodeIfPresent([String: String].self, forKey: .annotations) ?? [:]
+    }
+
+    /// An entry under a digest algorithm that Berth does not know could not be verified, so it is passed over, like
+    /// an unknown media type; the other entries stay usable.
+    private struct Entry: Decodable {
+        let descriptor: Descriptor?
+
+        init(from decoder: any Decoder) throws {
+            do {
+                descriptor = try Descriptor(from: decoder)
+            } catch DecodingError.dataCorrupted(let context) {
+                guard case .unsupportedAlgorithm? = (context.underlyingError as? DigestError)?.reason else {
+                    throw DecodingError.dataCorrupted(context)
+                }
+                descriptor = nil
+            }
+        }
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: Key.self)
+        try container.encode(schemaVersion, forKey: .schemaVersion)
+        try container.encodeIfPresent(mediaType, forKey: .mediaType)
+        try container.encode(manifests, forKey: .manifests)
+        if !annotations.isEmpty { try container.encode(annotations, forKey: .annotations) }
+    }
+}

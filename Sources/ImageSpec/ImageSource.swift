@@ -1,0 +1,134 @@
+/// Where an image comes from, as written on the command line.
+///
+/// The spellings are those of containers-transports(5) and of Enroot, so that commands carry over.
+package enum ImageSource: Hashable, Sendable {
+    /// `docker://REFERENCE`, and whatever has no scheme.
+    case docker(Reference)
+    /// `oci:DIRECTORY[:TAG]`: an OCI image layout.
+    case ociLayout(path: String, tag: String?)
+    /// `oci-archive:FILE[:TAG]`: a tar of an OCI image layout.
+    case ociArchive(path: String, tag: String?)
+    /// `docker-archive:FILE[:TAG]`: what `docker save` writes; the tag may be a whole reference.
+    case dockerArchive(path: String, tag: String?)
+    /// `dir:PATH`: a root file system as it is.
+    case directory(path: String)
+}
+
+extension ImageSource {
+    package enum Scheme: String, Sendable, CaseIterable {
+        case docker
+        case ociLayout = "oci"
+        case ociArchive = "oci-archive"
+        case dockerArchive = "docker-archive"
+        case directory = "dir"
+    }
+
+    /// Schemes of other tools whose names cannot be meant as a repository; named so that the error can say what to do.
+    static let foreignSchemes = ["docker-daemon", "containers-storage", "ostree", "oci-dir"]
+
+    package init(parsing text: String) throws(ImageSourceError) {
+        if text.isEmpty { throw .empty }
+        guard let (scheme, rest) = try Self.scheme(of: text) else {
+            if let kind = Self.imageFileKind(text) { throw .imageFile(path: text, kind: kind) }
+            if text == "." || text == ".." || ["/", "./", "../"].contains(where: text.hasPrefix) {
+                throw .pathWithoutScheme(text)
+            }
+            self = .docker(try Self.reference(text))
+            return
+        }
+        if rest.isEmpty { throw .nothingAfterScheme(scheme.rawValue) }
+        switch scheme {
+        case .docker:
+            self = .docker(try Self.reference(rest))
+        case .directory:
+            self = .directory(path: rest)
+        case .ociLayout:
+            let (path, tag) = try Self.pathAndTag(rest, scheme)
+            self = .ociLayout(path: path, tag: tag)
+        case .ociArchive:
+            let (path, tag) = try Self.pathAndTag(rest, scheme)
+            self = .ociArchive(path: path, tag: tag)
+        case .dockerArchive:
+            let (path, tag) = try Self.pathAndTag(rest, scheme)
+            self = .dockerArchive(path: path, tag: tag)
+        }
+    }
+
+    /// The scheme in front and what follows it; nil where there is none.
+    ///
+    /// `docker` needs its `//`, for `docker:24` is an image; the others are taken without, so an image that is
+    /// called `oci` or `dir` has to be written `docker://oci:TAG`.
+    private static func scheme(of text: String) throws(ImageSourceError) -> (Scheme, String)? {
+        let bytes = text.utf8
+        guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else { return nil }
+        let name = String(text[..<colon])
+        let isName = name.utf8.allSatisfy { $0.isAlphanumeric || "+-.".utf8.contains($0) }
+        guard isName, !name.isEmpty else { return nil }
+        let rest = String(text[bytes.index(after: colon)...])
+        if rest.hasPrefix("//") {
+            if name == Scheme.docker.rawValue { return (.docker, String(rest.dropFirst(2))) }
+            if let scheme = Scheme(rawValue: name) {
+                // `oci:///scratch/image` is an absolute path; `oci://registry/…`, Helm's spelling, is not a path at all.
+                if rest.hasPrefix("///") { return (scheme, String(rest.dropFirst(2))) }
+            }
+            throw .unsupportedScheme(name, rest: String(rest.dropFirst(2)))
+        }
+        if foreignSchemes.contains(name) { throw .unsupportedScheme(name, rest: rest) }
+        guard let scheme = Scheme(rawValue: name), scheme != .docker else { return nil }
+        return (scheme, rest)
+    }
+
+    /// As skopeo: the first colon ends the path, so that the tag may hold more of them.
+    private static func pathAndTag(
+        _ text: String, _ scheme: Scheme
+    ) throws(ImageSourceError) -> (String, String?) {
+        guard let colon = text.utf8.firstIndex(of: UInt8(ascii: ":")) else { return (text, nil) }
+        let path = String(text[..<colon])
+        let tag = String(text[text.utf8.index(after: colon)...])
+        if path.isEmpty { throw .nothingAfterScheme(scheme.rawValue) }
+        if tag.isEmpty { throw .emptyTag(path: path) }
+        return (path, tag)
+    }
+
+    private static func reference(_ text: String) throws(ImageSourceError) -> Reference {
+        do throws(ReferenceError) {
+            return try Reference(parsing: text)
+        } catch {
+            throw .reference(error)
+        }
+    }
+
+    private static func imageFileKind(_ text: String) -> ImageSourceError.FileKind? {
+        if text.hasSuffix(".sqsh") || text.hasSuffix(".squashfs") || text.hasSuffix(".sqfs") { return .squashfs }
+        return text.hasSuffix(".sif") ? .sif : nil
+    }
+}
+
+extension ImageSource: CustomStringConvertible {
+    /// Parses to an equal value, but for a reference's user.
+    package var description: String {
+        switch self {
+        case .docker(let reference): "docker://\(reference)"
+        case .ociLayout(let path, let tag): "oci:\(path)\(tag.map { ":\($0)" } ?? "")"
+        case .ociArchive(let path, let tag): "oci-archive:\(path)\(tag.map { ":\($0)" } ?? "")"
+        case .dockerArchive(let path, let tag): "docker-archive:\(path)\(tag.map { ":\($0)" } ?? "")"
+        case .directory(let path): "dir:\(path)"
+        }
+    }
+}
+
+/// Why an argument does not say where an image is.
+package enum ImageSourceError: Error, Equatable, Sendable {
+    package enum FileKind: Sendable { case squashfs, sif }
+
+    case empty
+    /// `/scratch/image`, `./image`: a path, but of a directory, a layout or an archive?
+    case pathWithoutScheme(String)
+    /// `image.sqsh`, `image.sif`: a file of Enroot's or Apptainer's.
+    case imageFile(path: String, kind: FileKind)
+    /// `dockerd://`, `podman://`, `library://`…
+    case unsupportedScheme(String, rest: String)
+    case nothingAfterScheme(String)
+    case emptyTag(path: String)
+    case reference(ReferenceError)
+}

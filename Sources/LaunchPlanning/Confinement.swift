@@ -1,0 +1,112 @@
+internal import LinuxKernel
+
+/// What is to be enforced by cgroups: `--enforce`, and `enforce =` of a site.
+package struct EnforcementRequest: Equatable, Sendable {
+    package var devices = false
+    package var memory = false
+    package var cpus = false
+    package var processes: Int?
+
+    package static let nothing = EnforcementRequest()
+    package init() {}
+
+    static let forms = "devices, memory, cpu or pids=COUNT, separated by commas, or none"
+
+    package init(parsing text: String, option: String = "--enforce") throws(OptionError) {
+        let words = text.split(whereSeparator: { $0 == "," || $0 == " " || $0 == "\t" })
+        func bad() -> OptionError { .badValue(option: option, value: text, expected: Self.forms) }
+        guard !words.isEmpty else { throw bad() }
+        for word in words {
+            switch word {
+            case "none": guard words.count == 1 else { throw bad() }
+            case "devices": devices = true
+            case "memory": memory = true
+            case "cpu": cpus = true
+            default:
+                guard word.hasPrefix("pids="), let count = Int(word.dropFirst(5)), count > 0 else { throw bad() }
+                processes = count
+            }
+        }
+    }
+}
+
+/// The cgroup that the command runs in: part of a plan where Berth has the privilege to make one.
+package struct Confinement: Equatable, Sendable {
+    /// Nodes of the host that may be opened besides the standard ones; `nil` where devices are left alone.
+    package var devices: [String]?
+    /// Bytes.
+    package var memory: UInt64?
+    package var cpus: Int?
+    package var processes: Int?
+    /// Only where Slurm made a cgroup for this task alone: nobody asked, and moving into a new one costs milliseconds.
+    package var onlyInPlace: Bool
+    package var origin: Origin
+
+    package init(
+        devices: [String]? = nil, memory: UInt64? = nil, cpus: Int? = nil, processes: Int? = nil,
+        onlyInPlace: Bool = false, origin: Origin
+    ) {
+        self.devices = devices
+        self.memory = memory
+        self.cpus = cpus
+        self.processes = processes
+        self.onlyInPlace = onlyInPlace
+        self.origin = origin
+    }
+}
+
+extension Confinement {
+    /// `nil` where there is nothing to enforce, or no privilege to.
+    init?(
+        options: LaunchOptions, site: SitePolicy, host: HostFacts, steps: [PlannedStep]
+    ) throws(PlanError) {
+        if options.enforcement != nil, options.enforcement != .nothing, host.userID != 0 { throw .enforcementNeedsRoot }
+        guard host.userID == 0 else { return nil }
+        let wanted: EnforcementRequest
+        let origin: Origin
+        var onlyInPlace = false
+        if let enforcement = options.enforcement {
+            (wanted, origin) = (enforcement, .option("--enforce"))
+        } else if let enforcement = site.enforcement {
+            (wanted, origin) = (enforcement.request, .site(enforcement.place))
+        } else {
+            guard host.variable("SLURM_PROCID") != nil else { return nil }
+            var devices = EnforcementRequest()
+            devices.devices = true
+            (wanted, origin, onlyInPlace) = (devices, .berth, true)
+        }
+        guard wanted != .nothing else { return nil }
+        self.init(
+            devices: wanted.devices ? Self.nodes(steps) : nil,
+            memory: wanted.memory ? host.memoryLimit ?? Self.memoryPerCPU(host) : nil,
+            cpus: wanted.cpus ? Self.cpus(host) : nil, processes: wanted.processes, onlyInPlace: onlyInPlace,
+            origin: origin)
+        if devices == nil, memory == nil, cpus == nil, processes == nil { return nil }
+    }
+
+    /// Whatever of /dev is shown inside; of those, the interpreter takes what proves to be device nodes.
+    private static func nodes(_ steps: [PlannedStep]) -> [String] {
+        steps.compactMap { step in
+            guard case .bind(let bind) = step.action, bind.source.hasPrefix("/dev/") else { return nil }
+            // A directory says nothing of what is meant by it, unless it was given with --device.
+            return bind.recursive && !bind.device ? nil : bind.source
+        }
+    }
+
+    private static func number(_ name: String, _ host: HostFacts) -> Int? {
+        host.variable(name).flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+    }
+
+    /// What this task was given, or, where Slurm does not say, what the job has on this node.
+    private static func cpus(_ host: HostFacts) -> Int? {
+        number("SLURM_CPUS_PER_TASK", host) ?? number("SLURM_CPUS_ON_NODE", host)
+    }
+
+    private static func memoryPerCPU(_ host: HostFacts) -> UInt64? {
+        guard let mebibytes = number("SLURM_MEM_PER_CPU", host), let cpus = number("SLURM_CPUS_ON_NODE", host) else {
+            return nil
+        }
+        let (total, overflow) = UInt64(mebibytes).multipliedReportingOverflow(by: UInt64(cpus))
+        return overflow || total > UInt64.max >> 20 ? nil : total << 20
+    }
+}

@@ -1,0 +1,108 @@
+internal import Devices
+
+/// Which variables the command sees. From weakest to strongest: the host's, the image's, the devices', `--env-file`,
+/// `--env`.
+enum ContainerEnvironment {
+    /// Variables that describe the host's own files, shells and loaders and are wrong inside.
+    static let hostOnly = [
+        "PATH", "MANPATH", "INFOPATH", "SHELL", "BASH_ENV", "ENV", "PROMPT_COMMAND", "PS1", "OLDPWD", "PWD", "SHLVL",
+        "_",
+        "HOME", "USER", "LOGNAME", "MAIL", "LANG", "LANGUAGE", "LC_ALL", "LS_COLORS", "XDG_RUNTIME_DIR",
+        "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "HOSTNAME", "LOADEDMODULES", "_LMFILES_", "MODULEPATH",
+        "MODULESHOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_EXE", "PERL5LIB", "CPATH",
+        "LIBRARY_PATH", "PKG_CONFIG_PATH", "CUDA_HOME", "CUDA_PATH",
+    ]
+
+    /// Loader variables, exported shell functions, and Berth's own.
+    static let hostOnlyPrefixes = ["LD_", "BASH_FUNC_", "BERTH_"]
+
+    static let defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+    static func resolve(
+        options: LaunchOptions, image: ContainerImage, steps: [PlannedStep], host: HostFacts
+    ) -> (entries: [String], sources: [UInt8]) {
+        var variables = OrderedVariables()
+        for entry in host.environment {
+            guard let (name, value) = split(entry), !isHostOnly(name) else { continue }
+            // A directory that is not there inside would break every mktemp.
+            if name == "TMPDIR", !isVisible(value, steps) { continue }
+            variables.add(entry, .host)
+        }
+        let accounts = LaunchPlan.insideAccounts(options, host)
+        variables.set("PATH", defaultPath, .berth)
+        // The image's USER is known only inside: the process sets its variables when it becomes that user.
+        if !becomesImageUser(options, image, host) {
+            variables.set("HOME", accounts.home, .berth)
+            variables.set("USER", accounts.userName, .berth)
+            variables.set("LOGNAME", accounts.userName, .berth)
+        }
+        if let hostname = options.hostname { variables.set("HOSTNAME", hostname, .option) }
+        for entry in image.environment {
+            // HOME is where this user's files are; an image's own idea of it is for its own user.
+            guard let (name, value) = split(entry), name != "HOME" || host.userID == 0 else { continue }
+            variables.set(name, value, .image)
+        }
+        for edit in host.deviceEdits {
+            guard case .variable(let entry, let isDefault) = edit.action, let (name, value) = split(entry) else {
+                continue
+            }
+            if !isDefault || !variables.holds(name) { variables.set(name, value, .device) }
+        }
+        for variable in options.variables {
+            switch variable {
+            case .set(let name, let value): variables.set(name, value, .option)
+            case .fromHost(let name): if let value = host.variable(name) { variables.set(name, value, .option) }
+            }
+        }
+        if !image.name.isEmpty { variables.set("BERTH_IMAGE", image.name, .berth) }
+        if !image.digest.isEmpty { variables.set("BERTH_IMAGE_DIGEST", image.digest, .berth) }
+        return (variables.entries, variables.sources)
+    }
+
+    static func becomesImageUser(_ options: LaunchOptions, _ image: ContainerImage, _ host: HostFacts) -> Bool {
+        host.userID == 0 && !options.root && !image.user.isEmpty
+    }
+
+    private static func isHostOnly(_ name: String) -> Bool {
+        hostOnly.contains(name) || hostOnlyPrefixes.contains { name.hasPrefix($0) }
+    }
+
+    private static func split(_ entry: String) -> (String, String)? {
+        guard let equals = entry.utf8.firstIndex(of: UInt8(ascii: "=")), equals != entry.startIndex else { return nil }
+        return (String(entry[..<equals]), String(entry[entry.index(after: equals)...]))
+    }
+
+    /// Whether a path of the host lies below something that is shown inside at the same place.
+    private static func isVisible(_ path: String, _ steps: [PlannedStep]) -> Bool {
+        steps.contains { step in
+            guard case .bind(let bind) = step.action, bind.source == bind.target else { return false }
+            return path == bind.target || path.hasPrefix(bind.target + "/")
+        }
+    }
+}
+
+/// Variables in the order of their first setting; a later value takes the earlier one's place.
+private struct OrderedVariables {
+    private(set) var entries: [String] = []
+    /// Of each entry, a `VariableSource`; bytes, as the launch has an array of those already.
+    private(set) var sources: [UInt8] = []
+
+    /// One that is known to be new, as a process's own environment names each once.
+    mutating func add(_ entry: String, _ source: VariableSource) {
+        entries.append(entry)
+        sources.append(source.rawValue)
+    }
+
+    func holds(_ name: String) -> Bool { entries.contains { $0.hasPrefix(name + "=") } }
+
+    mutating func set(_ name: String, _ value: String, _ source: VariableSource) {
+        let prefix = name + "="
+        let entry = prefix + value
+        if let position = entries.firstIndex(where: { $0.hasPrefix(prefix) }) {
+            entries[position] = entry
+            sources[position] = source.rawValue
+        } else {
+            add(entry, source)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+internal import LinuxKernel
+
+/// Where a variable comes from. One byte, as every launch carries one for each and only `--dry-run` reads them.
+package enum VariableSource: UInt8, Sendable {
+    case host, berth, image
+    /// `--env-file` or `--env`.
+    case option
+    /// What a CDI specification, the fabric or a profile sets.
+    case device
+}
+
+/// What `--dry-run` says beyond the plan: read on the host for it alone.
+package struct Explanation: Equatable, Sendable {
+    /// Who refuses what was not granted.
+    package enum DeviceLayer: Equatable, Sendable {
+        /// `--enforce`, `enforce =`, or root in a task of Slurm's.
+        case berth(version: Int, inPlace: Bool)
+        /// A device cgroup that was seen to refuse.
+        case cgroup(ofSlurm: Bool, refused: [String])
+        /// Nothing was refused: all may be granted, or nobody constrains. `configured` is cgroup.conf's word.
+        case unseen(inJob: Bool, configured: Bool?)
+    }
+
+    package struct CgroupLimit: Equatable, Sendable {
+        package let value: String
+        package let cgroup: String
+        package init(value: String, cgroup: String) {
+            self.value = value
+            self.cgroup = cgroup
+        }
+    }
+
+    package var devices: DeviceLayer
+    package var memory: CgroupLimit?
+    package var cpuQuota: CgroupLimit?
+    package var processes: CgroupLimit?
+    /// As in cpuset(7): `0-3,8`.
+    package var affinity: String
+    package var inJob: Bool
+    /// By name: `--env`, or `--env-file FILE:LINE`.
+    package var variables: [(name: String, place: String)]
+
+    package init(
+        devices: DeviceLayer, memory: CgroupLimit? = nil, cpuQuota: CgroupLimit? = nil, processes: CgroupLimit? = nil,
+        affinity: String = "", inJob: Bool = false, variables: [(name: String, place: String)] = []
+    ) {
+        self.devices = devices
+        self.memory = memory
+        self.cpuQuota = cpuQuota
+        self.processes = processes
+        self.affinity = affinity
+        self.inJob = inJob
+        self.variables = variables
+    }
+
+    package static func == (one: Explanation, other: Explanation) -> Bool {
+        one.devices == other.devices && one.memory == other.memory && one.cpuQuota == other.cpuQuota
+            && one.processes == other.processes && one.affinity == other.affinity && one.inJob == other.inJob
+            && one.variables.elementsEqual(other.variables, by: ==)
+    }
+}
+
+extension Explanation {
+    /// In the brackets of a device's line.
+    func suffix(_ step: PlannedStep) -> String {
+        guard case .bind(let bind) = step.action, bind.source.hasPrefix("/dev/"), !bind.recursive || bind.device,
+            !Self.standard.contains(bind.source)
+        else { return "" }
+        let mode = "; held by the node's mode and owner"
+        switch devices {
+        case .berth: return "; held by Berth's cgroup"
+        case .cgroup(let ofSlurm, _):
+            // Schedulers constrain what they grant, and nothing else.
+            guard case .grant = step.origin else { return mode }
+            return ofSlurm ? "; held by Slurm's device cgroup" : "; held by a device cgroup"
+        case .unseen: return mode
+        }
+    }
+
+    private static let standard = ["null", "zero", "full", "random", "urandom", "tty"].map { "/dev/" + $0 }
+
+    func place(of entry: String, _ source: VariableSource?) -> String? {
+        switch source {
+        case nil: return nil
+        case .host: return "host"
+        case .berth: return "berth"
+        case .image: return "image"
+        case .device: return "device"
+        case .option:
+            let name = entry.prefix { $0 != "=" }
+            return variables.last { $0.name == name }?.place ?? "--env"
+        }
+    }
+
+    func lines(_ plan: LaunchPlan) -> [String] {
+        var lines = ["held by"]
+        lines.append("     devices: " + deviceSentence)
+        if let confined = plan.confinement?.memory {
+            lines.append("     memory: \(confined) bytes by Berth's cgroup")
+        } else {
+            lines.append(
+                "     memory: " + (memory.map { "\($0.value) bytes by the cgroup \($0.cgroup)" } ?? "not limited"))
+        }
+        if let confined = plan.confinement?.cpus {
+            lines.append("     cpus: \(confined) by Berth's cgroup, affinity \(affinity)")
+        } else {
+            let quota = cpuQuota.map { "\($0.value) by the cgroup \($0.cgroup), " } ?? ""
+            lines.append("     cpus: \(quota)affinity \(affinity)")
+        }
+        if let confined = plan.confinement?.processes {
+            lines.append("     processes: \(confined) by Berth's cgroup")
+        } else {
+            lines.append(
+                "     processes: " + (processes.map { "\($0.value) by the cgroup \($0.cgroup)" } ?? "not limited"))
+        }
+        let isOwnUser = plan.steps.contains { step in
+            if case .createNamespaces(let kinds, _) = step.action { kinds.contains(.user) } else { false }
+        }
+        lines.append(
+            "     mounts: the mount namespace; "
+                + (isOwnUser
+                    ? "read-only ones are locked by the user namespace"
+                    : "no capability to mount is left"))
+        lines.append(
+            "     limits: the kernel; hard limits are " + (inJob ? "slurmd's" : "the login's or the service's"))
+        return lines
+    }
+
+    private var deviceSentence: String {
+        switch devices {
+        case .berth(let version, let inPlace):
+            "Berth's \(version == 2 ? "device program" : "device list") (cgroups version \(version)), in "
+                + (inPlace ? "Slurm's cgroup of this task" : "a cgroup of its own")
+        case .cgroup(let ofSlurm, let refused):
+            (ofSlurm ? "Slurm's device cgroup" : "a device cgroup") + "; it refuses \(refused.joined(separator: ", "))"
+        case .unseen(let inJob, let configured):
+            switch configured {
+            case true where inJob:
+                "Slurm's device cgroup (ConstrainDevices=yes in cgroup.conf); nothing that is here is refused"
+            case false where inJob:
+                "modes and owners of the nodes only: ConstrainDevices is not set in Slurm's cgroup.conf"
+            default: "modes and owners of the nodes only, as far as can be seen: nothing that is here is refused"
+            }
+        }
+    }
+}

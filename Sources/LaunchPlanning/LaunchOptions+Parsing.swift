@@ -1,0 +1,274 @@
+internal import Devices
+internal import LinuxKernel
+
+extension LaunchOptions {
+    /// Reads the arguments after `berth run`. Options end at the image; everything behind it is the command, with or
+    /// without a `--` between, as with `docker run`.
+    ///
+    /// - Parameter needsImage: Whether leaving the image out is an error.
+    package init(
+        parsing arguments: [String], workingDirectory cwd: String, needsImage: Bool = true
+    ) throws(OptionError) {
+        self.init()
+        var rest = arguments[...]
+        while let argument = rest.first {
+            if argument == "--" {
+                rest.removeFirst()
+                break
+            }
+            guard argument.hasPrefix("-"), argument != "-" else { break }
+            rest.removeFirst()
+            if argument == "--help" { throw .helpRequested }
+            if argument.hasPrefix("--") {
+                try readLong(argument, &rest, cwd)
+            } else {
+                try readShort(argument, &rest, cwd)
+            }
+        }
+        guard let image = rest.popFirst(), !image.isEmpty else {
+            if needsImage { throw .missingImage }
+            return
+        }
+        self.image = image
+        if rest.first == "--" { rest.removeFirst() }
+        command = Array(rest)
+    }
+
+    private mutating func readLong(
+        _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String
+    ) throws(OptionError) {
+        let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let name = String(parts[0])
+        guard let option = RunOption.all.first(where: { $0.name == name }) else { throw .unknown(option: "--\(name)") }
+        switch option.argument {
+        case .none:
+            guard parts.count == 1 else { throw .unexpectedValue(option: "--\(name)") }
+            try apply(option.name, "", cwd)
+        case .optional: try apply(option.name, parts.count == 2 ? String(parts[1]) : "", cwd)
+        case .one:
+            if parts.count == 2 {
+                try apply(option.name, String(parts[1]), cwd)
+            } else if let value = rest.popFirst() {
+                try apply(option.name, value, cwd)
+            } else {
+                throw .missingValue(option: "--\(name)")
+            }
+        }
+    }
+
+    /// `-q`, `-e NAME=VALUE`, `-eNAME=VALUE`, and flags run together.
+    private mutating func readShort(
+        _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String
+    ) throws(OptionError) {
+        var letters = argument.dropFirst()
+        while let letter = letters.popFirst() {
+            guard let option = RunOption.all.first(where: { $0.short == letter }) else {
+                throw .unknown(option: "-\(letter)")
+            }
+            if option.argument != .one {
+                try apply(option.name, "", cwd)
+                continue
+            }
+            if letters.first == "=" { letters.removeFirst() }
+            if !letters.isEmpty {
+                try apply(option.name, String(letters), cwd)
+            } else if let value = rest.popFirst() {
+                try apply(option.name, value, cwd)
+            } else {
+                throw .missingValue(option: "-\(letter)")
+            }
+            return
+        }
+    }
+
+    private mutating func apply(_ name: String, _ value: String, _ cwd: String) throws(OptionError) {
+        switch name {
+        case "volume": mounts.append(try MountRequest(volume: value, workingDirectory: cwd))
+        case "mount": mounts.append(try MountRequest(mount: value, workingDirectory: cwd))
+        case "env": variables.append(try Variable(parsing: value))
+        case "env-file": environmentFiles.append(value)
+        case "workdir":
+            guard value.hasPrefix("/") else {
+                throw .badValue(option: "--workdir", value: value, expected: "an absolute path inside the container")
+            }
+            workingDirectory = value
+        case "entrypoint": entrypoint = value
+        case "gpus": gpus = try GPURequest(parsing: value)
+        case "device":
+            if value.hasPrefix("/") {
+                devices.append(try DeviceRequest(parsing: value))
+            } else {
+                cdiDevices.append(try Self.cdiDevice(value))
+            }
+        case "fabric":
+            guard let known = Fabric(rawValue: value) else {
+                throw .badValue(option: "--fabric", value: value, expected: "auto, none, ib or efa")
+            }
+            fabric = known
+        case "profile":
+            guard let known = LaunchProfile(rawValue: value) else {
+                throw .badValue(option: "--profile", value: value, expected: "pytorch or none")
+            }
+            profile = known
+        case "ulimit":
+            let limit = try Limit(parsing: value)
+            limits.removeAll { $0.limit == limit.limit }
+            limits.append(limit)
+        case "require": requirements += try Requirement.parse(value)
+        case "enforce": enforcement = try EnforcementRequest(parsing: value)
+        case "read-only": readOnly = true
+        case "root": root = true
+        case "home":
+            if home == false { throw .contradiction("--home", "--no-home") }
+            home = true
+        case "no-home":
+            if home == true { throw .contradiction("--home", "--no-home") }
+            home = false
+        case "hostname":
+            guard !value.isEmpty, value.utf8.count <= 64 else {
+                throw .badValue(option: "--hostname", value: value, expected: "1 to 64 bytes")
+            }
+            hostname = value
+        case "unshare":
+            for name in value.split(separator: ",", omittingEmptySubsequences: false) {
+                switch name {
+                case "net": unshare.insert(.network)
+                case "ipc": unshare.insert(.ipc)
+                case "uts": unshare.insert(.hostname)
+                default:
+                    throw .badValue(
+                        option: "--unshare", value: value, expected: "net, ipc and uts; \(name) is an unknown namespace"
+                    )
+                }
+            }
+        case "pull":
+            guard let policy = PullPolicy(rawValue: value) else {
+                throw .badValue(option: "--pull", value: value, expected: "missing, always or never")
+            }
+            pull = policy
+        case "platform": platform = value
+        case "store": store = value
+        case "dry-run":
+            switch value {
+            case "", "text": dryRun = .text
+            case "oci": dryRun = .oci
+            default: throw .badValue(option: "--dry-run", value: value, expected: "text or oci, or nothing")
+            }
+        case "quiet": quiet = true
+        case "verbose": verbose = true
+        default: preconditionFailure("the table names an option that is not read: \(name)")
+        }
+    }
+}
+
+extension LaunchOptions {
+    private static func cdiDevice(_ text: String) throws(OptionError) -> QualifiedName {
+        do throws(QualifiedName.Refusal) { return try QualifiedName(parsing: text) } catch {
+            throw .badValue(
+                option: "--device", value: text,
+                expected: "/dev/NODE[:PATH-INSIDE], or a CDI device, VENDOR/CLASS=NAME such as nvidia.com/gpu=0")
+        }
+    }
+}
+
+extension LaunchOptions.Variable {
+    /// Docker's `-e`: `NAME=VALUE`, or `NAME` for the host's value.
+    package init(parsing text: String) throws(OptionError) {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let name = parts.first, !name.isEmpty else {
+            throw .badValue(option: "--env", value: text, expected: "NAME=VALUE or NAME")
+        }
+        self = parts.count == 2 ? .set(name: String(name), value: String(parts[1])) : .fromHost(name: String(name))
+    }
+
+    /// The lines of Docker's `--env-file`: `NAME=VALUE` or `NAME`, `#` comments, nothing quoted.
+    package static func parse(file text: String) throws(OptionError) -> [LaunchOptions.Variable] {
+        var result: [LaunchOptions.Variable] = []
+        for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
+            let ended = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+            let trimmed = Substring(ended.drop { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") })
+            if trimmed.isEmpty || trimmed.hasPrefix("#") { continue }
+            result.append(try LaunchOptions.Variable(parsing: String(trimmed)))
+        }
+        return result
+    }
+}
+
+extension LaunchOptions.GPURequest {
+    /// `all`, `none`, `granted`, or positions such as `0,2` (Docker's `device=0,2` as well).
+    package init(parsing text: String) throws(OptionError) {
+        switch text {
+        case "granted": self = .granted
+        case "all": self = .all
+        case "none": self = .none
+        default:
+            var list = text[...]
+            if list.hasPrefix("\"") && list.hasSuffix("\"") && list.count > 1 { list = list.dropFirst().dropLast() }
+            if list.hasPrefix("device=") { list = list.dropFirst(7) }
+            var positions: [Int] = []
+            var names: [String] = []
+            for item in list.split(separator: ",", omittingEmptySubsequences: false) {
+                // A UUID, a MIG slice's, or a PCI address.
+                let isName = item.hasPrefix("GPU-") || item.hasPrefix("MIG-") || item.contains(":")
+                let position = Int(item)
+                guard isName || (position.map { $0 >= 0 } ?? false), !names.contains(String(item)) else {
+                    throw .badValue(
+                        option: "--gpus", value: text,
+                        expected: "all, none, granted, positions such as 0,2, UUIDs or PCI addresses")
+                }
+                names.append(String(item))
+                if let position { positions.append(position) }
+            }
+            guard Set(positions).count == positions.count else {
+                throw .badValue(option: "--gpus", value: text, expected: "each GPU once")
+            }
+            self = positions.count == names.count ? .positions(positions) : .names(names)
+        }
+    }
+}
+
+extension DeviceRequest {
+    /// Docker's `--device HOST[:CONTAINER[:PERMISSIONS]]`; permissions are the host node's and can only be `rwm`.
+    package init(parsing text: String) throws(OptionError) {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard (1...3).contains(parts.count), parts[0].hasPrefix("/dev/") else {
+            throw .badValue(option: "--device", value: text, expected: "/dev/NODE[:PATH-INSIDE]")
+        }
+        if parts.count == 3, !parts[2].allSatisfy({ "rwm".contains($0) }) {
+            throw .badValue(option: "--device", value: text, expected: "permissions out of r, w, m")
+        }
+        let inside = parts.count > 1 && !parts[1].isEmpty ? parts[1] : parts[0]
+        guard inside.hasPrefix("/") else {
+            throw .badValue(option: "--device", value: text, expected: "an absolute path inside the container")
+        }
+        self.init(hostPath: parts[0], containerPath: inside)
+    }
+}
+
+extension LaunchOptions.Limit {
+    /// Docker's `--ulimit NAME=SOFT[:HARD]`; `-1` and `unlimited` are no limit.
+    package init(parsing text: String, option: String = "--ulimit") throws(OptionError) {
+        let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+        guard parts.count == 2, let limit = ResourceLimit(rawValue: parts[0]) else {
+            let names = ResourceLimit.allCases.map(\.rawValue).joined(separator: ", ")
+            throw .badValue(option: option, value: text, expected: "NAME=SOFT[:HARD], NAME one of \(names)")
+        }
+        func value(_ word: Substring) throws(OptionError) -> UInt64 {
+            if word == "-1" || word == "unlimited" { return LimitValues.unlimited }
+            guard let number = UInt64(word) else {
+                throw .badValue(option: option, value: text, expected: "a whole number, or unlimited")
+            }
+            return number
+        }
+        let values = parts[1].split(separator: ":", omittingEmptySubsequences: false)
+        guard (1...2).contains(values.count) else {
+            throw .badValue(option: option, value: text, expected: "NAME=SOFT[:HARD]")
+        }
+        let soft = try value(values[0])
+        let hard: UInt64? = values.count == 2 ? try value(values[1]) : nil
+        if let hard, soft > hard {
+            throw .badValue(option: option, value: text, expected: "a soft limit not above the hard one")
+        }
+        self.init(limit: limit, soft: soft, hard: hard)
+    }
+}

@@ -1,0 +1,121 @@
+package import Devices
+package import LinuxKernel
+
+/// What the user asked for on the command line of `berth run`, already in the field's terms but not yet held against
+/// the host or the image.
+package struct LaunchOptions: Equatable, Sendable {
+    package enum PullPolicy: String, CaseIterable, Sendable { case missing, always, never }
+
+    /// How the plan is printed instead of being carried out.
+    package enum DryRun: String, Sendable { case text, oci }
+
+    package enum GPURequest: Equatable, Sendable {
+        /// The nodes that the scheduler granted: those that open.
+        case granted
+        /// Every node of the host that opens; asks for at least one.
+        case all
+        case none
+        /// Positions within the granted nodes, as CUDA counts them, from 0.
+        case positions([Int])
+        /// UUIDs, PCI addresses and positions among the granted.
+        case names([String])
+    }
+
+    package struct Limit: Equatable, Sendable {
+        package let limit: ResourceLimit
+        package let soft: UInt64
+        /// `nil`: the same as soft.
+        package let hard: UInt64?
+        package init(limit: ResourceLimit, soft: UInt64, hard: UInt64?) {
+            self.limit = limit
+            self.soft = soft
+            self.hard = hard
+        }
+    }
+
+    package enum Variable: Equatable, Sendable {
+        case set(name: String, value: String)
+        /// `-e NAME`: the host's value, if it has one, wins over the image's.
+        case fromHost(name: String)
+    }
+
+    package var image = ""
+    /// Empty: the image's own command.
+    package var command: [String] = []
+    package var mounts: [MountRequest] = []
+    package var variables: [Variable] = []
+    package var environmentFiles: [String] = []
+    package var workingDirectory: String?
+    package var entrypoint: String?
+    package var gpus: GPURequest = .granted
+    package var devices: [DeviceRequest] = []
+    /// Devices of CDI specifications.
+    package var cdiDevices: [QualifiedName] = []
+    /// `nil`: what the site says, else `auto`.
+    package var fabric: Fabric?
+    /// `nil`: what the site or the image says.
+    package var profile: LaunchProfile?
+    package var limits: [Limit] = []
+    package var requirements: [Requirement] = []
+    package var enforcement: EnforcementRequest?
+    package var readOnly = false
+    package var root = false
+    package var home: Bool?
+    package var hostname: String?
+    /// Namespaces of the container's own that are the host's otherwise.
+    package var unshare: NamespaceKinds = []
+    package var pull: PullPolicy = .missing
+    package var platform: String?
+    package var store: String?
+    package var dryRun: DryRun?
+    package var quiet = false
+    package var verbose = false
+
+    package init() {}
+}
+
+/// Variables for one kind of program, made of the scheduler's.
+package enum LaunchProfile: String, CaseIterable, Sendable {
+    case none, pytorch
+}
+
+/// A mount that the user or the site asks for.
+package struct MountRequest: Equatable, Sendable {
+    package enum Kind: Equatable, Sendable {
+        /// A file or directory of the host; absolute.
+        case bind(source: String, recursive: Bool)
+        /// A fresh tmpfs; the size in bytes, the mode as in chmod.
+        case tmpfs(size: UInt64?, mode: UInt32)
+        /// Nothing is mounted; what is there already goes.
+        case unmount
+    }
+
+    package var kind: Kind
+    package var target: String
+    package var readOnly: Bool
+    /// Passed over in silence where the source does not exist; only a site and Pyxis' `nofail` can ask for that.
+    package var optional: Bool
+    /// Besides read-only.
+    package var attributes: MountAttributes = []
+    /// `MS_PRIVATE` and its like; empty where nothing is said.
+    package var propagation: MountFlags = []
+    /// Further options of a tmpfs, such as `huge=within_size`.
+    package var data: [String] = []
+
+    package init(kind: Kind, target: String, readOnly: Bool = false, optional: Bool = false) {
+        self.kind = kind
+        self.target = target
+        self.readOnly = readOnly
+        self.optional = optional
+    }
+}
+
+/// A device node of the host to show inside: Docker's `--device HOST[:CONTAINER[:PERMISSIONS]]`.
+package struct DeviceRequest: Equatable, Sendable {
+    package let hostPath: String
+    package let containerPath: String
+    package init(hostPath: String, containerPath: String) {
+        self.hostPath = hostPath
+        self.containerPath = containerPath
+    }
+}

@@ -1,0 +1,134 @@
+package import LinuxKernel
+
+/// A requirement that this launch does not meet.
+package struct UnmetRequirement: Equatable, Sendable {
+    package enum Reason: Equatable, Sendable {
+        case gpus(shown: Int, granted: Int)
+        /// The host has no such device.
+        case noFabric(others: [String])
+        /// It has some, but this task may not open them, or the options leave them out.
+        case fabricNotGranted([String])
+        case portsDown([String])
+        case lockedMemory(LimitValues, LimitBlame)
+        /// An option or the site set it lower than the hard limit.
+        case lockedMemoryChosen(LimitValues, Origin)
+        case noSharedMemory
+        case sharedMemory(FileSystemSpace)
+        /// A tmpfs that the options or the site put there.
+        case sharedMemoryMount(size: UInt64, Origin)
+        /// What is written to /dev/shm counts as the job's memory.
+        case sharedMemoryAboveJob(limit: UInt64)
+        case noChannel
+    }
+
+    package let requirement: Requirement
+    package let origin: Origin
+    package let reason: Reason
+    package init(_ requirement: Requirement, _ origin: Origin, _ reason: Reason) {
+        self.requirement = requirement
+        self.origin = origin
+        self.reason = reason
+    }
+}
+
+extension LaunchPlan {
+    /// Under which NCCL, UCX and libfabric fail to register their buffers.
+    package static let lockedMemoryForRDMA: UInt64 = 1 << 30
+
+    /// Those that this plan, on this host, does not meet.
+    func unmet(_ wanted: [PlacedRequirement], _ host: HostFacts) -> [UnmetRequirement] {
+        let facts = host.requirements
+        var result: [UnmetRequirement] = []
+        for one in wanted {
+            let reason: UnmetRequirement.Reason?
+            switch one.requirement {
+            case .gpu(let count):
+                let shown = targets.count(where: Self.isGPU)
+                let own = min(shown, facts.ownGPUs)
+                reason = own < count ? .gpus(shown: own, granted: facts.ownGPUs) : nil
+            case .fabric(let fabric): reason = self.reason(fabric, facts, host)
+            case .lockedMemory(let bytes): reason = self.reason(lockedMemory: bytes, facts, host)
+            case .sharedMemory(let bytes): reason = self.reason(sharedMemory: bytes, facts, host)
+            case .imex:
+                reason =
+                    targets.contains { $0.hasPrefix("/dev/nvidia-caps-imex-channels/channel") } ? nil : .noChannel
+            }
+            if let reason { result.append(UnmetRequirement(one.requirement, one.origin, reason)) }
+        }
+        return result
+    }
+
+    private var targets: [String] {
+        steps.compactMap { step in if case .bind(let bind) = step.action { bind.target } else { nil } }
+    }
+
+    private static func isGPU(_ path: String) -> Bool {
+        for prefix in ["/dev/nvidia", "/dev/dri/renderD"] where path.hasPrefix(prefix) {
+            return Int(path.dropFirst(prefix.utf8.count)) != nil
+        }
+        return false
+    }
+
+    private func reason(
+        _ fabric: Requirement.Fabric, _ facts: RequirementFacts, _ host: HostFacts
+    ) -> UnmetRequirement.Reason? {
+        let present = facts.fabrics.filter { fabric.includes($0) }
+        guard !present.isEmpty else {
+            return .noFabric(others: facts.fabrics.map { $0.name.isEmpty ? $0.node : $0.name })
+        }
+        // `-v /dev/infiniband` shows them as well.
+        let shown = targets
+        let usable = present.filter { device in
+            shown.contains { device.node == $0 || device.node.hasPrefix($0 + "/") }
+        }
+        guard !usable.isEmpty else { return .fabricNotGranted(present.map(\.node)) }
+        guard usable.contains(where: { $0.port != .down }) else { return .portsDown(usable.map(\.name)) }
+        // Slingshot's provider does not pin through the memlock limit, and CAP_IPC_LOCK, which root keeps, lifts it.
+        if fabric == .cxi || (host.userID == 0 && process.user == .unchanged) { return nil }
+        return reason(lockedMemory: Self.lockedMemoryForRDMA, facts, host)
+    }
+
+    private func reason(
+        lockedMemory wanted: UInt64, _ facts: RequirementFacts, _ host: HostFacts
+    ) -> UnmetRequirement.Reason? {
+        guard let now = host.limits[.lockedMemory] else { return nil }
+        let change = process.limits.last { $0.limit == .lockedMemory }
+        let planned = change?.to ?? now
+        if planned.soft >= wanted { return nil }
+        if let change, change.origin != .berth, now.hard >= wanted {
+            return .lockedMemoryChosen(planned, change.origin)
+        }
+        return .lockedMemory(planned, LimitBlame(wanted: wanted, own: now, facts.lockedMemory))
+    }
+
+    private func reason(
+        sharedMemory wanted: UInt64, _ facts: RequirementFacts, _ host: HostFacts
+    ) -> UnmetRequirement.Reason? {
+        if let limit = host.memoryLimit, limit < wanted { return .sharedMemoryAboveJob(limit: limit) }
+        for step in steps.reversed() {
+            if case .mount("tmpfs", "/dev/shm", _, let data) = step.action {
+                let size = data.split(separator: ",").first { $0.hasPrefix("size=") }.flatMap {
+                    byteCount(String($0.dropFirst(5)))
+                }
+                // Without a size it is half of the host's memory, which nobody fills by mistake.
+                return size.flatMap { $0 < wanted ? .sharedMemoryMount(size: $0, step.origin) : nil }
+            }
+            // Something else of the host's: what it holds is the caller's business.
+            if case .bind(let bind) = step.action, bind.target == "/dev/shm", bind.source != "/dev/shm" { return nil }
+        }
+        guard let space = facts.sharedMemory else { return .noSharedMemory }
+        return space.available < wanted ? .sharedMemory(space) : nil
+    }
+}
+
+extension Requirement.Fabric {
+    fileprivate func includes(_ device: RequirementFacts.FabricDevice) -> Bool {
+        let isCXI = device.node.hasPrefix("/dev/cxi")
+        return switch self {
+        case .rdma: !isCXI
+        case .ib: !isCXI && device.driver != "efa"
+        case .efa: device.driver == "efa"
+        case .cxi: isCXI
+        }
+    }
+}

@@ -1,0 +1,163 @@
+internal import LinuxKernel
+
+extension LaunchPlan {
+    /// Decides what a launch does. Pure: no system call, no clock, no environment but the one in `host`.
+    package init(
+        options: LaunchOptions, image: ContainerImage, site: SitePolicy, host: HostFacts
+    ) throws(PlanError) {
+        var steps = Self.foundations(options, image, site, host)
+        // Before anything of the host is mounted: wherever the image's links lead, they can not lead there.
+        steps += Self.names(options, host)
+        steps += Self.deviceFiles(host, image)
+        let directory = image.workingDirectory
+        let makeDirectory = directory.isEmpty ? [] : [PlannedStep(.directory(directory, mode: 0o755), .image)]
+        let isBelowTemporary = directory.hasPrefix("/tmp/")
+        if !isBelowTemporary { steps += makeDirectory }
+        steps += Self.systemMounts(host)
+        steps += try Self.devices(options, host)
+        steps += Self.coveredDeviceFiles(host)
+        if isBelowTemporary { steps += makeDirectory }
+        steps += Self.requestedMounts(options, site, host)
+        if options.readOnly || !image.overlay {
+            steps.append(PlannedStep(.sealRoot, options.readOnly ? .option("--read-only") : .berth))
+        }
+        steps += Self.hooks(host, inside: false)
+        steps.append(PlannedStep(.pivot, .berth))
+        steps += Self.hooks(host, inside: true)
+        if let hostname = options.hostname { steps.append(PlannedStep(.hostname(hostname), .option("--hostname"))) }
+        self.init(
+            steps: steps,
+            process: try ProcessPlan(options: options, image: image, site: site, steps: steps, host: host),
+            confinement: try Confinement(options: options, site: site, host: host, steps: steps))
+        if !options.requirements.isEmpty || !site.requirements.isEmpty {
+            let unmet = unmet(
+                options.requirements.map { PlacedRequirement($0, .option("--require")) } + site.requirements, host)
+            guard unmet.isEmpty else { throw .unmet(unmet) }
+        }
+    }
+
+    private static func foundations(
+        _ options: LaunchOptions, _ image: ContainerImage, _ site: SitePolicy, _ host: HostFacts
+    ) -> [PlannedStep] {
+        var kinds: NamespaceKinds = [.mount]
+        var map: IDMap?
+        if host.userID != 0 {
+            kinds.insert(.user)
+            map = IDMap(
+                insideUser: options.root ? 0 : host.userID, outsideUser: host.userID,
+                insideGroup: options.root ? 0 : host.groupID, outsideGroup: host.groupID)
+        }
+        if options.hostname != nil { kinds.insert(.hostname) }
+        kinds.formUnion(options.unshare)
+        let scratch: PlannedStep
+        if let directory = site.scratchDirectory, image.overlay {
+            scratch = PlannedStep(.scratch(.directory(path: directory)), .site(site.scratchPlace))
+        } else if let limit = site.scratchLimit {
+            scratch = PlannedStep(.scratch(.memory(limit: limit)), .site(site.scratchLimitPlace))
+        } else {
+            // Half of what the job may use: a runaway writer gets ENOSPC before the job is killed for memory.
+            scratch = PlannedStep(.scratch(.memory(limit: host.memoryLimit.map { $0 / 2 })), .berth)
+        }
+        return [
+            PlannedStep(.createNamespaces(kinds, map), .berth),
+            PlannedStep(.receivePropagationOnly, .berth),
+            scratch,
+            PlannedStep(.root(image.overlay ? .overlay(lower: image.trees) : .tree(image.trees.last ?? "/")), .image),
+        ]
+    }
+
+    private static func systemMounts(_ host: HostFacts) -> [PlannedStep] {
+        var steps: [PlannedStep] = [
+            PlannedStep(.systemDirectory("/proc", mode: 0o555), .berth),
+            PlannedStep(.bind(BindMount(source: "/proc", target: "/proc")), .host),
+            PlannedStep(.systemDirectory("/sys", mode: 0o555), .berth),
+            PlannedStep(.bind(BindMount(source: "/sys", target: "/sys", attributes: [.readOnly])), .host),
+            PlannedStep(.systemDirectory("/tmp", mode: 0o1777), .berth),
+            PlannedStep(.bind(BindMount(source: "/tmp", target: "/tmp")), .host),
+        ]
+        if host.userID == 0 {
+            // Files that the host's root may write whatever its capabilities: the ones Docker and runc close too.
+            for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
+                steps.append(
+                    PlannedStep(
+                        .bind(BindMount(source: path, target: path, attributes: [.readOnly], optional: true)), .berth))
+            }
+        }
+        return steps
+    }
+
+    private static func names(_ options: LaunchOptions, _ host: HostFacts) -> [PlannedStep] {
+        var steps = [PlannedStep(.accounts(insideAccounts(options, host)), .host)]
+        // Copies, as in Docker: a program may edit its own, and no mount is spent on them.
+        for path in ["/etc/hosts", "/etc/resolv.conf", "/etc/localtime"] {
+            steps.append(PlannedStep(.copy(source: path, target: path), .host))
+        }
+        if let hostname = options.hostname {
+            // Or a program that looks its own name up, as gloo does, would not find it.
+            steps.append(PlannedStep(.append("127.0.0.1 \(hostname)\n", target: "/etc/hosts"), .option("--hostname")))
+        }
+        if host.userID != 0 {
+            // Somewhere to write for programs that keep caches below HOME; it goes with the container.
+            steps.append(PlannedStep(.directory(insideAccounts(options, host).home, mode: 0o700), .berth))
+        }
+        return steps
+    }
+
+    private static func requestedMounts(
+        _ options: LaunchOptions, _ site: SitePolicy, _ host: HostFacts
+    ) -> [PlannedStep] {
+        var steps = schedulerMounts(host)
+        if options.home ?? site.mountHome {
+            let origin: Origin = options.home == nil ? .site(site.homePlace) : .option("--home")
+            let target = insideAccounts(options, host).home
+            steps.append(PlannedStep(.bind(BindMount(source: host.accounts.home, target: target)), origin))
+        }
+        steps += site.mounts.map { PlannedStep(action(for: $0.request), .site($0.place)) }
+        return steps + options.mounts.map { PlannedStep(action(for: $0), .option("--volume or --mount")) }
+    }
+
+    /// What PMIx and Slurm's own commands look for at the same place: PMIx' rendezvous files below slurmd's spool, and
+    /// munge's socket, by which PMIx checks who its peer is.
+    private static func schedulerMounts(_ host: HostFacts) -> [PlannedStep] {
+        guard host.variable("SLURM_JOB_ID") != nil else { return [] }
+        var paths = ["/run/munge"]
+        if let directory = host.variable("PMIX_SERVER_TMPDIR"), directory.hasPrefix("/") { paths.append(directory) }
+        return paths.map { path in
+            PlannedStep(.bind(BindMount(source: path, target: path, optional: true)), .grant("Slurm"))
+        }
+    }
+
+    private static func action(for request: MountRequest) -> PlanAction {
+        switch request.kind {
+        case .bind(let source, let recursive):
+            var bind = BindMount(
+                source: source, target: request.target, recursive: recursive,
+                attributes: request.readOnly ? request.attributes.union(.readOnly) : request.attributes,
+                optional: request.optional)
+            bind.propagation = request.propagation
+            return .bind(bind)
+        case .tmpfs(let size, let mode):
+            var flags: MountFlags = [.noSetUserID, .noDevices]
+            if request.readOnly { flags.insert(.readOnly) }
+            if request.attributes.contains(.noExecution) { flags.insert(.noExecution) }
+            let size = size.map { ["size=\($0)"] } ?? []
+            return .mount(
+                type: "tmpfs", target: request.target, flags: flags,
+                data: (size + ["mode=\(String(mode, radix: 8))"] + request.data).joined(separator: ","))
+        case .unmount:
+            return .unmount(request.target)
+        }
+    }
+
+    /// The caller's names with the ids that they have inside.
+    static func insideAccounts(_ options: LaunchOptions, _ host: HostFacts) -> Accounts {
+        guard options.root, host.userID != 0 else { return host.accounts }
+        var accounts = host.accounts
+        accounts.userName = "root"
+        accounts.userID = 0
+        accounts.groupID = 0
+        accounts.home = "/root"
+        accounts.groups = [Accounts.Group(name: "root", id: 0)]
+        return accounts
+    }
+}

@@ -1,0 +1,178 @@
+internal import Devices
+internal import LinuxKernel
+
+extension LaunchPlan {
+    /// The plan as the golden files hold it.
+    package var text: String { text(nil) }
+
+    /// The plan as `--dry-run` prints it: with where each variable comes from and what holds the command to all this.
+    package func text(_ explanation: Explanation?) -> String {
+        var lines = confinement.map(\.lines) ?? []
+        lines.append("steps")
+        for (index, step) in steps.enumerated() {
+            let number = String(index + 1)
+            let pad = String(repeating: " ", count: max(0, 3 - number.utf8.count))
+            lines.append(
+                "\(pad)\(number)  \(step.action.summary)  [\(step.origin.summary)\(explanation?.suffix(step) ?? "")]")
+        }
+        lines.append("process")
+        for change in process.limits {
+            lines.append(
+                "     limit \(change.limit.rawValue) \(change.from.summary) -> \(change.to.summary)  [\(change.origin.summary)]"
+            )
+        }
+        if let kept = process.boundingCapabilities {
+            lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))")
+        }
+        if case .named(let user) = process.user { lines.append("     user \(user)  [image]") }
+        for group in process.additionalGroups { lines.append("     group \(group)") }
+        lines.append("     workdir \(process.workingDirectory)  [\(process.workingDirectoryOrigin.summary)]")
+        lines.append("     no_new_privs")
+        for (index, entry) in process.environment.enumerated() {
+            let place =
+                process.environmentSources.indices.contains(index)
+                ? explanation?.place(of: entry, VariableSource(rawValue: process.environmentSources[index])) : nil
+            lines.append("     env \(entry)" + (place.map { "  [\($0)]" } ?? ""))
+        }
+        lines.append("     exec \(process.arguments.map(quoted).joined(separator: " "))")
+        if let explanation { lines += explanation.lines(self) }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
+
+extension Confinement {
+    fileprivate var lines: [String] {
+        var lines = ["cgroup"]
+        if let devices {
+            lines.append(
+                "     devices: the standard ones, \(devices.filter { !Self.standard.contains($0) }.joined(separator: ", "))"
+            )
+        }
+        if let memory { lines.append("     memory \(memory)") }
+        if let cpus { lines.append("     cpus \(cpus)") }
+        if let processes { lines.append("     pids \(processes)") }
+        return lines.map { $0 == "cgroup" ? $0 : "\($0)  [\(origin.summary)]" }
+    }
+
+    private static let standard = ["null", "zero", "full", "random", "urandom", "tty"].map { "/dev/" + $0 }
+}
+
+private func quoted(_ word: String) -> String {
+    let plain =
+        !word.isEmpty
+        && word.utf8.allSatisfy {
+            switch $0 {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"),
+                UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "/"), UInt8(ascii: "="),
+                UInt8(ascii: ":"),
+                UInt8(ascii: ","), UInt8(ascii: "+"), UInt8(ascii: "@"):
+                true
+            default: false
+            }
+        }
+    if plain { return word }
+    return "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+}
+
+extension LimitValues {
+    var summary: String { "\(Self.word(soft)):\(Self.word(hard))" }
+    private static func word(_ value: UInt64) -> String { value == unlimited ? "unlimited" : String(value) }
+}
+
+extension Origin {
+    package var summary: String {
+        switch self {
+        case .berth: "berth"
+        case .image: "image"
+        case .option(let name): name
+        case .site(let place): "site: \(place)"
+        case .grant(let reason): "grant: \(reason)"
+        case .cdi(let place): "cdi: \(place)"
+        case .host: "host"
+        }
+    }
+}
+
+extension PlanAction {
+    /// One line, as in plans and in error messages.
+    package var summary: String {
+        switch self {
+        case .createNamespaces(let kinds, let map):
+            var names: [String] = []
+            if kinds.contains(.user) { names.append("user") }
+            if kinds.contains(.mount) { names.append("mount") }
+            if kinds.contains(.hostname) { names.append("uts") }
+            if kinds.contains(.network) { names.append("net") }
+            if kinds.contains(.ipc) { names.append("ipc") }
+            let ids = map.map {
+                ", uid \($0.outsideUser) -> \($0.insideUser), gid \($0.outsideGroup) -> \($0.insideGroup)"
+            }
+            return "namespaces \(names.joined(separator: " "))\(ids ?? "")"
+        case .receivePropagationOnly: return "propagation slave on everything"
+        case .scratch(.memory(let limit)): return "scratch tmpfs \(limit.map { "size=\($0)" } ?? "size=50%")"
+        case .scratch(.directory(let path)): return "scratch directory below \(path)"
+        case .scratch(.container(let path)): return "scratch of the named container \(path)"
+        case .root(.overlay(let lower)): return "root overlay of \(lower.joined(separator: ":"))"
+        case .root(.tree(let path)): return "root \(path), read-only"
+        case .systemDirectory(let path, let mode): return "system directory \(path) mode \(String(mode, radix: 8))"
+        case .directory(let path, let mode): return "directory \(path) mode \(String(mode, radix: 8))"
+        case .bind(let bind):
+            return "\(bind.recursive ? "rbind" : "bind") \(bind.source) on \(bind.target)\(bind.attributes.summary)"
+                + (bind.propagation.isEmpty ? "" : ", propagation") + (bind.optional ? ", if present" : "")
+        case .mount(let type, let target, let flags, let data):
+            return "mount \(type) on \(target) \(flags.summary)\(data)"
+        case .deviceDirectory(let path): return "empty directory over \(path) nosuid,noexec"
+        case .symlink(let path, let target): return "symlink \(path) -> \(target)"
+        case .copy(let source, let target): return "copy \(source) to \(target), if present"
+        case .append(let text, let target):
+            return "append \(quoted(text.split(separator: "\n").joined(separator: "; "))) to \(target)"
+        case .accounts(let accounts):
+            let groups = accounts.groups.map { "\($0.name)(\($0.id))" }.joined(separator: ",")
+            return "names \(accounts.userName)(\(accounts.userID)) groups \(groups) home \(accounts.home)"
+        case .file(let bytes, let path): return "file \(path) of \(bytes.count) bytes"
+        case .cover(let path, let bytes): return "cover \(path) with \(bytes.count) bytes of its own"
+        case .mode(let path, let mode): return "mode \(String(mode, radix: 8)) of \(path), if made here"
+        case .loader(let update): return update.summary
+        case .hook(let hook):
+            return
+                "hook \(hook.isInside ? "inside " : "")\(hook.path) \(hook.arguments.dropFirst().map(quoted).joined(separator: " "))"
+        case .sealRoot: return "root read-only"
+        case .pivot: return "pivot_root"
+        case .hostname(let name): return "hostname \(name)"
+        case .unmount(let path): return "unmount \(path)"
+        }
+    }
+}
+
+extension LoaderUpdate {
+    fileprivate var summary: String {
+        let names = libraries.map(\.soname).joined(separator: " ")
+        let compatible = compatibility.map {
+            "; libraries of \($0.directory) first, if newer than driver \($0.hostDriverVersion)"
+        }
+        return "loader cache with \(names.isEmpty ? "no library" : names)\(compatible ?? "")"
+    }
+}
+
+extension MountAttributes {
+    fileprivate var summary: String {
+        var words = ""
+        if contains(.readOnly) { words += " ro" }
+        if contains(.noSetUserID) { words += " nosuid" }
+        if contains(.noDevices) { words += " nodev" }
+        if contains(.noExecution) { words += " noexec" }
+        return words
+    }
+}
+
+extension MountFlags {
+    fileprivate var summary: String {
+        var words = ""
+        if contains(.readOnly) { words += "ro," }
+        if contains(.noSetUserID) { words += "nosuid," }
+        if contains(.noDevices) { words += "nodev," }
+        if contains(.noExecution) { words += "noexec," }
+        return words
+    }
+}

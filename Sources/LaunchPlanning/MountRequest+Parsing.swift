@@ -1,0 +1,121 @@
+extension MountRequest {
+    /// Docker's `-v SRC:DST[:OPTIONS]`, and `-v PATH` for the same path inside, as Pyxis and Apptainer have it.
+    package init(volume text: String, workingDirectory cwd: String) throws(OptionError) {
+        func bad(_ expected: String) -> OptionError { .badValue(option: "--volume", value: text, expected: expected) }
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard (1...3).contains(parts.count), let source = parts.first, !source.isEmpty else {
+            throw bad("SRC:DST[:ro|rw]")
+        }
+        guard source.hasPrefix("/") || source.hasPrefix(".") else { throw .namedVolume(source) }
+        let host = absolutePath(source, from: cwd)
+        let target = parts.count > 1 ? parts[1] : host
+        guard target.hasPrefix("/") else { throw bad("an absolute path inside the container after the colon") }
+        var readOnly = false
+        var recursive = true
+        if parts.count == 3 {
+            for word in parts[2].split(separator: ",", omittingEmptySubsequences: false) {
+                switch word {
+                case "ro": readOnly = true
+                case "rw": readOnly = false
+                case "rbind": recursive = true
+                case "bind": recursive = false
+                // Docker's SELinux relabelling: nothing to do, as Berth relabels nothing.
+                case "z", "Z": break
+                default: throw bad("ro, rw, bind or rbind after the second colon")
+                }
+            }
+        }
+        self.init(kind: .bind(source: host, recursive: recursive), target: target, readOnly: readOnly)
+    }
+
+    /// Docker's `--mount type=bind|tmpfs,source=…,target=…`.
+    package init(mount text: String, workingDirectory cwd: String) throws(OptionError) {
+        func bad(_ expected: String) -> OptionError { .badValue(option: "--mount", value: text, expected: expected) }
+        var type = "bind"
+        var source: String?
+        var target: String?
+        var readOnly = false
+        var recursive = true
+        var size: UInt64?
+        var mode: UInt32 = 0o1777
+        for field in text.split(separator: ",", omittingEmptySubsequences: false) {
+            let pair = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            let value: String? = pair.count == 2 ? pair[1] : nil
+            switch pair[0] {
+            case "type": type = value ?? ""
+            case "source", "src": source = value
+            case "target", "dst", "destination": target = value
+            case "readonly", "ro": readOnly = try flag(value, bad)
+            case "rw": readOnly = try !flag(value, bad)
+            case "bind-nonrecursive": recursive = try !flag(value, bad)
+            case "bind-recursive": recursive = value != "disabled"
+            case "tmpfs-size":
+                guard let bytes = value.flatMap(byteCount) else { throw bad("tmpfs-size=BYTES, with k, m or g") }
+                size = bytes
+            case "tmpfs-mode":
+                guard let bits = value.flatMap({ UInt32($0, radix: 8) }), bits <= 0o1777 else {
+                    throw bad("tmpfs-mode=OCTAL")
+                }
+                mode = bits
+            default: throw bad("fields out of type, source, target, readonly, bind-recursive, tmpfs-size, tmpfs-mode")
+            }
+        }
+        guard let target, target.hasPrefix("/") else { throw bad("target=ABSOLUTE-PATH") }
+        switch type {
+        case "bind":
+            guard let source, !source.isEmpty else { throw bad("source=PATH") }
+            guard source.hasPrefix("/") || source.hasPrefix(".") else { throw .namedVolume(source) }
+            self.init(
+                kind: .bind(source: absolutePath(source, from: cwd), recursive: recursive), target: target,
+                readOnly: readOnly)
+        case "tmpfs":
+            guard source == nil else { throw bad("no source with type=tmpfs") }
+            self.init(kind: .tmpfs(size: size, mode: mode), target: target, readOnly: readOnly)
+        default: throw bad("type=bind or type=tmpfs")
+        }
+    }
+}
+
+/// `readonly`, `readonly=true`, `readonly=0`.
+private func flag(_ value: String?, _ bad: (String) -> OptionError) throws(OptionError) -> Bool {
+    switch value {
+    case nil, "true", "1": return true
+    case "false", "0": return false
+    default: throw bad("true or false")
+    }
+}
+
+/// A number of bytes with an optional k, m, g or t, as Docker writes sizes; `nil` where it is none.
+package func byteCount(_ text: String) -> UInt64? {
+    var digits = text.lowercased()[...]
+    if digits.hasSuffix("b") { digits = digits.dropLast() }
+    var factor: UInt64 = 1
+    switch digits.last {
+    case "k": factor = 1 << 10
+    case "m": factor = 1 << 20
+    case "g": factor = 1 << 30
+    case "t": factor = 1 << 40
+    default: break
+    }
+    if factor > 1 { digits = digits.dropLast() }
+    guard let number = UInt64(digits) else { return nil }
+    let (bytes, overflow) = number.multipliedReportingOverflow(by: factor)
+    return overflow ? nil : bytes
+}
+
+/// A path the user typed, made absolute; `.` and empty components go, `..` stays for the kernel to walk.
+package func absolutePath(_ path: String, from cwd: String) -> String {
+    let whole = path.hasPrefix("/") ? path : cwd + "/" + path
+    var result: [UInt8] = []
+    var start = 0  // of the component being read, with its slash
+    func isDropped() -> Bool { result.count == start + 1 || (result.count == start + 2 && result[start + 1] == 0x2E) }
+    for byte in whole.utf8 {
+        if byte == UInt8(ascii: "/") {
+            if !result.isEmpty, isDropped() { result.removeLast(result.count - start) }
+            start = result.count
+        }
+        result.append(byte)
+    }
+    if isDropped() { result.removeLast(result.count - start) }
+    return result.isEmpty ? "/" : String(decoding: result, as: UTF8.self)
+}

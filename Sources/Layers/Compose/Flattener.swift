@@ -1,0 +1,239 @@
+internal import CLinux
+package import LinuxKernel
+
+/// Composes layers, lowest first, into one ordinary directory, for where overlayfs can not stack them.
+///
+/// Files are second names of the layers' own (hard links): nothing is written twice. Where the file system or the
+/// kernel refuses a link, that file is copied. The rules are those of
+/// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
+package struct Flattener: Sendable {
+    package init() {}
+
+    /// `directory` must be empty and nobody else's until this returns.
+    package func compose(_ layers: [LayerTree], into directory: DescriptorBox) throws(LayerError) {
+        let composition = Composition(directory)
+        for layer in layers { try composition.add(layer) }
+        try composition.restoreDirectories()
+    }
+}
+
+/// The flat tree while it grows. Its directories are 0700 until all layers are in; what they shall be is kept aside,
+/// so that changing a directory's contents does not change its time (umoci's whiteout cases).
+final class Composition {
+    let flat: RootedTree
+    private let directories: Directories
+    /// Where a file that had to be copied went, by what it was, so that its other names become links to the copy.
+    var copies: [FileIdentity: [UInt8]] = [:]
+
+    struct FileIdentity: Hashable {
+        let device: UInt64
+        let inode: UInt64
+    }
+
+    /// By real path in the flat tree; shared with the tree's callbacks.
+    private final class Directories {
+        private(set) var attributes: [[UInt8]: LayerRecords.Attributes] = [[]: .implicit]
+        private var index: PathIndex?
+
+        func set(_ path: [UInt8], _ new: LayerRecords.Attributes) {
+            attributes[path] = new
+            index?.insert(path)
+        }
+
+        func forget(_ path: [UInt8]) {
+            var index = index ?? PathIndex(attributes.keys)
+            for other in index.removeAll(below: path) { attributes[other] = nil }
+            self.index = index
+            attributes[path] = nil
+        }
+    }
+
+    init(_ directory: DescriptorBox) {
+        let tree = RootedTree(directory)
+        let directories = Directories()
+        flat = tree
+        self.directories = directories
+        tree.onCreate = { (path) throws(LayerError) in directories.set(path, .implicit) }
+        tree.onReplace = { [unowned tree] (place, name) throws(LayerError) in
+            try Self.remove(name, in: place, tree, directories)
+        }
+    }
+
+    func add(_ layer: LayerTree) throws(LayerError) {
+        let implicit = Set(layer.summary.implicitDirectories)
+        // Lower files that this layer links to may be hidden by this same layer: they are held first.
+        let held = try HeldLinks(layer, self)
+        // All that hides before all that adds: whiteouts never touch their own layer's entries.
+        try hide(layer.summary, implicit)
+        let places = try merge(layer, implicit)
+        try held.place(at: places, self)
+    }
+
+    // MARK: Hiding
+
+    private func hide(_ summary: LayerSummary, _ implicit: Set<[UInt8]>) throws(LayerError) {
+        for path in summary.opaqueDirectories {
+            guard let place = try lowerPlace(path, implicit) else { continue }
+            let names: [[UInt8]]
+            do throws(SystemError) { names = try place.directory.descriptor.entries() } catch {
+                throw LayerError(.system(error), entry: path)
+            }
+            for name in names { try remove(name, in: place) }
+        }
+        for path in summary.whiteouts {
+            guard let place = try lowerPlace(Array(EntryPath.parent(path)), implicit) else { continue }
+            try remove(EntryPath.base(path), in: place)
+        }
+    }
+
+    /// The flat directory that a directory of the layer will be merged into, if it is there yet. A link on the way
+    /// stands for its target only where the layer has no entry of its own for that directory; where it has one, the
+    /// link is about to be replaced and what is behind it is not meant.
+    private func lowerPlace(_ path: [UInt8], _ implicit: Set<[UInt8]>) throws(LayerError) -> RootedTree.Place? {
+        var layerPath: [UInt8] = []
+        var flatPath: [UInt8] = []
+        for name in EntryPath.components(path) {
+            layerPath = EntryPath.join(layerPath, name)
+            guard case .place(let parent) = try flat.find(flatPath[...], .report) else { return nil }
+            switch try flat.kind(of: name, in: parent) {
+            case .directory: flatPath = EntryPath.join(parent.path, name)
+            case .symlink where implicit.contains(layerPath):
+                guard case .place(let target) = try flat.find(EntryPath.join(parent.path, name)[...], .report) else {
+                    return nil
+                }
+                flatPath = target.path
+            default: return nil
+            }
+        }
+        guard case .place(let place) = try flat.find(flatPath[...], .report) else { return nil }
+        return place
+    }
+
+    // MARK: Adding
+
+    /// Returns where each directory of the layer came to lie.
+    private func merge(_ layer: LayerTree, _ implicit: Set<[UInt8]>) throws(LayerError) -> [[UInt8]: [UInt8]] {
+        let source = RootedTree(layer.directory)
+        var places: [[UInt8]: [UInt8]] = [[]: []]
+        var pending: [[UInt8]] = [[]]
+        // By path and not by open descriptor, so that depth costs no descriptors.
+        while let path = pending.popLast() {
+            guard let flatPath = places[path], case .place(let place) = try flat.find(flatPath[...], .report) else {
+                continue
+            }
+            do throws(LayerError) {
+                let directory = try system { () throws(SystemError) in try source.openBeneath(path) }
+                if implicit.contains(path) {
+                    try noteTime(of: directory, at: place)
+                } else {
+                    try replaceAttributes(of: place, by: directory)
+                }
+                for name in try system({ () throws(SystemError) in try directory.entries() }) {
+                    let status = try system { () throws(SystemError) in try directory.status(of: name) }
+                    switch status.kind {
+                    case .characterDevice: continue  // a whiteout's mark; devices of the image are never made
+                    case .directory:
+                        let child = EntryPath.join(path, name)
+                        places[child] = try descend(name, in: place, isImplicit: implicit.contains(child))
+                        pending.append(child)
+                    default: try add(name, status, from: directory, to: place)
+                    }
+                }
+            } catch {
+                var located = error
+                if located.entry == nil { located.entry = path }
+                throw located
+            }
+        }
+        return places
+    }
+
+    /// Finds or makes the flat directory for one of the layer's; returns its real path.
+    private func descend(_ name: [UInt8], in place: RootedTree.Place, isImplicit: Bool) throws(LayerError) -> [UInt8] {
+        let path = EntryPath.join(place.path, name)
+        switch try flat.kind(of: name, in: place) {
+        case .some(.directory): return path
+        case .some(.symlink) where isImplicit:
+            // An entry below a lower link goes where the link leads, as it would in the running container.
+            if case .place(let target) = try flat.find(path[...], .create) { return target.path }
+            try remove(name, in: place)
+        case .some: try remove(name, in: place)
+        case nil: break
+        }
+        try system { () throws(SystemError) in try place.directory.descriptor.makeDirectory(name, mode: 0o700) }
+        directories.set(path, .implicit)
+        return path
+    }
+
+    /// Of a directory without an entry in any layer so far.
+    private func noteTime(
+        of directory: borrowing OwnedFileDescriptor, at place: RootedTree.Place
+    ) throws(LayerError) {
+        guard var known = directories.attributes[place.path], known.isImplicit else { return }
+        let modified = try system { () throws(SystemError) in try directory.status().modified }
+        guard (known.modified.seconds, known.modified.nanoseconds) < (modified.seconds, modified.nanoseconds) else {
+            return
+        }
+        known.modified = modified
+        directories.set(place.path, known)
+    }
+
+    private func replaceAttributes(
+        of place: RootedTree.Place, by directory: borrowing OwnedFileDescriptor
+    ) throws(LayerError) {
+        let target = try system { () throws(SystemError) in
+            let status = try directory.status()
+            directories.set(
+                place.path,
+                .init(
+                    permissions: status.permissions, modified: status.modified, userID: status.userID,
+                    groupID: status.groupID))
+            return try flat.openBeneath(place.path)
+        }
+        try system { () throws(SystemError) in
+            for name in try target.extendedAttributeNames() where name.starts(with: "user.".utf8) {
+                try target.removeExtendedAttribute(name)
+            }
+            try Self.copyExtendedAttributes(from: directory, to: target)
+        }
+    }
+
+    func remove(_ name: [UInt8], in place: RootedTree.Place) throws(LayerError) {
+        try Self.remove(name, in: place, flat, directories)
+    }
+
+    private static func remove(
+        _ name: [UInt8], in place: RootedTree.Place, _ tree: RootedTree, _ directories: Directories
+    ) throws(LayerError) {
+        guard let kind = try tree.kind(of: name, in: place) else { return }
+        do throws(SystemError) { try place.directory.descriptor.removeTree(name) } catch {
+            throw LayerError(.system(error), entry: EntryPath.join(place.path, name))
+        }
+        if kind == .directory || kind == .symlink { tree.forgetOpenDirectories() }
+        guard kind == .directory else { return }
+        directories.forget(EntryPath.join(place.path, name))
+    }
+
+    /// Deepest first, as in unpacking.
+    func restoreDirectories() throws(LayerError) {
+        for path in directories.attributes.keys.sorted(by: { EntryPath.precedes($1, $0) }) {
+            guard let attributes = directories.attributes[path] else { continue }
+            do throws(SystemError) {
+                let directory = try flat.openBeneath(path)
+                let status = try directory.status()
+                if status.userID != attributes.userID || status.groupID != attributes.groupID {
+                    // Allowed to root only; to anybody else the tree is his own.
+                    do throws(SystemError) {
+                        try directory.setOwner(user: attributes.userID, group: attributes.groupID)
+                    } catch {
+                        guard error.errno == EPERM else { throw error }
+                    }
+                }
+                try directory.setPermissions(attributes.permissions)
+                try directory.setTimes(modified: attributes.modified)
+            } catch {
+                throw LayerError(.system(error), entry: path)
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+internal import LinuxKernel
+
+/// Whether a stack of layer trees shows under overlayfs what the image means, so that nothing need be flattened.
+package enum OverlayCompatibility: Equatable, Sendable {
+    case compatible
+    case incompatible(Reason)
+
+    package enum Reason: Equatable, Sendable {
+        /// The file system took no whiteouts or no `user.` attributes when this layer (0 is the lowest) was unpacked.
+        case marksMissing(layer: Int)
+        /// A hard link into a lower layer can not be expressed in a tree of its own.
+        case openHardLink(layer: Int, path: [UInt8])
+        /// The lower layers have the directory as a link, or with other attributes than overlayfs would show.
+        case implicitDirectory(layer: Int, path: [UInt8])
+        /// overlayfs does not look for the mark on the root itself.
+        case opaqueRoot(layer: Int)
+        /// More than overlayfs stacks (OVL_MAX_STACK).
+        case tooManyLayers(Int)
+    }
+
+    /// `layers` lowest first.
+    package static func check(_ layers: [LayerTree]) throws(LayerError) -> OverlayCompatibility {
+        if layers.count > 500 { return .incompatible(.tooManyLayers(layers.count)) }
+        let sets = layers.map { Hidden($0.summary) }
+        for (index, layer) in layers.enumerated() where layers.count > 1 {
+            let summary = layer.summary
+            if !summary.areMarksMade { return .incompatible(.marksMissing(layer: index)) }
+            if let link = summary.openHardLinks.first {
+                return .incompatible(.openHardLink(layer: index, path: link.path))
+            }
+            if index > 0, summary.opaqueDirectories.contains([]) { return .incompatible(.opaqueRoot(layer: index)) }
+            for path in summary.implicitDirectories where index > 0 {
+                // What the layer itself cuts off from below may be whatever it is.
+                if sets[index].cuts(path) { continue }
+                guard let (lower, place) = try lookUp(path, below: index, layers, sets) else { continue }
+                // A layer of somebody else's store belongs to him throughout, which says nothing about the image.
+                let (own, other) = (try owner(layer), try owner(layers[place]))
+                let isOwners = lower.userID == own || (other != own && lower.userID == other)
+                if lower.kind != .directory || lower.permissions != 0o755 || !isOwners {
+                    return .incompatible(.implicitDirectory(layer: index, path: path))
+                }
+            }
+        }
+        if layers.count == 1, let layer = layers.first, let link = layer.summary.openHardLinks.first {
+            return .incompatible(.openHardLink(layer: 0, path: link.path))
+        }
+        return .compatible
+    }
+
+    private static func owner(_ layer: LayerTree) throws(LayerError) -> UInt32 {
+        try system { () throws(SystemError) in try layer.directory.descriptor.status() }.userID
+    }
+
+    private struct Hidden {
+        let whiteouts: Set<[UInt8]>
+        let opaque: Set<[UInt8]>
+
+        init(_ summary: LayerSummary) {
+            whiteouts = Set(summary.whiteouts)
+            opaque = Set(summary.opaqueDirectories)
+        }
+
+        /// Whether nothing at this path shows from below the layer: some directory above it is opaque.
+        func cuts(_ path: [UInt8]) -> Bool {
+            if opaque.isEmpty { return false }
+            var parent = path[...]
+            while let cut = parent.lastIndex(of: EntryPath.slash) {
+                parent = parent[..<cut]
+                if opaque.contains(Array(parent)) { return true }
+            }
+            return !path.isEmpty && opaque.contains([])
+        }
+
+        /// Whether the path or something above it is whited out.
+        func hides(_ path: [UInt8]) -> Bool {
+            if whiteouts.isEmpty { return false }
+            if whiteouts.contains(path) { return true }
+            var parent = path[...]
+            while let cut = parent.lastIndex(of: EntryPath.slash) {
+                parent = parent[..<cut]
+                if whiteouts.contains(Array(parent)) { return true }
+            }
+            return false
+        }
+    }
+
+    /// The uppermost of the layers below `index` that has something at the path, or a file or link in the way to it.
+    private static func lookUp(
+        _ path: [UInt8], below index: Int, _ layers: [LayerTree], _ hidden: [Hidden]
+    ) throws(LayerError) -> (status: FileStatus, layer: Int)? {
+        let components = EntryPath.components(path)
+        for lower in (0..<index).reversed() {
+            let root = layers[lower].directory
+            if components.isEmpty {
+                if !layers[lower].summary.implicitDirectories.contains([]) || lower == 0 {
+                    return (try system { () throws(SystemError) in try root.descriptor.status() }, lower)
+                }
+                continue
+            }
+            if hidden[lower].hides(path) { return nil }
+            var prefix: [UInt8] = []
+            for (depth, name) in components.enumerated() {
+                prefix = EntryPath.join(prefix, name)
+                let status: FileStatus
+                do throws(SystemError) { status = try root.descriptor.status(of: prefix) } catch {
+                    if error.errno == 2 { break }  // ENOENT: not in this layer
+                    throw LayerError(.system(error))
+                }
+                if depth == components.count - 1 || status.kind != .directory { return (status, lower) }
+            }
+            if hidden[lower].cuts(path) { return nil }
+        }
+        return nil
+    }
+}

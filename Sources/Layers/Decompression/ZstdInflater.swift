@@ -1,0 +1,34 @@
+internal import CZstd
+
+/// Decodes zstd: any number of frames, skippable ones among them (RFC 8878, section 3), up to the window allowed.
+final class ZstdInflater {
+    private let context: OpaquePointer
+    /// What the library would like next; 0 exactly between frames.
+    private var hint = 0
+
+    init(windowLog: Int32) throws(LayerError) {
+        guard let context = ZSTD_createDCtx() else { throw LayerError(.corrupt(.zstd, code: -1)) }
+        self.context = context
+        ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, windowLog)
+    }
+
+    deinit { ZSTD_freeDCtx(context) }
+
+    /// Decodes from `input`, which is advanced; 0 when more input is needed or all is done.
+    func decode(
+        _ input: inout UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer, isLastInput: Bool
+    ) throws(LayerError) -> Int {
+        // Between frames with nothing to read there is nothing to ask: the call would want a new frame's header.
+        if input.isEmpty, hint == 0 { return 0 }
+        var source = ZSTD_inBuffer(src: input.baseAddress, size: input.count, pos: 0)
+        var target = ZSTD_outBuffer(dst: output.baseAddress, size: output.count, pos: 0)
+        let code = ZSTD_decompressStream(context, &target, &source)
+        if ZSTD_isError(code) != 0 { throw LayerError(.corrupt(.zstd, code: Int(ZSTD_getErrorCode(code).rawValue))) }
+        hint = code
+        input = UnsafeRawBufferPointer(rebasing: input[source.pos...])
+        if target.pos == 0, isLastInput, input.isEmpty, hint != 0 {
+            throw LayerError(.truncated(.zstd))
+        }
+        return target.pos
+    }
+}

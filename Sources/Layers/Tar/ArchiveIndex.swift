@@ -1,0 +1,59 @@
+package import LinuxKernel
+
+/// Where the members of an uncompressed archive on disk lie, found in one pass that reads headers only, so that each
+/// may be read by itself later and nothing is unpacked.
+package struct ArchiveIndex: Sendable {
+    private enum Member: Sendable {
+        case data(Range<Int64>)
+        /// Another member's path.
+        case link([UInt8])
+        case other
+    }
+
+    private var members: [[UInt8]: Member] = [:]
+
+    package init(_ file: DescriptorBox, limits: UnpackLimits = UnpackLimits()) throws(LayerError) {
+        let reader = TarReader(FileChunks(file), limits: limits)
+        var path: [UInt8] = []
+        while try reader.advance() {
+            let entry = reader.entry
+            try EntryPath.normalize(entry.name, into: &path, limits)
+            switch entry.kind {
+            case .regular:
+                // A sparse member's bytes are not in one piece; nobody writes an image's files so.
+                guard entry.extents == nil else { throw LayerError.archive(.sparseMap).at(entry.name, entry.offset) }
+                let start = Int64(clamping: reader.dataPosition)
+                members[path] = .data(start..<start + entry.size)
+            case .hardLink:
+                var target: [UInt8] = []
+                try EntryPath.normalize(entry.linkName, into: &target, limits)
+                members[path] = .link(target)
+            case .symlink:
+                // Old `docker save`: a layer that occurs twice is a link to the other image's.
+                var target: [UInt8] = []
+                let text =
+                    entry.linkName.first == EntryPath.slash
+                    ? entry.linkName : EntryPath.join(Array(EntryPath.parent(path)), entry.linkName)
+                try EntryPath.normalize(text, into: &target, limits)
+                members[path] = .link(target)
+            default: members[path] = .other
+            }
+        }
+    }
+
+    /// The bytes of a file by its path in the archive, links followed within it; nil where there is no such file.
+    package func range(of path: String) throws(LayerError) -> Range<Int64>? {
+        var current: [UInt8] = []
+        try EntryPath.normalize(Array(path.utf8), into: &current, UnpackLimits())
+        for _ in 0..<40 {
+            switch members[current] {
+            case .data(let range): return range
+            case .link(let target): current = target
+            case .other, nil: return nil
+            }
+        }
+        return nil
+    }
+
+    package var paths: [[UInt8]] { Array(members.keys) }
+}

@@ -1,0 +1,73 @@
+/// Names of entries brought into one form: components joined by single slashes, none in front, none behind.
+///
+/// Done by text alone, as the tools that made the images do it: `./a//b/../c/` is `a/c`, and what would climb above
+/// the root stays at it. Links in the middle are a matter of the walk beneath the descriptor, not of the text.
+enum EntryPath {
+    static let slash = UInt8(ascii: "/")
+
+    /// Replaces `path` by the normal form of `name`; empty for the root itself.
+    static func normalize(
+        _ name: [UInt8], into path: inout [UInt8], _ limits: UnpackLimits
+    ) throws(LayerError) {
+        path.removeAll(keepingCapacity: true)
+        var depth: Int64 = 0
+        var start = 0
+        while start < name.count {
+            if name[start] == slash { start += 1; continue }
+            var end = start
+            while end < name.count, name[end] != slash { end += 1 }
+            let length = end - start
+            if length == 2, name[start] == 0x2E, name[start + 1] == 0x2E {
+                removeLast(of: &path)
+                depth = max(0, depth - 1)
+            } else if !(length == 1 && name[start] == 0x2E) {
+                if !path.isEmpty { path.append(slash) }
+                path.append(contentsOf: name[start..<end])
+                depth += 1
+                if depth > limits.pathDepth { throw LayerError(.limit(.pathDepth, limit: limits.pathDepth)) }
+            }
+            start = end
+        }
+    }
+
+    private static func removeLast(of path: inout [UInt8]) {
+        guard let cut = path.lastIndex(of: slash) else {
+            path.removeAll(keepingCapacity: true)
+            return
+        }
+        path.removeLast(path.count - cut)
+    }
+
+    /// The part before the last slash; empty where the root is the parent.
+    static func parent(_ path: [UInt8]) -> ArraySlice<UInt8> {
+        guard let cut = path.lastIndex(of: slash) else { return [] }
+        return path[..<cut]
+    }
+
+    static func base(_ path: [UInt8]) -> [UInt8] {
+        guard let cut = path.lastIndex(of: slash) else { return path }
+        return Array(path[(cut + 1)...])
+    }
+
+    static func join(_ parent: [UInt8], _ name: [UInt8]) -> [UInt8] {
+        if parent.isEmpty { return name }
+        var path: [UInt8] = []
+        path.reserveCapacity(parent.count + 1 + name.count)
+        path.append(contentsOf: parent)
+        path.append(slash)
+        path.append(contentsOf: name)
+        return path
+    }
+
+    static func components(_ path: [UInt8]) -> [[UInt8]] { path.split(separator: slash).map { Array($0) } }
+
+    /// Whether `path` lies somewhere beneath `directory`, itself excluded.
+    static func isBelow(_ path: [UInt8], _ directory: [UInt8]) -> Bool {
+        directory.isEmpty
+            ? !path.isEmpty
+            : path.count > directory.count && path[directory.count] == slash && path.starts(with: directory)
+    }
+
+    /// An order in which every directory comes before what it holds.
+    static func precedes(_ left: [UInt8], _ right: [UInt8]) -> Bool { left.lexicographicallyPrecedes(right) }
+}

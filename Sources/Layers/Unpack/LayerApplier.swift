@@ -1,0 +1,198 @@
+internal import CLinux
+internal import LinuxKernel
+
+/// Carries out a layer's entries in their order, beneath one directory.
+///
+/// Rules of layer.md, and where it leaves a choice: the last entry for a name holds; an entry replaces what is there
+/// by unlink and create, never by writing through it; whiteouts speak only of lower layers wherever they stand, so
+/// they and directories' attributes are put off to the end. Directories stay 0700 until then, so that an archive
+/// with unwritable ones unpacks without privilege.
+final class LayerApplier {
+    let tree: RootedTree
+    let reader: TarReader
+    let ownership: LayerUnpacker.Ownership
+    let isForEverybody: Bool
+    let limits: UnpackLimits
+    let records: Records
+    /// The permission bits that this process's umask takes away on creation.
+    let maskedBits: UInt32
+    private var path: [UInt8] = []
+    private var linkPath: [UInt8] = []
+    var counts = Counts()
+    var hasBookkeeping = false
+    static let bookkeeping = Array(".wh..wh.".utf8)
+
+    struct Counts {
+        var entries: Int64 = 0
+        var fileBytes: Int64 = 0
+        var skippedDevices: Int64 = 0
+        var droppedAttributes: Int64 = 0
+    }
+
+    /// Shared with the tree's callbacks.
+    final class Records {
+        var layer: LayerRecords
+        init(_ layer: LayerRecords) { self.layer = layer }
+    }
+
+    init(
+        _ directory: DescriptorBox, _ reader: TarReader, _ unpacker: LayerUnpacker
+    ) throws(LayerError) {
+        self.reader = reader
+        ownership = unpacker.ownership
+        isForEverybody = unpacker.isForEverybody
+        limits = unpacker.limits
+        let records = Records(LayerRecords(limit: limits.marks))
+        self.records = records
+        let tree = RootedTree(directory)
+        self.tree = tree
+        do throws(SystemError) { maskedBits = try Self.bitsTakenByUmask(directory) } catch {
+            throw LayerError(.system(error))
+        }
+        tree.onCreate = { (path) throws(LayerError) in try records.layer.addImplicitDirectory(path) }
+        tree.onReplace = { [unowned tree] (place, name) throws(LayerError) in
+            try Self.remove(name, in: place, tree, records)
+        }
+    }
+
+    /// Found by making a file, since a default ACL may take the umask's place; umask(2) itself can not be read
+    /// without changing it for the whole process.
+    private static func bitsTakenByUmask(_ directory: DescriptorBox) throws(SystemError) -> UInt32 {
+        let name = ".berth-mode"
+        let probe = try directory.descriptor.open(name, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o777)
+        try directory.descriptor.removeFile(name)
+        return 0o777 & ~(try probe.status().permissions)
+    }
+
+    // MARK: Entries
+
+    /// Applies the reader's current entry.
+    func apply() throws(LayerError) {
+        let entry = reader.entry
+        counts.entries += 1
+        try EntryPath.normalize(entry.name, into: &path, limits)
+        if path.isEmpty {
+            // Anything but a directory here would move the whole tree elsewhere (CVE-2021-29136).
+            guard entry.kind == .directory else { throw .archive(.rootIsNotADirectory) }
+            records.layer.setDirectory([], attributes(entry))
+            return
+        }
+        let name = EntryPath.base(path)
+        if try applyWhiteout(name) { return }
+        // What AUFS kept beside an image's files, as `.wh..wh.plnk/12.34`: hard links of the layer may lead there, so it is
+        // unpacked like anything else, and goes at the end.
+        if path.starts(with: Self.bookkeeping) { hasBookkeeping = true }
+        if entry.kind == .characterDevice || entry.kind == .blockDevice {
+            counts.skippedDevices += 1
+            return
+        }
+        guard case .place(let parent) = try tree.find(EntryPath.parent(path), .createReplacingFiles) else {
+            throw .archive(.symlinkLoop)
+        }
+        records.layer.noteEntry(in: parent.path, modified: entry.modified)
+        if !records.layer.openHardLinks.isEmpty { records.layer.removeHardLink(EntryPath.join(parent.path, name)) }
+        switch entry.kind {
+        case .regular: try makeFile(name, in: parent, entry)
+        case .directory: try makeDirectory(name, in: parent, entry)
+        case .symlink: try makeSymlink(name, in: parent, entry)
+        case .fifo: try makeFIFO(name, in: parent, entry)
+        case .hardLink: try makeHardLink(name, in: parent, entry)
+        case .characterDevice, .blockDevice: break
+        }
+    }
+
+    /// Whether the name is one of those that speak of lower layers; layer.md, "Whiteouts".
+    private func applyWhiteout(_ name: [UInt8]) throws(LayerError) -> Bool {
+        let prefix: [UInt8] = [0x2E, 0x77, 0x68, 0x2E]  // ".wh."
+        guard name.starts(with: prefix) else { return false }
+        let hidden = Array(name.dropFirst(prefix.count))
+        if hidden.isEmpty || hidden == [0x2E] || hidden == [0x2E, 0x2E] { throw .archive(.whiteout) }
+        let isMeta = hidden.starts(with: prefix)
+        let isOpaque = isMeta && hidden.dropFirst(prefix.count).elementsEqual(".opq".utf8)
+        // `.wh..wh.` and anything else is AUFS's own bookkeeping, which old images carry.
+        if isMeta && !isOpaque { return true }
+        // A file where the directory should be is this layer's own: nothing of a lower layer shows below it.
+        guard case .place(let parent) = try tree.find(EntryPath.parent(path), .create) else { return true }
+        if isOpaque {
+            try records.layer.addOpaqueDirectory(parent.path)
+        } else {
+            try records.layer.addWhiteout(EntryPath.join(parent.path, hidden))
+        }
+        return true
+    }
+
+    private func makeDirectory(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
+        let real = EntryPath.join(parent.path, name)
+        try making(name, in: parent) { () throws(SystemError) in
+            do throws(SystemError) { try parent.directory.descriptor.makeDirectory(name, mode: 0o700) } catch {
+                // Both directories: the attributes are replaced, what is in it stays.
+                guard error.errno == EEXIST, try parent.directory.descriptor.status(of: name).kind == .directory else {
+                    throw error
+                }
+            }
+        }
+        records.layer.setDirectory(real, attributes(entry))
+        if !entry.extendedAttributes.isEmpty {
+            try system { () throws(SystemError) in
+                let directory = try parent.directory.descriptor.open(name, [.readOnly, .directory, .noFollow])
+                try setExtendedAttributes(entry, on: directory)
+            }
+        }
+    }
+
+    private func makeSymlink(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
+        if entry.linkName.isEmpty { throw .archive(.emptyName) }
+        try making(name, in: parent) { () throws(SystemError) in
+            try parent.directory.descriptor.makeSymlink(name, to: entry.linkName)
+        }
+        counts.droppedAttributes += Int64(entry.extendedAttributes.count)
+        try finish(name, in: parent, entry)
+    }
+
+    private func makeFIFO(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
+        try making(name, in: parent) { () throws(SystemError) in
+            try parent.directory.descriptor.makeFIFO(name, mode: 0o600)
+        }
+        counts.droppedAttributes += Int64(entry.extendedAttributes.count)
+        try system { () throws(SystemError) in
+            try parent.directory.descriptor.setPermissions(of: name, permissions(entry))
+        }
+        try finish(name, in: parent, entry)
+    }
+
+    private func makeHardLink(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
+        try EntryPath.normalize(entry.linkName, into: &linkPath, limits)
+        if linkPath.isEmpty { throw .archive(.hardLinkToDirectory) }
+        let real = EntryPath.join(parent.path, name)
+        if let target = try link(name, in: parent, real, to: linkPath) {
+            // Not here, or not yet: looked for again at the end, then left to the layers below.
+            try records.layer.addHardLink(real, to: target)
+            try remove(name, in: parent)
+        }
+    }
+
+    /// Makes the link; where its target is in no place of this layer, returns the path that it would have.
+    func link(
+        _ name: [UInt8], in parent: RootedTree.Place, _ real: [UInt8], to target: [UInt8]
+    ) throws(LayerError) -> [UInt8]? {
+        let base = EntryPath.base(target)
+        let place: RootedTree.Place
+        switch try tree.find(EntryPath.parent(target), .report) {
+        case .place(let found): place = found
+        case .missing(let path): return EntryPath.join(path, base)
+        case .obstructed: throw .archive(.hardLinkTargetMissing)
+        }
+        let realTarget = EntryPath.join(place.path, base)
+        guard let kind = try tree.kind(of: base, in: place) else {
+            // A link to a link that waits itself: both to the same lower file.
+            return records.layer.openHardLinks[realTarget] ?? realTarget
+        }
+        if kind == .directory { throw .archive(.hardLinkToDirectory) }
+        if realTarget == real { return nil }
+        // A link itself is linked where the target is one, never what it points to (CVE-2021-32760).
+        try making(name, in: parent) { () throws(SystemError) in
+            try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)
+        }
+        return nil
+    }
+}

@@ -1,0 +1,127 @@
+internal import CLinux
+internal import LinuxKernel
+
+/// Writing files and what every kind of entry needs.
+extension LayerApplier {
+    /// Files at least this long get their space in one piece and early, so that a full disk shows before the work.
+    private static let preallocationBytes: Int64 = 4 << 20
+
+    func makeFile(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
+        // setuid and setgid never: the file belongs to whoever unpacks, and the tree is shared, so the bit would let
+        // everybody who reaches it run as him (CVE-2021-41091, CVE-2021-41103).
+        let permissions = permissions(entry)
+        var made: OwnedFileDescriptor?
+        try making(name, in: parent) { () throws(SystemError) in
+            made = try parent.directory.descriptor.open(
+                name, [.writeOnly, .create, .exclusive, .noFollow], mode: permissions)
+        }
+        guard let file = made.take() else { return }
+        if entry.extents == nil {
+            if entry.size >= Self.preallocationBytes { try preallocate(file, entry.size) }
+            while let (_, bytes) = try reader.nextData() {
+                try system { () throws(SystemError) in try file.writeAll(bytes) }
+            }
+        } else {
+            try writeSparse(file, entry)
+        }
+        counts.fileBytes += entry.size
+        try system { () throws(SystemError) in
+            if !entry.extendedAttributes.isEmpty { try setExtendedAttributes(entry, on: file) }
+            if ownership == .preserve { try file.setOwner(user: entry.userID, group: entry.groupID) }
+            if permissions & maskedBits != 0 { try file.setPermissions(permissions) }
+            try file.setTimes(modified: entry.modified)
+        }
+    }
+
+    private func preallocate(_ file: borrowing OwnedFileDescriptor, _ bytes: Int64) throws(LayerError) {
+        do throws(SystemError) { try file.allocate(bytes: bytes) } catch {
+            // NFS before 4.2, some FUSE: no such call; the writes themselves will tell.
+            guard error.errno == EOPNOTSUPP || error.errno == ENOSYS else { throw LayerError(.system(error)) }
+        }
+    }
+
+    /// Holes stay holes: only what the map names is written, and the end is set by size.
+    private func writeSparse(_ file: borrowing OwnedFileDescriptor, _ entry: TarEntry) throws(LayerError) {
+        var position: Int64 = 0
+        while let (offset, bytes) = try reader.nextData() {
+            do throws(SystemError) {
+                if offset != position { try file.seek(to: offset) }
+                try file.writeAll(bytes)
+            } catch {
+                throw LayerError(.system(error))
+            }
+            position = offset + Int64(bytes.count)
+        }
+        try system { () throws(SystemError) in try file.setSize(entry.size) }
+    }
+
+    /// `user.` attributes, but for overlayfs's own, which an image could use to make a merged tree show other files.
+    /// Capabilities are setuid by another name; labels and ACLs are the host's. Where the file system takes none,
+    /// the file is still the file.
+    func setExtendedAttributes(_ entry: TarEntry, on file: borrowing OwnedFileDescriptor) throws(SystemError) {
+        for attribute in entry.extendedAttributes {
+            guard attribute.name.starts(with: "user.".utf8), !attribute.name.starts(with: "user.overlay.".utf8) else {
+                counts.droppedAttributes += 1
+                continue
+            }
+            do throws(SystemError) { try file.setExtendedAttribute(attribute.name, attribute.value) } catch {
+                guard [ENOTSUP, EPERM, E2BIG, ERANGE, ENOSPC, ENODATA].contains(error.errno) else { throw error }
+                counts.droppedAttributes += 1
+            }
+        }
+    }
+
+    /// Owner and times of what has no descriptor of its own.
+    func finish(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
+        try system { () throws(SystemError) in
+            if ownership == .preserve {
+                try parent.directory.descriptor.setOwner(of: name, user: entry.userID, group: entry.groupID)
+            }
+            try parent.directory.descriptor.setTimes(of: name, modified: entry.modified)
+        }
+    }
+
+    func permissions(_ entry: TarEntry) -> UInt32 {
+        let own = entry.permissions & 0o777
+        return isForEverybody ? own | 0o444 | (own & 0o111 == 0 ? 0 : 0o111) : own
+    }
+
+    func attributes(_ entry: TarEntry) -> LayerRecords.Attributes {
+        // Whoever unpacks owns the directory and must be able to list it, to flatten and to remove it.
+        let permissions =
+            entry.permissions & 0o1777 | (ownership == .caller ? 0o500 : 0) | (isForEverybody ? 0o555 : 0)
+        return .init(
+            permissions: permissions, modified: entry.modified, userID: entry.userID, groupID: entry.groupID)
+    }
+
+    /// Runs a creating call; where the name is taken, removes what has it and runs the call once more.
+    func making(
+        _ name: [UInt8], in parent: RootedTree.Place, _ body: () throws(SystemError) -> Void
+    ) throws(LayerError) {
+        do throws(SystemError) {
+            try body()
+            return
+        } catch {
+            guard error.errno == EEXIST else { throw LayerError(.system(error)) }
+        }
+        try remove(name, in: parent)
+        try system(body)
+    }
+
+    func remove(_ name: [UInt8], in parent: RootedTree.Place) throws(LayerError) {
+        try Self.remove(name, in: parent, tree, records)
+    }
+
+    static func remove(
+        _ name: [UInt8], in parent: RootedTree.Place, _ tree: RootedTree, _ records: Records
+    ) throws(LayerError) {
+        let kind = try tree.kind(of: name, in: parent)
+        if kind == nil { return }
+        do throws(SystemError) { try parent.directory.descriptor.removeTree(name) } catch {
+            throw LayerError(.system(error))
+        }
+        // Open directories may have been found through what is gone.
+        if kind == .directory || kind == .symlink { tree.forgetOpenDirectories() }
+        if kind == .directory { records.layer.forget(below: EntryPath.join(parent.path, name)) }
+    }
+}

@@ -1,0 +1,102 @@
+package import ImageSpec
+package import LinuxKernel
+
+/// Unpacks one layer blob into an empty directory as a tree of its own: content-addressed, shared by every image
+/// that has the layer, and in the form that overlayfs stacks.
+///
+/// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
+///
+/// Two threads: one reads, verifies and inflates the blob, the other hashes, parses and writes. They share a ring of
+/// a few large buffers, so that memory does not grow with the layer and no byte is copied between them.
+package struct LayerUnpacker: Sendable {
+    package enum Ownership: Equatable, Sendable {
+        /// Everything belongs to whoever unpacks; the archive's numbers mean nothing to him.
+        case caller
+        /// As the archive says, for root.
+        case preserve
+    }
+
+    package var ownership = Ownership.caller
+    /// Whether other users are to read the tree: what its owner may read or execute, all may. Nobody but the owner could
+    /// use an image otherwise, and what is shared with everybody on a node is no secret.
+    package var isForEverybody = false
+    package var limits = UnpackLimits()
+    package var ringSlots = 4
+    package var slotBytes = 512 << 10
+
+    package init() {}
+
+    /// Applies the layer; the directory must be empty and nobody else's until this returns. After an error it holds
+    /// whatever there was time for, and is the caller's to remove.
+    ///
+    /// `source` gives the blob as it was downloaded, best through a `VerifyingSource`. `progress` hears how many
+    /// bytes of the uncompressed archive were written. `isCancelled` is asked before each entry.
+    package func unpack(
+        _ source: any ByteSource, diffID: Digest, into directory: DescriptorBox,
+        isCancelled: @escaping @Sendable () -> Bool = { false }, progress: (@Sendable (Int64) -> Void)? = nil
+    ) throws(LayerError) -> LayerSummary {
+        let ring = BoundedRing(slots: ringSlots, bytes: slotBytes)
+        let limits = limits
+        // Only the thread uses the source until it was joined.
+        nonisolated(unsafe) let source = source
+        let thread: WorkerThread
+        do throws(SystemError) {
+            thread = try WorkerThread { Self.produce(from: source, into: ring, limits) }
+        } catch {
+            throw LayerError(.system(error))
+        }
+        let outcome: Result<LayerSummary, LayerError>
+        do throws(LayerError) {
+            outcome = .success(try consume(ring, diffID: diffID, into: directory, isCancelled, progress))
+        } catch {
+            outcome = .failure(error)
+        }
+        ring.cancel()
+        thread.join()
+        switch outcome {
+        case .success(let summary): return summary
+        case .failure(let error):
+            // Where the bytes made no sense, the blob's own size or digest is likelier to tell why.
+            if error.isAboutContent { try source.drain() }
+            throw error
+        }
+    }
+
+    private static func produce(from source: any ByteSource, into ring: BoundedRing, _ limits: UnpackLimits) {
+        let decompressor = Decompressor(source, limits: limits)
+        do throws(LayerError) {
+            while let slot = ring.emptySlot() {
+                let count = try decompressor.fill(slot)
+                if count > 0 { ring.publish(count) }
+                // A slot that is not full is the last one; the source's own end is still to be asked for.
+                if count < slot.count { break }
+            }
+            ring.finish(nil)
+        } catch {
+            ring.finish(error)
+        }
+    }
+
+    private func consume(
+        _ ring: BoundedRing, diffID: Digest, into directory: DescriptorBox,
+        _ isCancelled: @escaping @Sendable () -> Bool,
+        _ progress: (@Sendable (Int64) -> Void)?
+    ) throws(LayerError) -> LayerSummary {
+        let chunks = HashingChunks(ring, algorithm: diffID.algorithm, limit: limits.totalBytes, progress)
+        let reader = TarReader(chunks, limits: limits)
+        let applier = try LayerApplier(directory, reader, self)
+        while try reader.advance() {
+            if isCancelled() { throw LayerError(.cancelled) }
+            do throws(LayerError) { try applier.apply() } catch {
+                throw error.at(reader.entry.name, reader.entry.offset)
+            }
+        }
+        // Verified before the marks are made: nothing is finished that will not be kept.
+        let actual = try chunks.finish()
+        if actual != diffID { throw LayerError(.diffID(expected: diffID, actual: actual)) }
+        var summary = LayerSummary(diffID: diffID)
+        summary.archiveBytes = chunks.count
+        try applier.finish(&summary)
+        return summary
+    }
+}

@@ -1,0 +1,43 @@
+/// The lines of a file without their ends, as slices of its bytes; empty ones are left out. Unlike `split`, which makes
+/// an array of them all first, it costs nothing for the lines that nobody looks at.
+package struct ByteLines: Sequence, IteratorProtocol {
+    private let bytes: [UInt8]
+    private var position = 0
+
+    package init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    package mutating func next() -> ArraySlice<UInt8>? {
+        while position < bytes.count {
+            let start = position
+            while position < bytes.count, bytes[position] != 0x0A { position += 1 }
+            let line = bytes[start..<position]
+            position += 1
+            if !line.isEmpty { return line }
+        }
+        return nil
+    }
+}
+
+extension ArraySlice<UInt8> {
+    /// A field of a line of passwd(5) or group(5), counted from 0; `nil` where the line has fewer.
+    package func colonField(_ index: Int) -> ArraySlice<UInt8>? {
+        var start = startIndex
+        var left = index
+        var position = startIndex
+        while position < endIndex {
+            if self[position] == 0x3A {
+                if left == 0 { return self[start..<position] }
+                left -= 1
+                start = position + 1
+            }
+            position += 1
+        }
+        return left == 0 ? self[start...] : nil
+    }
+
+    package func holds(_ other: [UInt8]) -> Bool {
+        guard count == other.count else { return false }
+        for index in 0..<other.count where self[startIndex + index] != other[index] { return false }
+        return true
+    }
+}

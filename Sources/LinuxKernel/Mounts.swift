@@ -1,0 +1,164 @@
+internal import CLinux
+
+/// Flags of mount(2).
+package struct MountFlags: OptionSet, Sendable, Hashable {
+    package let rawValue: UInt
+    package init(rawValue: UInt) { self.rawValue = rawValue }
+    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    package init(arrayLiteral elements: MountFlags...) { self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue }) }
+    package static let readOnly = MountFlags(rawValue: BERTH_MS_RDONLY)
+    package static let noSetUserID = MountFlags(rawValue: BERTH_MS_NOSUID)
+    package static let noDevices = MountFlags(rawValue: BERTH_MS_NODEV)
+    package static let noExecution = MountFlags(rawValue: BERTH_MS_NOEXEC)
+    package static let remount = MountFlags(rawValue: BERTH_MS_REMOUNT)
+    package static let bind = MountFlags(rawValue: BERTH_MS_BIND)
+    package static let recursive = MountFlags(rawValue: BERTH_MS_REC)
+    package static let isPrivate = MountFlags(rawValue: BERTH_MS_PRIVATE)
+    package static let isSlave = MountFlags(rawValue: BERTH_MS_SLAVE)
+    package static let isShared = MountFlags(rawValue: BERTH_MS_SHARED)
+    package static let isUnbindable = MountFlags(rawValue: BERTH_MS_UNBINDABLE)
+}
+
+/// Attributes of mount_setattr(2), which reach the mounts below as well.
+package struct MountAttributes: OptionSet, Sendable, Hashable {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    package init(arrayLiteral elements: MountAttributes...) {
+        self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
+    }
+    package static let readOnly = MountAttributes(rawValue: BERTH_MOUNT_ATTR_RDONLY)
+    package static let noSetUserID = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NOSUID)
+    package static let noDevices = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NODEV)
+    package static let noExecution = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NOEXEC)
+}
+
+/// Mounts by descriptor: source and target are places already opened and checked, so no path is walked a second time.
+package enum Mounts {
+    /// Mounts a file system of `type` over `target`. The corresponding call is `mount(2)`.
+    package static func mount(
+        type: String, over target: borrowing OwnedFileDescriptor, _ flags: MountFlags = [], data: String = "",
+        source: String? = nil
+    ) throws(SystemError) {
+        let path = target.procPath
+        try path.withCPath { (cTarget) throws(SystemError) in
+            try data.withCPath { (cData) throws(SystemError) in
+                try type.withCPath { (cType) throws(SystemError) in
+                    try (source ?? type).withCPath { (cSource) throws(SystemError) in
+                        _ = try checked("mount", type) { berth_mount(cSource, cTarget, cType, flags.rawValue, cData) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A copy of what is mounted at `path`, with all below it if wanted, that is attached nowhere yet; it has its
+    /// attributes before anybody can see it. `nil` on kernels before 5.2.
+    ///
+    /// The corresponding call is `open_tree(2)` with `OPEN_TREE_CLONE`.
+    package static func detachedCopy(
+        of path: some PathBytes, recursive: Bool
+    ) throws(SystemError) -> OwnedFileDescriptor? {
+        let flags = UInt32(1 /* OPEN_TREE_CLONE */) | UInt32(O_CLOEXEC) | (recursive ? UInt32(BERTH_AT_RECURSIVE) : 0)
+        var raw: Int32 = -1
+        try path.withCPath { (cPath) throws(SystemError) in
+            raw = berth_open_tree(AT_FDCWD, cPath, flags)
+            if raw < 0, berth_errno() != ENOSYS { throw SystemError.last("open_tree", path.displayPath) }
+        }
+        return raw < 0 ? nil : OwnedFileDescriptor(rawValue: raw)
+    }
+
+    /// Attaches a detached copy over `target`. The corresponding call is `move_mount(2)`.
+    package static func attach(
+        _ copy: borrowing OwnedFileDescriptor, over target: borrowing OwnedFileDescriptor
+    ) throws(SystemError) {
+        // MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+        try checked("move_mount", target.procPath) {
+            berth_move_mount(copy.rawValue, "", target.rawValue, "", 0x04 | 0x40)
+        }
+    }
+
+    /// Shows `source` at `target` as well. The corresponding call is `mount(2)` with `MS_BIND`.
+    package static func bind(
+        _ source: borrowing OwnedFileDescriptor, over target: borrowing OwnedFileDescriptor, recursive: Bool
+    ) throws(SystemError) {
+        let flags: MountFlags = recursive ? [.bind, .recursive] : [.bind]
+        let sourcePath = source.procPath
+        let targetPath = target.procPath
+        try sourcePath.withCPath { (cSource) throws(SystemError) in
+            try targetPath.withCPath { (cTarget) throws(SystemError) in
+                _ = try checked("mount", "bind") { berth_mount(cSource, cTarget, nil, flags.rawValue, nil) }
+            }
+        }
+    }
+
+    /// Sets attributes on the mount that `target` is the root of. The corresponding call is `mount_setattr(2)`.
+    package static func setAttributes(
+        _ attributes: MountAttributes, on target: borrowing OwnedFileDescriptor, recursive: Bool
+    ) throws(SystemError) {
+        let flags = UInt32(bitPattern: BERTH_AT_EMPTY_PATH | (recursive ? BERTH_AT_RECURSIVE : 0))
+        try checked("mount_setattr", target.procPath) {
+            berth_mount_setattr(target.rawValue, "", flags, attributes.rawValue, 0, 0)
+        }
+    }
+
+    /// The older way for one mount, on kernels before 5.12. The flags that a user namespace locked must be repeated,
+    /// or the kernel answers `EPERM`. The corresponding call is `mount(2)` with `MS_REMOUNT|MS_BIND`.
+    package static func remountBind(
+        _ flags: MountFlags, on target: borrowing OwnedFileDescriptor
+    ) throws(SystemError) {
+        var status = statfs()
+        try checked("fstatfs", target.procPath) { fstatfs(target.rawValue, &status) }
+        // ST_RDONLY..ST_NOEXEC have the values of MS_RDONLY..MS_NOEXEC; the atime flags differ from theirs.
+        let mountFlags = UInt(bitPattern: Int(status.f_flags))
+        var kept = mountFlags & 0xF
+        if mountFlags & 0x0400 != 0 { kept |= BERTH_MS_NOATIME }
+        if mountFlags & 0x0800 != 0 { kept |= BERTH_MS_NODIRATIME }
+        if mountFlags & 0x1000 != 0 { kept |= BERTH_MS_RELATIME }
+        let all = flags.union([.remount, .bind]).rawValue | kept
+        let path = target.procPath
+        try path.withCPath { (cTarget) throws(SystemError) in
+            _ = try checked("mount", "remount") { berth_mount(nil, cTarget, nil, all, nil) }
+        }
+    }
+
+    /// Changes the propagation of every mount of this namespace. The corresponding call is `mount(2)`.
+    package static func setPropagationOfAll(_ flags: MountFlags) throws(SystemError) {
+        try checked("mount", "/") { berth_mount(nil, "/", nil, flags.union(.recursive).rawValue, nil) }
+    }
+
+    /// Changes the propagation of what is mounted at the target. The corresponding call is `mount(2)`.
+    package static func setPropagation(
+        _ flags: MountFlags, of target: borrowing OwnedFileDescriptor
+    ) throws(SystemError) {
+        let path = target.procPath
+        try path.withCPath { (cTarget) throws(SystemError) in
+            _ = try checked("mount", path) { berth_mount(nil, cTarget, nil, flags.rawValue, nil) }
+        }
+    }
+
+    /// A recursive bind passes over this mount and all below it. The corresponding call is `mount(2)`, `MS_UNBINDABLE`.
+    package static func forbidBinding(of target: borrowing OwnedFileDescriptor) throws(SystemError) {
+        let path = target.procPath
+        try path.withCPath { (cTarget) throws(SystemError) in
+            _ = try checked("mount", path) { berth_mount(nil, cTarget, nil, BERTH_MS_UNBINDABLE, nil) }
+        }
+    }
+
+    /// Makes `newRoot` the root of this mount namespace and lets go of the old one: pivot_root(2)'s
+    /// `pivot_root(".", ".")`, after which the old root lies over the new and is detached.
+    package static func pivot(to newRoot: borrowing OwnedFileDescriptor) throws(SystemError) {
+        try checked("fchdir", newRoot.procPath) { fchdir(newRoot.rawValue) }
+        try checked("pivot_root", ".") { berth_pivot_root(".", ".") }
+        try checked("umount2", ".") { berth_umount2(".", 2 /* MNT_DETACH */) }
+        try checked("chdir", "/") { chdir("/") }
+    }
+
+    /// Detaches whatever is mounted at the target. The corresponding call is `umount2(2)` with `MNT_DETACH`.
+    package static func detach(_ target: borrowing OwnedFileDescriptor) throws(SystemError) {
+        let path = target.procPath
+        try path.withCPath { (cTarget) throws(SystemError) in
+            _ = try checked("umount2", path) { berth_umount2(cTarget, 2 /* MNT_DETACH */) }
+        }
+    }
+}

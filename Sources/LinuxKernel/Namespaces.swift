@@ -1,0 +1,73 @@
+internal import CLinux
+
+/// Kinds of namespaces, the `CLONE_NEW*` of namespaces(7).
+package struct NamespaceKinds: OptionSet, Sendable, Hashable {
+    package let rawValue: Int32
+    package init(rawValue: Int32) { self.rawValue = rawValue }
+    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    package init(arrayLiteral elements: NamespaceKinds...) {
+        self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
+    }
+    package static let user = NamespaceKinds(rawValue: BERTH_CLONE_NEWUSER)
+    package static let mount = NamespaceKinds(rawValue: BERTH_CLONE_NEWNS)
+    package static let hostname = NamespaceKinds(rawValue: BERTH_CLONE_NEWUTS)
+    package static let network = NamespaceKinds(rawValue: BERTH_CLONE_NEWNET)
+    package static let ipc = NamespaceKinds(rawValue: BERTH_CLONE_NEWIPC)
+}
+
+package enum Namespaces {
+    /// Leaves the current namespaces for new ones. A new user namespace needs a single-threaded process.
+    ///
+    /// The corresponding call is `unshare(2)`.
+    package static func create(_ kinds: NamespaceKinds) throws(SystemError) {
+        try checked("unshare", kinds.contains(.user) ? "user namespace" : "mount namespace") {
+            berth_unshare(kinds.rawValue)
+        }
+    }
+
+    /// Enters the namespace that the descriptor names. The corresponding call is `setns(2)`.
+    package static func join(
+        _ namespace: borrowing OwnedFileDescriptor, _ kind: NamespaceKinds
+    ) throws(SystemError) {
+        try checked("setns", namespace.procPath) { berth_setns(namespace.rawValue, kind.rawValue) }
+    }
+
+    /// Maps the caller's one user and one group into the user namespace it has just created: user_namespaces(7).
+    /// `setgroups` must be denied first, or the kernel refuses an unprivileged group map.
+    package static func mapIDs(
+        insideUser: UInt32, outsideUser: UInt32, insideGroup: UInt32, outsideGroup: UInt32
+    ) throws(SystemError) {
+        try write("deny", to: "/proc/self/setgroups")
+        try write("\(insideUser) \(outsideUser) 1", to: "/proc/self/uid_map")
+        try write("\(insideGroup) \(outsideGroup) 1", to: "/proc/self/gid_map")
+    }
+
+    /// A new network namespace has a loopback interface that is down. The corresponding call is `ioctl(2)`,
+    /// `SIOCSIFFLAGS`.
+    package static func startLoopback() throws(SystemError) { try checked("ioctl", "lo") { berth_loopback_up() } }
+
+    /// A handle on one of this process's own namespaces, by its name below /proc/self/ns, that keeps it alive.
+    package static func current(_ name: String) throws(SystemError) -> OwnedFileDescriptor {
+        try OwnedFileDescriptor(opening: "/proc/self/ns/\(name)", .readOnly)
+    }
+
+    /// A namespace of another process of the same user.
+    package static func ofProcess(_ processID: Int32, _ name: String) throws(SystemError) -> OwnedFileDescriptor {
+        try OwnedFileDescriptor(opening: "/proc/\(processID)/ns/\(name)", .readOnly)
+    }
+
+    /// The corresponding call is `sethostname(2)`; lengths are bytes.
+    package static func setHostname(_ name: String) throws(SystemError) {
+        let bytes = Array(name.utf8)
+        try name.withCPath { (cName) throws(SystemError) in
+            _ = try checked("sethostname", name) { sethostname(cName, bytes.count) }
+        }
+    }
+
+    private static func write(_ text: String, to path: String) throws(SystemError) {
+        let file = try OwnedFileDescriptor(opening: path, .writeOnly)
+        do throws(SystemError) { try file.writeAll(Array(text.utf8)) } catch {
+            throw SystemError(call: "write", errno: error.errno, subject: path)
+        }
+    }
+}

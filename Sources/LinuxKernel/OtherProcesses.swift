@@ -1,0 +1,82 @@
+/// A process as its files below /proc show it: proc(5). Most are readable for everybody.
+package struct OtherProcess: Equatable, Sendable {
+    package let processID: Int
+    /// The first 15 bytes of the program's name.
+    package let name: String
+    package let parent: Int
+
+    /// `nil` where it is gone, or hidden by `hidepid`.
+    package init?(_ processID: Int) {
+        guard let bytes = try? contents(of: "/proc/\(processID)/stat", limit: 4096),  // see above
+            // The name stands in parentheses and may hold any.
+            let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
+            open < close
+        else { return nil }
+        let fields = bytes[(close + 1)...].split(separator: UInt8(ascii: " "))
+        guard fields.count > 1, let parent = Int(String(decoding: fields[1], as: UTF8.self)) else { return nil }
+        self.processID = processID
+        self.parent = parent
+        name = String(decoding: bytes[(open + 1)..<close], as: UTF8.self)
+    }
+
+    /// From this process's parent up to the first of its PID namespace.
+    package static func ancestors() -> [OtherProcess] {
+        var result: [OtherProcess] = []
+        var next = OtherProcess(Int(Processes.ownID))?.parent ?? 0
+        // A chain of this length is a loop of numbers that were used again meanwhile.
+        while next > 0, result.count < 256, let process = OtherProcess(next) {
+            result.append(process)
+            next = process.parent
+        }
+        return result
+    }
+
+    /// The first one of this name.
+    package static func named(_ name: String) -> OtherProcess? {
+        guard let directory = try? OwnedFileDescriptor(opening: "/proc", [.readOnly, .directory]),  // no /proc, no processes
+            let entries = try? directory.entries()  // see above
+        else { return nil }
+        for entry in entries {
+            if let number = Int(entry.displayPath), let process = OtherProcess(number), process.name == name {
+                return process
+            }
+        }
+        return nil
+    }
+
+    /// One of its limits, by `/proc/PID/limits`: everybody may read that, while prlimit(2) wants a capability.
+    package func limit(_ limit: ResourceLimit) -> LimitValues? {
+        guard let bytes = try? contents(of: "/proc/\(processID)/limits", limit: 16384) else { return nil }  // gone
+        return Self.limit(limit, in: String(decoding: bytes, as: UTF8.self))
+    }
+
+    static func limit(_ limit: ResourceLimit, in text: String) -> LimitValues? {
+        let label = label(of: limit)
+        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix(label + "  ") }) else { return nil }
+        let words = line.dropFirst(label.utf8.count).split(separator: " ")
+        func value(_ word: Substring) -> UInt64? { word == "unlimited" ? LimitValues.unlimited : UInt64(word) }
+        guard words.count >= 2, let soft = value(words[0]), let hard = value(words[1]) else { return nil }
+        return LimitValues(soft: soft, hard: hard)
+    }
+
+    private static func label(of limit: ResourceLimit) -> String {
+        switch limit {
+        case .addressSpace: "Max address space"
+        case .core: "Max core file size"
+        case .cpu: "Max cpu time"
+        case .data: "Max data size"
+        case .fileSize: "Max file size"
+        case .locks: "Max file locks"
+        case .lockedMemory: "Max locked memory"
+        case .messageQueues: "Max msgqueue size"
+        case .nice: "Max nice priority"
+        case .openFiles: "Max open files"
+        case .processes: "Max processes"
+        case .residentSet: "Max resident set"
+        case .realtimePriority: "Max realtime priority"
+        case .realtimeTime: "Max realtime timeout"
+        case .pendingSignals: "Max pending signals"
+        case .stack: "Max stack size"
+        }
+    }
+}

@@ -1,0 +1,153 @@
+internal import CLinux
+
+/// A file descriptor with exactly one owner, closed when the owner lets go of it; close-on-exec from birth.
+package struct OwnedFileDescriptor: ~Copyable, Sendable {
+    let rawValue: Int32
+
+    init(rawValue: Int32) { self.rawValue = rawValue }
+
+    deinit { close(rawValue) }
+}
+
+/// Flags of open(2). `O_CLOEXEC` is always added.
+package struct OpenFlags: OptionSet, Sendable {
+    package let rawValue: Int32
+    package init(rawValue: Int32) { self.rawValue = rawValue }
+    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    package init(arrayLiteral elements: OpenFlags...) { self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue }) }
+    package static let readOnly = OpenFlags(rawValue: O_RDONLY)
+    package static let writeOnly = OpenFlags(rawValue: O_WRONLY)
+    package static let readWrite = OpenFlags(rawValue: O_RDWR)
+    package static let create = OpenFlags(rawValue: O_CREAT)
+    package static let exclusive = OpenFlags(rawValue: O_EXCL)
+    package static let truncate = OpenFlags(rawValue: O_TRUNC)
+    package static let append = OpenFlags(rawValue: O_APPEND)
+    package static let directory = OpenFlags(rawValue: O_DIRECTORY)
+    package static let noFollow = OpenFlags(rawValue: O_NOFOLLOW)
+    package static let nonBlocking = OpenFlags(rawValue: O_NONBLOCK)
+    package static let noControllingTerminal = OpenFlags(rawValue: O_NOCTTY)
+    /// Leaves the time of the last access as it is; for the file's owner only. See open(2), `O_NOATIME`.
+    package static let noAccessTime = OpenFlags(rawValue: BERTH_O_NOATIME)
+    /// A handle on the place in the file system only; see open(2), `O_PATH`.
+    package static let path = OpenFlags(rawValue: BERTH_O_PATH)
+}
+
+/// How openat2(2) may walk a path.
+package struct ResolveFlags: OptionSet, Sendable {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    package init(arrayLiteral elements: ResolveFlags...) {
+        self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
+    }
+    /// `RESOLVE_IN_ROOT`: the directory is the root for absolute paths, absolute links and `..`.
+    package static let inRoot = ResolveFlags(rawValue: BERTH_RESOLVE_IN_ROOT)
+    /// `RESOLVE_BENEATH`: leaving the directory is `EXDEV`.
+    package static let beneath = ResolveFlags(rawValue: BERTH_RESOLVE_BENEATH)
+    package static let noSymlinks = ResolveFlags(rawValue: BERTH_RESOLVE_NO_SYMLINKS)
+    package static let noMagicLinks = ResolveFlags(rawValue: BERTH_RESOLVE_NO_MAGICLINKS)
+    package static let inRootWithoutLinks = ResolveFlags(rawValue: BERTH_RESOLVE_IN_ROOT | BERTH_RESOLVE_NO_SYMLINKS)
+}
+
+extension OwnedFileDescriptor {
+    /// Opens by an ordinary path, for places that the caller or the site named.
+    ///
+    /// The corresponding call is `open(2)`.
+    package init(
+        opening path: some PathBytes, _ flags: OpenFlags, mode: UInt32 = 0o600
+    ) throws(SystemError) {
+        var raw: Int32 = -1
+        try path.withCPath { (cPath) throws(SystemError) in
+            raw = try checked("open", path.displayPath) { berth_open(cPath, flags.rawValue | O_CLOEXEC, mode) }
+        }
+        self.init(rawValue: raw)
+    }
+
+    /// Opens relative to this directory with openat(2), the last component not followed unless asked otherwise.
+    package func open(
+        _ path: some PathBytes, _ flags: OpenFlags, mode: UInt32 = 0o600
+    ) throws(SystemError) -> OwnedFileDescriptor {
+        var raw: Int32 = -1
+        try path.withCPath { (cPath) throws(SystemError) in
+            raw = try checked("openat", path.displayPath) {
+                berth_openat(rawValue, cPath, flags.rawValue | O_CLOEXEC, mode)
+            }
+        }
+        return OwnedFileDescriptor(rawValue: raw)
+    }
+
+    /// Opens a path from an image or a user beneath this directory: the walk can not leave it.
+    ///
+    /// The corresponding call is `openat2(2)`; magic links are never followed.
+    package func resolve(
+        _ path: some PathBytes, _ flags: OpenFlags, mode: UInt32 = 0, _ how: ResolveFlags = .inRoot
+    ) throws(SystemError) -> OwnedFileDescriptor {
+        var raw: Int32 = -1
+        try path.withCPath { (cPath) throws(SystemError) in
+            // EAGAIN: something was renamed during the walk; the manual page says to try again.
+            var attempts = 0
+            while true {
+                raw = berth_openat2(
+                    rawValue, cPath, UInt64(UInt32(bitPattern: flags.rawValue | O_CLOEXEC)), UInt64(mode),
+                    how.rawValue | BERTH_RESOLVE_NO_MAGICLINKS)
+                if raw >= 0 { return }
+                let code = berth_errno()
+                if code == EINTR { continue }
+                if code == EAGAIN, attempts < 64 { attempts += 1; continue }
+                throw SystemError(call: "openat2", errno: code, subject: path.displayPath)
+            }
+        }
+        return OwnedFileDescriptor(rawValue: raw)
+    }
+
+    /// One that the program which started this one has left open, by the number it gave; from now on ours alone.
+    package init(inherited number: Int32) throws(SystemError) {
+        try checked("fcntl", "\(number)") { berth_fcntl(number, F_SETFD, Int(FD_CLOEXEC)) }
+        self.init(rawValue: number)
+    }
+
+    /// A file in memory without a name. The corresponding call is `memfd_create(2)`.
+    package init(inMemory name: String) throws(SystemError) {
+        var raw: Int32 = -1
+        try name.withCPath { (cName) throws(SystemError) in
+            raw = try checked("memfd_create", name) { berth_memfd(cName) }
+        }
+        self.init(rawValue: raw)
+    }
+
+    /// A descriptor that programs started from here have as well, and under which number.
+    package func inheritableCopy() throws(SystemError) -> (box: DescriptorBox, number: Int32) {
+        let raw = try checked("fcntl", "F_DUPFD") { berth_fcntl(rawValue, F_DUPFD, 3) }
+        return (DescriptorBox(OwnedFileDescriptor(rawValue: raw)), raw)
+    }
+
+    /// A second descriptor for the same open file description. The corresponding call is `fcntl(2)`, `F_DUPFD_CLOEXEC`.
+    package func duplicate() throws(SystemError) -> OwnedFileDescriptor {
+        let raw = try checked("fcntl", "F_DUPFD_CLOEXEC") { berth_fcntl(rawValue, F_DUPFD_CLOEXEC, 3) }
+        return OwnedFileDescriptor(rawValue: raw)
+    }
+
+    /// Lets the descriptor live on in the program that `execve` starts, and gives up ownership of it.
+    package consuming func inheritAcrossExec() throws(SystemError) {
+        guard berth_fcntl(rawValue, F_SETFD, 0) == 0 else {
+            let error = SystemError.last("fcntl", "F_SETFD")
+            _ = consume self
+            throw error
+        }
+        discard self
+    }
+
+    /// The path under which this process's own `/proc` shows the descriptor, for calls that take only paths.
+    package var procPath: String { "/proc/self/fd/\(rawValue)" }
+}
+
+/// Keeps a descriptor in a collection, which can not hold a noncopyable value.
+package final class DescriptorBox: Sendable {
+    package let descriptor: OwnedFileDescriptor
+    package init(_ descriptor: consuming OwnedFileDescriptor) { self.descriptor = descriptor }
+}
+
+extension OwnedFileDescriptor {
+    /// Makes this directory the working directory. The corresponding call is `fchdir(2)`.
+    package func enter() throws(SystemError) { try checked("fchdir", procPath) { fchdir(rawValue) } }
+}

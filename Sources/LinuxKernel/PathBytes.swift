@@ -1,0 +1,50 @@
+internal import CLinux
+
+/// A path as the kernel sees it: bytes without a NUL. Names inside an image need not be UTF-8, so they are `[UInt8]`;
+/// a `String` serves for what people typed.
+package protocol PathBytes {
+    /// Calls `body` with the path as a C string. Not generic, as every launch would pay for making the types.
+    func withCPath(_ body: (UnsafePointer<CChar>) throws(SystemError) -> Void) throws(SystemError)
+
+    /// For messages: bytes that are not UTF-8 are repaired.
+    var displayPath: String { get }
+}
+
+extension String: PathBytes {
+    package func withCPath(_ body: (UnsafePointer<CChar>) throws(SystemError) -> Void) throws(SystemError) {
+        if let bytes = RawText.bytes(self) { return try bytes.withCPath(body) }
+        var copy = self
+        var failure: SystemError?
+        copy.withUTF8 { bytes in
+            do throws(SystemError) { try terminated(UnsafeRawBufferPointer(bytes), body) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    package var displayPath: String { self }
+}
+
+extension [UInt8]: PathBytes {
+    package func withCPath(_ body: (UnsafePointer<CChar>) throws(SystemError) -> Void) throws(SystemError) {
+        var failure: SystemError?
+        withUnsafeBytes { bytes in
+            do throws(SystemError) { try terminated(bytes, body) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    package var displayPath: String { String(decoding: self, as: UTF8.self) }
+}
+
+private func terminated(
+    _ bytes: UnsafeRawBufferPointer, _ body: (UnsafePointer<CChar>) throws(SystemError) -> Void
+) throws(SystemError) {
+    var failure: SystemError?
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: bytes.count + 1) { buffer in
+        UnsafeMutableRawBufferPointer(buffer).copyMemory(from: bytes)
+        buffer[bytes.count] = 0
+        guard let start = buffer.baseAddress else { preconditionFailure("the capacity is at least one") }
+        do throws(SystemError) { try body(start) } catch { failure = error }
+    }
+    if let failure { throw failure }
+}

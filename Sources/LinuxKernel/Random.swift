@@ -1,0 +1,11 @@
+internal import CLinux
+
+package enum Random {
+    /// Lower-case hexadecimal digits of that many random bytes. The corresponding call is `getrandom(2)`.
+    package static func hexadecimal(bytes count: Int) throws(SystemError) -> String {
+        var bytes = [UInt8](repeating: 0, count: count)
+        try checked("getrandom", "") { berth_getrandom(&bytes, count) }
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+}

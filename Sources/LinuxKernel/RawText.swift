@@ -1,0 +1,52 @@
+internal import CLinux
+
+/// Arguments, variables and paths are bytes to the kernel, and strings to everything between their coming and their
+/// going. A byte that is no part of UTF-8 text rides as a code point of the last private plane, U+10FF80 for 0x80 to
+/// U+10FFFF for 0xFF, and so do the bytes of those code points themselves: every string of bytes comes out as it went in.
+enum RawText {
+    private static let first: UInt32 = 0x10FF00
+    /// All code points of the plane's last rows begin with this byte, and no other code points do but their neighbours.
+    private static let lead: UInt8 = 0xF4
+
+    static func string(_ bytes: UnsafePointer<CChar>) -> String {
+        if let text = String(validatingCString: bytes), !text.utf8.contains(lead) { return text }
+        var scalars = String.UnicodeScalarView()
+        let count = strlen(bytes)
+        bytes.withMemoryRebound(to: UInt8.self, capacity: count) { start in
+            var rest = UnsafeBufferPointer(start: start, count: count)[...]
+            while !rest.isEmpty {
+                var length = 1
+                if let scalar = scalar(rest), scalar.value < first {
+                    scalars.append(scalar)
+                    length = UTF8.width(scalar)
+                } else if let escaped = Unicode.Scalar(first + UInt32(rest[rest.startIndex])) {
+                    scalars.append(escaped)
+                }
+                rest = rest.dropFirst(length)
+            }
+        }
+        return String(scalars)
+    }
+
+    /// The code point that the bytes begin with, by its shortest form only.
+    private static func scalar(_ bytes: Slice<UnsafeBufferPointer<UInt8>>) -> Unicode.Scalar? {
+        var decoder = UTF8()
+        var iterator = bytes.prefix(4).makeIterator()
+        guard case .scalarValue(let scalar) = decoder.decode(&iterator) else { return nil }
+        return scalar
+    }
+
+    /// The bytes behind a string in which some ride; `nil` for all others, whose bytes are their UTF-8.
+    static func bytes(_ text: String) -> [UInt8]? {
+        guard text.utf8.contains(lead) else { return nil }
+        var bytes: [UInt8] = []
+        for scalar in text.unicodeScalars {
+            if scalar.value >= first + 0x80 {
+                bytes.append(UInt8(scalar.value - first))
+            } else {
+                bytes += Array(String(scalar).utf8)
+            }
+        }
+        return bytes
+    }
+}

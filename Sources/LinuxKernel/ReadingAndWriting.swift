@@ -1,0 +1,107 @@
+internal import CLinux
+
+extension OwnedFileDescriptor {
+    /// Reads up to the buffer's size; 0 at the end. The corresponding call is `read(2)`.
+    package func read(into buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
+        try checked("read", procPath) { CLinux.read(rawValue, buffer.baseAddress, buffer.count) }
+    }
+
+    /// Reads at an offset in bytes, leaving the descriptor's own alone. The corresponding call is `pread(2)`.
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(SystemError) -> Int {
+        try checked("pread", procPath) { pread(rawValue, buffer.baseAddress, buffer.count, off_t(offset)) }
+    }
+
+    /// Writes every byte or throws. The corresponding call is `write(2)`.
+    package func writeAll(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {
+        var rest = bytes
+        while !rest.isEmpty {
+            let count = try checked("write", procPath) { CLinux.write(rawValue, rest.baseAddress, rest.count) }
+            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+        }
+    }
+
+    /// Writes every byte at an offset, leaving the descriptor's own alone, or throws. The corresponding call is `pwrite(2)`.
+    package func writeAll(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(SystemError) {
+        var (rest, place) = (bytes, offset)
+        while !rest.isEmpty {
+            let count = try checked("pwrite", procPath) { pwrite(rawValue, rest.baseAddress, rest.count, off_t(place)) }
+            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+            place += Int64(count)
+        }
+    }
+
+    /// Writes every byte of the array or throws.
+    package func writeAll(_ bytes: [UInt8]) throws(SystemError) {
+        let outcome: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+            do throws(SystemError) { return .success(try writeAll(buffer)) } catch { return .failure(error) }
+        }
+        try outcome.get()
+    }
+
+    /// All that is left to read, refused above `limit` bytes with `EFBIG`.
+    package func readAll(limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
+        var result: [UInt8] = []
+        // Most files read so are small, and clearing a buffer costs more than reading them.
+        var chunk = [UInt8](repeating: 0, count: 8192)
+        while true {
+            let outcome: Result<Int, SystemError> = chunk.withUnsafeMutableBytes { buffer in
+                do throws(SystemError) { return .success(try read(into: buffer)) } catch { return .failure(error) }
+            }
+            let count = try outcome.get()
+            if count == 0 { return result }
+            if result.count + count > limit { throw SystemError(call: "read", errno: EFBIG, subject: procPath) }
+            result.append(contentsOf: chunk[..<count])
+        }
+    }
+
+    /// Makes what was written durable. The corresponding call is `fsync(2)`.
+    package func synchronize() throws(SystemError) { try checked("fsync", procPath) { fsync(rawValue) } }
+
+    /// Makes all durable that was written to the file system this descriptor is on, and tells of writing that failed
+    /// since the descriptor was opened. The corresponding call is `syncfs(2)`.
+    package func synchronizeFileSystem() throws(SystemError) { try checked("syncfs", procPath) { syncfs(rawValue) } }
+
+    /// Reserves space without changing the size, so that a full disk shows early: `fallocate(2)`.
+    package func allocate(bytes: Int64) throws(SystemError) {
+        try checked("fallocate", procPath) { fallocate(rawValue, 1 /* FALLOC_FL_KEEP_SIZE */, 0, off_t(bytes)) }
+    }
+
+    /// Sets the size in bytes, leaving a hole where it grows. The corresponding call is `ftruncate(2)`.
+    package func setSize(_ bytes: Int64) throws(SystemError) {
+        try checked("ftruncate", procPath) { ftruncate(rawValue, off_t(bytes)) }
+    }
+
+    /// Moves the offset. The corresponding call is `lseek(2)` with `SEEK_SET`.
+    package func seek(to offset: Int64) throws(SystemError) {
+        _ = try checked("lseek", procPath) { lseek(rawValue, off_t(offset), SEEK_SET) }
+    }
+}
+
+/// The whole of a small file by path.
+package func contents(of path: some PathBytes, limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
+    try OwnedFileDescriptor(opening: path, .readOnly).readAll(limit: limit)
+}
+
+/// The standard streams, which this process was given and does not own.
+package enum Streams {
+    package static func standardOutput(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 1) }
+    package static func standardError(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 2) }
+
+    private static func write(_ bytes: [UInt8], _ raw: Int32) throws(SystemError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = try checked("write", "fd \(raw)") {
+                rest.withUnsafeBytes { CLinux.write(raw, $0.baseAddress, $0.count) }
+            }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    /// The terminal that standard input is, or another of the three, by its path; `nil` where it is none.
+    package static func terminal(_ number: Int32 = 0) -> String? {
+        guard berth_isatty(number) == 1 else { return nil }
+        // A terminal of another mount namespace has no path here.
+        let directory = try? OwnedFileDescriptor(opening: "/proc/self/fd", [.path, .directory])  // see above
+        return try? directory?.linkTarget("\(number)").displayPath  // see above
+    }
+}

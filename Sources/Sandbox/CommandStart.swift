@@ -1,0 +1,121 @@
+package import LaunchPlanning
+internal import LinuxKernel
+
+extension ProcessPlan {
+    /// Applies the process part of the plan in the container and becomes the command; returns only by throwing.
+    ///
+    /// The order matters: limits may need a capability, so they come before the capabilities go; the working directory
+    /// is entered as the user who will use it; `no_new_privs` is last, as nothing before it executes anything.
+    package consuming func start() throws(SandboxError) -> Never {
+        for change in limits {
+            try stage(.limits) { () throws(SystemError) in try change.limit.set(change.to) }
+        }
+        if let kept = boundingCapabilities {
+            try stage(.capabilities) { () throws(SystemError) in
+                try Identity.limitBoundingCapabilities(to: Set(kept))
+            }
+        }
+        try becomeUser()
+        try enterWorkingDirectory()
+        try stage(.capabilities) { () throws(SystemError) in try Identity.forbidNewPrivileges() }
+        throw .command(arguments[0], Self.execute(arguments, environment))
+    }
+
+    private mutating func becomeUser() throws(SandboxError) {
+        guard case .named(let user) = user else {
+            guard !additionalGroups.isEmpty else { return }
+            let groups = additionalGroups
+            return try stage(.identity) { () throws(SystemError) in
+                let own = try Identity.supplementaryGroups()
+                try Identity.join(own + groups.filter { !own.contains($0) })
+            }
+        }
+        let passwd: [UInt8]
+        let group: [UInt8]
+        do throws(StepFailure) {
+            let root = RootDirectory(
+                try system { () throws(SystemError) in
+                    try OwnedFileDescriptor(opening: "/", [.path, .directory])
+                })
+            passwd = try root.contents(of: "etc/passwd")
+            group = try root.contents(of: "etc/group")
+        } catch {
+            throw .unknownUser(user)
+        }
+        guard let resolved = AccountFiles.resolve(user: user, passwd: passwd, group: group) else {
+            throw .unknownUser(user)
+        }
+        let groups = additionalGroups
+        try stage(.identity) { () throws(SystemError) in
+            try Identity.become(
+                user: resolved.userID, group: resolved.groupID,
+                supplementaryGroups: resolved.supplementaryGroups
+                    + groups.filter { !resolved.supplementaryGroups.contains($0) })
+        }
+        for (name, value) in [("HOME", resolved.home), ("USER", resolved.name), ("LOGNAME", resolved.name)]
+        where !environment.contains(where: { $0.hasPrefix(name + "=") }) {
+            environment.append("\(name)=\(value)")
+        }
+    }
+
+    /// By a walk that follows no magic link: `/proc/self/fd/N` as working directory is how CVE-2024-21626 got out.
+    package func enterWorkingDirectory() throws(SandboxError) {
+        let path = workingDirectory
+        try stage(.workingDirectory) { () throws(SystemError) in
+            let root = try OwnedFileDescriptor(opening: "/", [.path, .directory])
+            do throws(SystemError) {
+                let place = try root.resolve(path, [.path, .directory])
+                try place.enter()
+            } catch {
+                throw SystemError(call: error.call, errno: error.errno, subject: path)
+            }
+        }
+    }
+
+    /// execvp(3)'s search, but with the reason kept: what was found and could not be executed is not "not found".
+    private static func execute(_ arguments: [String], _ environment: [String]) -> CommandFailure {
+        let name = arguments[0]
+        if name.contains("/") {
+            return failure(name, Processes.execute(name, arguments: arguments, environment: environment), searched: nil)
+        }
+        let path = environment.first { $0.hasPrefix("PATH=") }.map { String($0.dropFirst(5)) } ?? ""
+        let directories = path.split(separator: ":", omittingEmptySubsequences: false).map {
+            $0.isEmpty ? "." : String($0)
+        }
+        var refused: CommandFailure?
+        for directory in directories where !name.isEmpty {
+            let candidate = directory + "/" + name
+            // A failed execve(2) costs ten times what looking costs. What can not even be looked at is tried all the same.
+            do throws(SystemError) { _ = try FileStatus(of: candidate) } catch {
+                if error.errno == 2 || error.errno == 20 { continue }  // ENOENT, ENOTDIR
+            }
+            let error = Processes.execute(candidate, arguments: arguments, environment: environment)
+            switch failure(candidate, error, searched: directories) {
+            case .notFound: continue
+            case let found: refused = refused ?? found
+            }
+        }
+        return refused ?? .notFound(searched: directories)
+    }
+
+    private static func failure(_ path: String, _ error: SystemError, searched: [String]?) -> CommandFailure {
+        switch error.errno {
+        case 2, 20:  // ENOENT, ENOTDIR: the file itself, or what it names in its first line or program header
+            guard (try? FileStatus(of: path)) != nil else { return .notFound(searched: searched) }  // absent is the answer
+            return .interpreterMissing(path: path, interpreter: ExecutableHeader(of: path).interpreter ?? "?")
+        case 8:  // ENOEXEC
+            let header = ExecutableHeader(of: path)
+            if let machine = header.foreignMachine { return .wrongArchitecture(path: path, machine: machine) }
+            return .unknownFormat(path: path)
+        default:
+            if let status = try? FileStatus(of: path), status.kind == .directory {  // unreadable is not a directory
+                return searched == nil ? .isDirectory(path: path) : .notFound(searched: searched)
+            }
+            return .notExecutable(path: path, error)
+        }
+    }
+}
+
+private func stage(_ stage: ProcessStage, _ body: () throws(SystemError) -> Void) throws(SandboxError) {
+    do throws(SystemError) { try body() } catch { throw .process(stage, error) }
+}

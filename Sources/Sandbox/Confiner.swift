@@ -1,0 +1,223 @@
+package import LaunchPlanning
+package import LinuxKernel
+
+/// What kept a confinement from being made.
+package enum ConfinementError: Error, Equatable, Sendable {
+    /// No hierarchy is mounted that has this controller.
+    case noHierarchy(controller: String)
+    /// Version 2 does not offer the controller below this cgroup.
+    case controllerMissing(String, cgroup: String)
+    /// About to do this.
+    case system(controller: String, SystemError)
+}
+
+/// Puts a process into the cgroups that a plan asks for.
+///
+/// Where Slurm made a cgroup for this task alone, that one is tightened: Slurm removes it, and nothing stays. Elsewhere
+/// a new one is made beside, `berth-…`. It can not be removed by a launcher that becomes the command, so each launch
+/// removes those of earlier ones that are empty: the kernel refuses to remove one in which anything runs.
+package struct Confiner {
+    let confinement: Confinement
+    let membership: CgroupMembership
+    let isOfOneTask: (String) -> Bool
+
+    /// - Parameter isOfOneTask: Whether the cgroup of this path was made for this process' task and goes with it.
+    package init(
+        _ confinement: Confinement, _ membership: CgroupMembership, isOfOneTask: @escaping (String) -> Bool
+    ) {
+        self.confinement = confinement
+        self.membership = membership
+        self.isOfOneTask = isOfOneTask
+    }
+
+    /// What is written where, in one cgroup.
+    package struct Part: Equatable, Sendable {
+        package let place: CgroupMembership.Place
+        package let isUnified: Bool
+        /// Tightened as it is rather than made anew.
+        package let inPlace: Bool
+        package var controllers: [String] = []
+    }
+
+    /// The cgroups that take part: one of version 2, or several of version 1.
+    package func parts() throws(ConfinementError) -> [Part] {
+        var parts: [Part] = []
+        for controller in wanted {
+            guard let (place, isUnified) = place(for: controller) else {
+                if confinement.onlyInPlace { continue }
+                throw .noHierarchy(controller: controller)
+            }
+            let inPlace = isOfOneTask(place.path)
+            if confinement.onlyInPlace, !inPlace { continue }
+            if let index = parts.firstIndex(where: { $0.place == place }) {
+                parts[index].controllers.append(controller)
+            } else {
+                parts.append(
+                    Part(place: place, isUnified: isUnified, inPlace: inPlace, controllers: [controller]))
+            }
+        }
+        return parts
+    }
+
+    private var wanted: [String] {
+        var wanted: [String] = []
+        if confinement.devices != nil { wanted.append("devices") }
+        if confinement.memory != nil { wanted.append("memory") }
+        if confinement.cpus != nil { wanted.append("cpu") }
+        if confinement.processes != nil { wanted.append("pids") }
+        return wanted
+    }
+
+    private func place(for controller: String) -> (CgroupMembership.Place, isUnified: Bool)? {
+        let separate = membership.place(of: controller)
+        guard controller == "devices" else {
+            // A controller is in one hierarchy only.
+            return separate.map { ($0, false) } ?? membership.unified.map { ($0, true) }
+        }
+        // Both versions are asked when a node is opened: where Slurm's cgroup is, nothing has to be made.
+        if let separate, isOfOneTask(separate.path) { return (separate, false) }
+        return membership.unified.map { ($0, true) } ?? separate.map { ($0, false) }
+    }
+
+    /// - Parameter process: Whom to move where a cgroup is new; 0 is this process.
+    package func apply(to process: Int32 = 0) throws(ConfinementError) {
+        for part in try parts() {
+            do throws(SystemError) {
+                let own = try OwnedFileDescriptor(opening: part.place.directory, [.readOnly, .directory])
+                if part.inPlace {
+                    try fill(own, part)
+                } else {
+                    try enterNew(below: own, part, process)
+                }
+            } catch {
+                if part.isUnified, error.errno == 2, let name = error.controllerOfFile {  // ENOENT
+                    throw .controllerMissing(name, cgroup: part.place.path)
+                }
+                throw .system(controller: part.controllers[0], error)
+            }
+        }
+    }
+
+    private func enterNew(
+        below own: borrowing OwnedFileDescriptor, _ part: Part, _ process: Int32
+    ) throws(SystemError) {
+        Self.sweep(own)
+        if part.isUnified {
+            for controller in part.controllers where controller != "devices" {
+                do throws(SystemError) {
+                    try own.open("cgroup.subtree_control", .writeOnly).writeAll(Array("+\(controller)".utf8))
+                } catch {
+                    // EBUSY: processes live in this one, and it is not the root. What is missing then shows below.
+                    if ![16, 22, 2].contains(error.errno) { throw error }  // EBUSY, EINVAL, ENOENT
+                }
+            }
+        }
+        var attempts = 0
+        while true {
+            let name = "berth-" + (try Random.hexadecimal(bytes: 8))
+            try own.makeDirectory(name, mode: 0o755)
+            do throws(SystemError) {
+                let new = try own.open(name, [.readOnly, .directory])
+                try fill(new, part)
+                return try Self.write("\(process)", to: "cgroup.procs", new)
+            } catch {
+                try? own.removeDirectory(name)  // the next launch does
+                // Another launch took it for one that is left over: ENOENT, ENODEV.
+                attempts += 1
+                guard [2, 19].contains(error.errno), error.controllerOfFile == nil, attempts < 16 else { throw error }
+            }
+        }
+    }
+
+    /// `berth-` and sixteen hexadecimal digits.
+    private static func isOurs(_ name: [UInt8]) -> Bool {
+        let digits = name.dropFirst(6)
+        return name.starts(with: "berth-".utf8) && digits.count == 16
+            && digits.allSatisfy {
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                    || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
+            }
+    }
+
+    private static func sweep(_ own: borrowing OwnedFileDescriptor) {
+        guard let names = try? own.entries() else { return }  // then the next launch does
+        for name in names where isOurs(name) {
+            try? own.removeDirectory(name)  // EBUSY: somebody lives there
+        }
+    }
+
+    private func fill(_ cgroup: borrowing OwnedFileDescriptor, _ part: Part) throws(SystemError) {
+        for controller in part.controllers {
+            switch controller {
+            case "devices": try fill(cgroup, rules: deviceRules(), part)
+            case "memory":
+                let file = part.isUnified ? "memory.max" : "memory.limit_in_bytes"
+                try Self.write("\(confinement.memory ?? 0)", to: file, cgroup)
+            case "cpu":
+                let quota = (confinement.cpus ?? 0) * 100_000
+                if part.isUnified {
+                    try Self.write("\(quota) 100000", to: "cpu.max", cgroup)
+                } else {
+                    try Self.write("100000", to: "cpu.cfs_period_us", cgroup)
+                    try Self.write("\(quota)", to: "cpu.cfs_quota_us", cgroup)
+                }
+            default: try Self.write("\(confinement.processes ?? 0)", to: "pids.max", cgroup)
+            }
+        }
+    }
+
+    private func fill(
+        _ cgroup: borrowing OwnedFileDescriptor, rules: [DeviceRule], _ part: Part
+    ) throws(SystemError) {
+        if part.isUnified {
+            let program = try DevicePrograms.load(DeviceProgram.assemble(rules))
+            return try DevicePrograms.attach(program, to: cgroup)
+        }
+        try Self.write("a", to: "devices.deny", cgroup)
+        for rule in rules { try Self.write(rule.line, to: "devices.allow", cgroup) }
+    }
+
+    /// The standard nodes, and what proves to be a node of those named. What is refused already stays so: in a cgroup
+    /// that several tasks' grants are known in, each keeps its own.
+    package func deviceRules() -> [DeviceRule] {
+        var rules = DeviceRule.standard
+        for path in confinement.devices ?? [] {
+            for node in Self.nodes(at: path) {
+                guard let status = try? FileStatus(of: node),  // absent: nothing to open
+                    [.characterDevice, .blockDevice].contains(status.kind),
+                    !OwnedFileDescriptor.isRefusedByCgroup(node)
+                else { continue }
+                let rule = DeviceRule(
+                    status.kind == .blockDevice ? .block : .character, status.majorNumber, status.minorNumber)
+                if !rules.contains(rule) { rules.append(rule) }
+            }
+        }
+        return rules
+    }
+
+    /// Those in a directory of nodes, or the node itself.
+    private static func nodes(at path: String) -> [String] {
+        guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // no directory: a node
+            let names = try? directory.entries()  // see above
+        else { return [path] }
+        return names.map { path + "/" + $0.displayPath }
+    }
+
+    private static func write(
+        _ text: String, to name: String, _ cgroup: borrowing OwnedFileDescriptor
+    ) throws(SystemError) {
+        do throws(SystemError) { try cgroup.open(name, .writeOnly).writeAll(Array(text.utf8)) } catch {
+            throw SystemError(call: error.call, errno: error.errno, subject: name)
+        }
+    }
+}
+
+extension SystemError {
+    /// `memory` of `memory.max`; `nil` for files that every cgroup has.
+    fileprivate var controllerOfFile: String? {
+        guard let name = subject.split(separator: ".").first, ["memory", "cpu", "pids"].contains(name) else {
+            return nil
+        }
+        return String(name)
+    }
+}

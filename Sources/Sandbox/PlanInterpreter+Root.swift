@@ -1,0 +1,127 @@
+internal import LaunchPlanning
+internal import LinuxKernel
+
+extension PlanInterpreter {
+    /// A tmpfs over the mount point holds the root's mount point and, unless the site chose a directory, the overlay's
+    /// upper directory.
+    mutating func makeScratch(_ kind: Scratch) throws(StepFailure) {
+        try openTrees()
+        let (mountPoint, label) = (self.mountPoint, self.label)
+        var size = "size=16m"
+        if case .memory(let limit) = kind { size = limit.map { "size=\($0)" } ?? "size=50%" }
+        let options = size + ",mode=755"
+        let base = try system { () throws(SystemError) in
+            let beneath = try OwnedFileDescriptor(opening: mountPoint, [.path, .directory])
+            try Mounts.mount(type: "tmpfs", over: beneath, [.noSetUserID, .noDevices], data: options, source: label)
+            let base = try OwnedFileDescriptor(opening: mountPoint, [.path, .directory])
+            try base.makeDirectory("root", mode: 0o755)
+            try base.makeDirectory("dev", mode: 0o755)
+            return base
+        }
+        let devices = base.procPath + "/dev"
+        deviceDirectory = try system { () throws(SystemError) in
+            // Before the scratch is made unbindable. Kernels before 5.12 get a tmpfs later.
+            do throws(SystemError) {
+                guard let copy = try Mounts.detachedCopy(of: devices, recursive: false) else { return nil }
+                try Mounts.setAttributes([.noSetUserID, .noExecution], on: copy, recursive: false)
+                return DescriptorBox(copy)
+            } catch {
+                if error.errno == 38 { return nil }  // ENOSYS
+                throw error
+            }
+        }
+        switch kind {
+        case .memory:
+            try system { () throws(SystemError) in
+                try base.makeDirectory("upper", mode: 0o755)
+                try base.makeDirectory("work", mode: 0o755)
+                upper = DescriptorBox(try base.duplicate())
+            }
+        case .directory(let path):
+            try system { () throws(SystemError) in
+                let place = try ScratchDirectory.make(below: path)
+                upper = DescriptorBox(place.directory)
+                scratchLease = DescriptorBox(place.lease)
+            }
+        case .container(let path):
+            try system { () throws(SystemError) in
+                upper = DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .directory]))
+            }
+            isReused = true
+        }
+        scratch = DescriptorBox(base)
+    }
+
+    /// Opened before our tmpfs covers the mount point, which may lie in the store itself.
+    private mutating func openTrees() throws(StepFailure) {
+        for step in plan.steps {
+            guard case .root(let kind) = step.action else { continue }
+            let paths: [String]
+            switch kind {
+            case .overlay(let lower): paths = lower
+            case .tree(let path): paths = [path]
+            }
+            for path in paths {
+                do throws(SystemError) {
+                    trees.append(DescriptorBox(try OwnedFileDescriptor(opening: path, [.path, .directory])))
+                } catch {
+                    throw error.errno == 2 ? .sourceMissing(path) : .sourceUnreadable(path, error)
+                }
+            }
+        }
+    }
+
+    mutating func mountRoot(_ kind: RootFilesystem) throws(StepFailure) {
+        guard let base = scratch?.descriptor.procPath, let upper else {
+            preconditionFailure("the scratch step comes first")
+        }
+        let place = base + "/root"
+        if case .overlay = kind, !isReused, rootCopy == nil { try system { () throws(SystemError) in try seedUpper() } }
+        let trees = self.trees
+        self.trees = []
+        switch kind {
+        case .overlay where rootCopy != nil:
+            try system { () throws(SystemError) in
+                let beneath = try OwnedFileDescriptor(opening: place, [.path, .directory])
+                if let rootCopy { try Mounts.attach(rootCopy.descriptor, over: beneath) }
+            }
+            rootCopy = nil
+        case .overlay:
+            // overlayfs wants the highest first. Paths through /proc keep the option short, whatever the store's path,
+            // and free of the characters that overlayfs would want escaped.
+            var lower = ""
+            for index in trees.indices.reversed() {
+                if !lower.isEmpty { lower += ":" }
+                lower += trees[index].descriptor.procPath
+            }
+            let up = upper.descriptor.procPath
+            let volatile = scratchLease == nil ? "" : ",volatile"
+            let options = "lowerdir=\(lower),upperdir=\(up)/upper,workdir=\(up)/work,userxattr\(volatile)"
+            // The options name the trees by number: they must stay open until the kernel has read them.
+            defer { withExtendedLifetime((trees, upper)) {} }
+            try system { () throws(SystemError) in
+                let beneath = try OwnedFileDescriptor(opening: place, [.path, .directory])
+                try Mounts.mount(type: "overlay", over: beneath, [.noSetUserID, .noDevices], data: options)
+            }
+        case .tree:
+            guard let tree = trees.first else { preconditionFailure("the planner gives a tree") }
+            rootIsTree = true
+            try system { () throws(SystemError) in
+                let beneath = try OwnedFileDescriptor(opening: place, [.path, .directory])
+                try Mounts.bind(tree.descriptor, over: beneath, recursive: false)
+            }
+        }
+        let opened = try system { () throws(SystemError) in
+            // Or a recursive bind of a directory above, such as a home with the store in it, would show it inside. Only
+            // now: overlayfs clones the mount of its upper directory.
+            try Mounts.forbidBinding(of: OwnedFileDescriptor(opening: base, [.path]))
+            return try OwnedFileDescriptor(opening: place, [.path, .directory])
+        }
+        root = RootDirectory(opened)
+        if rootIsTree {
+            // At once, not at the end: the tree is the store's, and the launcher itself must not write to it either.
+            try setAttributes(
+                [.readOnly, .noSetUserID, .noDevices], on: inside().directory.descriptor, recursive: false)
+        }
+    }
+}

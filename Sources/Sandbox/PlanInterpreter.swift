@@ -1,0 +1,314 @@
+package import LaunchPlanning
+package import LinuxKernel
+
+/// Carries a plan out in this very process, step by step, and ends by becoming the command.
+///
+/// Un-forked and single-threaded, so it may allocate and throw; what it mounts is seen by nobody else and goes with
+/// the last process in the namespace.
+package struct PlanInterpreter: ~Copyable {
+    let plan: LaunchPlan
+    /// An existing directory that may be covered by our mounts: seen covered in this namespace only.
+    let mountPoint: String
+    var root: RootDirectory?
+    var rootIsTree = false
+    /// The tmpfs over `mountPoint`.
+    var scratch: DescriptorBox?
+    /// Steps that were done while the root was made.
+    var seeded: [Int] = []
+    /// What holds the directories `upper` and `work`.
+    var upper: DescriptorBox?
+    /// The upper directory has the files of an earlier container.
+    var isReused = false
+    var trees: [DescriptorBox] = []
+    /// A directory of the scratch's, detached, to become /dev.
+    var deviceDirectory: DescriptorBox?
+    private var filesMade = 0
+    /// The mount of a container that runs already, to show in place of a new overlay.
+    package var rootCopy: DescriptorBox?
+    /// What the container's mounts are called in mountinfo(5), by which it can be found again.
+    package var label: String?
+    /// Keeps a scratch directory on disk from being swept while anything runs in the container.
+    package internal(set) var scratchLease: DescriptorBox?
+
+    package init(plan: LaunchPlan, mountPoint: String) {
+        self.plan = plan
+        self.mountPoint = mountPoint
+    }
+
+    /// Steps 1 to the last; afterwards this process stands in the container's file system.
+    package mutating func enter() throws(SandboxError) {
+        // The host's umask is for the user's files, not for what the launcher makes inside.
+        let mask = Identity.setFileCreationMask(0)
+        defer { _ = Identity.setFileCreationMask(mask) }
+        for (index, step) in plan.steps.enumerated() {
+            do throws(StepFailure) {
+                if !seeded.contains(index) { try perform(step.action) }
+            } catch {
+                throw .step(index: index + 1, count: plan.steps.count, step, error)
+            }
+        }
+        // Nothing that names a place of the host may be reachable from the working directory or by the command.
+        root = nil
+        scratch = nil
+        upper = nil
+    }
+
+    private mutating func perform(_ action: PlanAction) throws(StepFailure) {
+        switch action {
+        case .createNamespaces(let kinds, let map): try createNamespaces(kinds, map)
+        case .receivePropagationOnly:
+            try system { () throws(SystemError) in try Mounts.setPropagationOfAll(.isSlave) }
+        case .scratch(let kind): try makeScratch(kind)
+        case .root(let kind): try mountRoot(kind)
+        case .systemDirectory(let path, let mode): try systemDirectory(path, mode)
+        case .directory(let path, let mode):
+            do throws(StepFailure) {
+                _ = try inside().place(path, creating: .directory(mode: mode))
+            } catch {
+                // Such a tree stays as it is; a working directory that is missing shows when it is entered.
+                guard isUnchangeable(error) else { throw error }
+            }
+        case .bind(let bind): try perform(bind)
+        case .mount(let type, let path, let flags, let data):
+            let target = try inside().place(path, creating: .directory(mode: 0o755))
+            try refuseRoot(target, path)
+            try system { () throws(SystemError) in
+                try Mounts.mount(type: type, over: target.box.descriptor, flags, data: data)
+            }
+            inside().forget()
+        case .deviceDirectory(let path):
+            let target = try inside().place(path, creating: .directory(mode: 0o755))
+            try system { () throws(SystemError) in
+                if let directory = deviceDirectory {
+                    try Mounts.attach(directory.descriptor, over: target.box.descriptor)
+                } else {
+                    try Mounts.mount(
+                        type: "tmpfs", over: target.box.descriptor, [.noSetUserID, .noExecution],
+                        data: "size=64k,mode=755")
+                }
+            }
+            deviceDirectory = nil
+            inside().forget()
+        case .append(let text, let path):
+            let present = try inside().contents(of: String(path.dropFirst()))
+            try put(present + Array(text.utf8), at: path)
+        case .symlink(let path, let target):
+            do throws(StepFailure) {
+                try makeSymlink(path, target)
+            } catch {
+                // As with directories: such an image stays as it is, and what needs the link says so.
+                guard isUnchangeable(error) else { throw error }
+            }
+        case .copy(let source, let target):
+            guard let bytes = try? contents(of: source, limit: 1 << 20) else { return }  // absent on the host: nothing to copy
+            try put(bytes, at: target)
+        case .accounts(let accounts):
+            try put(AccountFiles.passwd(image: inside().contents(of: "etc/passwd"), accounts), at: "/etc/passwd")
+            try put(AccountFiles.group(image: inside().contents(of: "etc/group"), accounts), at: "/etc/group")
+        case .file(let bytes, let path): try put(bytes, at: path)
+        case .cover(let path, let bytes): try cover(path, bytes)
+        case .mode(let path, let mode): try setMode(path, mode)
+        case .loader(let update): try updateLoader(update)
+        case .hook(let hook): try run(hook)
+        case .sealRoot:
+            let place = try inside().place("/", creating: .nothing)
+            try setAttributes(.readOnly, on: place.box.descriptor, recursive: false)
+        case .pivot:
+            let place = try inside().place("/", creating: .nothing)
+            try system { () throws(SystemError) in try Mounts.pivot(to: place.box.descriptor) }
+        case .unmount(let path):
+            let place = try inside().place(path, creating: .nothing)
+            try refuseRoot(place, path)
+            try system { () throws(SystemError) in try Mounts.detach(place.box.descriptor) }
+            inside().forget()
+        case .hostname(let name):
+            try system { () throws(SystemError) in try Namespaces.setHostname(name) }
+            try? put(Array((name + "\n").utf8), at: "/etc/hostname")  // a read-only rootfs keeps its own; uname(2) tells
+        }
+    }
+
+    private func makeSymlink(_ path: String, _ target: String) throws(StepFailure) {
+        let entry = try inside().parent(of: path, creating: .directory(mode: 0o755))
+        try system { () throws(SystemError) in
+            do throws(SystemError) { try entry.directory.makeSymlink(entry.name, to: target) } catch {
+                guard error.errno == 17 else { throw error }  // EEXIST
+                try entry.directory.removeTree(entry.name)
+                try entry.directory.makeSymlink(entry.name, to: target)
+            }
+        }
+    }
+
+    private func createNamespaces(_ kinds: NamespaceKinds, _ map: IDMap?) throws(StepFailure) {
+        try system { () throws(SystemError) in
+            try Namespaces.create(kinds)
+            if kinds.contains(.network) { try Namespaces.startLoopback() }
+            guard let map else { return }
+            try Namespaces.mapIDs(
+                insideUser: map.insideUser, outsideUser: map.outsideUser, insideGroup: map.insideGroup,
+                outsideGroup: map.outsideGroup)
+        }
+    }
+
+    /// /proc, /sys, /dev and /tmp must be directories: an image that ships a link there would have the mount land
+    /// somewhere else (CVE-2019-19921, CVE-2026-41579).
+    private func systemDirectory(_ path: String, _ mode: UInt32) throws(StepFailure) {
+        let entry = try inside().parent(of: path, creating: .nothing)
+        do throws(SystemError) {
+            let status = try entry.directory.status(of: entry.name)
+            if status.kind == .directory { return }
+            try entry.directory.removeFile(entry.name)
+        } catch {
+            if error.errno != 2 { throw .system(error) }  // ENOENT
+        }
+        do throws(SystemError) {
+            try entry.directory.makeDirectory(entry.name, mode: mode)
+        } catch {
+            throw error.errno == 30 ? .targetMissing(path) : .system(error)  // EROFS
+        }
+    }
+
+    private mutating func perform(_ bind: BindMount) throws(StepFailure) {
+        guard let copy = try detachedCopy(of: bind) else { return }
+        let kind = try system { () throws(SystemError) in try copy.descriptor.status().kind }
+        if bind.device, ![.characterDevice, .blockDevice, .directory].contains(kind) { throw .notADevice(bind.source) }
+        let sourceIsDirectory = kind == .directory
+        let target: RootDirectory.Place
+        do throws(StepFailure) {
+            target = try inside().place(bind.target, creating: sourceIsDirectory ? .directory(mode: 0o755) : .file)
+        } catch {
+            if bind.optional, isUnchangeable(error) { return }
+            throw error
+        }
+        try refuseRoot(target, bind.target)
+        guard sourceIsDirectory == target.isDirectory else {
+            throw .kindsDiffer(source: bind.source, target: bind.target)
+        }
+        var attributesLeft = bind.attributes
+        if copy.isDetached {
+            if !attributesLeft.isEmpty,
+                try setsAttributes(bind.attributes, on: copy.descriptor, recursive: bind.recursive)
+            {
+                attributesLeft = []
+            }
+            try system { () throws(SystemError) in
+                try Mounts.attach(copy.descriptor, over: target.box.descriptor)
+            }
+        } else {
+            try system { () throws(SystemError) in
+                try Mounts.bind(copy.descriptor, over: target.box.descriptor, recursive: bind.recursive)
+            }
+        }
+        if sourceIsDirectory { inside().forget() }
+        guard !attributesLeft.isEmpty || !bind.propagation.isEmpty else { return }
+        // The descriptor still names what lies beneath the new mount; walk again to get its top.
+        let mounted = try inside().place(bind.target, creating: .nothing)
+        if !attributesLeft.isEmpty {
+            try setAttributes(attributesLeft, on: mounted.box.descriptor, recursive: bind.recursive)
+        }
+        if !bind.propagation.isEmpty {
+            try system { () throws(SystemError) in
+                try Mounts.setPropagation(bind.propagation, of: mounted.box.descriptor)
+            }
+        }
+    }
+
+    /// `false` on kernels before 5.12, which can only change a mount that is attached.
+    private func setsAttributes(
+        _ attributes: MountAttributes, on copy: borrowing OwnedFileDescriptor, recursive: Bool
+    ) throws(StepFailure) -> Bool {
+        do throws(SystemError) {
+            try Mounts.setAttributes(attributes, on: copy, recursive: recursive)
+            return true
+        } catch {
+            if error.errno == 38 { return false }  // ENOSYS
+            throw .system(error)
+        }
+    }
+
+    /// What is mounted over the root is not seen by those who stand in it: the volume would be missing in silence.
+    private func refuseRoot(_ target: RootDirectory.Place, _ path: String) throws(StepFailure) {
+        if target.box === inside().directory { throw .coversRoot(path) }
+    }
+
+    private struct Source: ~Copyable {
+        let descriptor: OwnedFileDescriptor
+        /// A copy to attach, or on old kernels the place itself, to bind.
+        let isDetached: Bool
+    }
+
+    private func detachedCopy(of bind: BindMount) throws(StepFailure) -> Source? {
+        do throws(SystemError) {
+            if let copy = try Mounts.detachedCopy(of: bind.source, recursive: bind.recursive) {
+                return Source(descriptor: copy, isDetached: true)
+            }
+            return Source(descriptor: try OwnedFileDescriptor(opening: bind.source, [.path]), isDetached: false)
+        } catch {
+            if bind.optional { return nil }
+            throw error.errno == 2 ? .sourceMissing(bind.source) : .sourceUnreadable(bind.source, error)
+        }
+    }
+
+    func setAttributes(
+        _ attributes: MountAttributes, on place: borrowing OwnedFileDescriptor, recursive: Bool
+    ) throws(StepFailure) {
+        do throws(SystemError) {
+            try Mounts.setAttributes(attributes, on: place, recursive: recursive)
+        } catch {
+            guard error.errno == 38 else { throw .system(error) }  // ENOSYS: before Linux 5.12
+            var flags: MountFlags = []
+            if attributes.contains(.readOnly) { flags.insert(.readOnly) }
+            if attributes.contains(.noSetUserID) { flags.insert(.noSetUserID) }
+            if attributes.contains(.noDevices) { flags.insert(.noDevices) }
+            if attributes.contains(.noExecution) { flags.insert(.noExecution) }
+            try system { () throws(SystemError) in try Mounts.remountBind(flags, on: place) }
+        }
+    }
+
+    /// A small file of our own inside: written into the upper directory, or bound over where the root is one
+    /// read-only tree.
+    mutating func put(_ bytes: [UInt8], at path: String) throws(StepFailure) {
+        if !rootIsTree {
+            do throws(StepFailure) {
+                return try inside().write(bytes, to: path, mode: 0o644)
+            } catch {
+                guard isUnchangeable(error) else { throw error }
+            }
+        }
+        guard let scratch else { preconditionFailure("the scratch step comes first") }
+        let source = try system { () throws(SystemError) in try makeFile(bytes, in: scratch.descriptor) }
+        // A tree without the file keeps it so: nothing can be made in it, and nothing needs it that it lacks.
+        guard let target = try? inside().place(path, creating: .nothing) else { return }  // see above
+        try system { () throws(SystemError) in try Mounts.bind(source, over: target.box.descriptor, recursive: false) }
+    }
+
+    /// Whether nothing can be made here: in a read-only tree, or under an overlay in a directory that belongs to
+    /// somebody who has no id in this user namespace, such as a `dir:` of the administrator's.
+    private func isUnchangeable(_ failure: StepFailure) -> Bool {
+        switch failure {
+        case .targetMissing: rootIsTree
+        case .system(let cause): [1, 13, 75].contains(cause.errno)  // EPERM, EACCES, EOVERFLOW
+        default: false
+        }
+    }
+
+    /// In a tmpfs of their own, as nothing can be bound from the scratch itself.
+    mutating func makeFile(
+        _ bytes: [UInt8], in scratch: borrowing OwnedFileDescriptor
+    ) throws(SystemError) -> OwnedFileDescriptor {
+        if filesMade == 0 {
+            try scratch.makeDirectory("files", mode: 0o755)
+            let beneath = try scratch.open("files", [.path, .directory])
+            try Mounts.mount(type: "tmpfs", over: beneath, [.noSetUserID, .noDevices], data: "size=4m,mode=755")
+        }
+        filesMade += 1
+        let files = try scratch.open("files", [.path, .directory])
+        let name = "\(filesMade)"
+        try files.open(name, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(bytes)
+        return try files.open(name, [.path])
+    }
+
+    func inside() -> RootDirectory {
+        guard let root else { preconditionFailure("the planner puts the root before what is mounted in it") }
+        return root
+    }
+}

@@ -1,0 +1,236 @@
+internal import LinuxKernel
+
+/// The future root of the container, and every walk inside it. Nothing of a walk leaves the root: links are read and
+/// followed here, one component at a time, each opened without following.
+final class RootDirectory {
+    let directory: DescriptorBox
+
+    init(_ descriptor: consuming OwnedFileDescriptor) { directory = DescriptorBox(descriptor) }
+
+    /// The directory of the last walk, by the path that led to it: a /dev is filled entry by entry.
+    private var lastParent: (path: String, directory: DescriptorBox)?
+
+    struct Place {
+        let box: DescriptorBox
+        let isDirectory: Bool
+    }
+
+    /// A mount has covered a directory: perhaps the one of the last walk, by whatever name, or one above it.
+    func forget() { lastParent = nil }
+
+    enum Creating: Equatable {
+        case nothing
+        case directory(mode: UInt32)
+        case file
+    }
+
+    /// The place that `path` names inside, made where it is missing if `creating` says so.
+    ///
+    /// - Throws: `StepFailure.leavesRoot` where a link climbs above the root: such an image expects to be looked at from
+    ///   outside, and a mount would land where nobody meant it.
+    func place(_ path: String, creating: Creating) throws(StepFailure) -> Place {
+        if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != path.startIndex {
+            let parent = String(path[..<slash])
+            let name = Array(path.utf8[path.utf8.index(after: slash)...])
+            if let last = lastParent, last.path == parent,
+                let place = try fresh(name, of: last.directory, creating, path)
+            {
+                return place
+            }
+        }
+        if let place = present(path) { return place }
+        return try walk(path, creating: creating)
+    }
+
+    /// The common case of a place that is there, with no link on the way to it: one call of the kernel's.
+    private func present(_ path: String) -> Place? {
+        // `/` itself and what climbs or stands still on the way must be known as such.
+        guard path.utf8.count > 1, !Self.hasDots(path) else { return nil }
+        do throws(SystemError) {
+            let found = try directory.descriptor.resolve(path, .path, .inRootWithoutLinks)
+            let kind = try found.status().kind
+            return Place(box: DescriptorBox(found), isDirectory: kind == .directory)
+        } catch {
+            return nil  // absent, behind a link, or an old kernel: the walk finds out
+        }
+    }
+
+    private static func hasDots(_ path: String) -> Bool {
+        var previous = UInt8(ascii: "/")
+        for byte in path.utf8 {
+            if byte == UInt8(ascii: "."), previous == UInt8(ascii: "/") { return true }
+            previous = byte
+        }
+        return previous == UInt8(ascii: "/")
+    }
+
+    /// The common case of an entry that is not there yet, in a directory that has been walked to already.
+    private func fresh(
+        _ name: [UInt8], of directory: DescriptorBox, _ creating: Creating, _ path: String
+    ) throws(StepFailure) -> Place? {
+        guard creating != .nothing, !name.isEmpty, name != [0x2E], name != [0x2E, 0x2E] else { return nil }
+        do throws(SystemError) {
+            if case .directory(let mode) = creating {
+                try directory.descriptor.makeDirectory(name, mode: mode)
+                let made = try directory.descriptor.open(name, [.path, .directory, .noFollow])
+                return Place(box: DescriptorBox(made), isDirectory: true)
+            }
+            let file = try directory.descriptor.open(name, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644)
+            return Place(box: DescriptorBox(file), isDirectory: false)
+        } catch {
+            return nil  // there already, or not to be made: the walk finds out which
+        }
+    }
+
+    private func walk(_ path: String, creating: Creating) throws(StepFailure) -> Place {
+        var pending = path.utf8.split(separator: UInt8(ascii: "/")).map { Array($0) }[...]
+        var stack: [DescriptorBox] = []
+        var links = 0
+        var lastLink: String?
+        while let component = pending.popFirst() {
+            if component == [0x2E] { continue }
+            if component == [0x2E, 0x2E] {
+                guard stack.popLast() != nil else { throw .leavesRoot(path: path, link: lastLink) }
+                continue
+            }
+            let directory = stack.last ?? self.directory
+            let next = try entered(component, of: directory, isLast: pending.isEmpty, creating, path)
+            // With a slash at its end the path would be taken for the directory's own.
+            if pending.isEmpty, lastLink == nil, path.utf8.last != UInt8(ascii: "/"),
+                let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+            {
+                lastParent = (String(path[..<slash]), directory)
+            }
+            switch next.kind {
+            case .symlink:
+                links += 1
+                guard links <= 40 else { throw .tooManyLinks(path) }
+                let target = try system { () throws(SystemError) in try next.box.descriptor.linkTarget([UInt8]()) }
+                lastLink = target.displayPath
+                if target.first == UInt8(ascii: "/") { stack.removeAll() }
+                pending = target.split(separator: UInt8(ascii: "/")).map { Array($0) }[...] + pending
+            case .directory:
+                stack.append(next.box)
+            default:
+                guard pending.isEmpty else { throw .notADirectory(path) }
+                return Place(box: next.box, isDirectory: false)
+            }
+        }
+        return Place(box: stack.last ?? directory, isDirectory: true)
+    }
+
+    /// A name in a directory.
+    struct Entry {
+        private let box: DescriptorBox
+        let name: String
+        var directory: OwnedFileDescriptor { _read { yield box.descriptor } }
+
+        init(directory: DescriptorBox, name: String) {
+            box = directory
+            self.name = name
+        }
+    }
+
+    /// The directory that holds the last component of `path`, and that component.
+    func parent(of path: String, creating: Creating) throws(StepFailure) -> Entry {
+        var end = path.utf8.endIndex
+        while end > path.utf8.startIndex, path.utf8[path.utf8.index(before: end)] == UInt8(ascii: "/") {
+            end = path.utf8.index(before: end)
+        }
+        let whole = path[..<end]
+        let slash = whole.utf8.lastIndex(of: UInt8(ascii: "/"))
+        let last = String(slash.map { whole[whole.utf8.index(after: $0)...] } ?? whole)
+        guard !last.isEmpty, last != "..", last != "." else { throw .leavesRoot(path: path, link: nil) }
+        let directory = slash.map { $0 == whole.startIndex ? "/" : String(whole[..<$0]) } ?? "/"
+        if directory == "/" { return Entry(directory: self.directory, name: last) }
+        if let known = lastParent, known.path == directory {
+            return Entry(directory: known.directory, name: last)
+        }
+        let parent = try walk(directory, creating: creating)
+        guard parent.isDirectory else { throw .notADirectory(path) }
+        lastParent = (directory, parent.box)
+        return Entry(directory: parent.box, name: last)
+    }
+
+    /// A file's bytes, or nothing where there is none: an image's /etc/passwd may be a FIFO, a device or a link.
+    func contents(of path: String) throws(StepFailure) -> [UInt8] {
+        do throws(SystemError) {
+            let file = try directory.descriptor.resolve(path, [.readOnly, .nonBlocking, .noControllingTerminal])
+            guard try file.status().kind == .regular else { return [] }
+            return try file.readAll(limit: 4 << 20)
+        } catch {
+            if error.errno == 2 || error.errno == 20 || error.errno == 40 { return [] }  // ENOENT ENOTDIR ELOOP
+            throw .system(error)
+        }
+    }
+
+    /// Whether a path inside leads to anything.
+    func isThere(_ path: String) -> Bool {
+        (try? directory.descriptor.resolve(path, [.path])) != nil  // absent is the answer
+    }
+
+    /// Puts a regular file at `path`, in place of whatever entry has the name.
+    func write(_ bytes: [UInt8], to path: String, mode: UInt32) throws(StepFailure) {
+        let entry = try parent(of: path, creating: .directory(mode: 0o755))
+        try system { () throws(SystemError) in
+            let file = try Self.emptyFile(entry, mode: mode)
+            try file.writeAll(bytes)
+        }
+    }
+
+    /// Truncating what is there spares overlayfs a whiteout; a link, FIFO or device gives way to a file.
+    private static func emptyFile(_ entry: Entry, mode: UInt32) throws(SystemError) -> OwnedFileDescriptor {
+        do throws(SystemError) {
+            let file = try entry.directory.open(
+                entry.name, [.writeOnly, .create, .truncate, .noFollow, .nonBlocking, .noControllingTerminal],
+                mode: mode)
+            if try file.status().kind == .regular { return file }
+        } catch {
+            // ELOOP, ENXIO, EISDIR and the like: not a regular file.
+            if error.errno == 30 || error.errno == 28 { throw error }  // EROFS, ENOSPC
+        }
+        try entry.directory.removeTree(entry.name)
+        return try entry.directory.open(entry.name, [.writeOnly, .create, .exclusive, .noFollow], mode: mode)
+    }
+
+    private struct Entered {
+        let box: DescriptorBox
+        let kind: FileStatus.Kind
+    }
+
+    private func entered(
+        _ component: [UInt8], of directory: DescriptorBox, isLast: Bool, _ creating: Creating, _ path: String
+    ) throws(StepFailure) -> Entered {
+        do throws(SystemError) {
+            let found = DescriptorBox(try directory.descriptor.open(component, [.path, .noFollow]))
+            return Entered(box: found, kind: try found.descriptor.status().kind)
+        } catch {
+            guard error.errno == 2 else { throw failure(error, path) }  // ENOENT
+        }
+        guard creating != .nothing else { throw .targetMissing(path) }
+        do throws(SystemError) {
+            if isLast, creating == .file {
+                let file = try directory.descriptor.open(
+                    component, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644)
+                return Entered(box: DescriptorBox(file), kind: .regular)
+            }
+            var mode: UInt32 = 0o755
+            if isLast, case .directory(let wanted) = creating { mode = wanted }
+            try directory.descriptor.makeDirectory(component, mode: mode)
+            let made = DescriptorBox(try directory.descriptor.open(component, [.path, .directory, .noFollow]))
+            return Entered(box: made, kind: .directory)
+        } catch {
+            throw error.errno == 30 ? .targetMissing(path) : failure(error, path)  // EROFS
+        }
+    }
+
+    private func failure(_ error: SystemError, _ path: String) -> StepFailure {
+        error.errno == 20
+            ? .notADirectory(path) : .system(SystemError(call: error.call, errno: error.errno, subject: path))
+    }
+}
+
+/// Names a system error as a step's failure.
+func system<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StepFailure) -> Value {
+    do throws(SystemError) { return try body() } catch { throw .system(error) }
+}

@@ -1,0 +1,197 @@
+package import LinuxKernel
+
+/// How the tasks of a step on one node come to share one container: the first to take an abstract socket name builds
+/// it, the others wait at the socket and are handed its namespaces.
+///
+/// Nothing is left behind: the name goes with the builder's descriptor, the namespaces with the last process in them.
+/// A builder that dies before it has answered closes the socket, and the others elect anew.
+package enum StepRendezvous {
+    /// What a task brings along: its place on the node and the device nodes that its own cgroup lets it open.
+    package struct Arrival: Sendable {
+        package let localID: Int
+        package let grantedGPUs: [String]
+        package init(localID: Int, grantedGPUs: [String]) {
+            self.localID = localID
+            self.grantedGPUs = grantedGPUs
+        }
+    }
+
+    package enum Role: ~Copyable {
+        case builder(Builder)
+        case member(Container)
+    }
+
+    /// Takes part; returns when this task is to build, or when there is a container to join. Blocks as long as the
+    /// builder is at work.
+    ///
+    /// - Parameter name: Unique to the step, the node, the user and everything that shapes the container.
+    package static func arrive(_ name: String, _ own: Arrival) throws(RendezvousError) -> Role {
+        var attempt = 0
+        while true {
+            // Another user who has taken the name can only make us take the next one.
+            let candidate = attempt == 0 ? name : "\(name)~\(attempt)"
+            if let listener = try talking({ () throws(SystemError) in try LocalSockets.listen(candidate) }) {
+                return .builder(Builder(listener: listener))
+            }
+            guard let connection = try talking({ () throws(SystemError) in try LocalSockets.connect(candidate) }) else {
+                continue  // the builder has gone between the two calls: try to be it
+            }
+            let peer = try talking { () throws(SystemError) in PeerBox(try connection.peer()) }
+            guard peer.userID == Identity.userID else {
+                attempt += 1
+                if attempt > 16 { throw .squatted(name: candidate, processID: peer.processID, userID: peer.userID) }
+                continue
+            }
+            let hello = "\(own.localID)\n" + own.grantedGPUs.joined(separator: "\n")
+            // A builder that dies meanwhile shows as a failure to send or as the end of what it says.
+            guard (try? connection.send(Array(hello.utf8))) != nil,  // see above
+                let answer = try talking({ () throws(SystemError) in try connection.receive() })
+            else { continue }
+            guard answer.bytes.first == UInt8(ascii: "R"), let container = Container(answer) else {
+                throw .builderFailed(localID: Int(answer.bytes.dropFirst().displayText) ?? -1)
+            }
+            return .member(container)
+        }
+    }
+
+    private struct PeerBox {
+        let processID: Int32
+        let userID: UInt32
+        init(_ peer: (processID: Int32, userID: UInt32)) {
+            processID = peer.processID
+            userID = peer.userID
+        }
+    }
+}
+
+package enum RendezvousError: Error, Sendable {
+    case system(SystemError)
+    /// The task that built the container failed and has said why.
+    case builderFailed(localID: Int)
+    /// Another user's process sits on every name that could be used.
+    case squatted(name: String, processID: Int32, userID: UInt32)
+}
+
+extension StepRendezvous {
+    /// The task that builds the container for the others.
+    package struct Builder: ~Copyable {
+        /// The user namespace first, as only its capabilities allow the others.
+        static let letters: [(NamespaceKinds, String, String)] = [
+            (.user, "u", "user"), (.mount, "m", "mnt"), (.hostname, "h", "uts"), (.network, "n", "net"),
+            (.ipc, "i", "ipc"),
+        ]
+
+        let listener: OwnedFileDescriptor
+        private var waiting: [(connection: DescriptorBox, arrival: Arrival)] = []
+
+        init(listener: consuming OwnedFileDescriptor) { self.listener = listener }
+
+        /// Waits for the step's other tasks on this node, so that their grants are known before the container's /dev
+        /// is made and none of them comes to a builder that has gone.
+        ///
+        /// - Parameter limitMilliseconds: For a step in which not every task runs Berth.
+        package mutating func gather(
+            tasks: Int, own: Arrival, limitMilliseconds: Int
+        ) throws(RendezvousError) -> [Arrival] {
+            let end = Clock.monotonicNanoseconds + UInt64(limitMilliseconds) * 1_000_000
+            var here: Set<Int> = [own.localID]
+            while here.count < tasks {
+                let now = Clock.monotonicNanoseconds
+                guard now < end else { break }
+                let left = Int((end - now) / 1_000_000) + 1
+                guard let arrival = try accept(withinMilliseconds: left) else { continue }
+                here.insert(arrival.localID)
+            }
+            return [own] + waiting.map(\.arrival)
+        }
+
+        private mutating func accept(withinMilliseconds limit: Int) throws(RendezvousError) -> Arrival? {
+            guard
+                let connection = try talking({ () throws(SystemError) in
+                    try self.listener.accept(withinMilliseconds: limit)
+                })
+            else { return nil }
+            guard try talking({ () throws(SystemError) in try connection.peer().userID }) == Identity.userID,
+                let hello = try talking({ () throws(SystemError) in
+                    // A task sends its hello as it connects; one that was killed in between must not hold up the rest.
+                    try connection.isReadable(withinMilliseconds: 1000) ? try connection.receive() : nil
+                })
+            else { return nil }
+            var lines = hello.bytes.displayText.split(separator: "\n").map(String.init)
+            guard !lines.isEmpty, let localID = Int(lines.removeFirst()) else { return nil }
+            let arrival = Arrival(localID: localID, grantedGPUs: lines)
+            waiting.append((DescriptorBox(connection), arrival))
+            return arrival
+        }
+
+        /// Hands the container that this process now stands in to all who wait.
+        package mutating func share(
+            _ namespaces: NamespaceKinds, scratchLease: DescriptorBox?
+        ) throws(RendezvousError) {
+            // Those who came while the container was being built.
+            while try accept(withinMilliseconds: 0) != nil {}
+            guard !waiting.isEmpty else { return }
+            var kinds = ""
+            var descriptors: [DescriptorBox] = []
+            for (kind, letter, name) in Self.letters where namespaces.contains(kind) {
+                descriptors.append(
+                    DescriptorBox(try talking { () throws(SystemError) in try Namespaces.current(name) }))
+                kinds += letter
+            }
+            if let scratchLease {
+                descriptors.append(scratchLease)
+                kinds += "s"
+            }
+            for (connection, _) in waiting {
+                // One that has died meanwhile is no concern of the others.
+                try? connection.descriptor.send(Array(("R" + kinds).utf8), descriptors)  // see above
+            }
+            waiting = []
+        }
+
+        /// Tells all who wait that there will be no container.
+        package mutating func fail(localID: Int) {
+            while (try? accept(withinMilliseconds: 0)) ?? nil != nil {}  // those that can not be told see the end of file
+            for (connection, _) in waiting { try? connection.descriptor.send(Array("E\(localID)".utf8)) }  // likewise
+            waiting = []
+        }
+    }
+
+    /// The namespaces of a container that a neighbour built, pinned by descriptor.
+    package struct Container {
+        private var namespaces: [(NamespaceKinds, DescriptorBox)] = []
+        /// Inherited by the command: keeps a scratch directory on disk from being swept.
+        package private(set) var scratchLease: DescriptorBox?
+
+        init?(_ packet: Packet) {
+            let letters = packet.bytes.displayText.dropFirst()
+            guard letters.count == packet.descriptors.count else { return nil }
+            for (letter, box) in zip(letters, packet.descriptors) {
+                if let (kind, _, _) = Builder.letters.first(where: { $0.1 == String(letter) }) {
+                    namespaces.append((kind, box))
+                } else if letter == "s" {
+                    scratchLease = box
+                } else {
+                    return nil
+                }
+            }
+        }
+
+        /// Enters: the user namespace first, as only its capabilities allow the others. setns(2).
+        package func join() throws(SandboxError) {
+            for (kind, box) in namespaces {
+                do throws(SystemError) { try Namespaces.join(box.descriptor, kind) } catch {
+                    throw .process(.join, error)
+                }
+            }
+        }
+    }
+}
+
+private func talking<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(RendezvousError) -> Value {
+    do throws(SystemError) { return try body() } catch { throw .system(error) }
+}
+
+extension Sequence where Element == UInt8 {
+    fileprivate var displayText: String { String(decoding: Array(self), as: UTF8.self) }
+}

@@ -1,0 +1,325 @@
+package import LinuxKernel
+
+/// What the site, then the user, wrote down: `/etc/berth/berth.conf` and `~/.config/berth/berth.conf`.
+///
+/// Lines are `name = value`; `#` starts a comment; `mount` may repeat and is an fstab(5) line. docs/configuration.md
+/// has every name.
+package struct SiteConfiguration: Equatable, Sendable {
+    package struct Mount: Equatable, Sendable {
+        package let source: String
+        package let target: String
+        package let type: String
+        package let options: [String]
+        /// File and line.
+        package let place: String
+    }
+
+    /// A value whose meaning the launcher knows, and where it stands.
+    package struct Setting: Equatable, Sendable {
+        package let name: String
+        package let value: String
+        package let file: String
+        package let line: Int
+        package var place: String { "\(file):\(line)" }
+    }
+
+    package var mounts: [Mount] = []
+    /// Where single settings stand, for explanations.
+    package var places: [Setting] = []
+    /// `NAME=SOFT[:HARD]`, as `--ulimit` takes it.
+    package var limits: [Setting] = []
+    /// Words, as `--require` takes them.
+    package var requirements: [Setting] = []
+    /// Words, as `--enforce` takes them.
+    package var enforcement: Setting?
+    /// Nodes that the Slurm plugin leaves to every task besides its grant.
+    package var allowedDevices: [String] = []
+    package var home = false
+    package var store: String?
+    package var scratch: String?
+    package var scratchLimit: String?
+    package var insecureRegistries: [String] = []
+    /// How long, in milliseconds, the first task of a step waits for its neighbours once it is ready.
+    package var joinWait = 1000
+
+    /// What an administrator fills with `berth pull --system`; looked into before the other shared stores.
+    package var systemStore: SharedStore?
+    package var otherSharedStores: [SharedStore] = []
+    /// A directory on storage that several nodes share, where what one downloads is left for the others.
+    package var blobCache: String?
+    /// What `berth prune` leaves at most, in bytes, and how long unused images stay, in seconds.
+    package var keepStorage: UInt64?
+    package var pruneUntil: Int64?
+    package var layerLimits: [LayerLimit] = []
+    /// Where CDI specifications are, weakest first; empty for the specification's own two directories.
+    package var cdiDirectories: [String] = []
+    /// Programs that CDI specifications may run as hooks.
+    package var cdiHooks: [String] = []
+    /// A word out of `Fabric`.
+    package var fabric: String?
+    package var fabricRules: [FabricLine] = []
+    package var profile: String?
+
+    /// `fabric-mount`, `fabric-library` or `fabric-variable`.
+    package struct FabricLine: Equatable, Sendable {
+        package enum Kind: Equatable, Sendable {
+            case mount(source: String, target: String)
+            case library(String)
+            case variable(String)
+        }
+        package let fabric: String
+        package let kind: Kind
+        /// File and line.
+        package let place: String
+    }
+
+    package init() {}
+}
+
+/// A line of a configuration file that means nothing.
+package struct ConfigurationError: Error, Equatable, Sendable {
+    package enum Reason: Equatable, Sendable {
+        case unreadable(SystemError)
+        case unknownName(String)
+        case badValue(name: String, value: String, expected: String)
+        case notAnAssignment
+    }
+    package let file: String
+    package let line: Int
+    package let reason: Reason
+
+    package init(file: String, line: Int, reason: Reason) {
+        self.file = file
+        self.line = line
+        self.reason = reason
+    }
+}
+
+extension SiteConfiguration {
+    /// Reads the site's file and then the user's, which may override everything but adds its mounts to the site's.
+    /// `BERTH_CONFIG` names another site file. An absent file says nothing; an unreadable one is an error.
+    package static func read(
+        environment: (String) -> String?, home: String
+    ) throws(ConfigurationError) -> SiteConfiguration {
+        var configuration = SiteConfiguration()
+        let named = environment("BERTH_CONFIG").flatMap { $0.isEmpty ? nil : $0 }
+        try configuration.add(file: named ?? "/etc/berth/berth.conf")
+        let base = environment("XDG_CONFIG_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil } ?? home + "/.config"
+        try configuration.add(file: base + "/berth/berth.conf")
+        return configuration
+    }
+
+    /// The site's file alone, and always the same one: for what is done with the site's privilege, where neither the
+    /// environment nor a user's file has a say.
+    package static func readSite() throws(ConfigurationError) -> SiteConfiguration {
+        var configuration = SiteConfiguration()
+        try configuration.add(file: "/etc/berth/berth.conf")
+        return configuration
+    }
+
+    private mutating func add(file: String) throws(ConfigurationError) {
+        let bytes: [UInt8]
+        do throws(SystemError) { bytes = try contents(of: file, limit: 1 << 20) } catch {
+            if [2, 20].contains(error.errno) { return }  // ENOENT, ENOTDIR
+            throw ConfigurationError(file: file, line: 0, reason: .unreadable(error))
+        }
+        try add(text: String(decoding: bytes, as: UTF8.self), file: file)
+    }
+
+    package mutating func add(text: String, file: String) throws(ConfigurationError) {
+        // By bytes: to Swift the two of a line end from Windows are one character, and none of them a newline.
+        for (index, bytes) in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            .enumerated()
+        {
+            let content = Self.trim(Substring(bytes).prefix { $0 != "#" })
+            if content.isEmpty { continue }
+            guard let equals = content.firstIndex(of: "=") else {
+                throw ConfigurationError(file: file, line: index + 1, reason: .notAnAssignment)
+            }
+            let name = String(Self.trim(content[..<equals]))
+            let value = String(Self.trim(content[content.index(after: equals)...]))
+            do throws(Refusal) { try set(name, value, file, index + 1) } catch {
+                throw ConfigurationError(file: file, line: index + 1, reason: error.reason)
+            }
+        }
+    }
+
+    private struct Refusal: Error { let reason: ConfigurationError.Reason }
+
+    private mutating func set(
+        _ name: String, _ value: String, _ file: String, _ line: Int
+    ) throws(Refusal) {
+        func bad(_ expected: String) -> Refusal {
+            Refusal(reason: .badValue(name: name, value: value, expected: expected))
+        }
+        if ["home", "scratch", "scratch-limit"].contains(name) {
+            places.removeAll { $0.name == name }
+            places.append(Setting(name: name, value: value, file: file, line: line))
+        }
+        switch name {
+        case "mount":
+            guard let mount = Mount(fstab: value, place: "\(file):\(line)") else {
+                throw bad("SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES]]")
+            }
+            mounts.append(mount)
+        case "ulimit":
+            guard value.contains("=") else { throw bad("NAME=SOFT[:HARD]") }
+            // The user's word on a limit replaces the site's.
+            let limit = value.prefix { $0 != "=" }
+            limits.removeAll { $0.value.prefix { $0 != "=" } == limit }
+            limits.append(Setting(name: name, value: value, file: file, line: line))
+        case "enforce": enforcement = Setting(name: name, value: value, file: file, line: line)
+        case "allow-device":
+            guard value.hasPrefix("/dev/") else { throw bad("/dev/NODE") }
+            allowedDevices.append(value)
+        case "require": requirements.append(Setting(name: name, value: value, file: file, line: line))
+        case "home":
+            guard value == "yes" || value == "no" else { throw bad("yes or no") }
+            home = value == "yes"
+        case "store":
+            guard value.hasPrefix("/") else { throw bad("an absolute path") }
+            store = value
+        case "scratch":
+            guard value == "memory" || value.hasPrefix("/") else { throw bad("memory, or an absolute path") }
+            scratch = value == "memory" ? nil : value
+        case "scratch-limit": scratchLimit = value
+        case "insecure-registry": insecureRegistries.append(value)
+        case "join-wait":
+            guard let milliseconds = Int(value), (0...600_000).contains(milliseconds) else {
+                throw bad("milliseconds from 0 to 600000")
+            }
+            joinWait = milliseconds
+        default:
+            if try setStorage(name, value, bad) { return }
+            if try !setDevices(name, value, bad, "\(file):\(line)") { throw Refusal(reason: .unknownName(name)) }
+        }
+    }
+
+    /// The names that are about stores: `false` for any other.
+    private mutating func setStorage(
+        _ name: String, _ value: String, _ bad: (String) -> Refusal
+    ) throws(Refusal) -> Bool {
+        switch name {
+        case "system-store", "shared-store":
+            guard let shared = SharedStore(value) else {
+                throw bad("an absolute path, perhaps with owner=UID behind it")
+            }
+            if name == "system-store" { systemStore = shared } else { otherSharedStores.append(shared) }
+        case "blob-cache":
+            guard value.hasPrefix("/") else { throw bad("an absolute path") }
+            blobCache = value
+        case "keep-storage":
+            guard let bytes = Self.bytes(value) else { throw bad("bytes, with k, m, g or t") }
+            keepStorage = UInt64(bytes)
+        case "prune-until":
+            guard let seconds = Self.seconds(value) else { throw bad("a time such as 12h, 30d or 2w") }
+            pruneUntil = seconds
+        case "layer-limit":
+            guard let limit = LayerLimit(value) else {
+                throw bad("NAME=NUMBER, where NAME is one of " + LayerLimit.names.joined(separator: ", "))
+            }
+            layerLimits.removeAll { $0.name == limit.name }
+            layerLimits.append(limit)
+        default: return false
+        }
+        return true
+    }
+
+    /// The names that are about devices: `false` for any other.
+    private mutating func setDevices(
+        _ name: String, _ value: String, _ bad: (String) -> Refusal, _ place: String
+    ) throws(Refusal) -> Bool {
+        switch name {
+        case "cdi-directory":
+            guard value.hasPrefix("/") else { throw bad("an absolute path") }
+            cdiDirectories.append(value)
+        case "cdi-hook":
+            guard value.hasPrefix("/") else { throw bad("the absolute path of a program") }
+            cdiHooks.append(value)
+        case "fabric":
+            guard Self.fabrics.contains(value) else { throw bad("auto, none, ib or efa") }
+            fabric = value
+        case "fabric-mount", "fabric-library", "fabric-variable":
+            guard let line = FabricLine(name, value, place: place) else {
+                throw bad(
+                    name == "fabric-mount"
+                        ? "FABRIC SOURCE [TARGET], FABRIC being ib or efa and both paths absolute"
+                        : name == "fabric-library"
+                            ? "FABRIC LIBRARY, FABRIC being ib or efa and LIBRARY an absolute path"
+                            : "FABRIC NAME=VALUE, FABRIC being ib or efa")
+            }
+            fabricRules.append(line)
+        case "profile":
+            guard value == "pytorch" || value == "none" else { throw bad("pytorch or none") }
+            profile = value
+        default: return false
+        }
+        return true
+    }
+
+    private static let fabrics = ["auto", "none", "ib", "efa"]
+
+    fileprivate static func trim(_ text: Substring) -> Substring {
+        var text = text
+        while let first = text.first, first == " " || first == "\t" || first == "\r" { text.removeFirst() }
+        while let last = text.last, last == " " || last == "\t" || last == "\r" { text.removeLast() }
+        return text
+    }
+}
+
+extension SiteConfiguration.FabricLine {
+    init?(_ name: String, _ value: String, place: String) {
+        let fields = value.split(maxSplits: 1, whereSeparator: { $0 == " " || $0 == "\t" }).map(String.init)
+        guard fields.count == 2, fields[0] == "ib" || fields[0] == "efa" else { return nil }
+        let rest = SiteConfiguration.trim(fields[1][...])
+        switch name {
+        case "fabric-mount":
+            let paths = rest.split(whereSeparator: { $0 == " " || $0 == "\t" }).map {
+                SiteConfiguration.Mount.unescape(String($0))
+            }
+            guard (1...2).contains(paths.count), paths.allSatisfy({ $0.hasPrefix("/") }) else { return nil }
+            self.init(fabric: fields[0], kind: .mount(source: paths[0], target: paths.last ?? paths[0]), place: place)
+        case "fabric-library":
+            guard rest.hasPrefix("/") else { return nil }
+            self.init(
+                fabric: fields[0], kind: .library(SiteConfiguration.Mount.unescape(String(rest))), place: place)
+        default:
+            guard let equals = rest.firstIndex(of: "="), equals != rest.startIndex else { return nil }
+            self.init(fabric: fields[0], kind: .variable(String(rest)), place: place)
+        }
+    }
+}
+
+extension SiteConfiguration.Mount {
+    /// `SOURCE TARGET [TYPE [OPTIONS]]`, blanks in paths as `\040`: fstab(5).
+    init?(fstab text: String, place: String) {
+        let fields = text.split(whereSeparator: { $0 == " " || $0 == "\t" }).map { Self.unescape(String($0)) }
+        guard (2...4).contains(fields.count), fields[1].hasPrefix("/") else { return nil }
+        let type = fields.count > 2 ? fields[2] : "none"
+        guard type == "tmpfs" || (["none", "bind"].contains(type) && fields[0].hasPrefix("/")) else { return nil }
+        let options = fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : []
+        // An option that is not known is refused rather than passed over: `noexec` that does nothing is no `noexec`.
+        let known = ["ro", "rw", "bind", "rbind", "nofail", "defaults"]
+        guard options.allSatisfy({ known.contains($0) || (type == "tmpfs" && $0.hasPrefix("size=")) }) else {
+            return nil
+        }
+        self.init(source: fields[0], target: fields[1], type: type, options: options, place: place)
+    }
+
+    fileprivate static func unescape(_ text: String) -> String {
+        guard text.contains("\\") else { return text }
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "\\"), rest.count >= 3,
+                let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
+            {
+                bytes.append(value)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

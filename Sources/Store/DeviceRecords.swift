@@ -1,0 +1,46 @@
+internal import LinuxKernel
+
+/// Small files that a launch keeps in the store so that it need not work something out again. Only the caller's own
+/// are believed: in a store that several users write to, another's could name any file to mount.
+package enum DeviceRecords {
+    private static let directory = "devices"
+    private static let limit = 16 << 20
+
+    package static func read(_ name: String, store: String) -> [UInt8]? {
+        guard
+            let file = try? OwnedFileDescriptor(  // absent: it is made anew
+                opening: "\(store)/\(directory)/\(name)", [.readOnly, .noFollow, .nonBlocking]),
+            let status = try? file.status(), status.kind == .regular,  // likewise
+            status.userID == Identity.userID, status.permissions & 0o022 == 0
+        else { return nil }
+        return try? file.readAll(limit: limit)  // likewise
+    }
+
+    /// Into a store that is there; not being able to only costs the next launch the same work.
+    package static func write(_ bytes: [UInt8], _ name: String, store: String) {
+        do throws(SystemError) {
+            let root = try OwnedFileDescriptor(opening: store, [.readOnly, .directory])
+            _ = try root.status(of: "version")
+            do throws(SystemError) { try root.makeDirectory(directory, mode: 0o755) } catch {
+                if error.errno != 17 { throw error }  // EEXIST
+            }
+            let place = try root.open(directory, [.readOnly, .directory, .noFollow])
+            let draft = name + "." + (try Random.hexadecimal(bytes: 8))
+            do throws(SystemError) {
+                try place.open(draft, [.writeOnly, .create, .exclusive], mode: 0o600).writeAll(bytes)
+                try place.move(draft, to: name, in: place)
+            } catch {
+                try place.removeFile(draft)
+                throw error
+            }
+            // What was made of earlier states of the files, by this user.
+            let family = name.prefix { $0 != "~" }
+            for other in try place.entries().map(\.displayPath)
+            where other != name && other.hasPrefix(family + "~") && other.utf8.allSatisfy({ $0 != UInt8(ascii: ".") }) {
+                try? place.removeFile(other)  // another launch may have done so
+            }
+        } catch {
+            return
+        }
+    }
+}

@@ -1,0 +1,276 @@
+internal import ImageSpec
+internal import LinuxKernel
+
+/// What a collection removed, or would remove.
+package struct Collected: Equatable, Sendable {
+    package var images = 0
+    package var layers = 0
+    package var rootfs = 0
+    /// Images that would have gone, did not something run them still, or might on another node.
+    package var inUse = 0
+    /// Of files in the layers and root file systems that went.
+    package var bytes: UInt64 = 0
+}
+
+/// What is to go, besides what nothing refers to.
+package struct CollectionRules: Equatable, Sendable {
+    /// Images with a name as well as those without.
+    package var includesNamed = false
+    /// Only images last used before this time, in seconds since 1970.
+    package var unusedSince: Int64?
+    /// Images used least recently, named or not, until what is left is no larger than this.
+    package var keepBytes: UInt64?
+    package var dryRun = false
+
+    package init() {}
+}
+
+extension ImageStore {
+    package func collect(includingNamed: Bool = false, dryRun: Bool = false) throws(StoreError) -> Collected {
+        var rules = CollectionRules()
+        rules.includesNamed = includingNamed
+        rules.dryRun = dryRun
+        return try collect(rules)
+    }
+
+    /// Removes what the rules name, then layers and flattened trees that no image refers to, and what the dead left.
+    ///
+    /// Killed at any instant it leaves a consistent store: an image is moved out of sight before what it consists of
+    /// goes, and nothing goes that a whole image refers to. What runs is held by a lease; what is being pulled, by its
+    /// work lock. Where locks do not reach other nodes, what was used lately counts as running:
+    /// docs/decisions/0051-collection-across-nodes.md
+    package func collect(_ rules: CollectionRules) throws(StoreError) -> Collected {
+        let reach = LockReach(of: root, path: path)
+        var result = Collected()
+        do {
+            let alone = try lockAgainstPulls()
+            defer { withExtendedLifetime(alone) {} }
+            let nobodyPulls = alone != nil && reach == .everybody
+            if !rules.dryRun { sweepDrafts(nobodyPulls: nobodyPulls) }
+            var round = try Round(self, rules, reach: reach, grace: nobodyPulls ? -1 : Self.grace)
+            try round.removeImages()
+            try round.removeLayers()
+            result = round.result
+            // Last: the round itself locked layers.
+            if nobodyPulls, !rules.dryRun { sweepNamesAndLocks() }
+        }
+        // Pulls need not wait for this: it is out of sight.
+        if !rules.dryRun { sweepRemoved() }
+        return result
+    }
+
+    /// Seconds for which a layer without an image is spared where somebody is pulling, or where nobody can tell.
+    package static let grace: Int64 = 3600
+    /// Seconds for which an image counts as running after its last start, where other nodes' leases can not be seen.
+    package static let graceWithoutLeases: Int64 = 30 * 86_400
+
+    func sweepRemoved() {
+        // Tidying: what stays is swept by the next collection.
+        guard let drafts = try? root.open("drafts", [.readOnly, .directory, .noFollow]),  // see above
+            let names = try? drafts.entries()  // see above
+        else { return }
+        for name in names where name.displayPath.hasPrefix("removed-") {
+            try? drafts.removeTree(name)  // see above
+        }
+    }
+
+    func entries(_ directory: String) throws(StoreError) -> [String] {
+        try storing { () throws(SystemError) in
+            try root.open(directory, [.readOnly, .directory, .noFollow]).entries().map(\.displayPath)
+        }
+    }
+}
+
+/// One collection, while pulls wait.
+private struct Round {
+    let store: ImageStore
+    let rules: CollectionRules
+    let reach: LockReach
+    let grace: Int64
+    var result = Collected()
+
+    private struct Image {
+        let name: String
+        /// `layers/sha256-…` and `rootfs/sha256-…`; nil where the record can not be read.
+        let parts: [String]?
+        let lastUse: Int64
+        let isNamed: Bool
+    }
+
+    private var images: [Image] = []
+    private let names: [ImageStore.Naming]
+    /// How many images that stay refer to each part.
+    private var references: [String: Int] = [:]
+    private var sizes: [String: UInt64] = [:]
+
+    init(_ store: ImageStore, _ rules: CollectionRules, reach: LockReach, grace: Int64) throws(StoreError) {
+        (self.store, self.rules, self.reach, self.grace) = (store, rules, reach, grace)
+        names = try store.namesAndDigests()
+        let named = Set(names.map(\.digest.directoryName))
+        for name in try store.entries("images") {
+            let record = try store.recordForHousekeeping("images/\(name)/record")
+            // `layers/sha256-…/tree`; an absolute one is of another store.
+            let parts = record?.record.trees.filter { !$0.hasPrefix("/") }.map {
+                $0.split(separator: "/").prefix(2).joined(separator: "/")
+            }
+            images.append(
+                Image(name: name, parts: parts, lastUse: record?.lastUse ?? 0, isNamed: named.contains(name)))
+            for part in parts ?? [] { references[part, default: 0] += 1 }
+        }
+        images.sort { ($0.lastUse, $0.name) < ($1.lastUse, $1.name) }
+    }
+
+    mutating func removeImages() throws(StoreError) {
+        var removed: Set<String> = []
+        for image in images {
+            let isOldEnough = rules.unusedSince.map { image.lastUse < $0 } ?? true
+            // What can not be read serves nobody, name or no name.
+            let isUnwanted = image.parts == nil || ((!image.isNamed || rules.includesNamed) && isOldEnough)
+            if isUnwanted { try remove(image, &removed) }
+        }
+        if let keep = rules.keepBytes {
+            var total: UInt64 = 0
+            for part in references.keys where references[part] ?? 0 > 0 { total += try size(of: part) }
+            for image in images where total > keep && !removed.contains(image.name) {
+                if let since = rules.unusedSince, image.lastUse >= since { continue }
+                var freed: UInt64 = 0
+                for part in Set(image.parts ?? []) where references[part] == 1 { freed += try size(of: part) }
+                try remove(image, &removed)
+                if removed.contains(image.name) { total -= min(freed, total) }
+            }
+        }
+        if rules.dryRun { return }
+        // After the images: a name without an image is a miss like any other, an image without a name is garbage.
+        for naming in names where removed.contains(naming.digest.directoryName) {
+            _ = try store.optional { () throws(SystemError) in try store.root.removeFile("refs/" + naming.key.path) }
+        }
+    }
+
+    private mutating func remove(_ image: Image, _ removed: inout Set<String>) throws(StoreError) {
+        guard try isFree(image) else {
+            result.inUse += 1
+            return
+        }
+        result.images += 1
+        removed.insert(image.name)
+        for part in image.parts ?? [] { references[part, default: 1] -= 1 }
+    }
+
+    /// `false` where something runs it or may do so; otherwise it is out of sight.
+    private func isFree(_ image: Image) throws(StoreError) -> Bool {
+        let isRecent = Clock.now.seconds - image.lastUse < ImageStore.graceWithoutLeases
+        if reach == .thisNode, isRecent, image.parts != nil { return false }
+        let (store, name, dryRun) = (store, image.name, rules.dryRun)
+        let lease = try store.optional({ () throws(SystemError) in
+            try store.root.open("images/\(name)/lease", [.readWrite])
+        })
+        if let lease {
+            let isHeld: Bool = try storing { () throws(SystemError) in
+                do throws(SystemError) { return try !lease.tryLock(.exclusive) } catch {
+                    if error.meansNoLocks { return isRecent }
+                    throw error
+                }
+            }
+            if isHeld { return false }
+        } else if image.parts != nil {
+            return false
+        }
+        // Moved while it is locked: whoever comes now finds nothing.
+        if !dryRun { _ = try store.optional { () throws(SystemError) in try store.moveAway("images", name) } }
+        return true
+    }
+
+    mutating func removeLayers() throws(StoreError) {
+        for kind in ["layers", "rootfs"] {
+            for name in try store.entries(kind) where references[kind + "/" + name] ?? 0 == 0 {
+                let size = try size(of: kind + "/" + name)
+                guard try removeUnreferenced(kind, name) else { continue }
+                if kind == "layers" { result.layers += 1 } else { result.rootfs += 1 }
+                result.bytes += size
+            }
+        }
+    }
+
+    /// Under the lock that a pull of the same layer takes, and while there are pulls only if the layer has been there
+    /// for longer than `grace`: a pull that has just found it present has not published its image yet. Images of other
+    /// stores that run hold it by its summary.
+    private func removeUnreferenced(_ kind: String, _ name: String) throws(StoreError) -> Bool {
+        guard let lock = try store.tryWorkLock("\(kind)/\(name)") else { return false }
+        defer { withExtendedLifetime(lock) {} }
+        let (store, grace, reach, dryRun) = (store, grace, reach, rules.dryRun)
+        return try storing { () throws(SystemError) in
+            let place = "\(kind)/\(name)"
+            var age = Clock.now.seconds - (try store.root.status(of: place).modified.seconds)
+            do throws(SystemError) {
+                let summary = try store.root.open(place + "/summary", [.readWrite, .noAccessTime])
+                let status = try summary.status()
+                age = Clock.now.seconds - max(status.modified.seconds, status.accessed.seconds)
+                if reach == .thisNode, age <= ImageStore.graceWithoutLeases { return false }
+                do throws(SystemError) { guard try summary.tryLock(.exclusive) else { return false } } catch {
+                    if !error.meansNoLocks { throw error }
+                }
+                age = Clock.now.seconds - status.modified.seconds
+            } catch {
+                if error.errno != 2 { throw error }  // ENOENT: a layer without one is no layer
+            }
+            guard age > grace else { return false }
+            if !dryRun { try store.moveAway(kind, name) }
+            return true
+        }
+    }
+
+    private mutating func size(of part: String) throws(StoreError) -> UInt64 {
+        if let known = sizes[part] { return known }
+        let size = try store.bytes(of: part)
+        sizes[part] = size
+        return size
+    }
+}
+
+extension ImageStore {
+    /// An image's record without counting as a use of it, and when it was used last: the record's access time, which
+    /// each start sets at most once a day. nil where it can not be read as a record.
+    func recordForHousekeeping(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
+        try optional { () throws(SystemError) in
+            let file: OwnedFileDescriptor
+            do throws(SystemError) { file = try root.open(path, [.readOnly, .noAccessTime]) } catch {
+                // EPERM: somebody else's store.
+                guard error.errno == 1 else { throw error }
+                file = try root.open(path, [.readOnly])
+            }
+            let status = try file.status()
+            guard let record = LaunchRecord(decoding: try file.readAll(limit: 4 << 20)) else { return nil }
+            return (record, max(status.accessed.seconds, record.created))
+        } ?? nil
+    }
+
+    /// What a layer or flattened tree takes: as noted when it was unpacked, else counted.
+    func bytes(of part: String) throws(StoreError) -> UInt64 {
+        let noted = try optional { () throws(SystemError) in
+            try root.open(part + "/bytes", [.readOnly]).readAll(limit: 64).displayPath
+        }
+        if let noted, let bytes = UInt64(noted.prefix { $0 != "\n" }) { return bytes }
+        return try optional { () throws(SystemError) in
+            try Self.count(try root.open(part, [.readOnly, .directory, .noFollow]))
+        } ?? 0
+    }
+
+    /// Files with one name only: the others are a layer's, too.
+    private static func count(_ directory: borrowing OwnedFileDescriptor) throws(SystemError) -> UInt64 {
+        var total: UInt64 = 0
+        for name in try directory.entries() {
+            let status = try directory.status(of: name)
+            if status.kind == .directory {
+                let inner: OwnedFileDescriptor
+                do throws(SystemError) { inner = try directory.open(name, [.readOnly, .directory, .noFollow]) } catch {
+                    if error.errno == 13 { continue }  // EACCES: an image's own closed directory
+                    throw error
+                }
+                total += try count(inner)
+            } else if status.links == 1 {
+                total += UInt64(max(0, status.allocatedBytes))
+            }
+        }
+        return total
+    }
+}

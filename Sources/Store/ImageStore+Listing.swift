@@ -1,0 +1,107 @@
+package import ImageSpec
+internal import LinuxKernel
+
+/// An image in the store, with the names it is known by.
+package struct StoredImage: Equatable, Sendable {
+    package let record: LaunchRecord
+    /// As a person would write them: `docker.io/library/debian:12`, `oci archive …`.
+    package let names: [String]
+
+    init(_ record: LaunchRecord, _ keys: [ImageKey]) {
+        self.record = record
+        names = keys.map { $0.display(pulledAs: record.name) }.sorted()
+    }
+}
+
+extension ImageStore {
+    /// Every image that is whole, the newest first. Each costs one small file to read.
+    package func images() throws(StoreError) -> [StoredImage] {
+        var names: [Digest: [ImageKey]] = [:]
+        for naming in try namesAndDigests() where !naming.key.isPinned {
+            names[naming.digest, default: []].append(naming.key)
+        }
+        let directory = try storing { () throws(SystemError) in try root.open("images", [.readOnly, .directory]) }
+        var images: [StoredImage] = []
+        for name in try storing({ () throws(SystemError) in try directory.entries() }) {
+            guard let (record, _) = try recordForHousekeeping("images/\(name.displayPath)/record") else { continue }
+            images.append(StoredImage(record, names[record.digest] ?? []))
+        }
+        return images.sorted { ($0.record.created, $0.record.name) > ($1.record.created, $1.record.name) }
+    }
+
+    /// One image, if it is here.
+    package func image(_ digest: Digest) throws(StoreError) -> StoredImage? {
+        guard let (record, _) = try recordForHousekeeping("images/\(digest.directoryName)/record") else { return nil }
+        return StoredImage(record, try namesAndDigests().filter { $0.digest == digest && !$0.key.isPinned }.map(\.key))
+    }
+
+    /// What an image's manifest and configuration were, for `berth inspect`.
+    package func documents(of digest: Digest) throws(StoreError) -> (manifest: [UInt8], config: [UInt8])? {
+        let directory = "images/" + digest.directoryName
+        let manifest = try optional { () throws(SystemError) in
+            try root.open(directory + "/manifest.json", [.readOnly]).readAll(limit: 16 << 20)
+        }
+        let config = try optional { () throws(SystemError) in
+            try root.open(directory + "/config.json", [.readOnly]).readAll(limit: 16 << 20)
+        }
+        guard let manifest, let config else { return nil }
+        return (manifest, config)
+    }
+
+    /// Takes a name away; the image goes with the next `prune` when it has no other. `false` where there was none.
+    package func removeName(_ key: ImageKey) throws(StoreError) -> Bool {
+        guard let digest = try digest(of: key) else { return false }
+        let others = try namesAndDigests().filter { $0.digest == digest && $0.key != key }
+        try storing { () throws(SystemError) in
+            try root.removeFile("refs/" + key.path)
+            // The digests were noted along with the name; by themselves they would keep the image for ever.
+            guard others.allSatisfy(\.key.isPinned) else { return }
+            for other in others { try root.removeFile("refs/" + other.key.path) }
+        }
+        return true
+    }
+
+    struct Naming {
+        let key: ImageKey
+        let digest: Digest
+    }
+
+    func namesAndDigests() throws(StoreError) -> [Naming] {
+        var found: [Naming] = []
+        try collectNames(below: [], into: &found)
+        return found
+    }
+
+    private func collectNames(below components: [String], into found: inout [Naming]) throws(StoreError) {
+        let path = (["refs"] + components).joined(separator: "/")
+        guard
+            let names = try optional({ () throws(SystemError) in
+                try root.open(path, [.readOnly, .directory, .noFollow]).entries().map(\.displayPath)
+            })
+        else { return }
+        for name in names where !name.hasPrefix(".draft-") {
+            let inner = components + [name]
+            if let key = ImageKey(components: inner), let digest = try? digest(of: key) {  // a directory, or damaged
+                found.append(Naming(key: key, digest: digest))
+            } else {
+                try collectNames(below: inner, into: &found)
+            }
+        }
+    }
+}
+
+extension ImageKey {
+    /// A digest rather than a tag.
+    var isPinned: Bool { components.last?.hasPrefix("@") ?? false }
+
+    /// As a person would write it. The key of a local source says only what stat(2) said of it; where the image was
+    /// first pulled from such a one, that name is told instead.
+    func display(pulledAs name: String) -> String {
+        let kind = components[0]
+        if kind != "docker", name.hasPrefix(kind + ":") { return name }
+        let rest = components.dropFirst().dropLast()
+        guard let last = components.last else { return kind }
+        let suffix = last.hasPrefix("@") ? "@" + last.dropFirst().map { $0 == "-" ? ":" : String($0) }.joined() : last
+        return (kind == "docker" ? "" : kind + ":") + rest.joined(separator: "/") + suffix
+    }
+}

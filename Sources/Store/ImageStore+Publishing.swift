@@ -1,0 +1,226 @@
+package import ImageSpec
+package import LinuxKernel
+
+/// What is being made and nobody sees yet: a directory below `drafts/` with a `tree`, held by a lock that dies with
+/// the process that makes it.
+package struct Draft: Sendable {
+    /// Where to unpack.
+    package let tree: DescriptorBox
+    let directory: DescriptorBox
+    let name: String
+    let destination: String
+    let alive: DescriptorBox
+    let workLock: DescriptorBox?
+}
+
+/// A draft that is complete, and what is to be noted of it.
+package struct FinishedDraft: Sendable {
+    package let draft: Draft
+    package let summary: [UInt8]
+    /// What its files hold; nil where nobody counted.
+    package let bytes: Int64?
+
+    package init(draft: Draft, summary: [UInt8], bytes: Int64? = nil) {
+        self.draft = draft
+        self.summary = summary
+        self.bytes = bytes
+    }
+}
+
+extension ImageStore {
+    /// Whether a layer, by the digest of its uncompressed tar (`diff_id`), is unpacked already.
+    package func hasLayer(_ diffID: Digest) throws(StoreError) -> Bool {
+        try optional { () throws(SystemError) in try root.status(of: "layers/" + diffID.directoryName) } != nil
+    }
+
+    /// What was noted when the layer was unpacked.
+    package func layerSummary(_ diffID: Digest) throws(StoreError) -> [UInt8]? {
+        try optional { () throws(SystemError) in
+            try root.open("layers/\(diffID.directoryName)/summary", [.readOnly]).readAll(limit: 256 << 20)
+        }
+    }
+
+    /// The unpacked layer's tree.
+    package func layerTree(_ diffID: Digest) throws(StoreError) -> OwnedFileDescriptor? {
+        try optional { () throws(SystemError) in
+            try root.open("layers/\(diffID.directoryName)/tree", [.readOnly, .directory])
+        }
+    }
+
+    /// Starts a layer, waiting for whoever is at it already; `nil` where it is there by then. Blocks.
+    package func draftLayer(_ diffID: Digest) throws(StoreError) -> Draft? {
+        try draft("layers/" + diffID.directoryName)
+    }
+
+    /// Starts a flattened rootfs for a chain of layers; `nil` where it is there already. Blocks.
+    package func draftRootfs(_ chainID: Digest) throws(StoreError) -> Draft? {
+        try draft("rootfs/" + chainID.directoryName)
+    }
+
+    private func draft(_ destination: String) throws(StoreError) -> Draft? {
+        let lock = try workLock(destination)
+        if try optional({ () throws(SystemError) in try root.status(of: destination) }) != nil { return nil }
+        return try storing { () throws(SystemError) in
+            let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+            let name = try Self.draftName()
+            try drafts.makeDirectory(name, mode: 0o755)
+            do throws(SystemError) {
+                let directory = try drafts.open(name, [.readOnly, .directory, .noFollow])
+                let alive = try directory.createLocked("alive", .exclusive, mode: 0o644)
+                try directory.makeDirectory("tree", mode: 0o755)
+                let tree = try directory.open("tree", [.readOnly, .directory, .noFollow])
+                return Draft(
+                    tree: DescriptorBox(tree), directory: DescriptorBox(directory), name: name,
+                    destination: destination, alive: DescriptorBox(alive), workLock: lock)
+            } catch {
+                try? drafts.removeTree(name)  // the first error tells; swept otherwise
+                throw error
+            }
+        }
+    }
+
+    /// Makes a draft visible under its name, all at once. Where somebody else was faster, theirs stays.
+    package func publish(_ draft: Draft, summary: [UInt8]) throws(StoreError) {
+        try publish([FinishedDraft(draft: draft, summary: summary)])
+    }
+
+    /// Makes drafts visible, with one wait for the disk for all of them.
+    ///
+    /// What they hold is durable before they have their names: no power cut leaves a layer with empty files in it, and
+    /// nothing ever has to be looked at twice. One syncfs(2) costs what the disk has to catch up with; an fsync(2) for
+    /// each file would cost a commit of the journal each. docs/decisions/0050-power-cuts.md
+    package func publish(_ finished: [FinishedDraft]) throws(StoreError) {
+        do throws(StoreError) {
+            try storing { () throws(SystemError) in
+                for one in finished {
+                    let file = try one.draft.directory.descriptor.open(
+                        "summary", [.writeOnly, .create, .exclusive], mode: 0o644)
+                    try file.writeAll(one.summary)
+                    guard let bytes = one.bytes else { continue }
+                    try one.draft.directory.descriptor.open("bytes", [.writeOnly, .create, .exclusive], mode: 0o644)
+                        .writeAll(Array("\(bytes)\n".utf8))
+                }
+                try root.synchronizeFileSystem()
+                for one in finished { try makeVisible(one.draft) }
+            }
+        } catch {
+            for one in finished { discard(one.draft) }
+            throw error
+        }
+    }
+
+    private func makeVisible(_ draft: Draft) throws(SystemError) {
+        try draft.directory.descriptor.removeFile("alive")
+        let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+        do throws(SystemError) {
+            try drafts.moveWithoutReplacing(draft.name, to: draft.destination, in: root)
+        } catch {
+            switch error.errno {
+            case 17, 39: try drafts.removeTree(draft.name)  // EEXIST, ENOTEMPTY
+            case 22:
+                // EINVAL: a file system without RENAME_NOREPLACE (NFS, some FUSE). A directory can not replace
+                // one that is not empty, so a plain rename is as safe.
+                do throws(SystemError) { try drafts.move(draft.name, to: draft.destination, in: root) } catch {
+                    guard error.errno == 17 || error.errno == 39 else { throw error }
+                    try drafts.removeTree(draft.name)
+                }
+            default: throw error
+            }
+        }
+    }
+
+    /// Removes a draft that came to nothing.
+    package func discard(_ draft: Draft) {
+        // What can not be removed now is swept by the next pull.
+        guard let drafts = try? root.open("drafts", [.readOnly, .directory, .noFollow]) else { return }  // see above
+        try? drafts.removeTree(draft.name)  // see above
+    }
+
+    /// Publishes an image and gives it its names. An image of the same digest that is there already and whole stays as
+    /// it is; one that was damaged, by a power cut or by somebody, is replaced.
+    package func publish(
+        _ record: LaunchRecord, manifest: [UInt8], config: [UInt8], names: [ImageKey]
+    ) throws(StoreError) {
+        let name = record.digest.directoryName
+        let isThere = try optional { () throws(SystemError) in try root.status(of: "images/" + name) } != nil
+        if isThere, !isWhole(record.digest) {
+            // A collection may have been faster.
+            _ = try optional { () throws(SystemError) in try moveAway("images", name) }
+            sweepDrafts()
+        }
+        try storing { () throws(SystemError) in
+            if (try? root.status(of: "images/" + name)) == nil {  // absent: to be made
+                let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+                let draft = try Self.draftName()
+                do throws(SystemError) {
+                    try make(record, manifest, config, as: draft, in: drafts, named: name)
+                } catch {
+                    try? drafts.removeTree(draft)  // the first error tells; swept otherwise
+                    throw error
+                }
+            }
+            for key in names { try setName(key, record.digest) }
+        }
+    }
+
+    private func make(
+        _ record: LaunchRecord, _ manifest: [UInt8], _ config: [UInt8], as draft: String,
+        in drafts: borrowing OwnedFileDescriptor, named name: String
+    ) throws(SystemError) {
+        try drafts.makeDirectory(draft, mode: 0o755)
+        let directory = try drafts.open(draft, [.readOnly, .directory, .noFollow])
+        let alive = try directory.createLocked("lease", .shared, mode: 0o644)
+        // Held until it is published, and a moment longer.
+        defer { withExtendedLifetime(alive) {} }
+        for (file, bytes) in [("record", record.encoded), ("manifest.json", manifest), ("config.json", config)] {
+            try directory.open(file, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(bytes)
+        }
+        do throws(SystemError) { try drafts.move(draft, to: "images/" + name, in: root) } catch {
+            // EEXIST, ENOTEMPTY: published by somebody else since.
+            guard error.errno == 17 || error.errno == 39 else { throw error }
+            try drafts.removeTree(draft)
+        }
+    }
+
+    /// Whether an image's record reads as one and all that it names is there. What is in use may be damaged, too.
+    package func isWhole(_ digest: Digest) -> Bool {
+        guard let lease = try? lease(digest) else { return false }  // damaged: not whole
+        return lease.trees.allSatisfy { (try? FileStatus(of: $0)) != nil }  // absent: not whole
+    }
+
+    /// Out of sight, to be removed at leisure; returns its name among the drafts.
+    @discardableResult
+    func moveAway(_ kind: String, _ name: String) throws(SystemError) -> String {
+        let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+        let away = "removed-" + (try Random.hexadecimal(bytes: 8))
+        try root.move("\(kind)/\(name)", to: away, in: drafts)
+        return away
+    }
+
+    /// Gives an image that is there already further names.
+    package func name(_ digest: Digest, _ names: [ImageKey]) throws(StoreError) {
+        try storing { () throws(SystemError) in
+            for key in names { try setName(key, digest) }
+        }
+    }
+
+    private func setName(_ key: ImageKey, _ digest: Digest) throws(SystemError) {
+        var directory = try root.open("refs", [.readOnly, .directory, .noFollow])
+        for component in key.components.dropLast() {
+            do throws(SystemError) { try directory.makeDirectory(component, mode: 0o755) } catch {
+                if error.errno != 17 { throw error }  // EEXIST
+            }
+            directory = try directory.open(component, [.readOnly, .directory, .noFollow])
+        }
+        guard let name = key.components.last else { preconditionFailure("a key has components") }
+        let draft = ".draft-" + (try Random.hexadecimal(bytes: 8))
+        do throws(SystemError) {
+            try directory.open(draft, [.writeOnly, .create, .exclusive], mode: 0o644)
+                .writeAll(Array((digest.description + "\n").utf8))
+            try directory.move(draft, to: name, in: directory)
+        } catch {
+            try? directory.removeFile(draft)  // the first error tells
+            throw error
+        }
+    }
+}

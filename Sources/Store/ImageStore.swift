@@ -1,0 +1,203 @@
+package import ImageSpec
+package import LinuxKernel
+
+/// The images on this node, unpacked: docs/architecture.md shows the layout.
+///
+/// Safe with hundreds of processes. Everything is made as a draft and published by one `renameat2`; whoever comes
+/// second throws his draft away. Locks only save work.
+package final class ImageStore: Sendable {
+    package let path: String
+    let root: OwnedFileDescriptor
+
+    private init(path: String, root: consuming OwnedFileDescriptor) {
+        self.path = path
+        self.root = root
+    }
+
+    /// Who may own a store and fill it with what others execute: root, the caller, and whoever the site named.
+    private static func checkTrust(
+        _ root: borrowing OwnedFileDescriptor, _ path: String, owner: UInt32?
+    ) throws(StoreError) {
+        let status: FileStatus
+        do throws(SystemError) { status = try root.status() } catch { throw .system(error) }
+        let isOwned = status.userID == 0 || status.userID == owner || status.userID == Identity.userID
+        if isOwned, status.permissions & 0o022 == 0 { return }
+        throw .untrusted(path: path, owner: status.userID, permissions: status.permissions)
+    }
+
+    static let version = "berth-store 1\n"
+    private static let directories = ["refs", "images", "layers", "rootfs", "drafts", "locks", "mount"]
+
+    /// Opens a store for looking up and launching; `nil` where there is none.
+    ///
+    /// - Parameter owner: Whose store the site lets be trusted, besides root's and the caller's own.
+    package static func open(existing path: String, owner: UInt32? = nil) throws(StoreError) -> ImageStore? {
+        guard let root = try directory(path) else { return nil }
+        try checkTrust(root, path, owner: owner)
+        let store = ImageStore(path: path, root: root)
+        guard
+            let found = try store.optional({ () throws(SystemError) in
+                try store.root.open("version", .readOnly).readAll(limit: 4096)
+            })
+        else {
+            // Empty, or made this instant by somebody who has not come to write the version yet.
+            return nil
+        }
+        guard found == Array(version.utf8) else {
+            throw .unknownLayout(path: path, found: found.displayPath)
+        }
+        return store
+    }
+
+    /// Opens a store for pulling, made with its parents where it is missing, and sweeps what dead pulls left in it.
+    package static func open(creating path: String, owner: UInt32? = nil) throws(StoreError) -> ImageStore {
+        try storing { () throws(SystemError) in
+            var made = ""
+            for component in path.split(separator: "/") {
+                made += "/" + component
+                do throws(SystemError) {
+                    try OwnedFileDescriptor(opening: "/", [.path, .directory]).makeDirectory(made, mode: 0o755)
+                } catch {
+                    // An existing parent may answer EROFS or EACCES rather than EEXIST.
+                    if (try? FileStatus(of: made)) == nil { throw error }  // absent: the first error tells why
+                }
+            }
+        }
+        if let store = try open(existing: path, owner: owner) {
+            store.sweepDrafts()
+            return store
+        }
+        guard let root = try directory(path) else {
+            throw .system(SystemError(call: "open", errno: 2, subject: path))
+        }
+        let present = try storing { () throws(SystemError) in try root.entries().map(\.displayPath) }
+        guard present.allSatisfy({ directories.contains($0) || $0.hasPrefix("version") }) else {
+            throw .notAStore(path: path)
+        }
+        try storing { () throws(SystemError) in
+            for name in directories {
+                do throws(SystemError) { try root.makeDirectory(name, mode: 0o755) } catch {
+                    if error.errno != 17 { throw error }  // EEXIST
+                }
+            }
+            // Last, so that a store with a version is whole.
+            let draft = "version." + (try Random.hexadecimal(bytes: 8))
+            try root.open(draft, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(Array(version.utf8))
+            try root.move(draft, to: "version", in: root)
+        }
+        return ImageStore(path: path, root: root)
+    }
+
+    private static func directory(_ path: String) throws(StoreError) -> OwnedFileDescriptor? {
+        do throws(SystemError) { return try OwnedFileDescriptor(opening: path, [.readOnly, .directory]) } catch {
+            if error.errno == 2 { return nil }  // ENOENT
+            throw .system(error)
+        }
+    }
+
+    /// `nil` for what is not there.
+    func optional<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value? {
+        do throws(SystemError) { return try body() } catch {
+            if error.errno == 2 || error.errno == 20 { return nil }  // ENOENT, ENOTDIR
+            throw .system(error)
+        }
+    }
+
+    /// An existing directory that a launch may cover with its own mounts, in its own namespace.
+    package var mountPoint: String { path + "/mount" }
+}
+
+/// An image found in a store, kept from being collected as long as the lease, or a copy of it in another process, is
+/// open.
+package struct ImageLease: ~Copyable {
+    package let record: LaunchRecord
+    /// Absolute paths, lowest first.
+    package let trees: [String]
+    package let box: DescriptorBox
+    /// Of layers that lie in another store, each held by itself.
+    package let layers: [DescriptorBox]
+    /// An existing directory that a launch may cover with its own mounts, in its own namespace.
+    package let mountPoint: String
+}
+
+extension ImageStore {
+    /// Looks an image up by the name it was asked for. Two small files are read; no JSON, no network.
+    package func lease(_ key: ImageKey) throws(StoreError) -> ImageLease? {
+        guard let digest = try digest(of: key) else { return nil }
+        return try lease(digest)
+    }
+
+    /// The manifest that a name stands for at present.
+    package func digest(of key: ImageKey) throws(StoreError) -> Digest? {
+        guard
+            let bytes = try optional({ () throws(SystemError) in
+                try root.resolve("refs/" + key.path, [.readOnly], .beneath).readAll(limit: 4096)
+            })
+        else { return nil }
+        let text = bytes.displayPath
+        do throws(DigestError) { return try Digest(parsing: text.last == "\n" ? String(text.dropLast()) : text) } catch
+        {
+            throw .damaged(path: "\(path)/refs/\(key.path)", reason: "not a digest")
+        }
+    }
+
+    /// An image by the digest of its manifest.
+    package func lease(_ digest: Digest) throws(StoreError) -> ImageLease? {
+        let directory = "images/" + digest.directoryName
+        guard
+            let lease = try optional({ () throws(SystemError) in
+                try root.open(directory + "/lease", [.readOnly])
+            })
+        else { return nil }
+        // Shared by all who run the image; collection asks for it alone. Taken before the record is read, so that
+        // what the record names can not go between the two.
+        guard try storing({ () throws(SystemError) in try Self.isLeased(lease) }) else { return nil }
+        guard
+            let bytes = try optional({ () throws(SystemError) in
+                try root.open(directory + "/record", [.readOnly]).readAll(limit: 4 << 20)
+            })
+        else { return nil }
+        guard let record = LaunchRecord(decoding: bytes) else {
+            throw .damaged(path: "\(path)/\(directory)/record", reason: "not a launch record of this version")
+        }
+        let base = path
+        var layers: [DescriptorBox] = []
+        for tree in record.trees where tree.utf8.first == UInt8(ascii: "/") {
+            // Gone from the other store: the image is as good as missing, and a pull makes it whole again.
+            guard let held = try Self.hold(tree) else { return nil }
+            layers.append(held)
+        }
+        return ImageLease(
+            record: record, trees: record.trees.map { $0.utf8.first == UInt8(ascii: "/") ? $0 : base + "/" + $0 },
+            box: DescriptorBox(lease), layers: layers, mountPoint: mountPoint)
+    }
+
+    /// Keeps a layer of another store from being collected; `nil` where it is gone, or about to go.
+    static func hold(_ tree: String) throws(StoreError) -> DescriptorBox? {
+        let summary = String(tree.prefix(tree.utf8.count - "tree".utf8.count)) + "summary"
+        let opened = try storing { () throws(SystemError) -> DescriptorBox? in
+            do throws(SystemError) { return DescriptorBox(try OwnedFileDescriptor(opening: summary, .readOnly)) } catch
+            {
+                if error.errno == 2 || error.errno == 20 { return nil }  // ENOENT, ENOTDIR
+                throw error
+            }
+        }
+        guard let file = opened, try storing({ () throws(SystemError) in try isLeased(file.descriptor) }) else {
+            return nil
+        }
+        // Read for the sake of its access time, which tells of its use where locks do not.
+        var byte: UInt8 = 0
+        _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }  // it is held all the same
+        // Locked, perhaps, after it was moved out of sight.
+        guard (try? FileStatus(of: tree)) != nil else { return nil }  // absent
+        return file
+    }
+
+    /// `false` where a collection is at it. Without locks nothing is ever collected that could be in use.
+    private static func isLeased(_ lease: borrowing OwnedFileDescriptor) throws(SystemError) -> Bool {
+        do throws(SystemError) { return try lease.tryLock(.shared) } catch {
+            if error.meansNoLocks { return true }
+            throw error
+        }
+    }
+}

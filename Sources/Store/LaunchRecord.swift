@@ -1,0 +1,120 @@
+package import ImageSpec
+internal import LinuxKernel
+
+/// What a launch needs of an image, written when it was unpacked, in a form that needs no JSON: a line that names the
+/// version, then `name=value` fields, each ended by a NUL, which can occur in none of them.
+package struct LaunchRecord: Equatable, Sendable {
+    /// Of the manifest.
+    package var digest: Digest
+    package var platform: Platform
+    /// Trees below the store, lowest first: `layers/sha256-…/tree`, or one `rootfs/sha256-…/tree`.
+    package var trees: [String]
+    /// Whether the trees may be joined by overlayfs; `compositionReason` says why not.
+    package var overlay: Bool
+    package var compositionReason: String
+    package var environment: [String]
+    package var entrypoint: [String]
+    package var command: [String]
+    package var user: String
+    package var workingDirectory: String
+    /// The name under which the image was first asked for.
+    package var name: String
+    /// Of all layers unpacked, in bytes, and how many files and directories they hold.
+    package var size: UInt64
+    package var entries: UInt64
+    /// When it was published, in seconds since 1970.
+    package var created: Int64
+
+    package init(
+        digest: Digest, platform: Platform, trees: [String], overlay: Bool, compositionReason: String = "",
+        environment: [String] = [], entrypoint: [String] = [], command: [String] = [], user: String = "",
+        workingDirectory: String = "", name: String = "", size: UInt64 = 0, entries: UInt64 = 0, created: Int64 = 0
+    ) {
+        self.digest = digest
+        self.platform = platform
+        self.trees = trees
+        self.overlay = overlay
+        self.compositionReason = compositionReason
+        self.environment = environment
+        self.entrypoint = entrypoint
+        self.command = command
+        self.user = user
+        self.workingDirectory = workingDirectory
+        self.name = name
+        self.size = size
+        self.entries = entries
+        self.created = created
+    }
+}
+
+extension LaunchRecord {
+    private static let heading = "berth-launch-record 1\n"
+
+    package var encoded: [UInt8] {
+        var bytes = Array(Self.heading.utf8)
+        func add(_ name: String, _ value: String) {
+            bytes += name.utf8
+            bytes.append(UInt8(ascii: "="))
+            // An environment entry of a hostile configuration could hold one; execve(2) would end it there too.
+            bytes += value.utf8.prefix { $0 != 0 }
+            bytes.append(0)
+        }
+        add("digest", digest.description)
+        add("platform", platform.description)
+        for tree in trees { add("tree", tree) }
+        add("overlay", overlay ? "yes" : "no")
+        if !compositionReason.isEmpty { add("composition-reason", compositionReason) }
+        for entry in environment { add("env", entry) }
+        for word in entrypoint { add("entrypoint", word) }
+        for word in command { add("command", word) }
+        add("user", user)
+        add("workdir", workingDirectory)
+        add("name", name)
+        add("size", "\(size)")
+        add("entries", "\(entries)")
+        add("created", "\(created)")
+        return bytes
+    }
+
+    /// `nil` where the bytes are no record of this version.
+    package init?(decoding bytes: [UInt8]) {
+        let heading = Array(Self.heading.utf8)
+        guard bytes.count > heading.count, bytes[..<heading.count].holds(heading), bytes.last == 0 else { return nil }
+        var (digest, platform): (Digest?, Platform?)
+        var (trees, environment, entrypoint, command): ([String], [String], [String], [String]) = ([], [], [], [])
+        var (overlay, compositionReason, user, workingDirectory, name) = (false, "", "", "", "")
+        var (size, entries, created): (UInt64, UInt64, Int64) = (0, 0, 0)
+        var start = heading.count
+        var equals: Int?
+        for position in heading.count..<bytes.count {
+            if bytes[position] == UInt8(ascii: "="), equals == nil { equals = position }
+            guard bytes[position] == 0 else { continue }
+            guard let split = equals else { return nil }
+            let value = String(decoding: bytes[(split + 1)..<position], as: UTF8.self)
+            switch String(decoding: bytes[start..<split], as: UTF8.self) {
+            case "digest": digest = try? Digest(parsing: value)  // absent and malformed are refused alike below
+            case "platform": platform = try? Platform(parsing: value)  // likewise
+            case "tree": trees.append(value)
+            case "overlay": overlay = value == "yes"
+            case "composition-reason": compositionReason = value
+            case "env": environment.append(value)
+            case "entrypoint": entrypoint.append(value)
+            case "command": command.append(value)
+            case "user": user = value
+            case "workdir": workingDirectory = value
+            case "name": name = value
+            case "size": size = UInt64(value) ?? 0
+            case "entries": entries = UInt64(value) ?? 0
+            case "created": created = Int64(value) ?? 0
+            default: break  // a later version's field
+            }
+            start = position + 1
+            equals = nil
+        }
+        guard let digest, let platform, !trees.isEmpty else { return nil }
+        self.init(
+            digest: digest, platform: platform, trees: trees, overlay: overlay, compositionReason: compositionReason,
+            environment: environment, entrypoint: entrypoint, command: command, user: user,
+            workingDirectory: workingDirectory, name: name, size: size, entries: entries, created: created)
+    }
+}

@@ -1,0 +1,23 @@
+package import LinuxKernel
+
+package enum StoreError: Error, Equatable, Sendable {
+    case system(SystemError)
+    /// The directory holds something, but no store of ours.
+    case notAStore(path: String)
+    /// A layout that this version does not know; `found` is what its version file says.
+    case unknownLayout(path: String, found: String)
+    /// A record that does not read as one.
+    case damaged(path: String, reason: String)
+    case readOnly(path: String)
+    /// A store that somebody could fill whom the caller has no reason to trust.
+    case untrusted(path: String, owner: UInt32, permissions: UInt32)
+    /// A local image, not the store, can not be read.
+    case source(path: String, SystemError)
+}
+
+/// Names a system error as the store's.
+func storing<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value {
+    do throws(SystemError) { return try body() } catch {
+        throw error.errno == 30 ? .readOnly(path: error.subject) : .system(error)  // EROFS
+    }
+}

@@ -1,0 +1,32 @@
+internal import ArgumentParser
+internal import Dispatch
+
+/// The rich program's verbs, and the help of all of them. Called by `berth`, under its name.
+struct Berth: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "berth",
+        abstract: "Runs containers on GPU clusters.",
+        discussion: """
+            An image is a directory of layers that every task of a job shares; the command replaces the launcher, so \
+            its exit status, signals and output are its own.
+            """,
+        version: "berth \(Version.text)",
+        subcommands: [
+            RunCommand.self, PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self,
+            RemoveCommand.self, PruneCommand.self, PrefetchCommand.self, CDICommand.self, DoctorCommand.self,
+        ])
+}
+
+/// Synchronous, because some things can only be done before there is a second thread.
+@main enum Entry {
+    static func main() {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        OwnFiles.prepare(arguments)
+        Task { await CommandLineRun.main(arguments) }
+        dispatchMain()
+    }
+}
+
+enum Version {
+    static let text = "0.1.0"
+}

@@ -1,0 +1,69 @@
+internal import ArgumentParser
+internal import DeviceSpecifications
+internal import Devices
+internal import Diagnostics
+internal import ImageDiagnostics
+internal import LinuxKernel
+internal import SiteConfig
+
+/// `berth cdi`
+struct CDICommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cdi",
+        abstract: "List the CDI devices of this host, and what is wrong with their specifications.",
+        discussion: "`berth run --device VENDOR/CLASS=NAME` shows one inside.")
+
+    @Option(help: ArgumentHelp("Look here instead; later ones win.", valueName: "directory"), completion: .directory)
+    var directory: [String] = []
+
+    @Flag(help: ArgumentHelp("Write what the launcher reads instead of the files.", visibility: .hidden))
+    var record = false
+
+    func run() throws {
+        let files = SpecificationFiles(in: try directories())
+        let registry = SpecificationCompiler.compile(files, describe: \.text)
+        if record {
+            try Streams.standardOutput(registry.encoded(key: files.key))
+            return
+        }
+        var rows: [String] = []
+        for specification in registry.specifications {
+            for device in specification.devices {
+                let name = specification.kind + "=" + device.name
+                rows.append(
+                    "\(name)\t\(specification.path):\(device.line)\(Self.remark(name, specification, registry))")
+            }
+        }
+        let width = rows.map { $0.prefix { $0 != "\t" }.count }.max() ?? 0
+        for row in rows {
+            let parts = row.split(separator: "\t", maxSplits: 1)
+            Output.print(
+                parts[0] + String(repeating: " ", count: width - parts[0].count + 2) + parts[1] + "\n")
+        }
+        guard registry.refused.isEmpty else {
+            throw Failure(
+                Report(
+                    "\(registry.refused.count == 1 ? "a CDI specification is" : "\(registry.refused.count) CDI specifications are") not read",
+                    details: registry.refused.map { "\($0.path)\($0.line > 0 ? ":\($0.line)" : ""): \($0.reason)" },
+                    hint: "the others hold; NVIDIA's are made with `nvidia-ctk cdi generate`"))
+        }
+    }
+
+    private func directories() throws -> [String] {
+        if !directory.isEmpty { return directory }
+        let configured = try Settings().configuration.cdiDirectories
+        return configured.isEmpty ? SpecificationFiles.directories : configured
+    }
+
+    private static func remark(
+        _ name: String, _ specification: DeviceRegistry.Specification, _ registry: DeviceRegistry
+    ) -> String {
+        guard let parsed = try? QualifiedName(parsing: name) else { return "" }  // checked when it was read
+        do throws(DeviceError) {
+            let found = try registry.device(parsed)
+            return found.specification.path == specification.path ? "" : "  (hidden by \(found.specification.path))"
+        } catch {
+            return "  (in conflict: another file defines it too)"
+        }
+    }
+}

@@ -1,0 +1,68 @@
+internal import ArgumentParser
+internal import Diagnostics
+internal import LinuxKernel
+
+/// A failure with its text; what commands throw.
+struct Failure: Error {
+    let report: Report
+
+    init(_ report: Report) { self.report = report }
+}
+
+/// From arguments to an exit status: ArgumentParser's own errors get the house's form, and 125 like any of Berth's.
+enum CommandLineRun {
+    static func main(_ arguments: [String]) async -> Never {
+        do {
+            var command = try Berth.parseAsRoot(arguments)
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+            Processes.exit(0)
+        } catch let failure as Failure {
+            fail(failure.report)
+        } catch {
+            // Help, a version or a completion script comes as an error too.
+            if Berth.exitCode(for: error) == .success {
+                Output.print(Berth.fullMessage(for: error) + "\n")
+                Processes.exit(0)
+            }
+            fail(report(for: error, arguments))
+        }
+    }
+
+    static func report(for error: any Error, _ arguments: [String]) -> Report {
+        let verb = arguments.first.flatMap { name in
+            Berth.configuration.subcommands.first { $0.configuration.commandName == name }?.configuration.commandName
+        }
+        let text = Berth.message(for: error)
+        let first = text.prefix(1).lowercased() + text.dropFirst()
+        return Report(
+            first.hasSuffix(".") ? String(first.dropLast()) : first,
+            hint: "`berth \(verb.map { "\($0) " } ?? "")--help` shows what can be given")
+    }
+
+    static func fail(_ report: Report) -> Never {
+        Output.note(report.text)
+        Processes.exit(report.status.rawValue)
+    }
+}
+
+/// The two standard streams. Writing to a reader that has gone away is no failure of a command's.
+enum Output {
+    static func print(_ text: String) {
+        try? Streams.standardOutput(Array(text.utf8))  // see above
+    }
+
+    static func note(_ text: String) {
+        try? Streams.standardError(Array(text.utf8))  // see above
+    }
+}
+
+/// Calls something with an error type of its own, and makes its error a report.
+func reporting<Value: ~Copyable, Cause: Error>(
+    _ report: (Cause) -> Report, _ body: () throws(Cause) -> Value
+) throws(Failure) -> Value {
+    do throws(Cause) { return try body() } catch { throw Failure(report(error)) }
+}

@@ -1,0 +1,40 @@
+internal import ArgumentParser
+internal import Doctor
+internal import Foundation
+internal import LaunchPlanning
+internal import LinuxKernel
+
+/// `berth doctor`: what this node has and lacks for containers.
+struct DoctorCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor",
+        abstract: "Check this node: namespaces, GPUs, fabrics, limits, cgroups, Slurm, store, credentials.",
+        discussion: """
+            Tries what a launch does and says what is wrong and what to do about it. Run it where jobs run: \
+            srun berth doctor.
+
+            Exit status: 0 where all is well, 1 with warnings, 2 with errors, 125 where Berth failed.
+            """)
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @Flag(name: .shortAndLong, help: "Show what is wrong only.")
+    var quiet = false
+
+    @OptionGroup var store: StoreOptions
+
+    func run() throws {
+        let environment = ProcessInfo.processInfo.environment
+        let own = try? Processes.ownPath()  // without /proc the launcher can not be found, which is a finding
+        let prefix = (own ?? "/").split(separator: "/").dropLast(3).map { "/" + $0 }.joined()
+        let facts = NodeFacts(
+            environment: { environment[$0] }, store: store.store, launcher: prefix + "/bin/berth")
+        var diagnosis = Diagnosis(of: facts)
+        let status = diagnosis.exitStatus
+        if quiet { diagnosis = Diagnosis(diagnosis.findings.filter { $0.severity != .ok }) }
+        let text = json ? diagnosis.json.text : quiet && diagnosis.findings.isEmpty ? "" : diagnosis.table
+        Output.print(text)
+        Processes.exit(status)
+    }
+}

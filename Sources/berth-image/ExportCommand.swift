@@ -1,0 +1,163 @@
+internal import ArgumentParser
+internal import Diagnostics
+internal import Distribution
+internal import ImageDiagnostics
+internal import ImageExport
+internal import ImageSpec
+internal import LinuxKernel
+internal import Store
+
+/// `berth export`: writes images, as `--container-save` does too.
+struct ExportCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Write an image of the store to a layout, an archive or a registry.",
+        discussion: """
+            Prints the name that stands for exactly this content. Nothing that is there is replaced or removed: a layout \
+            gets one more image, an archive must not exist. What fails or is interrupted leaves nothing.
+
+            Credentials are those of docker login, podman login and Enroot's .credentials.
+            """)
+
+    @Argument(
+        help: "The image, as it was pulled, or dir: and the path of a root file system.",
+        completion: .shellCommand("berth images --quiet 2>/dev/null"))
+    var image: String
+
+    @Argument(help: "oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://REGISTRY/REPOSITORY[:TAG].")
+    var destination: String
+
+    @Option(
+        help: ArgumentHelp("What overlayfs wrote over the image becomes its topmost layer.", valueName: "directory"),
+        completion: .directory)
+    var upper: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Files for the image, all in one layer, in place of its own; it gives the configuration only.",
+            valueName: "directory"),
+        completion: .directory)
+    var root: String?
+
+    @Option(
+        help: ArgumentHelp("How layers are packed: gzip (the default), zstd or none.", valueName: "how"),
+        completion: .list(ExportCompression.allCases.map(\.rawValue)))
+    var compression = "gzip"
+
+    @Option(help: ArgumentHelp("The image for another platform.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @Flag(name: .shortAndLong, help: "Print the name only.")
+    var quiet = false
+
+    @OptionGroup var storeOptions: StoreOptions
+
+    func validate() throws {
+        if ExportCompression(rawValue: compression) == nil {
+            throw ValidationError("--compression takes gzip, zstd or none, not '\(compression)'")
+        }
+        if upper != nil, root != nil { throw ValidationError("--upper and --root exclude each other") }
+    }
+
+    func run() async throws {
+        let settings = try Settings()
+        let source = try settings.source(image)
+        let target = try settings.source(destination)
+        guard let place = ExportDestination(target) else { throw Failure(.notADestination(destination)) }
+        let exporter = ImageExporter(
+            image: try found(source, settings), upper: upper.map(settings.absolute),
+            compression: ExportCompression(rawValue: compression) ?? .gzip,
+            preservingOwners: Identity.userID == 0)
+        let client = settings.registryClient()
+        let staging = settings.environment["TMPDIR"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? "/var/tmp"
+        let (name, began) = (destination, Clock.monotonicNanoseconds)
+        let outcome = await Interruption.guarding { () -> Result<ImageExporter.Exported, ExportError> in
+            let outcome: Result<ImageExporter.Exported, ExportError>
+            do throws(ExportError) {
+                outcome = .success(try await exporter.export(to: place, client: client, staging: staging))
+            } catch {
+                outcome = .failure(error)
+            }
+            if Task.isCancelled, case .failure = outcome {
+                Output.note("berth: interrupted: \(name) was not written\n")
+            }
+            return outcome
+        }
+        let warnings = client.warnings
+        await client.shutdown()
+        switch outcome {
+        case .failure(let error): throw Failure(Report(error, image: image, destination: destination))
+        case .success(let exported):
+            let seconds = Double(Clock.monotonicNanoseconds - began) / 1e9
+            if !quiet {
+                for warning in warnings { Output.note("berth: the registry says: \(warning)\n") }
+                Output.note("berth: \(summary(exported, seconds))\n")
+                for line in Self.left(exported.skipped) { Output.note("berth: \(line)\n") }
+            }
+            Output.print(Self.pinnedName(place, exported.digest) + "\n")
+        }
+    }
+
+    private func found(_ source: ImageSource, _ settings: Settings) throws -> ImageExporter.Image {
+        let platform = try settings.platform(platform)
+        if case .directory(let path) = source {
+            return ImageExporter.Image(directory: root.map(settings.absolute) ?? path, platform: platform)
+        }
+        let missing = Failure(.notInStore(image, settings.storePath(storeOptions.store)))
+        let stores = try settings.existingStores(storeOptions.store)
+        let held = try reporting({ Report($0) }) { () throws(StoreError) in
+            try Self.find(ImageKey(source, platform: platform), stores)
+        }
+        guard let held else { throw missing }
+        let origin: Reference? = if case .docker(let reference) = source { reference } else { nil }
+        return ImageExporter.Image(held, origin: origin, root: root.map(settings.absolute))
+    }
+
+    /// A name of one store may stand for an image of another.
+    private static func find(
+        _ key: ImageKey, _ stores: [ImageStore]
+    ) throws(StoreError) -> ImageExporter.Held? {
+        for naming in stores {
+            guard let digest = try naming.digest(of: key) else { continue }
+            for store in [naming] + stores.filter({ $0.path != naming.path }) {
+                if let held = try ImageExporter.Held(digest, in: store) { return held }
+            }
+        }
+        return nil
+    }
+
+    static func pinnedName(_ place: ExportDestination, _ digest: Digest) -> String {
+        switch place {
+        case .layout(let path, let tag): "oci:\(path):\(tag)@\(digest)"
+        case .archive(let path, let tag): "oci-archive:\(path):\(tag)@\(digest)"
+        case .registry(let reference): "\(reference.name)@\(digest)"
+        }
+    }
+
+    private func summary(_ exported: ImageExporter.Exported, _ seconds: Double) -> String {
+        var parts = ["\(exported.layers) layers"]
+        if exported.reusedLayers > 0 { parts.append("\(exported.reusedLayers) of them there already") }
+        parts.append("\(Quantity.bytes(exported.writtenBytes)) written in \(Quantity.seconds(seconds))")
+        return "\(destination): " + parts.joined(separator: ", ")
+    }
+
+    /// What is not in the image though it was in the directory.
+    private static func left(_ skipped: Skipped) -> [String] {
+        [
+            (skipped.sockets, "sockets were left out"),
+            (skipped.devices, "device nodes were left out"),
+            (skipped.mounts, "things mounted over the image's own were left out"),
+            (skipped.attributes, "extended attributes whose names no layer can hold were left out"),
+        ].filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }
+    }
+}
+
+extension Report {
+    static func notADestination(_ name: String) -> Report {
+        Report(
+            "images are not written to \(name)",
+            hint:
+                "oci:DIR[:TAG] is a layout, oci-archive:FILE[:TAG] a tar of one, docker://REGISTRY/REPOSITORY:TAG a registry; "
+                + "a digest cannot be chosen")
+    }
+}

@@ -1,0 +1,86 @@
+internal import ArgumentParser
+internal import Diagnostics
+internal import Foundation
+internal import ImageSpec
+internal import Store
+
+/// `berth inspect`
+struct InspectCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "inspect",
+        abstract: "Show what is known of an image in the store, as JSON.")
+
+    @Argument(help: "The image, as it was pulled.", completion: .shellCommand("berth images --quiet 2>/dev/null"))
+    var image: String
+
+    @Option(help: ArgumentHelp("The image for another platform.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @OptionGroup var storeOptions: StoreOptions
+
+    private struct Answer: Encodable {
+        let names: [String]
+        let digest: String
+        let platform: String
+        let size: UInt64
+        let entries: UInt64
+        let created: Int64
+        let trees: [String]
+        let overlay: Bool
+        let compositionReason: String?
+        let manifest: Manifest
+        let config: ImageConfig
+    }
+
+    func run() throws {
+        let settings = try Settings()
+        let path = settings.storePath(storeOptions.store)
+        let source = try settings.source(image)
+        let platform = try settings.platform(platform)
+        let stores = try settings.existingStores(storeOptions.store)
+        let answer = try reporting({ Report($0) }) { () throws(StoreError) in
+            try Self.find(source, platform, stores)
+        }
+        guard let (store, image, documents) = answer else { throw Failure(.notInStore(self.image, path)) }
+        let record = image.record
+        let decoder = JSONDecoder()
+        let (manifest, config): (Manifest, ImageConfig)
+        do {
+            manifest = try decoder.decode(Manifest.self, from: Data(documents.manifest))
+            config = try decoder.decode(ImageConfig.self, from: Data(documents.config))
+        } catch {
+            throw Failure(Report(StoreError.damaged(path: path, reason: "the image's documents cannot be read")))
+        }
+        Output.print(
+            try JSONText.of(
+                Answer(
+                    names: image.names, digest: record.digest.description, platform: record.platform.description,
+                    size: record.size, entries: record.entries, created: record.created,
+                    trees: record.trees.map { $0.hasPrefix("/") ? $0 : "\(store.path)/\($0)" }, overlay: record.overlay,
+                    compositionReason: record.compositionReason.isEmpty ? nil : record.compositionReason,
+                    manifest: manifest, config: config)))
+    }
+
+    private static func find(
+        _ source: ImageSource, _ platform: Platform, _ stores: [ImageStore]
+    ) throws(StoreError) -> (ImageStore, StoredImage, (manifest: [UInt8], config: [UInt8]))? {
+        let key = try ImageKey(source, platform: platform)
+        for naming in stores {
+            guard let digest = try naming.digest(of: key) else { continue }
+            for store in [naming] + stores.filter({ $0.path != naming.path }) {
+                if let image = try store.image(digest), let documents = try store.documents(of: digest) {
+                    return (store, image, documents)
+                }
+            }
+        }
+        return nil
+    }
+}
+
+extension Report {
+    static func notInStore(_ name: String, _ path: String) -> Report {
+        Report(
+            "the image \(name) is not in the store \(path)",
+            hint: "`berth images` lists what is there; `berth pull \(name)` brings it")
+    }
+}

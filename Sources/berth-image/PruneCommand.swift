@@ -1,0 +1,86 @@
+internal import ArgumentParser
+internal import Diagnostics
+internal import LinuxKernel
+internal import SiteConfig
+internal import Store
+
+/// `berth prune`
+struct PruneCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prune",
+        abstract: "Remove what no image in the store needs.",
+        discussion: """
+            That is images without a name, and layers of no image. With --keep-storage, also those images that were \
+            used least recently, named or not, until the rest is small enough. Images that run now stay, in any case.
+            """)
+
+    @Flag(name: .shortAndLong, help: "Remove images with a name too, if nobody runs them now.")
+    var all = false
+
+    @Option(help: ArgumentHelp("Only images that were not used for so long: until=720h.", valueName: "until=time"))
+    var filter: [String] = []
+
+    @Option(
+        help: ArgumentHelp("Remove least recently used images until what is left fits: 200g.", valueName: "bytes"))
+    var keepStorage: String?
+
+    @Flag(help: "Only say what would be removed.")
+    var dryRun = false
+
+    @Flag(help: "Tidy the site's store instead of one's own.")
+    var system = false
+
+    @OptionGroup var storeOptions: StoreOptions
+
+    func run() throws {
+        let settings = try Settings()
+        let rules = try rules(settings.configuration)
+        var path = storeOptions.store
+        if system {
+            guard let place = settings.configuration.systemStore else {
+                throw Failure(Report("no system store is named", hint: "write system-store = … into berth.conf"))
+            }
+            path = place.path
+        }
+        guard let store = try settings.existingStore(path) else {
+            Output.print("nothing to remove\n")
+            return
+        }
+        let collected = try reporting({ Report($0) }) { () throws(StoreError) in try store.collect(rules) }
+        Output.print(
+            "\(dryRun ? "would remove" : "removed") \(collected.images) images and "
+                + "\(collected.layers + collected.rootfs) layers, \(Quantity.bytes(Int64(clamping: collected.bytes)))\n"
+        )
+        if collected.inUse > 0 { Output.print("\(collected.inUse) images are in use and stay until they are not\n") }
+    }
+
+    /// The configuration's rules hold where the command line says nothing of the kind.
+    func rules(_ configuration: SiteConfiguration) throws(Failure) -> CollectionRules {
+        var rules = CollectionRules()
+        rules.includesNamed = all
+        rules.dryRun = dryRun
+        rules.keepBytes = configuration.keepStorage
+        var age = configuration.pruneUntil
+        // What the site lets grow old goes by itself; on the command line, as in Docker, only with --all.
+        if age != nil, filter.isEmpty, keepStorage == nil { rules.includesNamed = true }
+        if let keepStorage {
+            guard let bytes = SiteConfiguration.bytes(keepStorage) else {
+                throw Failure(
+                    Report(
+                        "--keep-storage \(keepStorage) is no size", hint: "a number of bytes, with k, m, g or t: 200g"))
+            }
+            rules.keepBytes = UInt64(bytes)
+            age = nil
+        }
+        for text in filter {
+            guard text.hasPrefix("until="), let seconds = SiteConfiguration.seconds(String(text.dropFirst(6))) else {
+                throw Failure(
+                    Report(
+                        "--filter \(text) is not known", hint: "until=TIME, with s, m, h, d or w: --filter until=720h"))
+            }
+            age = seconds
+        }
+        if let age { rules.unusedSince = Clock.now.seconds - age }
+        return rules
+    }
+}

@@ -1,0 +1,124 @@
+internal import ArgumentParser
+internal import Diagnostics
+internal import Distribution
+internal import ImageDiagnostics
+internal import ImagePull
+internal import ImageSpec
+internal import Layers
+internal import LinuxKernel
+internal import Store
+
+/// `berth pull`: the one way by which images come into a store; the launcher spawns it, too.
+struct PullCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pull",
+        abstract: "Bring an image into the store.",
+        discussion: """
+            Prints REGISTRY/REPOSITORY@DIGEST, which names exactly this image for good. Everything is verified before \
+            anything is visible; what is there already is not fetched again.
+
+            Credentials are those of docker login, podman login and Enroot's .credentials.
+            """)
+
+    @Argument(help: "The image: a registry's name, or oci:, oci-archive: or docker-archive: and a path.")
+    var image: String
+
+    @Option(help: ArgumentHelp("Pull for another platform, such as linux/arm64.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @Flag(name: .shortAndLong, help: "Show no progress.")
+    var quiet = false
+
+    @Flag(help: "Do nothing where the image is in the store under this name; do not ask for a newer one.")
+    var ifMissing = false
+
+    @Flag(help: "Bring it into the site's store, for all users to read; see system-store in berth.conf.")
+    var system = false
+
+    @Option(help: ArgumentHelp("Where blobs are looked for and kept, in place of the site's.", visibility: .hidden))
+    var blobCache: String?
+
+    @Option(help: ArgumentHelp("End when the calling process, which has this number, ends.", visibility: .hidden))
+    var endsWith: Int32?
+
+    @OptionGroup var storeOptions: StoreOptions
+
+    func run() async throws {
+        if let endsWith {
+            try reporting({ Report($0) }) { () throws(SystemError) in try Processes.end(with: endsWith) }
+        }
+        let settings = try Settings()
+        let source = try settings.source(image)
+        let platform = try settings.platform(platform)
+        let stores = try settings.stores(storeOptions.store, system: system)
+
+        let client = settings.registryClient()
+        let cache = settings.blobCache(blobCache) { Output.note($0.text) }
+        let origin = try reporting({ Report($0, source: source) }) { () throws(PullError) in
+            try Self.origin(source, client, cache)
+        }
+        let name = Self.displayName(source)
+        let display = ProgressDisplay(
+            name: name, style: ProgressDisplay.style(quiet: quiet, environment: settings.environment))
+        display.start()
+        var configured = ImagePuller(stores: stores, origin: origin, report: display.report)
+        configured.unpacker.limits = settings.unpackLimits
+        configured.unpacker.isForEverybody = system
+        let puller = configured
+        let refresh = !ifMissing
+        // All of it under the guard: an interrupted pull has drafts to remove and a display to clear.
+        let outcome = await Interruption.guarding { () -> Result<PulledImage, PullError> in
+            let outcome: Result<PulledImage, PullError>
+            do throws(PullError) {
+                outcome = .success(try await puller.pull(source, platform: platform, refresh: refresh))
+            } catch {
+                outcome = .failure(error)
+            }
+            display.stop()
+            if Task.isCancelled { Output.note("berth: interrupted: \(name) was not pulled\n") }
+            return outcome
+        }
+        let warnings = client.warnings
+        await origin.close()
+        await client.shutdown()
+        switch outcome {
+        case .failure(let error): throw Failure(Report(error, source: source))
+        case .success(let pulled):
+            if !quiet {
+                for warning in warnings { Output.note("berth: the registry says: \(warning)\n") }
+                Output.note("berth: \(Self.summary(pulled, name, display.seconds))\n")
+            }
+            Output.print(Self.pinnedName(source, pulled) + "\n")
+        }
+    }
+
+    private static func origin(
+        _ source: ImageSource, _ client: RegistryClient, _ cache: BlobCache?
+    ) throws(PullError) -> any ImageOrigin {
+        switch source {
+        case .docker(let reference): RegistryOrigin(reference, client: client, cache: cache)
+        case .ociLayout(let path, let tag): try LayoutOrigin(directory: path, tag: tag)
+        case .ociArchive(let path, let tag): try LayoutOrigin(archive: path, tag: tag)
+        case .dockerArchive(let path, let tag): try DockerArchiveOrigin(path, tag: tag)
+        // Run as it is: there is nothing to bring anywhere.
+        case .directory(let path): throw .local(.notAnImage("it is run as it is, and needs no pull"), path: path)
+        }
+    }
+
+    static func displayName(_ source: ImageSource) -> String {
+        if case .docker(let reference) = source { reference.description } else { source.description }
+    }
+
+    /// What names this content and no other.
+    static func pinnedName(_ source: ImageSource, _ pulled: PulledImage) -> String {
+        if case .docker(let reference) = source { return "\(reference.name)@\(pulled.digest)" }
+        return "\(source)@\(pulled.digest)"
+    }
+
+    private static func summary(_ pulled: PulledImage, _ name: String, _ seconds: Double) -> String {
+        if pulled.wasPresent { return "\(name) is up to date" }
+        let unpacked = "\(Quantity.bytes(pulled.unpackedBytes)) unpacked"
+        guard pulled.downloadedBytes > 0 else { return "\(name): all layers were here, \(unpacked)" }
+        return "\(name): \(Quantity.bytes(pulled.downloadedBytes)) pulled, \(unpacked), in \(Quantity.seconds(seconds))"
+    }
+}

@@ -1,0 +1,44 @@
+internal import ArgumentParser
+internal import Diagnostics
+internal import ImageSpec
+internal import Store
+
+/// `berth rmi`
+struct RemoveCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rmi",
+        abstract: "Remove images from the store.",
+        discussion: """
+            Takes the name away, and with the last name the image. Containers that run it go on; its files are removed \
+            by the next `berth prune` after the last has ended.
+            """)
+
+    @Argument(help: "The images, as they were pulled.", completion: .shellCommand("berth images --quiet 2>/dev/null"))
+    var images: [String]
+
+    @Option(help: ArgumentHelp("The images for another platform.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @Flag(name: .shortAndLong, help: "Print nothing.")
+    var quiet = false
+
+    @OptionGroup var storeOptions: StoreOptions
+
+    func run() throws {
+        let settings = try Settings()
+        let path = settings.storePath(storeOptions.store)
+        let platform = try settings.platform(platform)
+        guard let store = try settings.existingStore(storeOptions.store) else {
+            throw Failure(.notInStore(images[0], path))
+        }
+        for name in images {
+            let source = try settings.source(name)
+            let removed = try reporting({ Report($0) }) { () throws(StoreError) in
+                try store.removeName(ImageKey(source, platform: platform))
+            }
+            guard removed else { throw Failure(.notInStore(name, path)) }
+            if !quiet { Output.print("\(PullCommand.displayName(source))\n") }
+        }
+        _ = try reporting({ Report($0) }) { () throws(StoreError) in try store.collect() }
+    }
+}

@@ -1,0 +1,150 @@
+internal import ArgumentParser
+internal import Diagnostics
+
+/// `berth run`, for its help, its completions and nothing else: the launcher itself does the work.
+///
+/// The options are those of `RunOption.all`; a test holds the two tables equal.
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Run a command in a container.",
+        usage: "berth run [OPTIONS] IMAGE [--] [COMMAND [ARGUMENT…]]",
+        discussion: """
+            Under srun, all tasks of a step on a node share one container. The GPUs, InfiniBand devices and limits are \
+            those that the job was granted.
+
+            Images: [docker://][REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], \
+            docker-archive:FILE[:TAG], dir:PATH.
+
+            Exit status: the command's own; 125 where Berth failed, 126 where the command cannot be executed, 127 \
+            where it was not found.
+            """,
+        // -h is the host's name, as in Docker.
+        helpNames: .long)
+
+    @OptionGroup var options: RunOptions
+
+    @Argument(help: "The image to run.", completion: .shellCommand("berth images --quiet 2>/dev/null"))
+    var image: String
+
+    @Argument(parsing: .captureForPassthrough, help: "What to run; the image's own command where nothing is given.")
+    var command: [String] = []
+
+    func run() throws {
+        throw Failure(
+            Report(
+                "`run` was given to the wrong program",
+                hint: "call PREFIX/bin/berth, which starts containers; this one, berth-image, pulls and lists images"))
+    }
+}
+
+/// In the order of `RunOption.all`.
+struct RunOptions: ParsableArguments {
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("Show a directory or file of the host inside.", valueName: "src:dst[:ro]"))
+    var volume: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Mount, spelled out: type=bind,source=…,target=… or type=tmpfs,target=…", valueName: "type=…"))
+    var mount: [String] = []
+
+    @Option(
+        name: .shortAndLong, help: ArgumentHelp("Set a variable, or take it from the host.", valueName: "name[=value]"))
+    var env: [String] = []
+
+    @Option(
+        help: ArgumentHelp("Set variables from a file of NAME=VALUE lines.", valueName: "file"), completion: .file())
+    var envFile: [String] = []
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Start in this directory of the container.", valueName: "path"))
+    var workdir: String?
+
+    @Option(help: ArgumentHelp("Replace the image's ENTRYPOINT; \"\" removes it.", valueName: "program"))
+    var entrypoint: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "GPUs to show: granted (the default), all, none, or positions or UUIDs of granted ones.", valueName: "gpus"),
+        completion: .list(["granted", "all", "none"]))
+    var gpus: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Show a device of the host inside, or a CDI device.", valueName: "node[:path]|vendor/class=name"),
+        completion: .file())
+    var device: [String] = []
+
+    @Option(
+        help: ArgumentHelp("The network between nodes: auto (the default), none, ib or efa.", valueName: "fabric"),
+        completion: .list(["auto", "none", "ib", "efa"]))
+    var fabric: String?
+
+    @Option(
+        help: ArgumentHelp("Set variables for a kind of program: pytorch or none.", valueName: "profile"),
+        completion: .list(["pytorch", "none"]))
+    var profile: String?
+
+    @Option(help: ArgumentHelp("Set a resource limit.", valueName: "name=soft[:hard]"))
+    var ulimit: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Do not start without: rdma, ib, efa, cxi, gpu[=n], memlock[=size], shm=size, imex.", valueName: "what,…"),
+        completion: .list(["rdma", "ib", "efa", "cxi", "gpu", "memlock", "imex"]))
+    var require: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "As root: have cgroups hold the command to devices, memory, cpu, pids=n, or none.", valueName: "what,…"),
+        completion: .list(["devices", "memory", "cpu", "none"]))
+    var enforce: String?
+
+    @Flag(help: "Refuse writes to the container's files.")
+    var readOnly = false
+
+    @Flag(help: "Be user 0 inside; outside you stay who you are.")
+    var root = false
+
+    @Flag(help: "Show the home directory inside.")
+    var home = false
+
+    @Flag(help: "Do not show the home directory inside, even where the site does.")
+    var noHome = false
+
+    @Option(
+        name: [.customShort("h"), .long],
+        help: ArgumentHelp("Give the container a host name of its own.", valueName: "name"))
+    var hostname: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Namespaces of the container's own that are the host's otherwise: net, ipc, uts.", valueName: "ns,…"))
+    var unshare: String?
+
+    @Option(
+        help: ArgumentHelp("When to ask the registry: missing (the default), always or never.", valueName: "when"),
+        completion: .list(["missing", "always", "never"]))
+    var pull: String?
+
+    @Option(
+        help: ArgumentHelp("Take the image for another platform, such as linux/arm64.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @Option(help: ArgumentHelp("Keep images here.", valueName: "directory"), completion: .directory)
+    var store: String?
+
+    @Option(
+        defaultAsFlag: "text",
+        help: ArgumentHelp(
+            "Print what would be done, and do nothing; oci: as a config.json of the OCI runtime-spec.",
+            valueName: "text|oci"), completion: .list(["text", "oci"]))
+    var dryRun: String?
+
+    @Flag(name: .shortAndLong, help: "Say nothing but errors.")
+    var quiet = false
+
+    @Flag(help: "Say what is done.")
+    var verbose = false
+}

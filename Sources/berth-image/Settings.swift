@@ -1,0 +1,143 @@
+internal import ArgumentParser
+internal import Diagnostics
+internal import Distribution
+internal import Foundation
+internal import ImagePull
+internal import ImageSpec
+internal import Layers
+internal import LinuxKernel
+internal import SiteConfig
+internal import Store
+
+/// What the site, the user and the environment say, read once.
+struct Settings {
+    let environment: [String: String]
+    let configuration: SiteConfiguration
+
+    init() throws(Failure) {
+        let environment = ProcessInfo.processInfo.environment
+        self.environment = environment
+        configuration = try reporting({ Report($0) }) { () throws(ConfigurationError) in
+            try SiteConfiguration.read(environment: { environment[$0] }, home: environment["HOME"] ?? "/")
+        }
+    }
+
+    func storePath(_ option: String?) -> String {
+        absolute(
+            configuration.storePath(option: option, environment: { environment[$0] }, isRoot: Identity.userID == 0))
+    }
+
+    /// An existing store to look into; nil where nothing was ever pulled.
+    func existingStore(_ option: String?) throws(Failure) -> ImageStore? {
+        let path = storePath(option)
+        let owner = sharedPlaces.first { $0.path == path }?.owner
+        return try reporting({ Report($0) }) { () throws(StoreError) in
+            try ImageStore.open(existing: path, owner: owner)
+        }
+    }
+
+    /// Those of the site, in the order in which they are looked into.
+    var sharedPlaces: [StorePlace] {
+        configuration.sharedStores.map { StorePlace(path: $0.path, owner: $0.owner) }
+    }
+
+    /// Where a pull puts what none of them has: the caller's own store, or the site's.
+    func stores(_ option: String?, system: Bool) throws(Failure) -> ImageStores {
+        var path = storePath(option)
+        if system {
+            guard option == nil else {
+                throw Failure(Report("--system and --store name two places", hint: "leave one of them out"))
+            }
+            guard let place = configuration.systemStore else {
+                throw Failure(
+                    Report(
+                        "no system store is named",
+                        hint: "write system-store = /a/directory/all/nodes/or/users/read into /etc/berth/berth.conf"))
+            }
+            path = place.path
+        }
+        let (places, chosen) = (sharedPlaces, path)
+        let owner = places.first { $0.path == chosen }?.owner
+        return try reporting({ Report($0) }) { () throws(StoreError) in
+            let own = try ImageStore.open(creating: chosen, owner: owner)
+            // What is shared must not lean on what its readers may not reach.
+            return system ? ImageStores(own: own) : try ImageStores(own: own, shared: places)
+        }
+    }
+
+    /// All stores that are there, the caller's own first.
+    func existingStores(_ option: String?) throws(Failure) -> [ImageStore] {
+        let own = storePath(option)
+        let places = sharedPlaces
+        return try reporting({ Report($0) }) { () throws(StoreError) in
+            let first = places.first { $0.path == own } ?? StorePlace(path: own)
+            var stores: [ImageStore] = []
+            for place in [first] + places.filter({ $0.path != own }) {
+                if let store = try ImageStore.open(existing: place.path, owner: place.owner) { stores.append(store) }
+            }
+            return stores
+        }
+    }
+
+    /// The cache that the site has set up. One that can not be used is said, and done without.
+    func blobCache(_ option: String?, _ warn: (Report) -> Void) -> BlobCache? {
+        guard let path = option ?? configuration.blobCache else { return nil }
+        do throws(SystemError) { return try BlobCache(path) } catch {
+            warn(Report("the blob cache \(path) is not used: \(error.sentence)"))
+            return nil
+        }
+    }
+
+    var unpackLimits: UnpackLimits {
+        var limits = UnpackLimits()
+        for limit in configuration.layerLimits {
+            // The names are those of the configuration; a test holds the two lists equal.
+            if let kind = UnpackLimits.Kind(rawValue: limit.name) { limits[kind] = limit.value }
+        }
+        return limits
+    }
+
+    func source(_ text: String) throws(Failure) -> ImageSource {
+        let source = try reporting({ Report($0) }) { () throws(ImageSourceError) in try ImageSource(parsing: text) }
+        return switch source {
+        case .docker: source
+        case .ociLayout(let path, let tag): .ociLayout(path: absolute(path), tag: tag)
+        case .ociArchive(let path, let tag): .ociArchive(path: absolute(path), tag: tag)
+        case .dockerArchive(let path, let tag): .dockerArchive(path: absolute(path), tag: tag)
+        case .directory(let path): .directory(path: absolute(path))
+        }
+    }
+
+    func platform(_ text: String?) throws(Failure) -> Platform {
+        guard let text else { return .host }
+        return try reporting({ Report($0) }) { () throws(PlatformError) in try Platform(parsing: text) }
+    }
+
+    func absolute(_ path: String) -> String {
+        if path.hasPrefix("/") { return path }
+        // $PWD keeps the symlinks by which the user came here; it is believed only where it is a path.
+        let base =
+            environment["PWD"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? FileManager.default.currentDirectoryPath
+        return base + "/" + path
+    }
+
+    func registryClient() -> RegistryClient {
+        var registries = RegistryConfiguration(environment: environment)
+        registries.userAgent = "berth/\(Version.text)"
+        let fromEnvironment = environment["BERTH_INSECURE_REGISTRIES"]?.split(separator: ",").map(String.init) ?? []
+        registries.insecureRegistries = Set(configuration.insecureRegistries + fromEnvironment)
+        if let home = environment["XDG_CONFIG_HOME"] ?? environment["HOME"].map({ $0 + "/.config" }) {
+            registries.certificateDirectories.insert("\(home)/containers/certs.d", at: 0)
+        }
+        let commands = ["yes", "1", "true"].contains(environment["BERTH_CREDENTIAL_COMMANDS"] ?? "")
+        return RegistryClient(
+            configuration: registries,
+            credentials: CredentialFiles(environment: environment, allowsCommands: commands))
+    }
+}
+
+/// `--store`, which every verb takes.
+struct StoreOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Where images are kept.", valueName: "directory"), completion: .directory)
+    var store: String?
+}

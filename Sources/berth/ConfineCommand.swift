@@ -1,0 +1,137 @@
+internal import Allocation
+internal import Devices
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Sandbox
+internal import SiteConfig
+
+/// `berth confine PID [memory=BYTES] [cpus=COUNT]`: what the Slurm plugin's privileged hook has done for a task before
+/// the user's command starts. docs/commands/confine.md.
+///
+/// Started by slurmstepd as root. Nothing of the user's has a say: no variable, no file but the site's, no path.
+struct ConfineCommand {
+    let process: Int32
+    var memory: UInt64?
+    var cpus: Int?
+
+    init(_ arguments: [String]) throws(Failure) {
+        func usage(_ argument: String) -> Failure {
+            .report(
+                Report(
+                    "confine does not take \"\(argument)\"", hint: "berth confine PID [memory=BYTES] [cpus=COUNT]"))
+        }
+        guard let first = arguments.first, let number = Int32(first), number > 1 else {
+            throw usage(arguments.first ?? "")
+        }
+        process = number
+        for argument in arguments.dropFirst() {
+            let parts = argument.split(separator: "=", maxSplits: 1)
+            switch (parts.first, parts.last.flatMap { UInt64($0) }) {
+            case ("memory", let bytes?) where bytes > 0: memory = bytes
+            case ("cpus", let count?) where (1...65536).contains(count): cpus = Int(count)
+            default: throw usage(argument)
+            }
+        }
+    }
+
+    func carryOut() throws(Failure) -> Never {
+        guard Identity.userID == 0 else {
+            throw .report(Report("confine is for root", hint: "the Slurm plugin calls it from slurmstepd"))
+        }
+        let configuration = try named(Failure.configuration) { () throws(ConfigurationError) in
+            try SiteConfiguration.readSite()
+        }
+        let site = try SitePolicy(configuration)
+        try raiseLimits(site)
+        if let confinement = try wanted(site, configuration) {
+            let membership = try settled()
+            try named(Failure.system) { () throws(SystemError) in try join(membership) }
+            var confinement = confinement
+            // Found by opening, and so only from within the task's cgroup.
+            if confinement.devices != nil {
+                let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
+                confinement.devices =
+                    devices.gpus + devices.gpuControl + devices.fabric + configuration.allowedDevices
+            }
+            let confiner = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask)
+            try named(Failure.confinement) { () throws(ConfinementError) in try confiner.apply(to: process) }
+        }
+        Processes.exit(0)
+    }
+
+    /// Slurm hands tasks slurmd's hard limits; the soft ones it sets after this.
+    private func raiseLimits(_ site: SitePolicy) throws(Failure) {
+        let target = OtherProcess(Int(process))
+        for wanted in site.limits {
+            try named(Failure.system) { () throws(SystemError) in
+                let limit = wanted.limit.limit
+                guard let now = target?.limit(limit) else {
+                    throw SystemError(call: "open", errno: 2, subject: "/proc/\(process)/limits")  // ENOENT
+                }
+                let hard = max(now.hard, wanted.limit.hard ?? wanted.limit.soft)
+                let raised = LimitValues(soft: max(now.soft, wanted.limit.soft), hard: hard)
+                if raised != now { try limit.set(raised, of: process) }
+            }
+        }
+    }
+
+    private func wanted(_ site: SitePolicy, _ configuration: SiteConfiguration) throws(Failure) -> Confinement? {
+        guard let enforcement = site.enforcement else { return nil }
+        let request = enforcement.request
+        let confinement = Confinement(
+            devices: request.devices ? [] : nil, memory: request.memory ? memory : nil,
+            cpus: request.cpus ? cpus : nil, processes: request.processes, origin: .site(enforcement.place))
+        let isEmpty =
+            confinement.devices == nil && confinement.memory == nil && confinement.cpus == nil
+            && confinement.processes == nil
+        return isEmpty ? nil : confinement
+    }
+
+    /// Slurm moves a task into its cgroup after it has forked it, and this may run meanwhile.
+    private func settled() throws(Failure) -> CgroupMembership {
+        var waited = 0
+        while true {
+            let membership = try named(Failure.system) { () throws(SystemError) in
+                try CgroupMembership(of: "\(process)")
+            }
+            let places = membership.separate + [membership.unified].compactMap { $0 }
+            if places.contains(where: { SlurmCgroup.isTask($0.path) }) { return membership }
+            guard waited < 5000 else {
+                throw .report(
+                    Report(
+                        "process \(process) is in no cgroup of a Slurm task after 5 s",
+                        hint: "enforcement needs TaskPlugin=task/cgroup in slurm.conf"))
+            }
+            Clock.sleep(milliseconds: 5)
+            waited += 5
+        }
+    }
+
+    private func join(_ membership: CgroupMembership) throws(SystemError) {
+        for place in membership.separate + [membership.unified].compactMap({ $0 })
+        where SlurmCgroup.isTask(place.path) {
+            try OwnedFileDescriptor(opening: place.directory + "/cgroup.procs", .writeOnly).writeAll(Array("0".utf8))
+        }
+    }
+}
+
+extension SitePolicy {
+    mutating func add(enforcement setting: SiteConfiguration.Setting?) throws(Failure) {
+        guard let setting else { return }
+        let request = try Self.inFile(setting) { () throws(OptionError) in
+            try EnforcementRequest(parsing: setting.value, option: setting.name)
+        }
+        enforcement = PlacedEnforcement(request, place: setting.place)
+    }
+}
+
+extension RunCommand {
+    /// Before anything is mounted: inside, cgroups are read-only.
+    func confine(_ plan: LaunchPlan) throws(Failure) {
+        guard let confinement = plan.confinement else { return }
+        let membership = try named(Failure.system) { () throws(SystemError) in try CgroupMembership() }
+        let confiner = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask)
+        try named(Failure.confinement) { () throws(ConfinementError) in try confiner.apply() }
+    }
+}

@@ -1,0 +1,44 @@
+internal import LaunchPlanning
+internal import LinuxKernel
+
+/// A container on its way to the tasks: one packet of descriptors and of NUL-terminated words, the same for each. A word's
+/// first letter says what it is; Plugin/join.c reads it.
+struct HeldContainer {
+    private(set) var descriptors: [DescriptorBox] = []
+    private(set) var bytes: [UInt8] = []
+    var phases: [(String, UInt64)] = []
+
+    init(namespaces: [DescriptorBox], directory: DescriptorBox?, leases: [DescriptorBox]) {
+        add("berth-container 1")
+        for namespace in namespaces { add("N", namespace) }
+        if let directory { add("D", directory) }
+        for lease in leases { add("K", lease) }
+    }
+
+    private mutating func add(_ word: String, _ descriptor: DescriptorBox? = nil) {
+        bytes += word.utf8
+        bytes.append(0)
+        if let descriptor { descriptors.append(descriptor) }
+    }
+
+    mutating func add(root: DescriptorBox) { add("R", root) }
+
+    /// What is to change in each task: its environment has more in it than this process's, such as its rank.
+    mutating func add(_ process: ProcessPlan, outside: [String]) {
+        let names = Set(process.environment.map(Self.name))
+        for entry in outside where !names.contains(Self.name(entry)) { add("-" + Self.name(entry)) }
+        let same = Set(outside)
+        for entry in process.environment where !same.contains(entry) { add("+" + entry) }
+        for change in process.limits { add("L\(change.limit.rawValue) \(change.to.soft) \(change.to.hard)") }
+        // These are at their hard limit here, but Slurm would give each task the soft limit of the submitting shell.
+        for limit in [ResourceLimit.lockedMemory, .stack, .openFiles]
+        where !process.limits.contains(where: { $0.limit == limit }) {
+            guard let now = try? limit.current() else { continue }  // unknown to this kernel
+            add("L\(limit.rawValue) \(now.hard) \(now.hard)")
+        }
+        if let kept = process.boundingCapabilities { add("C" + kept.map(String.init).joined(separator: ",")) }
+        add("P")
+    }
+
+    private static func name(_ entry: String) -> String { String(entry.prefix { $0 != "=" }) }
+}

@@ -1,0 +1,65 @@
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Sandbox
+
+/// A second container over the files of one that runs. overlayfs must not be mounted twice over one upper directory, so the
+/// second shows the first one's mount, and must belong to its user namespace to be allowed to.
+extension HoldCommand {
+    /// A copy of the running container's root, without what is mounted below it. Taking it means to stand inside, from
+    /// where there is no way back: another process does.
+    func rootCopy(of running: RunningContainer) throws(Failure) -> DescriptorBox {
+        func handle(_ kind: NamespaceKinds) throws(SystemError) -> (box: DescriptorBox, number: Int32)? {
+            guard let space = running.namespaces.first(where: { $0.kind == kind }) else { return nil }
+            return try space.descriptor.descriptor.inheritableCopy()
+        }
+        return try named(Failure.system) { () throws(SystemError) in
+            let meeting = "berth/\(Identity.userID)/" + (try Random.hexadecimal(bytes: 16))
+            guard let listener = try LocalSockets.listen(meeting) else {
+                throw SystemError(call: "bind", errno: 98, subject: "@" + meeting)  // EADDRINUSE
+            }
+            let (user, mounts) = (try handle(.user), try handle(.mount))
+            let words = [
+                "berth", "hold", "copy=" + meeting, "user=\(user?.number ?? -1)", "mounts-of=\(mounts?.number ?? -1)",
+            ]
+            let ended = try Processes.run(
+                try Processes.ownPath(), arguments: words, environment: [], output: .standardError)
+            guard ended.status == 0, let connection = try listener.accept(withinMilliseconds: 1000),
+                let copy = try connection.receive()?.descriptors.first
+            else { throw SystemError(call: "open_tree", errno: 1, subject: "the running container's root") }  // EPERM
+            return copy
+        }
+    }
+
+    /// The other process.
+    func sendRootCopy(to meeting: String) throws(Failure) {
+        let settings = self.settings
+        try named(Failure.system) { () throws(SystemError) in
+            if settings.userNamespace >= 0 {
+                try Namespaces.join(try OwnedFileDescriptor(inherited: settings.userNamespace), .user)
+            }
+            try Namespaces.join(try OwnedFileDescriptor(inherited: settings.mountNamespace), .mount)
+            guard let copy = try Mounts.detachedCopy(of: "/", recursive: false) else {
+                throw SystemError(call: "open_tree", errno: 38, subject: "/")  // ENOSYS
+            }
+            guard let connection = try LocalSockets.connect(meeting) else {
+                throw SystemError(call: "connect", errno: 111, subject: "@" + meeting)  // ECONNREFUSED
+            }
+            try connection.send([0], [DescriptorBox(copy)])
+        }
+    }
+
+    /// Into the running container's user namespace; the plan makes no other.
+    func join(_ running: RunningContainer, _ plan: inout LaunchPlan) throws(Failure) {
+        guard let user = running.namespaces.first(where: { $0.kind == .user }) else { return }
+        try named(Failure.sandbox) { () throws(SandboxError) in
+            do throws(SystemError) { try Namespaces.join(user.descriptor.descriptor, .user) } catch {
+                throw .process(.join, error)
+            }
+        }
+        for (index, step) in plan.steps.enumerated() {
+            guard case .createNamespaces(let kinds, _) = step.action else { continue }
+            plan.steps[index] = PlannedStep(.createNamespaces(kinds.subtracting(.user), nil), step.origin)
+        }
+    }
+}

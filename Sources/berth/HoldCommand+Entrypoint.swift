@@ -1,0 +1,84 @@
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+
+/// This very program and a place for what it reports, both without a name, so that they are there inside as well.
+struct Launcher {
+    let program: (box: DescriptorBox, number: Int32)
+    let answer: (box: DescriptorBox, number: Int32)
+
+    init() throws(Failure) {
+        (program, answer) = try named(Failure.system) { () throws(SystemError) in
+            let own = try OwnedFileDescriptor(opening: "/proc/self/exe", .readOnly)
+            return (
+                try own.inheritableCopy(), try OwnedFileDescriptor(inMemory: "environment").inheritableCopy()
+            )
+        }
+    }
+}
+
+extension HoldCommand {
+    /// Runs the image's entrypoint once, before the tasks and in front of a command that reports its environment: what
+    /// the entrypoint has set up is there for every task, in files and in variables.
+    func run(
+        _ entrypoint: [String], _ launcher: Launcher, _ process: ProcessPlan, deadline: UInt64?
+    ) throws(Failure) -> [String] {
+        let shown = settings.entrypoint == .shown
+        let ended: Processes.Ended
+        do throws(SystemError) {
+            ended = try Processes.run(
+                Self.path(of: entrypoint[0], process.environment),
+                arguments: entrypoint + [
+                    "/proc/self/fd/\(launcher.program.number)", "report", "\(launcher.answer.number)",
+                ],
+                environment: process.environment, output: shown ? .standardError : .captureBoth(limit: 1 << 16),
+                deadline: deadline ?? UInt64.max)
+        } catch {
+            throw .report(
+                error.errno == 110  // ETIMEDOUT
+                    ? Report(
+                        "the image's entrypoint \(entrypoint[0]) was still running at the end of the start time-out",
+                        hint: Self.timeoutHint)
+                    : Report(
+                        "cannot run the image's entrypoint \(entrypoint[0]): \(error.sentence)",
+                        hint: "leave it out with --no-container-entrypoint"))
+        }
+        let file = launcher.answer.box
+        let answer = try named(Failure.system) { () throws(SystemError) in
+            try file.descriptor.seek(to: 0)
+            return try file.descriptor.readAll()
+        }
+        guard ended.status == 0, answer.last == 0 else {
+            let said = String(decoding: ended.output, as: UTF8.self).split(separator: "\n").suffix(20).map(String.init)
+            throw .report(
+                Report(
+                    ended.status == 0
+                        ? "the image's entrypoint \(entrypoint[0]) ended without running the command it was given"
+                        : "the image's entrypoint \(entrypoint[0]) ended with status \(ended.status)",
+                    details: said, hint: "leave it out with --no-container-entrypoint"))
+        }
+        let own = ["_=", "SHLVL=", "PWD=", "OLDPWD="]
+        return answer.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            .filter { entry in !own.contains(where: entry.hasPrefix) }
+    }
+
+    static let timeoutHint = "the site limits it with start_timeout= in plugstack.conf"
+
+    /// execvp(3)'s search.
+    private static func path(of name: String, _ environment: [String]) -> String {
+        if name.contains("/") { return name }
+        let path = environment.first { $0.hasPrefix("PATH=") }.map { $0.dropFirst(5) } ?? "/usr/bin:/bin"
+        let places = path.split(separator: ":").map { "\($0)/\(name)" }
+        return places.first { (try? FileStatus(of: $0))?.kind == .regular } ?? name  // absent there: the next place
+    }
+
+    /// The other side of it: `berth report FD`, run by the entrypoint.
+    static func reportEnvironment(_ number: String?) -> Never {
+        guard let number = number.flatMap({ Int32($0) }), let file = try? OwnedFileDescriptor(inherited: number)  // not ours
+        else { Processes.exit(125) }
+        var bytes: [UInt8] = []
+        for entry in Processes.environment() { bytes += Array(entry.utf8) + [0] }
+        do throws(SystemError) { try file.writeAll(bytes) } catch { Processes.exit(125) }
+        Processes.exit(0)
+    }
+}

@@ -1,0 +1,173 @@
+internal import Diagnostics
+internal import ImageSpec
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Sandbox
+internal import Store
+
+extension HoldCommand {
+    /// A named container: the one that runs, the one that is kept, or a new one.
+    func hold(_ name: HoldSettings.ContainerName) throws(Failure) -> HeldContainer {
+        // Only its store is wanted; the image may be one that the container remembers.
+        let path = try run(image: options.image.isEmpty ? "none" : options.image).storePath
+        let store = try named(Failure.store) { () throws(StoreError) in
+            try ImageStore.openOrCreate(path)
+        }
+        // Held until the container stands: of two steps that want the name at once one builds, the other joins.
+        let lock = try named(Failure.store) { () throws(StoreError) in try store.lockContainer(name.directory) }
+        defer { withExtendedLifetime(lock.self) {} }
+        let kept = try named(Failure.store) { () throws(StoreError) in try store.container(name.directory) }
+        let isRunning = kept.map { !Self.isFree($0.lease) } ?? false
+        if kept == nil, let step = try attach(toStep: name) { return step }
+        switch name.when {
+        case .create where kept != nil:
+            throw .report(
+                Report(
+                    "a container named \(name.name) exists already on this node",
+                    hint: "leave out :create to use it, or choose another name"))
+        case .exec where !isRunning:
+            throw .report(
+                Report(
+                    "no container named \(name.name) is running on this node",
+                    hint: "leave out :exec to start it"))
+        case .noExec where isRunning:
+            if let kept {
+                try Self.take(kept.lease)
+                return try build(try run(image: kept.image), in: kept, beside: try running(name))
+            }
+        case .auto where isRunning, .exec:
+            if let lease = kept?.lease { return try attach(name, lease) }
+        default: break
+        }
+        if let kept {
+            if !options.image.isEmpty, options.image != kept.image {
+                Terminal.note(
+                    "the container \(name.name) exists and was made from \(kept.image): --container-image is ignored")
+            }
+            try Self.take(kept.lease)
+            return try build(try run(image: kept.image), in: kept)
+        }
+        guard !options.image.isEmpty else {
+            throw .report(
+                Report(
+                    "no container named \(name.name) exists on this node",
+                    hint:
+                        "say with --container-image what to make it from; named containers belong to one node and one user"
+                ))
+        }
+        let run = try run(image: options.image)
+        let image = try run.prepare()
+        let (text, digest) = (options.image, image.image.digest)
+        let made = try named(Failure.store) { () throws(StoreError) in
+            try store.makeContainer(name.directory, image: text, digest: digest)
+        }
+        try Self.take(made.lease)
+        return try build(run, in: made)
+    }
+
+    private static func isFree(_ lease: DescriptorBox) -> Bool {
+        // Where nothing can be locked nothing can be known to run.
+        (try? lease.descriptor.tryLock(.exclusive)) ?? true  // see above
+    }
+
+    /// From exclusive to shared: the same description, inherited by every task.
+    private static func take(_ lease: DescriptorBox) throws(Failure) {
+        try named(Failure.system) { () throws(SystemError) in
+            do throws(SystemError) { try lease.descriptor.lock(.shared) } catch {
+                if !error.meansNoLocks { throw error }
+            }
+        }
+    }
+
+    /// The files of the container take the place of the scratch that would end with the step.
+    func keep(_ plan: inout LaunchPlan, in container: NamedContainer) throws(Failure) {
+        for (index, step) in plan.steps.enumerated() {
+            switch step.action {
+            case .scratch: plan.steps[index] = PlannedStep(.scratch(.container(path: container.path)), step.origin)
+            case .root(.tree(let path)):
+                throw .report(
+                    Report(
+                        "a container made from \(path) can not be kept under a name: it can not be written to",
+                        hint: "`berth inspect` says why overlayfs can not be used for this image"))
+            default: break
+            }
+        }
+    }
+
+    /// Runs inside a container that runs.
+    private func attach(
+        _ name: HoldSettings.ContainerName, _ lease: DescriptorBox
+    ) throws(Failure) -> HeldContainer {
+        try Self.take(lease)
+        return try attach(to: try running(name), name.name, lease)
+    }
+
+    private func running(_ name: HoldSettings.ContainerName) throws(Failure) -> RunningContainer {
+        let directory = name.directory
+        for _ in 0..<100 {
+            if let running = try find({ $0.name == directory }) { return running }
+            // Its tasks have the lease and are about to join.
+            Processes.sleep(milliseconds: 50)
+        }
+        throw .report(
+            Report(
+                "the container \(name.name) is in use on this node, but no process of it can be found",
+                hint: "a process that has left the container may hold it: look for it with `fuser`"))
+    }
+
+    /// A name such as `1234.0` may be that of a running step's container.
+    private func attach(toStep name: HoldSettings.ContainerName) throws(Failure) -> HeldContainer? {
+        let parts = name.name.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, Int(parts[0]) != nil, Int(parts[1]) != nil || parts[1] == "batch",
+            name.when == .auto || name.when == .exec, options.image.isEmpty,
+            let running = try find({ $0.step == name.name })
+        else { return nil }
+        return try attach(to: running, name.name)
+    }
+
+    private func find(_ matches: (ContainerLabel) -> Bool) throws(Failure) -> RunningContainer? {
+        try named(Failure.system) { () throws(SystemError) in
+            try RunningContainer.find { ContainerLabel($0).map(matches) ?? false }
+        }
+    }
+
+    private func attach(
+        to running: RunningContainer, _ name: String, _ lease: DescriptorBox? = nil
+    ) throws(Failure) -> HeldContainer {
+        guard let label = ContainerLabel(running.label) else { preconditionFailure("it was found by its label") }
+        for (kind, word) in [(.network, "network"), (.ipc, "IPC"), (.hostname, "UTS")] as [(NamespaceKinds, String)]
+        where options.unshare.contains(kind) && !running.kinds.contains(kind) {
+            throw .report(
+                Report(
+                    "the running container \(name) is not in a separate \(word) namespace",
+                    hint: "leave out --container-unshare, or end the container first"))
+        }
+        if settings.mounts != nil {
+            Terminal.note("attaching to the running container \(name): ignoring --container-mounts")
+        }
+        let run = try run(image: label.image)
+        let image = try run.prepare(digest: label.digest)
+        let process = try run.plan(image, grant: try run.grant(), gpus: []).process
+        for (kind, space) in running.namespaces {
+            try named(Failure.sandbox) { () throws(SandboxError) in
+                do throws(SystemError) { try Namespaces.join(space.descriptor, kind) } catch {
+                    throw .process(.join, error)
+                }
+            }
+        }
+        let directory = try enterWorkingDirectory(process)
+        var held = HeldContainer(
+            namespaces: running.namespaces.map(\.descriptor), directory: directory,
+            leases: image.leases + [lease].compactMap { $0 })
+        held.add(process, outside: host.environment)
+        return held
+    }
+
+    /// The containers of a job that is over.
+    func sweep(_ job: String) throws(Failure) {
+        let path = try run(image: "none").storePath
+        try named(Failure.store) { () throws(StoreError) in
+            try ImageStore.open(existing: path)?.removeContainers { $0.hasPrefix("job-\(job)-") }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Store
+
+extension HoldCommand {
+    /// `--container-save=PATH`, once the last task of the step on this node has ended: a directory, a squashfs file where
+    /// the name says so, or what `berth export` writes. What is there already is never removed, but for a squashfs file of
+    /// that very name.
+    func save(to text: String) throws(Failure) {
+        for scheme in ["oci:", "oci-archive:"] where text.hasPrefix(scheme) {
+            let path = absolutePath(String(text.dropFirst(scheme.utf8.count)), from: workingDirectory)
+            return try export(to: scheme + path)
+        }
+        if text.hasPrefix("docker://") { return try export(to: text) }
+        if text.hasPrefix("docker-archive:") {
+            throw .report(
+                Report(
+                    "cannot save the container as \(text): Docker's own archives are read, not written",
+                    hint:
+                        "write oci-archive:FILE, which `docker load` takes since Docker 25, or docker://REGISTRY/NAME:TAG"
+                ))
+        }
+        let path = absolutePath(text, from: workingDirectory)
+        let isSquashfs = [".sqsh", ".squashfs", ".sqfs"].contains(where: path.hasSuffix)
+        let existing = try? FileStatus(of: path, followLinks: false)  // absent, as it should be
+        guard existing == nil || (isSquashfs && existing?.kind == .regular) else {
+            throw .report(
+                Report(
+                    "cannot save the container as \(path): there is something of that name already",
+                    hint: "remove it, or choose another name"))
+        }
+        let draft =
+            path + ".berth-"
+            + (try named(Failure.system) { () throws(SystemError) in try Random.hexadecimal(bytes: 4) })
+        let number = settings.socket
+        let root = try named(Failure.system) { () throws(SystemError) in
+            try OwnedFileDescriptor(opening: "/", [.path, .directory])
+        }
+        do throws(Failure) {
+            try step("copy", "/bin/cp", ["--archive", "--one-file-system", "/proc/self/fd/\(number)/.", draft])
+            if isSquashfs { try describe(draft) }
+            try publish(draft, as: path, isSquashfs: isSquashfs, root)
+        } catch {
+            try? root.removeTree(draft)  // the first error is the one to tell
+            try? root.removeTree(draft + ".sqsh")  // likewise
+            throw error
+        }
+        Terminal.note("saved the container as \(path)")
+    }
+
+    /// As an image: a named container's changes over its image's layers, or all of an unnamed one's files as one layer.
+    private func export(to destination: String) throws(Failure) {
+        var words = ["export", "--quiet"]
+        var text = options.image
+        if let name = settings.name, let kept = try kept(name) {
+            words += ["--upper", kept.path + "/upper"]
+            text = kept.image
+        } else {
+            words += ["--root", "/proc/self/fd/\(settings.socket)"]
+        }
+        if let store = options.store { words += ["--store", store] }
+        let name = try RichProgram.export(words + [text, destination], environment: host.environment)
+        Terminal.note("saved the container as \(name)")
+    }
+
+    private func kept(_ name: HoldSettings.ContainerName) throws(Failure) -> NamedContainer? {
+        let path = try run(image: options.image.isEmpty ? "none" : options.image).storePath
+        return try named(Failure.store) { () throws(StoreError) in
+            try ImageStore.open(existing: path)?.container(name.directory)
+        }
+    }
+
+    private func publish(
+        _ draft: String, as path: String, isSquashfs: Bool, _ root: borrowing OwnedFileDescriptor
+    ) throws(Failure) {
+        let file = draft + ".sqsh"
+        if isSquashfs {
+            // gzip every squashfs-tools has; within a job's memory, of which mksquashfs would take the machine's quarter.
+            let how = ["-comp", "gzip", "-Xcompression-level", "1", "-mem", "64M"]
+            try step(
+                "squash", "/usr/bin/mksquashfs",
+                [draft, file, "-all-root", "-noappend", "-no-progress", "-quiet"] + how)
+        }
+        do throws(SystemError) {
+            if isSquashfs {
+                try root.move(file, to: path, in: root)
+                try root.removeTree(draft)
+            } else {
+                try root.moveWithoutReplacing(draft, to: path, in: root)
+            }
+        } catch {
+            throw .system(error)
+        }
+    }
+
+    /// What the image says besides files, as Enroot writes it: or what is saved would have another environment when it runs.
+    private func describe(_ draft: String) throws(Failure) {
+        let image = try imageOfSaved()?.image
+        guard let image else { return }
+        func quoted(_ word: String) -> String {
+            "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+        }
+        var rc = "#! /bin/sh\n"
+        if !image.workingDirectory.isEmpty {
+            rc += "mkdir -p \"\(image.workingDirectory)\" 2> /dev/null\n"
+            rc += "cd \"\(image.workingDirectory)\" && unset OLDPWD || exit 1\n"
+        }
+        let entrypoint = image.entrypoint.map(quoted).joined(separator: " ")
+        rc += "exec \(entrypoint) \"$@\"\n"
+        let environment = image.environment.map { $0 + "\n" }.joined()
+        try named(Failure.system) { () throws(SystemError) in
+            let directory = try OwnedFileDescriptor(opening: draft, [.readOnly, .directory])
+            do throws(SystemError) { try directory.makeDirectory("etc", mode: 0o755) } catch {
+                if error.errno != 17 { throw error }  // EEXIST
+            }
+            for (name, text, mode) in [("etc/environment", environment, 0o644), ("etc/rc", rc, 0o755)]
+                as [(String, String, UInt32)]
+            {
+                try directory.resolve(name, [.writeOnly, .create, .truncate], mode: mode).writeAll(Array(text.utf8))
+            }
+        }
+    }
+
+    private func imageOfSaved() throws(Failure) -> PreparedImage? {
+        var text = options.image
+        if let name = settings.name, let kept = try kept(name) { text = kept.image }
+        return text.isEmpty ? nil : try run(image: text).found()
+    }
+
+    private func step(_ verb: String, _ program: String, _ arguments: [String]) throws(Failure) {
+        let ended: Processes.Ended
+        do throws(SystemError) {
+            ended = try Processes.run(
+                program, arguments: [program] + arguments, environment: ["PATH=/usr/bin:/bin", "LC_ALL=C"],
+                output: .captureBoth(limit: 1 << 16), deadline: .max)
+        } catch {
+            throw .report(
+                Report(
+                    "cannot \(verb) the container's files: \(program): \(error.sentence)",
+                    hint: program.hasSuffix("mksquashfs")
+                        ? "install squashfs-tools on the nodes, or save to a directory" : nil))
+        }
+        guard ended.status == 0 else {
+            let said = String(decoding: ended.output, as: UTF8.self).split(separator: "\n").prefix(5).map(String.init)
+            throw .report(
+                Report(
+                    "cannot \(verb) the container's files: \(program) ended with status \(ended.status)", details: said,
+                    hint: ended.status == 137 ? "the job may have run out of memory: ask for more with --mem" : nil))
+        }
+    }
+}

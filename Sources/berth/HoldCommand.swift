@@ -1,0 +1,205 @@
+internal import Devices
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Sandbox
+internal import Store
+
+/// `berth hold`, for the Slurm plugin: the way of `berth run` up to the command. Then it hands the container that it
+/// stands in to each of the step's tasks on this node, and ends.
+struct HoldCommand {
+    let settings: HoldSettings
+    let options: LaunchOptions
+    private(set) var host: HostReading
+    let workingDirectory: String
+    let started = Clock.monotonicNanoseconds
+
+    init(_ arguments: [String]) throws(Failure) {
+        var rest = arguments[...]
+        settings = try HoldSettings(&rest)
+        host = HostReading()
+        // At the end of a step slurmstepd stands in a directory of its own.
+        workingDirectory = settings.save == nil ? host.workingDirectory : host.variable("PWD") ?? "/"
+        let (cwd, words, mounts, script) = (workingDirectory, Array(rest), settings.mounts, settings.script)
+        options = try named(Failure.options) { () throws(OptionError) in
+            var options = try LaunchOptions(parsing: words, workingDirectory: cwd, needsImage: false)
+            if let mounts { options.mounts += try MountRequest.list(pyxis: mounts, workingDirectory: cwd) }
+            if let script {
+                options.mounts.append(
+                    MountRequest(kind: .bind(source: script, recursive: false), target: script, readOnly: true))
+            }
+            return options
+        }
+    }
+
+    mutating func carryOut() throws(Failure) -> Never {
+        if let job = settings.sweep {
+            try sweep(job)
+            Processes.exit(0)
+        }
+        if let path = settings.save {
+            try save(to: path)
+            Processes.exit(0)
+        }
+        if let meeting = settings.copy {
+            try sendRootCopy(to: meeting)
+            Processes.exit(0)
+        }
+        let number = settings.socket
+        let connection = try named(Failure.system) { () throws(SystemError) in
+            try OwnedFileDescriptor(inherited: number)
+        }
+        // Of the tasks' variables this one alone says what to mount, and only they have it.
+        let kind = host.variable("SLURM_MPI_TYPE") ?? ""
+        if kind.hasPrefix("pmix"), settings.script == nil {
+            let packet = try named(Failure.system) { () throws(SystemError) in
+                try connection.isReadable(withinMilliseconds: 60_000) ? try connection.receive() : nil
+            }
+            if let directory = packet.map({ String(decoding: $0.bytes, as: UTF8.self) }), directory.hasPrefix("/") {
+                host.environment.append("PMIX_SERVER_TMPDIR=" + directory)
+            }
+        }
+        let held: HeldContainer
+        do throws(Failure) { held = try hold() } catch {
+            Terminal.say(error.report)
+            // Only now: tasks that see its end do too, and slurmstepd then ends what still prepares, words and all.
+            _ = consume connection
+            Terminal.fail(nil)
+        }
+        if settings.report { report(held) }
+        for _ in 0..<settings.tasks + (settings.keepsRoot ? 1 : 0) {
+            // A task that has been cancelled meanwhile takes nothing; when all have, nobody is left to tell.
+            do throws(SystemError) { try connection.send(held.bytes, held.descriptors) } catch { break }
+        }
+        Processes.exit(0)
+    }
+
+    private func hold() throws(Failure) -> HeldContainer {
+        guard let name = settings.name else { return try build(try run(image: options.image), in: nil) }
+        return try hold(name)
+    }
+
+    /// `berth run` with everything that was asked for, and this image.
+    func run(image: String) throws(Failure) -> RunCommand {
+        var options = self.options
+        let isPath = image.hasPrefix("/") || image.hasPrefix(".")
+        let path = absolutePath(image, from: workingDirectory)
+        options.image = isPath ? "dir:" + path : image
+        var run = try RunCommand(options, host: host, workingDirectory: workingDirectory)
+        run.isForOthers = true
+        run.terminal = 2  // slurmstepd's standard error is the first task's, its standard input nobody's
+        run.deadline = settings.timeout.map { started + $0 * 1_000_000_000 }
+        if isPath, let status = try? FileStatus(of: path), status.kind != .directory {  // absent: said of the directory
+            run.squashfs = try UnpackedSquashfs(path, status, storePath: run.storePath, deadline: run.deadline)
+        }
+        return run
+    }
+
+    /// Builds a container, over the files of a named one if one is given, and over its mount where that runs already.
+    func build(
+        _ run: RunCommand, in container: NamedContainer?, beside running: RunningContainer? = nil
+    ) throws(Failure) -> HeldContainer {
+        var phases: [(String, UInt64)] = []
+        var last = started
+        func mark(_ phase: String) {
+            let now = Clock.monotonicNanoseconds
+            phases.append((phase, now - last))
+            last = now
+        }
+        let image = try run.prepare(pinned: container)
+        mark("image")
+        let grant = try run.grant()
+        var plan = try run.plan(image, grant: grant, gpus: grant.gpus)
+        let namespaces = plan.namespaces
+        var root: DescriptorBox?
+        if let running {
+            root = try rootCopy(of: running)
+            try join(running, &plan)
+        } else if let container {
+            try keep(&plan, in: container)
+        }
+        let launcher = settings.entrypoint == .ignored ? nil : try Launcher()
+        var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
+        interpreter.label =
+            ContainerLabel(
+                step: settings.step, name: settings.name?.directory ?? "", digest: image.image.digest,
+                image: image.image.name
+            ).text
+        interpreter.rootCopy = root
+        try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
+        mark("set-up")
+        let leases = image.leases + [interpreter.scratchLease, container?.lease].compactMap { $0 }
+        let directory = try enterWorkingDirectory(plan.process)
+        if let launcher {
+            let entrypoint = options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.image.entrypoint
+            if !entrypoint.isEmpty {
+                plan.process.environment = try self.run(entrypoint, launcher, plan.process, deadline: run.deadline)
+                mark("entrypoint")
+            }
+        }
+        var held = HeldContainer(namespaces: try namespaces.handles(), directory: directory, leases: leases)
+        held.phases = phases
+        if settings.keepsRoot {
+            held.add(
+                root: try named(Failure.system) { () throws(SystemError) in
+                    DescriptorBox(try OwnedFileDescriptor(opening: "/", [.path, .directory]))
+                })
+        }
+        held.add(plan.process, outside: host.environment)
+        return held
+    }
+
+    /// Entered here so that one message tells of a directory that is missing, and not one for each task.
+    func enterWorkingDirectory(_ process: ProcessPlan) throws(Failure) -> DescriptorBox {
+        try named(Failure.sandbox) { () throws(SandboxError) in try process.enterWorkingDirectory() }
+        return try named(Failure.system) { () throws(SystemError) in
+            DescriptorBox(try OwnedFileDescriptor(opening: ".", [.path, .directory]))
+        }
+    }
+
+    private func report(_ held: HeldContainer) {
+        func milliseconds(_ duration: UInt64) -> String {
+            "\(duration / 1_000_000).\(duration / 100_000 % 10) ms"
+        }
+        let parts = held.phases.map { "\($0.0) \(milliseconds($0.1))" }
+        let name = (try? contents(of: "/proc/sys/kernel/hostname", limit: 256)) ?? []  // only to be read by people
+        let node = String(decoding: name.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        let total = milliseconds(Clock.monotonicNanoseconds - started)
+        Terminal.note("\(node): container ready after \(total): " + parts.joined(separator: ", "))
+    }
+}
+
+extension NamespaceKinds {
+    /// This process's own of these kinds, the user namespace first: only its rights allow the others.
+    fileprivate func handles() throws(Failure) -> [DescriptorBox] {
+        var result: [DescriptorBox] = []
+        for (kind, name) in [(.user, "user"), (.mount, "mnt"), (.hostname, "uts"), (.network, "net"), (.ipc, "ipc")]
+            as [(NamespaceKinds, String)] where contains(kind)
+        {
+            result.append(
+                try named(Failure.system) { () throws(SystemError) in DescriptorBox(try Namespaces.current(name)) })
+        }
+        return result
+    }
+}
+
+/// What the container's mounts are called, by which a later step finds it: the step that built it, its name, its image.
+struct ContainerLabel {
+    var step: String
+    var name: String
+    var digest: String
+    var image: String
+
+    var text: String { "berth:\(step):\(name):\(digest.isEmpty ? "" : String(digest.dropFirst(7))):\(image)" }
+
+    init(step: String, name: String, digest: String, image: String) {
+        (self.step, self.name, self.digest, self.image) = (step, name, digest, image)
+    }
+
+    init?(_ text: String) {
+        let parts = text.split(separator: ":", maxSplits: 4, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 5, parts[0] == "berth" else { return nil }
+        self.init(
+            step: parts[1], name: parts[2], digest: parts[3].isEmpty ? "" : "sha256:" + parts[3], image: parts[4])
+    }
+}

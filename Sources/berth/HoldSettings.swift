@@ -1,0 +1,83 @@
+internal import Diagnostics
+
+/// What the Slurm plugin says to `berth hold`, in front of `--` and the options of `berth run`.
+struct HoldSettings {
+    /// Where the tasks wait.
+    var socket: Int32 = -1
+    var tasks = 1
+    /// `JOB.STEP`.
+    var step = ""
+    /// Seconds.
+    var timeout: UInt64?
+    var name: ContainerName?
+    /// In Pyxis' grammar.
+    var mounts: String?
+    /// The batch script, which lies in a directory of Slurm's.
+    var script: String?
+    /// One packet more than there are tasks, with the container's root in it.
+    var keepsRoot = false
+    /// Instead of all else: save the container whose root is `socket`.
+    var save: String?
+    var entrypoint = Entrypoint.ignored
+    var report = false
+    /// Instead of all else: remove the containers of this job.
+    var sweep: String?
+
+    /// Instead of all else: send a copy of a running container's root to this name; its namespaces, by descriptor.
+    var copy: String?
+    var userNamespace: Int32 = -1
+    var mountNamespace: Int32 = -1
+
+    enum Entrypoint { case ignored, quiet, shown }
+
+    /// `--container-name=NAME[:WHEN]`.
+    struct ContainerName {
+        enum When: String { case auto, create, exec, noExec = "no_exec" }
+
+        let name: String
+        let when: When
+        /// The job with which the container ends.
+        var scope: String?
+
+        var directory: String { scope.map { "job-\($0)-\(name)" } ?? name }
+
+        init?(_ text: String) {
+            let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard !parts[0].isEmpty, let when = When(rawValue: parts.count > 1 ? parts[1] : "auto") else { return nil }
+            (name, self.when) = (parts[0], when)
+        }
+    }
+
+    /// Takes its words from the front of `arguments`.
+    init(_ arguments: inout ArraySlice<String>) throws(Failure) {
+        var scope: String?
+        while let word = arguments.popFirst(), word != "--" {
+            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            let value = parts.count > 1 ? parts[1] : ""
+            switch parts[0] {
+            case "socket": socket = Int32(value) ?? -1
+            case "tasks": tasks = Int(value) ?? 1
+            case "step": step = value
+            case "timeout": timeout = UInt64(value)
+            case "name": name = ContainerName(value)
+            case "scope": scope = value
+            case "mounts": mounts = value
+            case "script": script = value
+            case "keep": keepsRoot = true
+            case "save": save = value
+            case "entrypoint": entrypoint = value == "shown" ? .shown : .quiet
+            case "report": report = true
+            case "sweep": sweep = value
+            case "copy": copy = value
+            case "user": userNamespace = Int32(value) ?? -1
+            case "mounts-of": mountNamespace = Int32(value) ?? -1
+            default:
+                throw .report(
+                    Report(
+                        "`berth hold` does not know \"\(word)\"",
+                        hint: "it is for the Slurm plugin, which is of another version: install both from one build"))
+            }
+        }
+        name?.scope = scope
+    }
+}

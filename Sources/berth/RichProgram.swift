@@ -1,0 +1,84 @@
+internal import Diagnostics
+internal import LinuxKernel
+
+/// `berth-image`, beside which this program is installed: `PREFIX/bin/berth` and `PREFIX/libexec/berth/berth-image`.
+enum RichProgram {
+    static func path() throws(SystemError) -> String {
+        let own = try Processes.ownPath()
+        let components = own.split(separator: "/").dropLast(2)
+        return "/" + components.joined(separator: "/") + (components.isEmpty ? "" : "/") + "libexec/berth/berth-image"
+    }
+
+    static func become(_ arguments: [String]) -> Never {
+        do throws(SystemError) {
+            let path = try path()
+            throw Processes.execute(path, arguments: ["berth"] + arguments, environment: Processes.environment())
+        } catch {
+            Terminal.fail(missing(error))
+        }
+    }
+
+    static func missing(_ error: SystemError) -> Report {
+        Report(
+            "cannot start \(error.subject): \(error.sentence)",
+            hint: "Berth is installed as PREFIX/bin/berth and PREFIX/libexec/berth/berth-image: install both "
+                + "(Scripts/install PREFIX)")
+    }
+
+    /// Runs `berth-image cdi --record`, which reads JSON and YAML for us.
+    static func compile(directories: [String], environment: [String]) throws(Failure) -> [UInt8] {
+        let ended: Processes.Ended
+        do throws(SystemError) {
+            let path = try path()
+            let arguments = ["berth", "cdi", "--record"] + directories.flatMap { ["--directory", $0] }
+            ended = try Processes.run(
+                path, arguments: arguments, environment: environment, output: .capture(limit: 64 << 20))
+        } catch {
+            throw .report(missing(error))
+        }
+        guard ended.status == 0 else { throw .reportedAlready }
+        return ended.output
+    }
+
+    /// Runs `berth-image export`; returns the name of what it wrote.
+    static func export(_ words: [String], environment: [String]) throws(Failure) -> String {
+        let ended: Processes.Ended
+        do throws(SystemError) {
+            let path = try path()
+            ended = try Processes.run(
+                path, arguments: ["berth"] + words, environment: environment, output: .capture(limit: 65536))
+        } catch {
+            throw .report(missing(error))
+        }
+        guard ended.status == 0 else { throw .reportedAlready }
+        return String(decoding: ended.output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    }
+
+    /// Runs `berth-image pull`, its progress on standard error; it reports its own failures.
+    static func pull(
+        _ options: [String], environment: [String], deadline: UInt64?, image: String
+    ) throws(Failure) {
+        let ended: Processes.Ended
+        do throws(SystemError) {
+            let path = try path()
+            ended = try Processes.run(
+                path, arguments: ["berth", "pull"] + options, environment: environment, output: .capture(limit: 65536),
+                deadline: deadline)
+        } catch {
+            if error.errno == 110 {  // ETIMEDOUT
+                throw .report(
+                    Report(
+                        "\(image) was still being pulled at the end of the start time-out",
+                        hint: "pull it before the job with `berth pull \(image)`; " + HoldCommand.timeoutHint))
+            }
+            throw .report(missing(error))
+        }
+        if ended.status > 128 {
+            throw .report(
+                Report(
+                    "the pull was ended by signal \(ended.status - 128)",
+                    hint: ended.status == 137 ? "the job may have run out of memory: see the scheduler's log" : nil))
+        }
+        guard ended.status == 0 else { throw .reportedAlready }
+    }
+}

@@ -1,0 +1,274 @@
+internal import Allocation
+internal import Devices
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import SiteConfig
+internal import Store
+
+/// The host's devices as this task was granted them.
+struct DeviceGrant {
+    let devices: HostDevices
+    /// Nodes of GPUs: those that open, or of these the ones that Slurm names where it constrains nothing.
+    let gpus: [String]
+    /// The GPUs that the variables of the host's environment count, where these are more than the granted ones.
+    let counted: [String]?
+}
+
+/// The devices of one launch, decided.
+struct DeviceDecision {
+    var request: LaunchOptions.GPURequest
+    var granted: [String]
+    var environment: [String]
+    var edits: [DeviceEdit]
+}
+
+extension RunCommand {
+    func grant() throws(Failure) -> DeviceGrant {
+        let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
+        // A task's own list would make each task of a step want another container.
+        let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
+        let isShared = (task?.localTasks ?? 1) > 1
+        let host = self.host
+        let variable = { (name: String) in isShared && perTask.contains(name) ? nil : host.variable(name) }
+        guard !isForOthers, !devices.gpus.isEmpty, GPUInventory.mayBeNarrower(than: devices.gpus, variable: variable)
+        else {
+            return DeviceGrant(devices: devices, gpus: devices.gpus, counted: nil)
+        }
+        let inventory = GPUInventory(devices.vendor)
+        let narrowed = inventory.grantedBySlurm(open: devices.gpus, variable: variable)
+        return DeviceGrant(
+            devices: devices, gpus: narrowed ?? devices.gpus, counted: narrowed.map { _ in inventory.gpus.map(\.node) })
+    }
+
+    /// - Parameter gpus: Those of all tasks that share the container.
+    func decide(
+        _ grant: DeviceGrant, gpus: [String], image: ContainerImage, options: LaunchOptions
+    ) throws(Failure) -> DeviceDecision {
+        // A host without devices of whom nobody asks any.
+        let isPlain = gpus.isEmpty && options.cdiDevices.isEmpty && grant.devices.fabric.isEmpty
+        var decision = DeviceDecision(
+            request: isPlain ? options.gpus : request(image, options), granted: gpus, environment: host.environment,
+            edits: [])
+        if !gpus.isEmpty || !options.cdiDevices.isEmpty {
+            try decideGPUs(grant, image, options, &decision)
+        } else if case .names(let names) = decision.request, let first = names.first {
+            throw .devices(.noSuchGPU(first, granted: []))
+        }
+        if !grant.devices.fabric.isEmpty || options.fabric != nil { decision.edits += try fabricEdits(grant, options) }
+        if !isForOthers, wantsPyTorch(image, options) {
+            decision.edits += PyTorchVariables.entries(host.variable).map {
+                DeviceEdit(.variable($0, isDefault: true), .host("profile pytorch"))
+            }
+        }
+        return decision
+    }
+
+    private func decideGPUs(
+        _ grant: DeviceGrant, _ image: ContainerImage, _ options: LaunchOptions, _ decision: inout DeviceDecision
+    ) throws(Failure) {
+        switch decision.request {
+        case .positions, .names:
+            let inventory = GPUInventory(grant.devices.vendor)
+            decision.granted = inventory.sorted(decision.granted)
+            try resolveNames(inventory, &decision)
+        case .granted, .all, .none: break
+        }
+        let (request, granted) = (decision.request, decision.granted)
+        let chosen = try named(Failure.plan) { () throws(PlanError) in
+            try LaunchPlan.chosenGPUs(request, granted: granted)
+        }
+        renumber(before: grant.counted ?? granted, after: granted.filter(chosen.contains), &decision)
+        guard !chosen.isEmpty || !options.cdiDevices.isEmpty else { return }
+
+        var edits = try cdiEdits(grant, chosen: chosen, granted: granted, image, options)
+        if edits == nil, !chosen.isEmpty, grant.devices.vendor == .nvidia, let driver = NVIDIADriver() {
+            let wanted = variable("NVIDIA_DRIVER_CAPABILITIES", image, options)
+            edits = driver.edits(NVIDIADriver.capabilities(wanted))
+        }
+        if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
+        decision.edits += edits ?? []
+        if !image.overlay, speaks(options),
+            decision.edits.contains(where: { if case .bind = $0.action { true } else { false } })
+        {
+            Terminal.note(
+                "warning: the driver's files can not be added to this image: its root file system is read-only (see berth "
+                    + "inspect)")
+        }
+    }
+
+    // MARK: Which GPUs
+
+    /// `--gpus`, else what the image or `-e` says through `NVIDIA_VISIBLE_DEVICES`, which can only take away.
+    private func request(_ image: ContainerImage, _ options: LaunchOptions) -> LaunchOptions.GPURequest {
+        guard case .granted = options.gpus else { return options.gpus }
+        switch variable("NVIDIA_VISIBLE_DEVICES", image, options) ?? "" {
+        case "", "all": return .granted
+        case "none", "void": return .none
+        case let list: return .names(list.split(separator: ",").map(String.init))
+        }
+    }
+
+    /// Of the container's own making, not the host's: as the command will see it.
+    private func variable(_ name: String, _ image: ContainerImage, _ options: LaunchOptions) -> String? {
+        for case .set(name, let value) in options.variables.reversed() { return value }
+        let prefix = name + "="
+        return image.environment.last { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.utf8.count)) }
+    }
+
+    /// Names become positions. What an image names and was not granted is passed over; what the user names is an error.
+    private func resolveNames(_ inventory: GPUInventory, _ decision: inout DeviceDecision) throws(Failure) {
+        guard case .names(let names) = decision.request else { return }
+        // A slice's name is CDI's to know; its GPU's node is granted or it is not.
+        if names.allSatisfy({ $0.hasPrefix("MIG-") }) {
+            decision.request = .granted
+            return
+        }
+        var isAsked = false
+        if case .names = options.gpus { isAsked = true }
+        var positions: [Int] = []
+        for (name, node) in zip(names, inventory.nodes(named: names, granted: decision.granted)) {
+            if let node, let position = decision.granted.firstIndex(of: node) {
+                if !positions.contains(position) { positions.append(position) }
+            } else if isAsked {
+                throw .devices(.noSuchGPU(name, granted: decision.granted))
+            }
+        }
+        decision.request = positions.isEmpty ? .none : .positions(positions)
+    }
+
+    /// Lists that count GPUs, for what the container shows.
+    private func renumber(before: [String], after: [String], _ decision: inout DeviceDecision) {
+        guard !isForOthers, before != after else { return }
+        for name in GPUInventory.selectors {
+            let prefix = name + "="
+            guard let place = decision.environment.firstIndex(where: { $0.hasPrefix(prefix) }) else { continue }
+            let list = String(decision.environment[place].dropFirst(prefix.utf8.count))
+            decision.environment[place] = prefix + GPUInventory.renumbered(list, before: before, after: after)
+        }
+    }
+
+    /// Of the tasks that share a container, one is enough.
+    private func speaks(_ options: LaunchOptions) -> Bool { !options.quiet && (task?.localID ?? 0) == 0 }
+
+    // MARK: CDI
+
+    /// `nil` where no specification speaks of the GPUs.
+    private func cdiEdits(
+        _ grant: DeviceGrant, chosen: [String], granted: [String], _ image: ContainerImage, _ options: LaunchOptions
+    ) throws(Failure) -> [DeviceEdit]? {
+        guard let registry = try registry() else {
+            if let name = options.cdiDevices.first { throw .devices(.unknownKind(name.kind, refused: [])) }
+            return nil
+        }
+        var devices: [DeviceRegistry.Found] = []
+        var speaksOfGPUs = false
+        if !chosen.isEmpty {
+            if let found = slices(registry, options)
+                ?? registry.devices(forNodes: chosen, capabilities: grant.devices.capabilities)
+            {
+                devices = found
+                speaksOfGPUs = true
+            } else if speaks(options), !registry.devices(class: "gpu").isEmpty {
+                Terminal.note(
+                    "the CDI specifications of this host lack \(chosen.joined(separator: ", ")) or parts of it: the driver's "
+                        + "files are found without them")
+            }
+        }
+        for name in options.cdiDevices {
+            let found = try named(Failure.devices) { () throws(DeviceError) in try registry.device(name) }
+            if !devices.contains(found) { devices.append(found) }
+        }
+        let all = devices
+        let hooks = configuration.cdiHooks
+        let result = try named(Failure.devices) { () throws(DeviceError) in
+            try DeviceRegistry.checkGrant(of: all, gpus: granted)
+            return try DeviceInjection.edits(of: all, host: HostTree(), allowedHooks: hooks)
+        }
+        if speaks(options) {
+            for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
+        }
+        if !speaksOfGPUs, !chosen.isEmpty, grant.devices.vendor == .nvidia, let driver = NVIDIADriver() {
+            let wanted = variable("NVIDIA_DRIVER_CAPABILITIES", image, options)
+            return result.edits + driver.edits(NVIDIADriver.capabilities(wanted))
+        }
+        return speaksOfGPUs || !result.edits.isEmpty ? result.edits : nil
+    }
+
+    /// MIG slices by name, where no cgroup tells them apart: `--gpus MIG-…`, or what Slurm put into the environment.
+    private func slices(_ registry: DeviceRegistry, _ options: LaunchOptions) -> [DeviceRegistry.Found]? {
+        var names: [String] = []
+        if case .names(let asked) = options.gpus { names = asked }
+        if names.isEmpty, case .granted = options.gpus {
+            names = host.variable("CUDA_VISIBLE_DEVICES")?.split(separator: ",").map(String.init) ?? []
+        }
+        guard !names.isEmpty, names.allSatisfy({ $0.hasPrefix("MIG-") }) else { return nil }
+        let all = registry.devices(class: "gpu")
+        let found = names.compactMap { name in all.first { $0.device.name == name } }
+        return found.count == names.count ? found : nil
+    }
+
+    /// Read from the store, where an earlier launch has left it; made anew where the files are not the same any more.
+    private func registry() throws(Failure) -> DeviceRegistry? {
+        let directories =
+            configuration.cdiDirectories.isEmpty ? SpecificationFiles.directories : configuration.cdiDirectories
+        let files = SpecificationFiles(in: directories)
+        guard !files.isEmpty else { return nil }
+        let name = "cdi-\(host.userID)~\(files.shortKey)"
+        if let bytes = DeviceRecords.read(name, store: storePath),
+            let registry = DeviceRegistry(decoding: bytes, key: files.key)
+        {
+            return registry
+        }
+        let bytes = try RichProgram.compile(directories: directories, environment: host.environment)
+        // Between our look and the compiler's the files may have changed: then this is right, and not to be kept.
+        if let registry = DeviceRegistry(decoding: bytes, key: files.key) {
+            DeviceRecords.write(bytes, name, store: storePath)
+            return registry
+        }
+        let now = SpecificationFiles(in: directories)
+        guard let registry = DeviceRegistry(decoding: bytes, key: now.key) else {
+            throw .report(
+                Report(
+                    "the CDI specifications in \(directories.joined(separator: ", ")) could not be read",
+                    hint: "`berth cdi` says what is wrong with them"))
+        }
+        return registry
+    }
+
+    // MARK: Fabric and profile
+
+    private func fabricEdits(_ grant: DeviceGrant, _ options: LaunchOptions) throws(Failure) -> [DeviceEdit] {
+        let wanted = options.fabric ?? .auto
+        // Nothing there, nothing asked: nothing to look for.
+        guard wanted != .none, !(wanted == .auto && grant.devices.fabric.isEmpty) else { return [] }
+        let present = Fabric.present(grant.devices.fabric)
+        switch wanted {
+        case .efa where present != .efa: throw .devices(.noFabric("efa"))
+        case .ib where present == .none: throw .devices(.noFabric("ib"))
+        default: break
+        }
+        let chosen = wanted == .auto ? present : wanted
+        let rules = configuration.fabricRules.compactMap(FabricRule.init)
+        // GPUs bring NCCL's files along already.
+        return chosen.edits(rules) + (grant.gpus.isEmpty ? Fabric.companionEdits() : [])
+    }
+
+    private func wantsPyTorch(_ image: ContainerImage, _ options: LaunchOptions) -> Bool {
+        if let profile = options.profile { return profile == .pytorch }
+        return configuration.profile == "pytorch" || variable("BERTH_PROFILE", image, options) == "pytorch"
+    }
+}
+
+extension FabricRule {
+    init?(_ line: SiteConfiguration.FabricLine) {
+        guard let fabric = Fabric(rawValue: line.fabric) else { return nil }
+        let action: Action =
+            switch line.kind {
+            case .mount(let source, let target): .mount(source: source, path: target)
+            case .library(let path): .library(path)
+            case .variable(let entry): .variable(entry)
+            }
+        self.init(fabric: fabric, action: action, place: line.place)
+    }
+}

@@ -1,0 +1,67 @@
+internal import Allocation
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Sandbox
+
+extension RunCommand {
+    /// The plan as `config.json` of the OCI runtime-spec, on standard output.
+    func printOCIConfiguration(_ plan: LaunchPlan) throws(Failure) {
+        var trees: [String] = []
+        var overlay: [String]?
+        for step in plan.steps {
+            switch step.action {
+            case .root(.overlay(let lower)): (trees, overlay) = (lower, lower)
+            case .root(.tree(let path)): trees = [path]
+            default: continue
+            }
+        }
+        var facts = OCIFacts(
+            userID: host.userID, groupID: host.groupID, absent: absentSources(plan), lastCapability: lastCapability,
+            hasTerminal: Streams.terminal(terminal) != nil)
+        facts.supplementaryGroups = try named(Failure.system) { () throws(SystemError) in
+            try Identity.supplementaryGroups()
+        }
+        if case .named(let user) = plan.process.user {
+            facts.imageUser = AccountFiles.resolve(
+                user: user, passwd: topmost("etc/passwd", trees), group: topmost("etc/group", trees))
+            if facts.imageUser == nil { throw .sandbox(.unknownUser(user)) }
+        }
+        if let confinement = plan.confinement, let membership = try? CgroupMembership() {  // without /proc no rules
+            facts.deviceRules = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask).deviceRules()
+        }
+        Terminal.print(plan.ociConfiguration(facts).text)
+        if let overlay {
+            Terminal.note(
+                "in the bundle's directory, before the runtime: mkdir -p rootfs upper work && mount -t overlay overlay -o "
+                    + "lowerdir=\(overlay.reversed().joined(separator: ":")),upperdir=upper,workdir=work"
+                    + (host.userID == 0 ? "" : ",userxattr") + " rootfs")
+        }
+    }
+
+    /// From the topmost layer that has it, as overlayfs shows it.
+    private func topmost(_ path: String, _ trees: [String]) -> [UInt8] {
+        for tree in trees.reversed() {
+            if let bytes = try? OwnedFileDescriptor(opening: tree, [.path, .directory]).resolve(path, .readOnly)  // absent: the next
+                .readAll(limit: 1 << 20)
+            {
+                return bytes
+            }
+        }
+        return []
+    }
+
+    private func absentSources(_ plan: LaunchPlan) -> [String] {
+        plan.steps.compactMap { step in
+            switch step.action {
+            case .bind(let bind) where bind.optional: bind.source
+            case .copy(let source, _): source
+            default: nil
+            }
+        }.filter { (try? FileStatus(of: $0)) == nil }  // what can not be looked at is not shown either
+    }
+
+    private var lastCapability: Int {
+        guard let bytes = try? contents(of: "/proc/sys/kernel/cap_last_cap", limit: 16) else { return 40 }  // Linux 5.9 and later
+        return Int(String(decoding: bytes.filter { $0 != UInt8(ascii: "\n") }, as: UTF8.self)) ?? 40
+    }
+}

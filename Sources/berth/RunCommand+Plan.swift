@@ -1,0 +1,171 @@
+internal import Allocation
+internal import Devices
+internal import Diagnostics
+internal import ImageSpec
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import SiteConfig
+
+extension RunCommand {
+    func plan(_ image: PreparedImage, grant: DeviceGrant, gpus: [String]) throws(Failure) -> LaunchPlan {
+        var options = self.options
+        options.variables = try environmentFiles() + options.variables
+        if options.fabric == nil { options.fabric = configuration.fabric.flatMap(Fabric.init(rawValue:)) }
+        let decision = try decide(grant, gpus: gpus, image: image.image, options: options)
+        options.gpus = decision.request
+        let facts = try facts(grant.devices, decision)
+        warnOfLockedMemory(facts)
+        let (site, container) = (site, image.image)
+        let wanted = options
+        return try named(Failure.plan) { () throws(PlanError) in
+            try LaunchPlan(options: wanted, image: container, site: site, host: facts)
+        }
+    }
+
+    /// What would be done, as far as it can be known without doing it.
+    func dryPlan() throws(Failure) -> LaunchPlan {
+        let grant = try grant()
+        var image: PreparedImage?
+        do throws(Failure) { image = try found() } catch {
+            if options.pull == .never || options.dryRun == .oci { throw error }
+            if case .directory = source { throw error }
+            Terminal.note(
+                "\(options.image) is not in the store yet: it would be pulled first, and decides the rest of the plan")
+        }
+        let unknown = ContainerImage(
+            trees: ["(layers of \(options.image))"], command: ["(the image's command)"], name: options.image)
+        return try plan(
+            image ?? PreparedImage(image: unknown, mountPoint: "/", leases: []), grant: grant, gpus: grant.gpus)
+    }
+
+    private func facts(_ devices: HostDevices, _ decision: DeviceDecision) throws(Failure) -> HostFacts {
+        try named(Failure.system) { () throws(SystemError) in
+            var limits: LimitTable = [:]
+            for limit in limitsInPlay { limits[limit] = try limit.current() }
+            var facts = HostFacts(
+                userID: host.userID, groupID: host.groupID, accounts: try host.accounts(),
+                environment: decision.environment,
+                limits: limits, terminal: Streams.terminal(terminal), memoryLimit: memoryLimit,
+                grantedGPUs: decision.granted,
+                gpuControlNodes: devices.gpuControl, fabricNodes: devices.fabric,
+                raisesHardLimits: host.userID == 0 && Identity.holds(.systemResource),
+                requirements: requirementFacts(devices))
+            facts.deviceEdits = decision.edits
+            return facts
+        }
+    }
+
+    /// What Slurm says, or what the cgroups of a job say where Slurm counts per CPU.
+    private var memoryLimit: UInt64? {
+        if let limit = task?.memoryLimit { return limit }
+        return host.variable("SLURM_JOB_ID") == nil ? nil : CgroupMemory.limit
+    }
+
+    /// Those that are raised by themselves or that an option names.
+    private var limitsInPlay: [ResourceLimit] {
+        var limits: [ResourceLimit] = [.lockedMemory, .stack, .openFiles]
+        for wanted in options.limits { limits.append(wanted.limit) }
+        for wanted in site.limits { limits.append(wanted.limit.limit) }
+        return limits
+    }
+
+    private func environmentFiles() throws(Failure) -> [LaunchOptions.Variable] {
+        var result: [LaunchOptions.Variable] = []
+        for path in options.environmentFiles {
+            let text = try named({ (error: SystemError) in
+                .report(
+                    Report(
+                        "cannot read the environment file \(path): \(error.sentence)",
+                        hint: "check the path given to --env-file"))
+            }) { () throws(SystemError) in try contents(of: path, limit: 1 << 20) }
+            result += try named(Failure.options) { () throws(OptionError) in
+                try LaunchOptions.Variable.parse(file: String(decoding: text, as: UTF8.self))
+            }
+        }
+        return result
+    }
+}
+
+extension SitePolicy {
+    init(_ configuration: SiteConfiguration) throws(Failure) {
+        self.init()
+        mountHome = configuration.home
+        scratchDirectory = configuration.scratch
+        for setting in configuration.places {
+            switch setting.name {
+            case "home": homePlace = setting.place
+            case "scratch": scratchPlace = setting.place
+            default: scratchLimitPlace = setting.place
+            }
+        }
+        if let text = configuration.scratchLimit {
+            guard let bytes = byteCount(text) else {
+                throw .report(
+                    Report(
+                        "the setting scratch-limit can not be \"\(text)\"", hint: "it takes bytes, with k, m, g or t"))
+            }
+            scratchLimit = bytes
+        }
+        try add(limits: configuration.limits)
+        try add(requirements: configuration.requirements)
+        try add(enforcement: configuration.enforcement)
+        if configuration.mounts.isEmpty { return }
+        for mount in configuration.mounts {
+            let readOnly = mount.options.contains("ro")
+            let kind: MountRequest.Kind =
+                mount.type == "tmpfs"
+                ? .tmpfs(
+                    size: mount.options.first { $0.hasPrefix("size=") }.flatMap { byteCount(String($0.dropFirst(5))) },
+                    mode: 0o1777)
+                : .bind(source: mount.source, recursive: !mount.options.contains("bind"))
+            let request = MountRequest(
+                kind: kind, target: mount.target, readOnly: readOnly, optional: mount.options.contains("nofail"))
+            mounts.append(Mount(request: request, place: mount.place))
+        }
+    }
+}
+
+/// The nodes that any task of the step may open, each once, by rising number: every task counts its own within them.
+enum DeviceOrder {
+    static func union(_ lists: [[String]]) -> [String] {
+        var seen: Set<String> = []
+        let all = lists.flatMap { $0 }.filter { seen.insert($0).inserted }
+        return all.sorted { number($0) < number($1) }
+    }
+
+    private static func number(_ path: String) -> Int { Int(path.drop { !$0.isNumber }) ?? 0 }
+}
+
+extension ImageSource {
+    /// Paths as the user meant them, from where he stands.
+    func absolute(from cwd: String) -> ImageSource {
+        switch self {
+        case .docker: self
+        case .ociLayout(let path, let tag): .ociLayout(path: absolutePath(path, from: cwd), tag: tag)
+        case .ociArchive(let path, let tag): .ociArchive(path: absolutePath(path, from: cwd), tag: tag)
+        case .dockerArchive(let path, let tag): .dockerArchive(path: absolutePath(path, from: cwd), tag: tag)
+        case .directory(let path): .directory(path: absolutePath(path, from: cwd))
+        }
+    }
+}
+
+extension LaunchOptions {
+    /// Equal for tasks that may share a container: everything but what is each process's own.
+    var containerKey: String {
+        var shared = self
+        shared.command = []
+        shared.variables = []
+        shared.environmentFiles = []
+        shared.workingDirectory = nil
+        shared.entrypoint = nil
+        shared.limits = []
+        shared.profile = nil
+        shared.requirements = []
+        shared.enforcement = nil
+        shared.quiet = false
+        shared.verbose = false
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in String(describing: shared).utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        return String(hash, radix: 16)
+    }
+}

@@ -1,0 +1,148 @@
+internal import Allocation
+internal import Diagnostics
+internal import ImageSpec
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Sandbox
+internal import SiteConfig
+internal import Store
+
+/// `berth run`, from the arguments to the command: a straight line that ends in `execve`.
+struct RunCommand {
+    let options: LaunchOptions
+    let configuration: SiteConfiguration
+    let site: SitePolicy
+    let source: ImageSource
+    let platform: Platform
+    let storePath: String
+    let task: SlurmTask?
+    let host: HostReading
+    let started = Clock.monotonicNanoseconds
+    /// When a pull must have ended, in `Clock.monotonicNanoseconds`.
+    var deadline: UInt64?
+    /// The standard stream that is the terminal, if one is.
+    var terminal: Int32 = 0
+    /// Of tasks that run elsewhere, each with variables of its own that are not known here: its rank, its GPUs.
+    var isForOthers = false
+    /// In place of `source`, where the image is a squashfs file.
+    var squashfs: UnpackedSquashfs?
+
+    init(_ arguments: [String]) throws(Failure) {
+        let host = HostReading()
+        let cwd = host.workingDirectory
+        let options: LaunchOptions
+        do throws(OptionError) {
+            options = try LaunchOptions(parsing: arguments, workingDirectory: cwd)
+        } catch {
+            throw error == .helpRequested ? .wantsHelp : .options(error)
+        }
+        try self.init(options, host: host, workingDirectory: cwd)
+    }
+
+    init(_ options: LaunchOptions, host: HostReading, workingDirectory cwd: String) throws(Failure) {
+        self.options = options
+        let home = host.variable("HOME") ?? "/"
+        configuration = try named(Failure.configuration) { () throws(ConfigurationError) in
+            try SiteConfiguration.read(environment: host.variable, home: home)
+        }
+        site = try SitePolicy(configuration)
+        let (text, wanted) = (options.image, options.platform)
+        source = try named(Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: text) }.absolute(
+            from: cwd)
+        platform = try named(Failure.platform) { () throws(PlatformError) in
+            try wanted.map { (text) throws(PlatformError) in try Platform(parsing: text) } ?? .host
+        }
+        let chosen = configuration.storePath(
+            option: options.store, environment: host.variable, isRoot: host.userID == 0)
+        storePath = absolutePath(chosen, from: cwd)
+        task = SlurmTask(environment: host.variable)
+        self.host = host
+    }
+
+    func carryOut() throws(Failure) -> Never {
+        if let format = options.dryRun {
+            let plan = try dryPlan()
+            switch format {
+            case .text: Terminal.print(plan.text(try explanation(plan)))
+            case .oci: try printOCIConfiguration(plan)
+            }
+            Processes.exit(0)
+        }
+        guard let task, task.localTasks > 1 else {
+            let grant = try grant()
+            try start(image: try prepare(), grant: grant, gpus: grant.gpus)
+        }
+        try meet(task)
+    }
+
+    /// One of several tasks on this node: one container for all of them.
+    private func meet(_ task: SlurmTask) throws(Failure) -> Never {
+        let grant = try grant()
+        let own = StepRendezvous.Arrival(localID: task.localID, grantedGPUs: grant.gpus)
+        let name = "berth/\(Identity.userID)/\(task.jobID).\(task.stepID).\(task.nodeID)/\(options.containerKey)"
+        let role = try named(Failure.rendezvous) { () throws(RendezvousError) in try StepRendezvous.arrive(name, own) }
+        switch consume role {
+        case .builder(var builder):
+            do throws(Failure) {
+                let image = try prepare()
+                let wait = configuration.joinWait
+                let arrivals = try named(Failure.rendezvous) { () throws(RendezvousError) in
+                    try builder.gather(tasks: task.localTasks, own: own, limitMilliseconds: wait)
+                }
+                let gpus = DeviceOrder.union(arrivals.map(\.grantedGPUs))
+                try build(image: image, grant: grant, gpus: gpus, for: &builder)
+            } catch {
+                builder.fail(localID: task.localID)
+                throw error
+            }
+        case .member(let container):
+            let image = try found()
+            let plan = try plan(image, grant: grant, gpus: grant.gpus)
+            let lease = container.scratchLease
+            try confine(plan)
+            try named(Failure.sandbox) { () throws(SandboxError) in try container.join() }
+            try begin(plan.process, image.leases, lease)
+        }
+    }
+
+    private func build(
+        image: PreparedImage, grant: DeviceGrant, gpus: [String], for builder: inout StepRendezvous.Builder
+    ) throws(Failure) -> Never {
+        let plan = try plan(image, grant: grant, gpus: gpus)
+        try confine(plan)
+        var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
+        // Pinned before pivot_root, while /proc/self is certainly the real one.
+        try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
+        let scratch = interpreter.scratchLease
+        let namespaces = plan.namespaces
+        try named(Failure.rendezvous) { () throws(RendezvousError) in
+            try builder.share(namespaces, scratchLease: scratch)
+        }
+        try begin(plan.process, image.leases, scratch)
+    }
+
+    private func start(image: PreparedImage, grant: DeviceGrant, gpus: [String]) throws(Failure) -> Never {
+        let plan = try plan(image, grant: grant, gpus: gpus)
+        try confine(plan)
+        var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
+        try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
+        try begin(plan.process, image.leases, interpreter.scratchLease)
+    }
+
+    /// The file system stands; the leases stay open in the command, so that nobody collects what it runs from.
+    private func begin(
+        _ process: ProcessPlan, _ image: [DescriptorBox], _ scratch: DescriptorBox?
+    ) throws(Failure) -> Never {
+        try named(Failure.system) { () throws(SystemError) in
+            for lease in image { try lease.descriptor.duplicate().inheritAcrossExec() }
+            try scratch?.descriptor.duplicate().inheritAcrossExec()
+        }
+        if options.verbose {
+            let elapsed = (Clock.monotonicNanoseconds - started) / 1000
+            Terminal.note(
+                "starting \(process.arguments[0]) after \(elapsed / 1000).\(String(elapsed % 1000 + 1000).dropFirst()) ms"
+            )
+        }
+        try named(Failure.sandbox) { () throws(SandboxError) in try process.start() }
+    }
+}

@@ -1,0 +1,89 @@
+import Distribution
+import Foundation
+import ImagePull
+import ImageSpec
+import Store
+import TestSupport
+import Testing
+
+/// What manifests, indexes and archives of images did to other programs, by the numbers under which it became known.
+@Suite struct DocumentCVETests {
+    static func write(_ files: [String: [UInt8]]) throws -> (place: TemporaryDirectory, path: String) {
+        let place = try TemporaryDirectory()
+        for (file, bytes) in files { try place.write(bytes, to: "layout/" + file) }
+        return (place, place.path + "/layout")
+    }
+
+    /// CVE-2014-9358: the id of an image as a path.
+    @Test(arguments: ["../../outside.json", "/etc/hostname", "../outside.json"])
+    func cve_2014_9358_namesInAnArchiveAreNotPaths(_ name: String) async throws {
+        let place = try TemporaryDirectory()
+        try place.write(LocalPullTests.image.config, to: "outside.json")
+        let path = try place.write(
+            LocalImage.tar([
+                ("manifest.json", Array(#"[{"Config":"\#(name)","RepoTags":["x:1"],"Layers":["\#(name)"]}]"#.utf8))
+            ]), to: "sub/image.tar")
+        let fault = try await LocalPullTests.fault(.dockerArchive(path: path, tag: nil))
+        #expect(fault == .notAnImage("it holds no \(name)"))
+    }
+
+    /// CVE-2021-41190: one document that is a manifest to one reader and an index to another.
+    @Test(arguments: [#""manifests":[]"#, #""fsLayers":[]"#, #""mediaType":"application/vnd.oci.image.index.v1+json""#])
+    func cve_2021_41190_aManifestThatIsSomethingElseToo(_ extra: String) async throws {
+        let image = LocalPullTests.image
+        var (files, descriptor) = image.blobs()
+        let plain = String(decoding: files["blobs/sha256/\(descriptor.digest.hex)"] ?? [], as: UTF8.self)
+        let without = plain.replacing(#""mediaType":"application/vnd.oci.image.manifest.v1+json","#, with: "")
+        let both = Array((without.dropLast() + "," + extra + "}").utf8)
+        descriptor = Descriptor(
+            mediaType: .ociManifest, digest: Digest(hashing: both, with: .sha256), size: Int64(both.count))
+        files["blobs/sha256/\(descriptor.digest.hex)"] = both
+        files["oci-layout"] = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
+        files["index.json"] = image.json(ImageIndex(manifests: [descriptor]))
+        let (place, path) = try Self.write(files)
+        let fault = try await LocalPullTests.fault(.ociLayout(path: path, tag: nil))
+        guard case .notAnImage? = fault else {
+            Issue.record("\(String(describing: fault)) \(place.path)")
+            return
+        }
+    }
+
+    /// CVE-2023-25153: an index.json that would fill the memory.
+    @Test func cve_2023_25153_documentsWithoutEnd() async throws {
+        let (place, path) = try Self.write(["oci-layout": Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)])
+        let file = try place.write([UInt8](), to: "layout/index.json")
+        #expect(truncate(file, 1 << 40) == 0)
+        let fault = try await LocalPullTests.fault(.ociLayout(path: path, tag: nil))
+        #expect(fault == .notAnImage("index.json is larger than 16777216 bytes"))
+    }
+
+    /// CVE-2024-3727: a digest as a path.
+    @Test(arguments: [
+        "sha256:../../../../etc/passwd", "sha256:..", "../x:00", "sha256:" + String(repeating: "A", count: 64),
+    ])
+    func cve_2024_3727_digestsAreChecked(_ text: String) async throws {
+        #expect(throws: DigestError.self) { _ = try Digest(parsing: text) }
+        var files = LocalImage.layout([(nil, LocalPullTests.image)])
+        let digest = LocalPullTests.image.blobs().manifest.digest.description
+        let index = String(decoding: files["index.json"] ?? [], as: UTF8.self).replacing(digest, with: text)
+        files["index.json"] = Array(index.utf8)
+        let (place, path) = try Self.write(files)
+        let fault = try await LocalPullTests.fault(.ociLayout(path: path, tag: nil))
+        #expect(fault == .notAnImage("index.json does not read as JSON of its kind"), "\(place.path)")
+    }
+
+    /// GHSA-f36w-mj3v-6jqv: a size that would fill the memory.
+    @Test(arguments: [-1, 1 << 40]) func ghsa_f36w_mj3v_6jqv_sizesAreChecked(_ size: Int64) async throws {
+        var files = LocalImage.layout([(nil, LocalPullTests.image)])
+        let manifest = LocalPullTests.image.blobs().manifest
+        let index = String(decoding: files["index.json"] ?? [], as: UTF8.self)
+            .replacing("\"size\":\(manifest.size)", with: "\"size\":\(size)")
+        files["index.json"] = Array(index.utf8)
+        let (place, path) = try Self.write(files)
+        let fault = try await LocalPullTests.fault(.ociLayout(path: path, tag: nil))
+        guard case .notAnImage? = fault else {
+            Issue.record("\(String(describing: fault)) \(place.path)")
+            return
+        }
+    }
+}

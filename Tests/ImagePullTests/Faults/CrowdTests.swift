@@ -1,0 +1,136 @@
+import Foundation
+import ImageSpec
+import Store
+import TestSupport
+import Testing
+
+/// Many processes that want one image in one store: one brings it, all have it.
+@Suite(.serialized, .enabled(if: Program.isBuilt)) struct CrowdTests {
+    static func start(_ count: Int, _ scene: Scene, _ options: [String] = ["--if-missing"]) throws -> [Running] {
+        try (0..<count).map { _ in
+            try Program.command(["pull"] + options + ["--store", scene.store, scene.source()], home: scene.place.path)
+                .start()
+        }
+    }
+
+    /// How many say that they brought something.
+    static func pulled(_ ended: [Ended]) -> Int { ended.count { $0.errors.contains(" pulled, ") } }
+
+    @Test func of64OnePulls() throws {
+        let scene = try Scene(.sample())
+        let ended = try Self.start(64, scene).map { try $0.wait() }
+        for one in ended { #expect(one.status == 0, "\(one)") }
+        #expect(Self.pulled(ended) == 1)
+        #expect(try scene.images().count == 1)
+        #expect(try scene.prune().run().status == 0)
+        #expect(try scene.garbage() == [])
+    }
+
+    /// Whoever has the layer in hand dies; somebody else takes over at once, and everybody has the image.
+    @Test func theLeaderIsKilledAndAnotherTakesOver() throws {
+        let scene = try Scene(.sample(layers: 1, files: 50, largest: 64 << 20))
+        let crowd = try Self.start(12, scene)
+        var dead: Set<Int32> = []
+        let end = Date().addingTimeInterval(20)
+        while dead.count < 3, Date() < end {
+            if let leader = Self.holder(below: scene.store + "/drafts"), !dead.contains(leader),
+                crowd.contains(where: { $0.processID == leader })
+            {
+                kill(leader, SIGKILL)
+                dead.insert(leader)
+            }
+            if try !scene.images().isEmpty { break }
+            usleep(2000)
+        }
+        let killedAt = Date()
+        let ended = try crowd.map { ($0.processID, try $0.wait()) }
+        #expect(!dead.isEmpty, "nobody was met at work")
+        for (id, one) in ended where !dead.contains(id) { #expect(one.status == 0, "\(one)") }
+        #expect(-killedAt.timeIntervalSinceNow < 60)
+        #expect(Self.pulled(ended.map(\.1)) == 1)
+        #expect(try scene.images().count == 1)
+        #expect(try scene.prune().run().status == 0)
+        #expect(try scene.garbage() == [])
+    }
+
+    /// The process that holds a lock on a draft: proc_locks(5).
+    static func holder(below drafts: String) -> Int32? {
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: drafts)) ?? []  // not made yet
+        let numbers = files.compactMap { name -> String? in
+            let attributes = try? FileManager.default.attributesOfItem(atPath: "\(drafts)/\(name)/alive")  // gone
+            return (attributes?[.systemFileNumber] as? Int).map(String.init)
+        }
+        let locks =
+            FileManager.default.contents(atPath: "/proc/locks").map { String(decoding: $0, as: UTF8.self) } ?? ""
+        for line in locks.split(separator: "\n") where line.contains("FLOCK") && !line.contains("->") {
+            let words = line.split(separator: " ")
+            guard words.count > 5, let inode = words[5].split(separator: ":").last, numbers.contains(String(inode))
+            else {
+                continue
+            }
+            return Int32(words[4])
+        }
+        return nil
+    }
+
+    static let registryTools = ["/usr/bin/docker-registry", "/usr/bin/skopeo", "/usr/bin/curl", "/usr/sbin/ip"]
+        .allSatisfy(FileManager.default.isExecutableFile(atPath:))
+
+    /// Sixty-four in four network namespaces, like four nodes: a shared store, or a store for each and a shared cache of
+    /// blobs. The registry counts.
+    @Test(
+        .enabled(if: Program.isRoot && registryTools, "root, docker-registry, skopeo, curl and iproute2"),
+        arguments: [false, true])
+    func fourNetworkNamespacesDownloadOnce(_ haveCache: Bool) throws {
+        let scene = try Scene(.sample())
+        if haveCache {
+            try scene.place.makeDirectory("cache")
+            try scene.place.write("blob-cache = \(scene.place.path)/cache\n", to: "berth.conf")
+        }
+        let root = packageRoot(#filePath.replacingOccurrences(of: "/Faults/", with: "/"))
+        let script = """
+            ip link set lo up
+            ip link add br0 type bridge && ip address add 10.99.7.1/24 dev br0 && ip link set br0 up
+            stop() { \(root)/Scripts/registry stop "$PWD/registry" 2>/dev/null || true; kill $spaces 2>/dev/null || true; }
+            spaces=
+            trap stop EXIT
+            \(root)/Scripts/registry start --listen 10.99.7.1:5000 "$PWD/registry" 2>/dev/null
+            skopeo copy -q --insecure-policy --dest-tls-verify=false "$SOURCE" docker://10.99.7.1:5000/team/app:1
+            for n in 1 2 3 4; do
+              unshare -n sleep 120 & space=$!
+              spaces="$spaces $space"
+              until [ "$(readlink /proc/$space/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep .01; done
+              ip link add v$n type veth peer name eth0 netns $space
+              ip link set v$n master br0 up
+              nsenter -t $space -n sh -c "ip link set lo up; ip address add 10.99.7.1$n/24 dev eth0; ip link set eth0 up"
+            done
+            : >registry/access.log
+            for space in $spaces; do
+              for m in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+                nsenter -t $space -n "$@" pull -q --if-missing --store "$PWD/store\(haveCache ? "$space" : "")" 10.99.7.1:5000/team/app:1 >>names 2>>errors &
+                pulls="$pulls $!"
+              done
+            done
+            failed=0
+            for pull in $pulls; do wait $pull || failed=$((failed + 1)); done
+            sleep .3
+            echo failed $failed
+            echo names $(wc -l <names)
+            echo blobs $(grep -c 'GET /v2/team/app/blobs/' registry/access.log)
+            """
+        var command = try Program.command(
+            [], home: scene.place.path, through: ["unshare", "-n", "-m", "bash", "-ec", script, "bash"],
+            environment: ["SOURCE": scene.source(), "BERTH_INSECURE_REGISTRIES": "10.99.7.1:5000"])
+        command.directory = scene.place.path
+        let ended = try command.run()
+        // Three layers once, and the configuration for each store.
+        #expect(
+            ended.lines.suffix(3) == ["failed 0", "names 64", "blobs \(haveCache ? 7 : 4)"],
+            "\(ended)\n\(scene.place.text("errors")?.prefix(2000) ?? "")")
+        let stores = try FileManager.default.contentsOfDirectory(atPath: scene.place.path).filter {
+            $0.hasPrefix("store")
+        }
+        #expect(stores.count == (haveCache ? 4 : 1))
+        for store in stores { #expect(try scene.images(in: scene.place.path + "/" + store).count == 1) }
+    }
+}

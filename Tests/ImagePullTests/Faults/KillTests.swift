@@ -1,0 +1,115 @@
+import Foundation
+import ImageSpec
+import Store
+import TestSupport
+import Testing
+
+/// `kill -9` at random instants. `BERTH_KILLS` says how many (40), `BERTH_SEED` where the series begins.
+@Suite(.serialized, .enabled(if: Program.isBuilt)) struct KillTests {
+    static func number(_ name: String, _ otherwise: Int) -> Int {
+        ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? otherwise
+    }
+
+    @Test func whateverIsKilledTheStoreIsWhole() throws {
+        let kills = Self.number("BERTH_KILLS", 40)
+        let seed = Self.number("BERTH_SEED", 1)
+        var random = Seeded(state: UInt64(seed))
+        let scene = try Scene(.sample())
+        try scene.add(.sample(layers: 2, files: 50, isFlattened: true), "flat")
+        let tags = ["one", "flat"]
+
+        // What it looks like where nobody is killed, and how long it takes.
+        var expected: [Digest: [UInt64]] = [:]
+        var longest = 0.0
+        let quiet = scene.place.path + "/quiet"
+        for tag in tags {
+            let started = Date()
+            let ended = try scene.pull(tag, store: quiet).run()
+            try #require(ended.status == 0, "\(ended)")
+            longest = max(longest, -started.timeIntervalSinceNow)
+        }
+        expected = try scene.images(in: quiet)
+        try #require(expected.count == 2)
+
+        var killed = 0
+        var visible = 0
+        var round = 0
+        while killed < kills {
+            round += 1
+            let context: Comment = "seed \(seed), round \(round), \(killed) killed"
+            let tag = tags.randomElement(using: &random) ?? "one"
+            let command =
+                switch Int.random(in: 0..<10, using: &random) {
+                case 0..<7: try scene.pull(tag)
+                case 7: try scene.prune()
+                case 8: try scene.prune(["--keep-storage", "1m"])
+                default: try scene.prune(["--all"])
+                }
+            let running = try command.start()
+            usleep(UInt32.random(in: 0...UInt32(longest * 1.1 * 1_000_000), using: &random))
+            running.signal(SIGKILL)
+            let ended = try running.wait()
+            if ended.signal == SIGKILL { killed += 1 } else { #expect(ended.status == 0, "\(context): \(ended)") }
+
+            // What is to be seen is whole.
+            let images = try scene.images()
+            for (digest, prints) in images { #expect(prints == expected[digest], context) }
+            visible += images.count
+
+            if round % 8 == 0 {
+                let pulled = try scene.pull(tag).run()
+                #expect(pulled.status == 0, "\(context): \(pulled)")
+                let pruned = try scene.prune().run()
+                #expect(pruned.status == 0, "\(context): \(pruned)")
+                #expect(try scene.garbage() == [], context)
+                #expect(try scene.images().values.allSatisfy { expected.values.contains($0) }, context)
+                #expect(try !scene.images().isEmpty, context)
+                if round % 16 == 0 {
+                    #expect(try scene.prune(["--all"]).run().status == 0, context)
+                    #expect(try scene.garbage() == [], context)
+                    #expect(try scene.images() == [:], context)
+                }
+            }
+        }
+        print("\(killed) killed in \(round) rounds; \(visible) images seen, all whole")
+    }
+
+    static let launcher: String? = {
+        let root = packageRoot(#filePath.replacingOccurrences(of: "/Faults/", with: "/"))
+        return Program.newest(
+            ["build/bin/berth", ".build/lean/release/berth", ".build/debug/berth"].map { root + "/" + $0 })
+    }()
+
+    /// The launcher alone is ended: the pull that it started ends, too, and tidies up.
+    @Test(.enabled(if: launcher != nil && hasStrace, "needs a built berth, and strace"), arguments: [SIGTERM, SIGKILL])
+    func aPullEndsWithItsLauncher(_ signal: Int32) throws {
+        let scene = try Scene(.sample(layers: 1, files: 300, largest: 1000))
+        try scene.place.makeDirectory("prefix/bin")
+        let berth = scene.place.path + "/prefix/bin/berth"
+        try FileManager.default.copyItem(atPath: try #require(Self.launcher), toPath: berth)
+        // Slowed down, so that it is met in the middle; -D: strace is not its parent.
+        try scene.place.write(
+            """
+            #!/bin/sh
+            echo $$ >"$HOME/pull"
+            exec strace -D -f -qq -o /dev/null -e trace=utimensat -e inject=utimensat:delay_enter=100000 \
+                \(try #require(Program.path)) "$@"
+            """, to: "prefix/libexec/berth/berth-image", mode: 0o755)
+        var command = try Program.command([], home: scene.place.path)
+        command.arguments = [berth, "run", "--store", scene.store, scene.source(), "--", "true"]
+        let running = try command.start()
+        try running.until("a draft") { _ in
+            (try? FileManager.default.contentsOfDirectory(atPath: scene.store + "/drafts").isEmpty) == false  // not yet
+        }
+        let pull = try #require(Int32((scene.place.text("pull") ?? "").filter(\.isNumber)))
+        #expect(kill(pull, 0) == 0)
+        running.signal(signal)
+        #expect(try running.wait().signal == signal)
+        #expect(soon { kill(pull, 0) != 0 }, "the pull goes on")
+        if kill(pull, 0) == 0 { kill(pull, SIGKILL) }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: scene.store + "/drafts") == [])
+        #expect(try scene.images() == [:])
+    }
+
+    static let hasStrace = FileManager.default.isExecutableFile(atPath: "/usr/bin/strace")
+}

@@ -1,0 +1,205 @@
+import Foundation
+import Testing
+import TestSupport
+
+@Suite(.needsLauncher) struct EnvironmentTests {
+    @Test(arguments: Caller.all) func theJobsVariablesGoInAndTheHostsOwnDoNot(_ caller: Caller) throws {
+        let ended = try Box(caller).run(
+            probe: "env", "SLURM_PROCID", "LD_PRELOAD", "PATH", "SHELL", "EMPTY",
+            environment: ["SLURM_PROCID": "3", "LD_PRELOAD": "", "SHELL": "/bin/zsh", "EMPTY": ""])
+        #expect(
+            ended.lines == [
+                "SLURM_PROCID=3", "LD_PRELOAD unset",
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SHELL unset", "EMPTY=",
+            ], "\(ended)")
+    }
+
+    @Test func optionsAndFilesSetVariablesInTheirOrder() throws {
+        let box = try Box(.any)
+        try box.directory.write("# a file\nA=file\nB=file with spaces  \nFROMHOST\nMISSING\n", to: "vars")
+        try box.directory.write("A=second\r\n", to: "more")
+        let ended = try box.run(
+            ["-e", "A=option", "--env-file", "vars", "--env-file", "more", "-e", "LD_LIBRARY_PATH", "-e", "C="],
+            probe: "env", "A", "B", "C", "FROMHOST", "MISSING", "LD_LIBRARY_PATH",
+            environment: ["FROMHOST": "h", "LD_LIBRARY_PATH": "/l"])
+        #expect(
+            ended.lines == [
+                "A=option", "B=file with spaces  ", "C=", "FROMHOST=h", "MISSING unset", "LD_LIBRARY_PATH=/l",
+            ], "\(ended)")
+        let alone = try box.run(["--env-file", "vars", "--env-file", "more"], probe: "env", "A")
+        #expect(alone.lines == ["A=second"])
+    }
+
+    @Test func anEnvironmentFileThatIsNotThereIsNamed() throws {
+        let ended = try Box(.any).run(["--env-file", "missing"], probe: "id")
+        #expect(ended.status == 125)
+        #expect(
+            ended.errors.contains("cannot read the environment file missing: No such file or directory (ENOENT)"),
+            "\(ended)")
+    }
+
+    @Test func theTemporaryDirectoryIsKeptOnlyWhereItIsShownInside() throws {
+        let box = try Box(.any)
+        #expect(try box.run(probe: "env", "TMPDIR", environment: ["TMPDIR": "/tmp"]).lines == ["TMPDIR=/tmp"])
+        #expect(try box.run(probe: "env", "TMPDIR", environment: ["TMPDIR": "/var/tmp"]).lines == ["TMPDIR unset"])
+        #expect(
+            try box.run(["-v", "/var/tmp"], probe: "env", "TMPDIR", environment: ["TMPDIR": "/var/tmp"]).lines == [
+                "TMPDIR=/var/tmp"
+            ])
+    }
+
+    // MARK: Working directory
+
+    @Test(arguments: Caller.all) func theWorkingDirectoryIsTheRootUnlessSaid(_ caller: Caller) throws {
+        let box = try Box(caller)
+        #expect(try box.run(probe: "cwd").lines == ["/"])
+        #expect(try box.run(["-w", "/etc"], probe: "cwd").lines == ["/etc"])
+        #expect(try box.run(["-w", "/tmp"], probe: "cwd").lines == ["/tmp"])
+        try box.directory.link("rootfs/link", to: "etc")
+        #expect(try box.run(["-w", "/link/../bin/."], probe: "cwd").lines == ["/bin"])
+    }
+
+    @Test func aWorkingDirectoryThatCanNotBeEnteredIsNamed() throws {
+        let box = try Box(.any)
+        for (path, why) in [
+            ("/missing", "ENOENT"), ("/etc/passwd", "ENOTDIR"), ("/proc/self/cwd", "ELOOP"),
+            ("/proc/self/root", "ELOOP"),
+        ] {
+            let ended = try box.run(["-w", path], probe: "cwd")
+            #expect(ended.status == 125, "\(ended)")
+            #expect(
+                ended.errors.contains("cannot enter the working directory \(path): ") && ended.errors.contains(why),
+                "\(ended)")
+        }
+        let relative = try box.run(["-w", "etc"], probe: "cwd")
+        #expect(relative.status == 125)
+        #expect(relative.errors.contains("--workdir"))
+    }
+
+    /// CVE-2024-21626: a descriptor of the launcher's on a directory of the host, as working directory.
+    @Test(arguments: Caller.all) func aDescriptorIsNoWorkingDirectory(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try box.directory.write("outside", to: "marker")
+        for number in 0..<24 {
+            let ended = try box.shell(
+                "exec 7<. ; exec \"$BERTH\" run -w /proc/self/fd/\(number) \"$IMAGE\" -- probe cat marker ../marker ../../marker"
+            ).run()
+            #expect(ended.status == 125, "descriptor \(number): \(ended)")
+            #expect(!ended.output.contains("outside"))
+        }
+    }
+
+    // MARK: Command, host name, limits
+
+    @Test func entrypointTakesTheImagesPlace() throws {
+        let box = try Box(.any)
+        let ended = try box.run(berth: ["run", "--entrypoint", "/bin/probe", box.image, "args", "a", "b"])
+        #expect(ended.lines == ["[a] [b]"], "\(ended)")
+        let empty = try box.run(berth: ["run", "--entrypoint=", box.image, "probe", "args", "a"])
+        #expect(empty.lines == ["[a]"], "\(empty)")
+        let none = try box.run(berth: ["run", "--entrypoint=", box.image])
+        #expect(none.status == 125)
+        #expect(none.errors.contains("no command"), "\(none)")
+    }
+
+    @Test(arguments: Caller.all) func theHostNameIsTheHostsUnlessSaid(_ caller: Caller) throws {
+        let box = try Box(caller)
+        let host = try Command(["uname", "-n"]).run().lines
+        #expect(try box.run(probe: "hostname").lines == host)
+        let named = try box.run(
+            ["--hostname", "trainer"], probe: "hostname", "--", "env", "HOSTNAME", "--", "cat", "/etc/hostname")
+        #expect(named.lines == ["trainer", "HOSTNAME=trainer", "trainer"], "\(named)")
+        #expect(try Command(["uname", "-n"]).run().lines == host)
+    }
+
+    @Test(arguments: Caller.all) func limitsRiseToTheHardOnesAndFollowOptions(_ caller: Caller) throws {
+        let box = try Box(caller)
+        let script =
+            "ulimit -Sn 100; ulimit -Hn 200; ulimit -Ss 1024; ulimit -Hs 4096; exec \"$BERTH\" run $OPTIONS \"$IMAGE\" -- probe limits nofile -- limits stack -- limits core"
+        let plain = try box.shell("ulimit -c 0; " + script, environment: ["OPTIONS": ""]).run()
+        #expect(plain.lines == ["nofile 200:200", "stack 4194304:4194304", "core 0:0"], "\(plain)")
+        let chosen = try box.shell(script, environment: ["OPTIONS": "--ulimit nofile=50:150 --ulimit stack=65536"])
+            .run()
+        #expect(chosen.lines.prefix(2) == ["nofile 50:150", "stack 65536:65536"], "\(chosen)")
+    }
+
+    @Test(.needsRoot) func onlyRootGoesAboveAHardLimit() throws {
+        for caller in Caller.all {
+            let box = try Box(caller)
+            let ended = try box.shell(
+                "ulimit -n 100; exec \"$BERTH\" run --ulimit nofile=300 \"$IMAGE\" -- probe limits nofile"
+            ).run()
+            if caller == .root {
+                // A virtual machine's root may lack CAP_SYS_RESOURCE.
+                if Caller.holds(capability: 24) { #expect(ended.lines == ["nofile 300:300"], "\(ended)") }
+            } else {
+                #expect(ended.status == 125)
+                #expect(ended.errors.contains("--ulimit nofile of 300 is above the hard limit of 100"), "\(ended)")
+            }
+        }
+    }
+
+    // MARK: The plan alone
+
+    @Test(arguments: Caller.all) func aDryRunPrintsThePlanAndChangesNothing(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try box.directory.makeDirectory("new")
+        let before = try box.fingerprint(".")
+        let ended = try box.run(["--dry-run", "-v", "./new:/x"], probe: "exit", "3")
+        #expect(ended.status == 0)
+        #expect(ended.lines.first == "steps")
+        #expect(
+            ended.lines.contains { $0.contains("rbind \(box.path("new")) on /x  [--volume or --mount]") }, "\(ended)")
+        #expect(ended.lines.contains("     exec probe exit 3"))
+        #expect(try box.fingerprint(".") == before)
+    }
+
+    @Test(arguments: Caller.all) func aDryRunSaysWhereEverythingComesFrom(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try box.directory.write("# the site's\nhome = yes\nulimit = core=0\n", to: "berth.conf")
+        try box.directory.write("# none\nFROM_FILE=1\nBOTH=1\n", to: "variables")
+        let ended = try box.run(
+            [
+                "--dry-run", "--env-file", box.path("variables"), "-e", "BOTH=2", "-e", "PASSED", "--device",
+                "/dev/null",
+            ],
+            probe: "id", environment: ["PASSED": "x", "HOST": "y"])
+        #expect(ended.status == 0, "\(ended)")
+        let conf = box.path("berth.conf")
+        for (start, end) in [
+            ("env FROM_FILE=1", "[--env-file \(box.path("variables")):2]"), ("env BOTH=2", "[--env]"),
+            ("env PASSED=x", "[--env, from the host]"), ("env HOST=y", "[host]"), ("env PATH=", "[berth]"),
+            ("env BERTH_IMAGE=", "[berth]"), ("limit core ", "[site: \(conf):3]"),
+            ("bind /dev/null on /dev/null", "[--device]"),
+        ] {
+            #expect(ended.lines.contains { $0.contains(start) && $0.hasSuffix("  " + end) }, "\(start): \(ended)")
+        }
+        #expect(ended.lines.contains { $0.contains("rbind ") && $0.hasSuffix("[site: \(conf):2]") }, "\(ended)")
+        let held = try #require(ended.lines.firstIndex(of: "held by"))
+        let names = ended.lines[(held + 1)...].map { $0.split(separator: ":")[0] }
+        #expect(names == ["devices", "memory", "cpus", "processes", "mounts", "limits"].map { "     " + $0 })
+    }
+
+    @Test(.needsStrace, arguments: Caller.all) func aDryRunMakesNoCallThatChangesAnything(_ caller: Caller) throws {
+        let box = try Box(caller)
+        let calls =
+            "unshare,mount,umount2,mount_setattr,open_tree,move_mount,pivot_root,setns,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,symlinkat,sethostname,setrlimit,prctl,capset,setresuid"
+        let trace = box.path("home/trace")
+        var command = box.command(["--dry-run"], probe: ["id"])
+        command.arguments = box.caller.running([
+            "strace", "-f", "-qq", "-o", trace, "-e", "trace=\(calls)", box.fixture.berth, "run", "--dry-run",
+            box.image, "--", "probe", "id",
+        ])
+        let ended = try command.run()
+        #expect(ended.status == 0, "\(ended)")
+        #expect(box.directory.text("home/trace") == "", "\(box.directory.text("home/trace") ?? "no trace")")
+    }
+
+    @Test func aDryRunOfAnImageThatIsNotThereMakesNoStore() throws {
+        let box = try Box(.any)
+        let ended = try box.run(berth: ["run", "--dry-run", "--store", box.path("home/store"), "example.invalid/x:1"])
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.errors.contains("not in the store yet"))
+        #expect(!box.directory.exists("home/store"))
+    }
+}

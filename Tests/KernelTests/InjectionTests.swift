@@ -1,0 +1,167 @@
+import Foundation
+import Testing
+import TestSupport
+
+/// Every call of the launch is made to fail once, in the shipped program: strace(1), "Tampering".
+@Suite(.needsLauncher, .needsStrace, .serialized) struct InjectionTests {
+    struct Call: Sendable, CustomTestStringConvertible {
+        let name: String
+        var error = "EPERM"
+        var options: [String] = []
+        var callers = Caller.all
+        var testDescription: String { name + " " + error }
+    }
+
+    /// Calls of which every single failure must end the launch.
+    static let calls: [Call] = [
+        Call(name: "unshare"),
+        Call(name: "unshare", error: "ENOSPC"),
+        Call(name: "mount"),
+        Call(name: "mount", error: "ENODEV"),
+        Call(name: "open_tree"),
+        Call(name: "move_mount", error: "EINVAL"),
+        Call(name: "mount_setattr"),
+        Call(name: "pivot_root", error: "EINVAL"),
+        Call(name: "umount2"),
+        Call(name: "sethostname", options: ["--hostname", "h"]),
+        Call(name: "setrlimit,prlimit64"),
+        Call(name: "fchdir", error: "EACCES"),
+        Call(name: "mkdirat", error: "ENOSPC", options: ["-v", "./d:/new/deep/d"]),
+        Call(name: "symlinkat", error: "ENOSPC"),
+        Call(name: "capset", callers: [.root]),
+    ]
+
+    static func box(_ caller: Caller) throws -> Box {
+        let box = try Box(caller)
+        try box.directory.makeDirectory("d", mode: 0o777)
+        return box
+    }
+
+    static func inject(_ box: Box, _ call: String, _ error: String, _ number: Int, _ options: [String], mark: Mark)
+        throws -> Ended
+    {
+        let launch =
+            [box.fixture.berth, "run"] + options + ["-v", "./d:/d:ro", box.image, "--", "probe", "exit", "42"]
+        let trace = [
+            "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
+            "inject=\(call):error=\(error):when=\(number)",
+        ]
+        let environment = box.environment.merging(mark.environment) { $1 }
+        return try Command(box.caller.running(trace + launch), environment: environment, directory: box.directory.path)
+            .run()
+    }
+
+    @Test(arguments: calls) func eachSingleFailureIsNamedAndLeavesNothing(_ call: Call) throws {
+        for caller in call.callers where Caller.all.contains(caller) {
+            let box = try Self.box(caller)
+            let before = try (box.fingerprint(), FileManager.default.contents(atPath: "/proc/self/mountinfo"))
+            let mark = Mark()
+            var number = 0
+            var failed = 0
+            var wentWell = 0
+            // Three that went well in a row: the call is not made so often, and each time before has failed once. One
+            // alone may be the C library's own call.
+            while wentWell < 3, number < 80 {
+                number += 1
+                let ended = try Self.inject(box, call.name, call.error, number, call.options, mark: mark)
+                if ended.status == 42 {
+                    wentWell += 1
+                    continue
+                }
+                wentWell = 0
+                failed += 1
+                let context: Comment = "\(caller) \(call.name) no. \(number): \(ended)"
+                #expect(ended.status == 125, context)
+                #expect(ended.errors.hasPrefix("berth: "), context)
+                #expect(ended.errors.contains("(\(call.error))") || ended.errors.contains("cannot"), context)
+                #expect(ended.errors.contains("  step ") || Self.isOfTheProcess(ended.errors), context)
+                #expect(ended.output.isEmpty, context)
+            }
+            #expect(failed > 0, "\(caller): \(call.name) was never called")
+            #expect(number < 80)
+            #expect(try box.fingerprint() == before.0)
+            #expect(FileManager.default.contents(atPath: "/proc/self/mountinfo") == before.1)
+            #expect(mark.processes == [])
+        }
+    }
+
+    private static func isOfTheProcess(_ text: String) -> Bool {
+        ["cannot set the limit", "working directory", "capset", "prctl", "cannot read", "getrlimit"].contains {
+            text.contains($0)
+        }
+    }
+
+    /// Opening fails in many places, some of which do without: never a crash, never a silent half.
+    @Test(.needsStaticLauncher, arguments: ["EACCES", "EMFILE", "EIO"])
+    func anOpeningThatFailsEndsTheLaunchOrIsDoneWithout(_ error: String) throws {
+        let box = try Self.box(.any)
+        let before = try box.fingerprint()
+        for number in 1..<140 {
+            let ended = try Self.inject(box, "openat", error, number, [], mark: Mark())
+            let context: Comment = "openat no. \(number): \(ended)"
+            #expect(
+                ended.status == 125 || ended.status == 42 || (ended.status == 126 && ended.errors.isEmpty == false),
+                context)
+            #expect(ended.signal == nil, context)
+            if ended.status != 42 { #expect(ended.errors.hasPrefix("berth: "), context) }
+        }
+        #expect(try box.fingerprint() == before)
+    }
+
+    /// What the kernel says of an older one must lead to the older way, with the same result.
+    @Test(arguments: [["open_tree"], ["mount_setattr"], ["open_tree", "mount_setattr"]])
+    func kernelsWithoutTheNewerMountCallsWork(_ missing: [String]) throws {
+        for caller in Caller.all {
+            let box = try Self.box(caller)
+            let probe = [
+                "write", "/d/f", "x", "--", "ls", "/dev", "--", "write", "/sys/x", "x", "--", "write", "/new", "x",
+                "--", "mounts", "/", "--", "open", "/dev/null",
+            ]
+            let options = ["-v", "./d:/d:ro"]
+            let plain = try box.run(
+                options, probe: "write", "/d/f", "x", "--", "ls", "/dev", "--", "write", "/sys/x", "x", "--", "write",
+                "/new", "x", "--", "mounts", "/", "--", "open", "/dev/null")
+            let trace =
+                ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(missing.joined(separator: ","))"]
+                + missing.flatMap { ["-e", "inject=\($0):error=ENOSYS"] }
+            let old = try Command(
+                caller.running(trace + [box.fixture.berth, "run"] + options + [box.image, "--", "probe"] + probe),
+                environment: box.environment, directory: box.directory.path
+            ).run()
+            #expect(old.status == 0, "\(old)")
+            #expect(old.output == plain.output)
+            #expect(old.lines.first == "/d/f: EROFS")
+        }
+    }
+
+    @Test func interruptedCallsAreMadeAgain() throws {
+        let box = try Self.box(.any)
+        for call in ["openat", "mount", "fchdir"] {
+            let ended = try Self.inject(box, call, "EINTR", 3, [], mark: Mark())
+            #expect(ended.status == 42, "\(call): \(ended)")
+        }
+    }
+
+    /// However far a launch has come when it is killed, nothing of it stays.
+    @Test(arguments: ["unshare", "mount", "move_mount", "pivot_root", "umount2"]) func aKilledLaunchLeavesNothing(
+        _ call: String
+    ) throws {
+        for caller in Caller.all {
+            let box = try Self.box(caller)
+            let before = try (box.fingerprint(), FileManager.default.contents(atPath: "/proc/self/mountinfo"))
+            let mark = Mark()
+            let trace = [
+                "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
+                "inject=\(call):signal=KILL:when=1",
+            ]
+            let ended = try Command(
+                caller.running(trace + [box.fixture.berth, "run", box.image, "--", "probe", "id"]),
+                environment: box.environment.merging(mark.environment) { $1 }, directory: box.directory.path
+            ).run()
+            #expect(ended.output.isEmpty, "\(ended)")
+            #expect(mark.processes == [])
+            #expect(try box.fingerprint() == before.0)
+            #expect(FileManager.default.contents(atPath: "/proc/self/mountinfo") == before.1)
+        }
+    }
+}

@@ -1,0 +1,342 @@
+import Foundation
+import Testing
+import TestSupport
+
+/// An image in a store, laid out by hand: what the launcher reads is a format, not whatever this version writes.
+struct StoredBox {
+    let box: Box
+    let digest = "sha256-" + String(repeating: "1a", count: 32)
+    var environment: [String] = []
+    var entrypoint: [String] = []
+    var command: [String] = []
+    var user = ""
+    var directory = ""
+    var overlay = true
+    private var layers: [String] = []
+
+    init(_ caller: Caller) throws {
+        box = try Box(caller)
+        for name in [
+            "refs/docker/docker.io/library/test", "images/" + digest, "layers", "rootfs", "drafts", "locks", "mount",
+        ] { try box.directory.makeDirectory("store/" + name) }
+        try box.directory.write("berth-store 1\n", to: "store/version")
+        let box = box
+        try addLayer { place in
+            try FileManager.default.createDirectory(atPath: place + "/bin", withIntermediateDirectories: true)
+            try FileManager.default.copyItem(atPath: box.fixture.probe, toPath: place + "/bin/probe")
+            try FileManager.default.createDirectory(atPath: place + "/etc", withIntermediateDirectories: true)
+            for name in ["passwd", "group"] {
+                try FileManager.default.copyItem(atPath: box.path("rootfs/etc/" + name), toPath: place + "/etc/" + name)
+            }
+        }
+    }
+
+    var store: String { box.path("store") }
+    var lease: String { "\(store)/images/\(digest)/lease" }
+
+    mutating func addLayer(_ fill: (String) throws -> Void) throws {
+        let name = "layers/sha256-" + String(format: "%064x", layers.count)
+        try fill(try box.directory.makeDirectory("store/\(name)/tree"))
+        layers.append(name + "/tree")
+    }
+
+    mutating func addLayer(_ files: [String: String]) throws {
+        try addLayer { place in
+            for (name, text) in files {
+                let path = place + "/" + name
+                try FileManager.default.createDirectory(
+                    atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+                try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+            }
+        }
+    }
+
+    func publish() throws {
+        var record = "berth-launch-record 1\n"
+        func add(_ name: String, _ value: String) { record += name + "=" + value + "\u{0}" }
+        add("digest", digest.replacingOccurrences(of: "-", with: ":"))
+        #if arch(arm64)
+            add("platform", "linux/arm64")
+        #else
+            add("platform", "linux/amd64")
+        #endif
+        for layer in layers { add("tree", layer) }
+        add("overlay", overlay ? "yes" : "no")
+        for entry in environment { add("env", entry) }
+        for word in entrypoint { add("entrypoint", word) }
+        for word in command { add("command", word) }
+        add("user", user)
+        add("workdir", directory)
+        add("name", "test:1")
+        try box.directory.write(record, to: "store/images/\(digest)/record")
+        try box.directory.write("", to: "store/images/\(digest)/lease")
+        try box.directory.write(
+            digest.replacingOccurrences(of: "-", with: ":") + "\n", to: "store/refs/docker/docker.io/library/test/:1")
+        box.give("store")
+    }
+
+    func run(_ options: [String] = [], _ command: [String] = [], environment: [String: String] = [:]) throws -> Ended {
+        try box.run(
+            berth: ["run", "--pull", "never", "--store", store] + options + ["test:1"] + command,
+            environment: environment)
+    }
+}
+
+@Suite(.needsLauncher) struct StoredImageTests {
+    @Test(arguments: Caller.all) func layersAreJoinedTheLastOnTop(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        try image.addLayer(["a": "lower", "d/b": "lower", "gone": "lower", "both": "lower"])
+        try image.addLayer(["a": "upper", "d/c": "upper"])
+        let made = try Command([
+            "mknod", image.box.path("store/layers/sha256-" + String(format: "%064x", 2) + "/tree/gone"), "c", "0", "0",
+        ]).run()
+        #expect(made.status == 0)
+        try image.publish()
+        let before = try image.box.fingerprint("store")
+        let ended = try image.run(
+            [],
+            [
+                "probe", "cat", "/a", "/d/b", "/d/c", "/both", "--", "stat", "/gone", "--", "write", "/d/b", "x", "--",
+                "rm", "/a",
+            ])
+        #expect(ended.output == "upperlowerupperlower/gone: ENOENT\n/d/b: ok\n/a: ok\n", "\(ended)")
+        #expect(try image.box.fingerprint("store") == before)
+    }
+
+    @Test(arguments: Caller.all) func asManyLayersAsAnImageMayHave(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        for number in 1..<127 { try image.addLayer(["n\(number)": "\(number)"]) }
+        try image.publish()
+        let ended = try image.run([], ["probe", "cat", "/n1", "/n64", "/n126"])
+        #expect(ended.output == "164126", "\(ended)")
+    }
+
+    @Test(arguments: Caller.all) func theImagesConfigurationIsHonoured(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        image.environment = ["PATH=/sbin:/bin", "A=image", "B=image"]
+        image.entrypoint = ["probe", "args"]
+        image.command = ["default", "command"]
+        image.directory = "/made/here"
+        try image.publish()
+        #expect(try image.run().lines == ["[default] [command]"])
+        #expect(try image.run([], ["given"]).lines == ["[given]"])
+        let shown = try image.run(
+            ["--entrypoint", "probe", "-e", "B=option"],
+            ["env", "PATH", "A", "B", "BERTH_IMAGE", "BERTH_IMAGE_DIGEST", "--", "cwd"])
+        #expect(
+            shown.lines == [
+                "PATH=/sbin:/bin", "A=image", "B=option", "BERTH_IMAGE=test:1",
+                "BERTH_IMAGE_DIGEST=sha256:" + image.digest.dropFirst(7), "/made/here",
+            ], "\(shown)")
+        #expect(try image.run(["--entrypoint", "probe"]).output == "", "the image's CMD goes with its ENTRYPOINT")
+    }
+
+    struct User: Sendable { let text, identity, home: String }
+
+    @Test(
+        .needsRoot,
+        arguments: [
+            User(text: "web", identity: "uid=33,33,33 gid=34,34,34 groups=110", home: "/srv"),
+            User(text: "33", identity: "uid=33,33,33 gid=34,34,34 groups=110", home: "/srv"),
+            User(text: "web:ssl", identity: "uid=33,33,33 gid=110,110,110 groups=", home: "/srv"),
+            User(text: "1234:5", identity: "uid=1234,1234,1234 gid=5,5,5 groups=", home: "/"),
+            User(text: "root", identity: "uid=0,0,0 gid=0,0,0 groups=", home: "/root"),
+        ]) func theImagesUserIsWhoRunsWhereBerthIsRoot(_ user: User) throws
+    {
+        var image = try StoredBox(.root)
+        image.user = user.text
+        image.command = ["probe", "id", "--", "env", "HOME", "--", "caps"]
+        try image.publish()
+        let ended = try image.run()
+        #expect(ended.lines.prefix(2) == [user.identity, "HOME=" + user.home], "\(ended)")
+        if user.text != "root" {
+            #expect(
+                ended.lines.contains("CapEff: 0000000000000000") && ended.lines.contains("CapPrm: 0000000000000000"),
+                "\(ended)")
+        }
+        #expect(try image.run(["--root"]).lines.first?.hasPrefix("uid=0,0,0") == true)
+    }
+
+    @Test(.needsRoot, arguments: ["nobodyknows", "web:nogroup", "4294967295", "0:4294967295"])
+    func aUserOfTheImagesThatIsNoneIsRefused(_ user: String) throws {
+        var image = try StoredBox(.root)
+        image.user = user
+        image.command = ["probe", "id"]
+        try image.publish()
+        let ended = try image.run()
+        #expect(ended.status == 125)
+        #expect(ended.errors.contains("the image runs as user \"\(user)\""), "\(ended)")
+    }
+
+    @Test func forAnOrdinaryCallerTheImagesUserIsHimself() throws {
+        var image = try StoredBox(.ordinary)
+        image.user = "web"
+        image.command = ["probe", "id"]
+        try image.publish()
+        #expect(try image.run().lines.first?.hasPrefix("uid=\(image.box.caller.user),") == true)
+    }
+
+    /// CVE-2024-21626 and GHSA-q6r4-3wmg-fwcq, from the image's side.
+    @Test(arguments: [
+        "/proc/self/fd/3", "/proc/self/fd/5", "/proc/self/cwd", "/../../../etc", "relative", "/bin/probe", "/a/../../x",
+    ])
+    func aHostileWorkingDirectoryLeadsNowhere(_ directory: String) throws {
+        for caller in Caller.all {
+            var image = try StoredBox(caller)
+            image.directory = directory
+            image.command = ["probe", "cwd"]
+            try image.publish()
+            let before = try image.box.fingerprint("store")
+            let ended = try image.run()
+            #expect(ended.status == 125 || ended.lines.first?.hasPrefix("/") == true, "\(ended)")
+            if directory.hasPrefix("/proc/self/fd") { #expect(ended.status == 125, "\(ended)") }
+            #expect(try image.box.fingerprint("store") == before)
+        }
+    }
+
+    // MARK: The lease
+
+    @Test(arguments: Caller.all) func theLeaseIsHeldAsLongAsTheCommandRuns(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        image.command = ["probe", "fds", "--", "signal", "15"]
+        try image.publish()
+        let running = try image.box.command(berth: ["run", "--pull", "never", "--store", image.store, "test:1"]).start()
+        try running.until("ready") { $0.printed.hasSuffix("ready\n") }
+        let lines = running.printed.split(separator: "\n")
+        #expect(lines.count == 2 && lines[0].hasSuffix("/lease"), "the lease alone is handed on: \(running.printed)")
+        #expect(try Command(["flock", "-xn", image.lease, "true"]).run().status == 1)
+        #expect(try Command(["flock", "-sn", image.lease, "true"]).run().status == 0)
+        running.signal(SIGTERM)
+        _ = try running.wait()
+        #expect(try Command(["flock", "-xn", image.lease, "true"]).run().status == 0)
+    }
+
+    @Test(arguments: Caller.all) func anImageThatIsBeingCollectedIsNotStarted(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        image.command = ["probe", "id"]
+        try image.publish()
+        let collecting = try Command(["flock", "-xF", image.lease, "sleep", "30"]).start()
+        try collecting.until("the lock") { _ in (try? Command(["flock", "-sn", image.lease, "true"]).run().status) == 1
+        }  // then not yet
+        let ended = try image.run()
+        #expect(ended.status == 125)
+        #expect(ended.errors.contains("not in the store"), "\(ended)")
+        collecting.signal(SIGKILL)
+        _ = try collecting.wait()
+        #expect(try image.run().status == 0)
+    }
+
+    /// Lustre without `flock` and NFS without a lock server answer so: locks save work, nothing rests on them.
+    @Test(.needsStrace, arguments: Caller.all, ["ENOLCK", "EOPNOTSUPP"])
+    func aFileSystemWithoutLocksIsGoodEnoughToRunFrom(_ caller: Caller, _ error: String) throws {
+        let image = try StoredBox(caller)
+        try image.publish()
+        let trace = [
+            "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=\(error)",
+        ]
+        let berth = [
+            image.box.fixture.berth, "run", "--pull", "never", "--store", image.store, "test:1", "probe", "exit", "4",
+        ]
+        try image.box.directory.makeDirectory("scratch", mode: 0o1777)
+        for settings in ["", "scratch = \(image.box.path("scratch"))\n"] {
+            try image.box.directory.write(settings, to: "berth.conf")
+            let ended = try Command(
+                caller.running(trace + berth), environment: image.box.environment, directory: image.box.directory.path
+            ).run()
+            #expect(ended.status == 4, "\(ended)")
+        }
+    }
+
+    // MARK: Where the store is
+
+    @Test func theStoreMayBeNamedInThreeWays() throws {
+        var image = try StoredBox(.any)
+        image.command = ["probe", "exit", "4"]
+        try image.publish()
+        let berth = ["run", "--pull", "never", "test:1"]
+        #expect(try image.box.run(berth: berth, environment: ["BERTH_STORE": image.store]).status == 4)
+        #expect(
+            try image.box.run(berth: berth, environment: ["XDG_DATA_HOME": image.box.path("nowhere")]).status == 125)
+        try image.box.directory.write("store = \(image.store)\n", to: "berth.conf")
+        #expect(try image.box.run(berth: berth).status == 4)
+        #expect(try image.run(["--platform", "linux/s390x"]).status == 125)
+    }
+
+    @Test(.needsRoot, arguments: Caller.all) func aReadOnlyStoreIsGoodEnoughToRunFrom(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        image.command = ["probe", "write", "/x", "y"]
+        try image.publish()
+        let script = "mount --bind store store && mount -o remount,ro,bind store && exec \"$@\""
+        let berth = caller.running([
+            image.box.fixture.berth, "run", "--pull", "never", "--store", image.store, "test:1",
+        ])
+        let ended = try Command(
+            ["unshare", "-m", "sh", "-ec", script, "sh"] + berth, environment: image.box.environment,
+            directory: image.box.directory.path
+        ).run()
+        #expect(ended.lines == ["/x: ok"], "\(ended)")
+    }
+
+    @Test(.needsRoot) func aStoreOfTheAdministratorsServesEverybody() throws {
+        var image = try StoredBox(.ordinary)
+        image.command = ["probe", "cat", "/etc/passwd", "--", "open", "/dev/null"]
+        try image.publish()
+        _ = try Command(["chown", "-R", "0:0", image.store]).run()
+        let ended = try image.run()
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.lines.first?.hasPrefix("\(image.box.caller.name):x:") == true, "\(ended)")
+        #expect(ended.lines.last == "/dev/null: ok")
+    }
+
+    // MARK: Without an overlay
+
+    @Test(arguments: Caller.all) func aTreeIsShownReadOnlyWithTheCallersNames(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        image.overlay = false
+        for name in ["dev", "proc", "sys", "tmp", "data"] {
+            try image.box.directory.makeDirectory("store/layers/sha256-" + String(format: "%064x", 0) + "/tree/" + name)
+        }
+        image.command = [
+            "probe", "cat", "/etc/passwd", "--", "write", "/x", "y", "--", "write", "/etc/passwd", "y", "--", "open",
+            "/dev/null", "--", "ls", "/data", "--", "mounts", "/",
+        ]
+        try image.publish()
+        try image.box.directory.makeDirectory("data")
+        try image.box.directory.write("", to: "data/file")
+        let before = try image.box.fingerprint("store")
+        let ended = try image.run(["-v", "./data:/data"])
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.lines.first?.hasPrefix("\(caller.name):x:") == true, "\(ended)")
+        #expect(
+            ended.lines.contains("/x: EROFS") && ended.lines.contains("/dev/null: ok")
+                && ended.lines.contains("/data: file"), "\(ended)")
+        let options = ended.lines.last?.split(separator: " ").last?.split(separator: ",") ?? []
+        #expect(options.contains("ro") && options.contains("nosuid") && options.contains("nodev"), "\(ended)")
+        #expect(try image.box.fingerprint("store") == before)
+        let missing = try image.run(["-v", "./data:/nowhere"])
+        #expect(missing.status == 125)
+        #expect(missing.errors.contains("cannot mount on /nowhere: the image has no such place"), "\(missing)")
+        #expect(try image.box.fingerprint("store") == before)
+    }
+
+    @Test(arguments: Caller.all, ["/dev", "/proc", "/sys", "/tmp", "/etc/passwd"]) func hostileTreesReachNothing(
+        _ caller: Caller, _ path: String
+    ) throws {
+        var image = try StoredBox(caller)
+        image.overlay = false
+        let tree = "store/layers/sha256-" + String(format: "%064x", 0) + "/tree"
+        for name in ["/dev", "/proc", "/sys", "/tmp"] where name != path {
+            try image.box.directory.makeDirectory(tree + name)
+        }
+        try image.box.directory.write("outside", to: "outside/marker")
+        image.box.give("outside")
+        _ = try? FileManager.default.removeItem(atPath: image.box.path(tree + path))  // often not there
+        try image.box.directory.link(tree + path, to: image.box.path("outside"))
+        image.command = ["probe", "id"]
+        try image.publish()
+        let before = try (image.box.fingerprint("store"), image.box.fingerprint("outside"))
+        let ended = try image.run()
+        #expect(ended.status == 125 || (ended.status == 0 && path == "/etc/passwd"), "\(ended)")
+        #expect(try (image.box.fingerprint("store"), image.box.fingerprint("outside")) == before)
+    }
+}

@@ -1,0 +1,83 @@
+import LaunchPlanning
+import LinuxKernel
+import Testing
+
+/// Who is confined, to what, and where nobody is.
+@Suite struct ConfinementTests {
+    static func confinement(
+        _ host: HostFacts = Sample.root, site: SitePolicy = SitePolicy(), enforce: String? = nil,
+        _ change: (inout LaunchOptions) -> Void = { _ in }
+    ) throws -> Confinement? {
+        let request = try enforce.map { try EnforcementRequest(parsing: $0) }
+        return try Sample.plan(site: site, host: host) { options in
+            options.enforcement = request
+            change(&options)
+        }.confinement
+    }
+
+    @Test func theWordsAreRead() throws {
+        let all = try EnforcementRequest(parsing: "devices, memory cpu,pids=7")
+        #expect(all.devices && all.memory && all.cpus && all.processes == 7)
+        #expect(try EnforcementRequest(parsing: "none") == .nothing)
+    }
+
+    @Test(arguments: ["", "device", "pids", "pids=0", "pids=x", "none,devices", "memory=1"])
+    func otherWordsAreRefused(_ text: String) {
+        #expect(throws: OptionError.self) { try EnforcementRequest(parsing: text) }
+    }
+
+    @Test func nobodyAsksOutsideOfSlurm() throws {
+        #expect(try Self.confinement() == nil)
+        #expect(try Self.confinement(Sample.host) == nil)
+    }
+
+    @Test func anOrdinaryUserCanNot() throws {
+        #expect(throws: PlanError.enforcementNeedsRoot) { try Self.confinement(Sample.host, enforce: "devices") }
+        #expect(try Self.confinement(Sample.host, enforce: "none") == nil)
+        var site = SitePolicy()
+        site.enforcement = PlacedEnforcement(try EnforcementRequest(parsing: "devices"), place: "berth.conf:2")
+        #expect(try Self.confinement(Sample.host, site: site) == nil, "what the site enforces needs its privilege")
+        #expect(try Self.confinement(site: site)?.origin == .site("berth.conf:2"))
+        #expect(try Self.confinement(site: site, enforce: "none") == nil)
+    }
+
+    @Test func asRootInATaskOfSlurmsItsOwnCgroupIsTightened() throws {
+        var host = Sample.root
+        host.environment.append("SLURM_PROCID=0")
+        let confinement = try #require(try Self.confinement(host))
+        #expect(confinement.onlyInPlace)
+        #expect(confinement.devices != nil)
+        #expect(confinement.memory == nil && confinement.cpus == nil && confinement.processes == nil)
+        #expect(try Self.confinement(host, enforce: "devices")?.onlyInPlace == false)
+        #expect(try Self.confinement(host, enforce: "none") == nil)
+    }
+
+    @Test func theNodesAreThoseOfThePlan() throws {
+        var host = Sample.root
+        host.grantedGPUs = ["/dev/nvidia3", "/dev/nvidia6"]
+        host.gpuControlNodes = ["/dev/nvidiactl"]
+        host.fabricNodes = ["/dev/infiniband/uverbs0"]
+        host.terminal = "/dev/pts/3"
+        let nodes = try #require(
+            try Self.confinement(host, enforce: "devices") {
+                $0.gpus = .positions([1])
+                $0.devices = [DeviceRequest(hostPath: "/dev/fuse", containerPath: "/x")]
+                $0.mounts = [MountRequest(kind: .bind(source: "/dev", recursive: true), target: "/hostdev")]
+            }?.devices)
+        #expect(Set(nodes).isSuperset(of: ["/dev/nvidia6", "/dev/nvidiactl", "/dev/infiniband/uverbs0", "/dev/fuse"]))
+        #expect(!nodes.contains("/dev/nvidia3") && !nodes.contains("/dev") && !nodes.contains("/dev/shm"))
+        #expect(nodes.contains("/dev/pts/3"))
+    }
+
+    @Test func theLimitsAreTheAllocations() throws {
+        var host = Sample.root
+        #expect(try Self.confinement(host, enforce: "memory,cpu") == nil, "nothing was allocated")
+        host.environment += ["SLURM_CPUS_ON_NODE=8", "SLURM_MEM_PER_CPU=1024"]
+        let perCPU = try #require(try Self.confinement(host, enforce: "memory,cpu,pids=99"))
+        #expect(perCPU.memory == 8 << 30 && perCPU.cpus == 8 && perCPU.processes == 99 && perCPU.devices == nil)
+        host.environment.append("SLURM_CPUS_PER_TASK=2")
+        host.memoryLimit = 1 << 30
+        let perNode = try #require(try Self.confinement(host, enforce: "memory,cpu"))
+        #expect(perNode.memory == 1 << 30 && perNode.cpus == 2)
+    }
+}

@@ -1,0 +1,235 @@
+import Devices
+import LaunchPlanning
+import LinuxKernel
+import Testing
+
+/// The options of `berth run`, in every spelling that `docker run` takes.
+@Suite struct OptionParsingTests {
+    static func parse(_ arguments: [String]) throws(OptionError) -> LaunchOptions {
+        try LaunchOptions(parsing: arguments, workingDirectory: "/home/u/dir")
+    }
+
+    static func options(_ change: (inout LaunchOptions) -> Void) -> LaunchOptions {
+        var options = LaunchOptions()
+        options.image = "img"
+        change(&options)
+        return options
+    }
+
+    static func bind(_ source: String, _ target: String, readOnly: Bool = false, recursive: Bool = true) -> MountRequest
+    {
+        MountRequest(kind: .bind(source: source, recursive: recursive), target: target, readOnly: readOnly)
+    }
+
+    struct Spelling: Sendable, CustomTestStringConvertible {
+        let words: [String]
+        let means: LaunchOptions
+        init(_ words: String..., means change: (inout LaunchOptions) -> Void) {
+            self.words = words
+            means = OptionParsingTests.options(change)
+        }
+        var testDescription: String { words.joined(separator: " ") }
+    }
+
+    static let spellings: [Spelling] = [
+        Spelling("--volume", "/a:/b", means: { $0.mounts = [bind("/a", "/b")] }),
+        Spelling("--volume=/a:/b:ro", means: { $0.mounts = [bind("/a", "/b", readOnly: true)] }),
+        Spelling("-v", "/a:/b", means: { $0.mounts = [bind("/a", "/b")] }),
+        Spelling("-v/a:/b", means: { $0.mounts = [bind("/a", "/b")] }),
+        Spelling("-v=/a:/b", means: { $0.mounts = [bind("/a", "/b")] }),
+        Spelling("-v", "/a:/b", "-v", "/c", means: { $0.mounts = [bind("/a", "/b"), bind("/c", "/c")] }),
+        Spelling("-v", "./a:/b", means: { $0.mounts = [bind("/home/u/dir/a", "/b")] }),
+        Spelling("--mount", "type=bind,source=/a,target=/b", means: { $0.mounts = [bind("/a", "/b")] }),
+        Spelling(
+            "-v", "/1:/1", "--mount", "src=/2,dst=/2", "-v", "/3:/3",
+            means: { $0.mounts = [bind("/1", "/1"), bind("/2", "/2"), bind("/3", "/3")] }),
+        Spelling("--env", "A=1", means: { $0.variables = [.set(name: "A", value: "1")] }),
+        Spelling(
+            "-e", "A=1", "-e", "B", means: { $0.variables = [.set(name: "A", value: "1"), .fromHost(name: "B")] }),
+        Spelling("-eA=1=2", means: { $0.variables = [.set(name: "A", value: "1=2")] }),
+        Spelling("-e", "A=", means: { $0.variables = [.set(name: "A", value: "")] }),
+        Spelling("--env=A=b c", means: { $0.variables = [.set(name: "A", value: "b c")] }),
+        Spelling("--env-file", "f", "--env-file=g", means: { $0.environmentFiles = ["f", "g"] }),
+        Spelling("--workdir", "/w", means: { $0.workingDirectory = "/w" }),
+        Spelling("-w", "/w", "-w/x", means: { $0.workingDirectory = "/x" }),
+        Spelling("--entrypoint", "/e", means: { $0.entrypoint = "/e" }),
+        Spelling("--entrypoint=", means: { $0.entrypoint = "" }),
+        Spelling("--gpus", "all", means: { $0.gpus = .all }),
+        Spelling("--gpus=none", means: { $0.gpus = .none }),
+        Spelling("--gpus", "granted", means: { $0.gpus = .granted }),
+        Spelling("--gpus", "0,2", means: { $0.gpus = .positions([0, 2]) }),
+        Spelling("--gpus", "device=1", means: { $0.gpus = .positions([1]) }),
+        Spelling("--gpus", "\"device=1,0\"", means: { $0.gpus = .positions([1, 0]) }),
+        Spelling("--gpus", "0,GPU-1a", means: { $0.gpus = .names(["0", "GPU-1a"]) }),
+        Spelling("--gpus=device=MIG-1", means: { $0.gpus = .names(["MIG-1"]) }),
+        Spelling(
+            "--device", "nvidia.com/gpu=1:0",
+            means: {
+                $0.cdiDevices = [try! QualifiedName(parsing: "nvidia.com/gpu=1:0")]  // a good name
+            }),
+        Spelling("--fabric", "efa", means: { $0.fabric = .efa }),
+        Spelling("--fabric=none", means: { $0.fabric = Fabric.none }),
+        Spelling("--profile", "pytorch", means: { $0.profile = .pytorch }),
+        Spelling("--profile=none", means: { $0.profile = LaunchProfile.none }),
+        Spelling(
+            "--device", "/dev/fuse",
+            means: { $0.devices = [DeviceRequest(hostPath: "/dev/fuse", containerPath: "/dev/fuse")] }),
+        Spelling(
+            "--device", "/dev/fuse:/dev/x:rwm",
+            means: { $0.devices = [DeviceRequest(hostPath: "/dev/fuse", containerPath: "/dev/x")] }),
+        Spelling("--ulimit", "nofile=1:2", means: { $0.limits = [.init(limit: .openFiles, soft: 1, hard: 2)] }),
+        Spelling("--require", "gpu=2,rdma", means: { $0.requirements = [.gpu(count: 2), .fabric(.rdma)] }),
+        Spelling(
+            "--enforce", "devices,pids=9",
+            means: {
+                var request = EnforcementRequest()
+                request.devices = true
+                request.processes = 9
+                $0.enforcement = request
+            }),
+        Spelling("--ulimit=memlock=-1", means: { $0.limits = [.init(limit: .lockedMemory, soft: .max, hard: nil)] }),
+        Spelling(
+            "--ulimit", "nofile=1", "--ulimit", "core=0", "--ulimit", "nofile=2",
+            means: {
+                $0.limits = [.init(limit: .core, soft: 0, hard: nil), .init(limit: .openFiles, soft: 2, hard: nil)]
+            }),
+        Spelling("--read-only", means: { $0.readOnly = true }),
+        Spelling("--root", means: { $0.root = true }),
+        Spelling("--home", means: { $0.home = true }),
+        Spelling("--no-home", means: { $0.home = false }),
+        Spelling("--hostname", "h", means: { $0.hostname = "h" }),
+        Spelling("-h", "h", means: { $0.hostname = "h" }),
+        Spelling("--unshare", "net,uts", means: { $0.unshare = [.network, .hostname] }),
+        Spelling("--pull", "always", means: { $0.pull = .always }),
+        Spelling("--pull=never", means: { $0.pull = .never }),
+        Spelling("--pull=missing", means: { $0.pull = .missing }),
+        Spelling("--platform", "linux/arm64", means: { $0.platform = "linux/arm64" }),
+        Spelling("--store", "/s", means: { $0.store = "/s" }),
+        Spelling("--dry-run", means: { $0.dryRun = .text }),
+        Spelling("--dry-run=text", means: { $0.dryRun = .text }),
+        Spelling("--dry-run=oci", means: { $0.dryRun = .oci }),
+        Spelling("--quiet", means: { $0.quiet = true }),
+        Spelling("-q", means: { $0.quiet = true }),
+        Spelling("--verbose", means: { $0.verbose = true }),
+        Spelling(
+            "-qe", "A=1",
+            means: {
+                $0.quiet = true; $0.variables = [.set(name: "A", value: "1")]
+            }),
+        Spelling(
+            "-qeA=1",
+            means: {
+                $0.quiet = true; $0.variables = [.set(name: "A", value: "1")]
+            }),
+    ]
+
+    @Test(arguments: spellings) func meansTheSameAsWithDocker(_ spelling: Spelling) throws {
+        #expect(try Self.parse(spelling.words + ["img"]) == spelling.means)
+    }
+
+    @Test func everyOptionOfTheTableIsInTheTableOfSpellings() {
+        let long = Set(
+            Self.spellings.flatMap(\.words).filter { $0.hasPrefix("--") }.map { $0.dropFirst(2).prefix { $0 != "=" } })
+        for option in RunOption.all {
+            #expect(long.contains(option.name[...]), "no spelling of --\(option.name) is tested")
+        }
+    }
+
+    @Test func namesOfTheTableAreUnique() {
+        #expect(Set(RunOption.all.map(\.name)).count == RunOption.all.count)
+        let letters = RunOption.all.compactMap(\.short)
+        #expect(Set(letters).count == letters.count)
+    }
+
+    /// A new option must be read too: the table and the reader are two places.
+    @Test(arguments: RunOption.all.map(\.name)) func everyOptionIsReadOnceItHasWhatItWants(_ name: String) throws {
+        let option = try #require(RunOption.all.first { $0.name == name })
+        switch option.argument {
+        case .none:
+            #expect(throws: OptionError.unexpectedValue(option: "--\(name)")) {
+                try Self.parse(["--\(name)=x", "img"])
+            }
+            #expect(throws: Never.self) { try Self.parse(["--\(name)", "img"]) }
+        case .optional:
+            // The next word is never its value.
+            #expect(try Self.parse(["--\(name)", "img"]).image == "img")
+        case .one:
+            #expect(throws: OptionError.missingValue(option: "--\(name)")) { try Self.parse(["--\(name)"]) }
+            if let letter = option.short {
+                #expect(throws: OptionError.missingValue(option: "-\(letter)")) { try Self.parse(["-\(letter)"]) }
+            }
+        }
+    }
+
+    @Test(arguments: [
+        (["img"], []), (["img", "a", "b"], ["a", "b"]), (["img", "--", "a"], ["a"]), (["--", "img", "a"], ["a"]),
+        (["--", "img", "--", "a"], ["a"]), (["img", "a", "--", "b"], ["a", "--", "b"]),
+        (["img", "--", "--", "a"], ["--", "a"]),
+        (["img", "-v", "/a:/b", "--gpus", "x"], ["-v", "/a:/b", "--gpus", "x"]),
+        (["img", "--", "--help"], ["--help"]), (["img", "--help"], ["--help"]), (["img", ""], [""]),
+        (["-q", "img", "-q"], ["-q"]),
+    ]) func optionsEndAtTheImageAndTheRestIsTheCommand(_ words: [String], _ command: [String]) throws {
+        let options = try Self.parse(words)
+        #expect(options.image == "img")
+        #expect(options.command == command)
+    }
+
+    static let refusals: [([String], OptionError)] = [
+        ([], .missingImage),
+        (["--quiet"], .missingImage),
+        (["--"], .missingImage),
+        ([""], .missingImage),
+        (["--gpu", "all", "img"], .unknown(option: "--gpu")),
+        (["--priviledged", "img"], .unknown(option: "--priviledged")),
+        (["--=x", "img"], .unknown(option: "--")),
+        (["-x", "img"], .unknown(option: "-x")),
+        (["-qx", "img"], .unknown(option: "-x")),
+        (["--Quiet", "img"], .unknown(option: "--Quiet")),
+        (["--home", "--no-home", "img"], .contradiction("--home", "--no-home")),
+        (["--no-home", "--home", "img"], .contradiction("--home", "--no-home")),
+        (["--help"], .helpRequested),
+        (["-q", "--help", "img"], .helpRequested),
+        (["-v", "data:/b", "img"], .namedVolume("data")),
+        (["--mount", "source=data,target=/b", "img"], .namedVolume("data")),
+    ]
+
+    @Test(arguments: refusals) func whatCanNotBeReadIsNamed(_ words: [String], _ error: OptionError) {
+        #expect(throws: error) { try Self.parse(words) }
+    }
+
+    static let badValues: [(String, String)] = [
+        ("--volume", ""), ("--volume", ":/b"), ("--volume", "/a:b"), ("--volume", "/a:"), ("--volume", "/a:/b:rx"),
+        ("--volume", "/a:/b:ro:x"), ("--volume", "/a:/b:"), ("--volume", "/a:/b:ro,"),
+        ("--mount", ""), ("--mount", "source=/a"), ("--mount", "target=/b"), ("--mount", "source=/a,target=b"),
+        ("--mount", "type=volume,source=/a,target=/b"), ("--mount", "type=,source=/a,target=/b"),
+        ("--mount", "source=/a,target=/b,consistency=cached"), ("--mount", "source=/a,target=/b,ro=maybe"),
+        ("--mount", "type=tmpfs,source=/a,target=/b"), ("--mount", "type=tmpfs,target=/b,tmpfs-size=big"),
+        ("--mount", "type=tmpfs,target=/b,tmpfs-mode=9"), ("--mount", "type=tmpfs,target=/b,tmpfs-mode=4777"),
+        ("--env", ""), ("--env", "=x"),
+        ("--workdir", "relative"), ("--workdir", ""), ("--workdir", "./x"),
+        ("--gpus", ""), ("--gpus", "two"), ("--gpus", "-1"), ("--gpus", "0,"), ("--gpus", "0,0"), ("--gpus", "device="),
+        ("--device", "fuse"), ("--device", "/etc/passwd"), ("--device", "/dev/fuse:x"),
+        ("--device", "/dev/fuse:/dev/x:rwx"),
+        ("--device", "/dev/fuse:/dev/x:r:w"), ("--device", ""),
+        ("--device", "nvidia.com/gpu"), ("--device", "nvidia.com/gpu="), ("--device", "1vendor/gpu=0"),
+        ("--gpus", "GPU-1,GPU-1"),
+        ("--gpus", "0,GPU-1,0"), ("--fabric", ""), ("--fabric", "EFA"), ("--profile", "tensorflow"), ("--profile", ""),
+        ("--ulimit", ""), ("--ulimit", "nofile"), ("--ulimit", "nofile="), ("--ulimit", "files=1"),
+        ("--ulimit", "nofile=x"), ("--require", ""), ("--require", "tcp"),
+        ("--ulimit", "nofile=1:2:3"), ("--ulimit", "nofile=2:1"), ("--ulimit", "nofile=-2"), ("--ulimit", "nofile=1:"),
+        ("--ulimit", "nofile=unlimited:1"),
+        ("--hostname", ""), ("--hostname", String(repeating: "h", count: 65)),
+        ("--hostname", String(repeating: "é", count: 33)),
+        ("--pull", ""), ("--pull", "Always"), ("--pull", "sometimes"),
+    ]
+
+    @Test(arguments: badValues) func aValueOfTheWrongFormIsRefusedWithOptionAndValue(_ option: String, _ value: String)
+    {
+        #expect {
+            try Self.parse([option, value, "img"])
+        } throws: { error in
+            guard case .badValue(let named, let given, let expected)? = error as? OptionError else { return false }
+            return named == option && given == value && !expected.isEmpty
+        }
+    }
+}

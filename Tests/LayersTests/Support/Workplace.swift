@@ -1,0 +1,56 @@
+import struct Crypto.SHA256
+import struct Crypto.SHA512
+import ImageSpec
+import Layers
+import LinuxKernel
+import TestSupport
+import Testing
+
+/// A directory of a test's own, gone with it.
+final class Workplace: Sendable {
+    let root: DescriptorBox
+    private let parent: DescriptorBox
+    private let name: String
+
+    init() throws {
+        parent = DescriptorBox(try OwnedFileDescriptor(opening: "/tmp", [.readOnly, .directory]))
+        name = "berth-layers-\(UInt64.random(in: 0...UInt64.max))"
+        try parent.descriptor.makeDirectory(name, mode: 0o755)
+        root = DescriptorBox(try parent.descriptor.open(name, [.readOnly, .directory]))
+    }
+
+    deinit { try? parent.descriptor.removeTree(name) }  // a test's leftovers are no failure
+
+    var path: String { "/tmp/" + name }
+
+    func directory(_ name: String) throws -> DescriptorBox {
+        try root.descriptor.makeDirectory(name, mode: 0o755)
+        return DescriptorBox(try root.descriptor.open(name, [.readOnly, .directory]))
+    }
+
+    func unpack(
+        _ tar: [UInt8], as name: String = "layer", blob: [UInt8]? = nil, _ unpacker: LayerUnpacker = LayerUnpacker()
+    ) throws -> LayerTree {
+        let directory = try directory(name)
+        let summary = try unpacker.unpack(BytesSource(blob ?? tar), diffID: digest(tar), into: directory)
+        // What is stored must come back as it was.
+        #expect(try LayerSummary(decoding: summary.encoded) == summary)
+        return LayerTree(directory, summary)
+    }
+
+    /// Unpacks each list of items as a layer, lowest first, and flattens all.
+    func flatten(_ layers: [[Item]]) throws -> DescriptorBox {
+        var trees: [LayerTree] = []
+        for (index, items) in layers.enumerated() { trees.append(try unpack(archive(items), as: "layer\(index)")) }
+        let flat = try directory("flat")
+        try Flattener().compose(trees, into: flat)
+        return flat
+    }
+}
+
+func digest(_ bytes: [UInt8], _ algorithm: Digest.Algorithm = .sha256) -> Digest {
+    switch algorithm {
+    case .sha256: Digest(.sha256, bytes: Array(SHA256.hash(data: bytes)))!  // 32 bytes
+    case .sha512: Digest(.sha512, bytes: Array(SHA512.hash(data: bytes)))!  // 64 bytes
+    }
+}

@@ -1,0 +1,186 @@
+import LinuxKernel
+import Testing
+import TestSupport
+
+@Suite struct LockTests {
+    @Test func sharedLocksGoTogetherAndAnExclusiveOneStandsAlone() throws {
+        let directory = try TemporaryDirectory()
+        let path = try directory.write("", to: "lock")
+        func open() throws(SystemError) -> OwnedFileDescriptor { try OwnedFileDescriptor(opening: path, .readWrite) }
+        do {
+            let one = try open()
+            let other = try open()
+            let third = try open()
+            #expect(
+                try (one.tryLock(.shared), other.tryLock(.shared), third.tryLock(.exclusive)) == (true, true, false))
+        }
+        // All closed: all free.
+        let owner = try open()
+        #expect(try soon { try owner.tryLock(.exclusive) })
+        #expect(try !open().tryLock(.shared))
+    }
+
+    @Test func aDuplicateKeepsTheLockAlive() throws {
+        let directory = try TemporaryDirectory()
+        let path = try directory.write("", to: "lock")
+        var first: DescriptorBox? = DescriptorBox(try OwnedFileDescriptor(opening: path, .readOnly))
+        try first?.descriptor.lock(.shared)
+        let kept = try first?.descriptor.duplicate()
+        first = nil
+        #expect(try !OwnedFileDescriptor(opening: path, .readWrite).tryLock(.exclusive))
+        withExtendedLifetime(kept) {}
+    }
+}
+
+@Suite struct LocalSocketTests {
+    static func name() throws -> String { "berth-test/" + (try Random.hexadecimal(bytes: 8)) }
+
+    @Test func aNameHasOneOwnerAndIsFreeWithIt() throws {
+        let name = try Self.name()
+        do {
+            let listener = try there(try LocalSockets.listen(name))
+            #expect(try !isThere(LocalSockets.listen(name)))
+            withExtendedLifetime(listener) {}
+        }
+        #expect(try !isThere(LocalSockets.connect(name)))
+        #expect(try isThere(LocalSockets.listen(name)))
+    }
+
+    @Test func packetsAndDescriptorsArriveWholeAndInOrder() throws {
+        let name = try Self.name()
+        let listener = try there(try LocalSockets.listen(name))
+        let client = try there(try LocalSockets.connect(name))
+        let server = try there(try listener.accept(withinMilliseconds: 1000))
+        let directory = try TemporaryDirectory()
+        let boxes = try (0..<8).map { number in
+            DescriptorBox(
+                try OwnedFileDescriptor(opening: try directory.write("\(number)", to: "\(number)"), .readOnly))
+        }
+        try client.send(Array("first".utf8), boxes)
+        try client.send(Array("second".utf8))
+        let first = try there(try server.receive())
+        #expect(first.bytes == Array("first".utf8))
+        #expect(try first.descriptors.map { try $0.descriptor.readAll() } == (0..<8).map { Array("\($0)".utf8) })
+        let second = try there(try server.receive())
+        #expect(second.bytes == Array("second".utf8) && second.descriptors.isEmpty)
+    }
+
+    @Test func thePeerIsKnownAndItsEndIsSeen() throws {
+        let name = try Self.name()
+        let listener = try there(try LocalSockets.listen(name))
+        var client: DescriptorBox? = DescriptorBox(try there(try LocalSockets.connect(name)))
+        let server = try there(try listener.accept(withinMilliseconds: 1000))
+        let peer = try #require(try client?.descriptor.peer())
+        #expect(peer.processID == Processes.ownID && peer.userID == Identity.userID)
+        #expect(try !server.isReadable(withinMilliseconds: 0))
+        client = nil
+        #expect(try server.isReadable(withinMilliseconds: 1000))
+        #expect(try server.receive()?.bytes == nil)
+        #expect { try server.send([1]) } throws: { ($0 as? SystemError)?.errno == 32 }
+    }
+
+    @Test func waitingForNobodyEnds() throws {
+        let listener = try there(try LocalSockets.listen(try Self.name()))
+        #expect(try !isThere(listener.accept(withinMilliseconds: 20)))
+    }
+
+    @Test func aNameThatIsTooLongIsRefused() throws {
+        #expect(throws: SystemError.self) { _ = try LocalSockets.listen(String(repeating: "x", count: 108)) }
+        #expect(
+            try isThere(LocalSockets.listen(String(repeating: "y", count: 90) + (try Random.hexadecimal(bytes: 8)))))
+    }
+
+    @Test func aConnectionThatWasGivenUpIsNoError() throws {
+        let name = try Self.name()
+        let listener = try there(try LocalSockets.listen(name))
+        do { _ = try LocalSockets.connect(name) }
+        let accepted = try there(try listener.accept(withinMilliseconds: 1000))
+        #expect(try accepted.receive()?.bytes == nil)
+    }
+}
+
+@Suite struct SpawningTests {
+    static let environment = ["PATH=/usr/bin:/bin"]
+
+    @Test(arguments: [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("exit 255", 255)] as [(String, Int32)])
+    func theEndOfAProgramIsTold(_ script: String, _ status: Int32) throws {
+        let ended = try Processes.run(
+            "/bin/sh", arguments: ["sh", "-c", script], environment: Self.environment, output: .inherit)
+        #expect(ended.status == status)
+    }
+
+    @Test func itsOutputIsCapturedAndItsInputIsEmpty() throws {
+        let ended = try Processes.run(
+            "/bin/sh", arguments: ["sh", "-c", "cat; echo out; echo $HOME"], environment: Self.environment,
+            output: .capture(limit: 100))
+        #expect(ended.output == Array("out\n\n".utf8))
+    }
+
+    @Test func whatPrintsWithoutEndDoesNotHoldUp() throws {
+        let ended = try Processes.run(
+            "/bin/sh", arguments: ["sh", "-c", "exec yes"], environment: Self.environment, output: .capture(limit: 1000)
+        )
+        #expect(ended.status != 0)
+    }
+
+    @Test func aProgramThatIsNotThereIsAnError() {
+        #expect(throws: SystemError(call: "posix_spawn", errno: 2, subject: "/nonexistent")) {
+            try Processes.run("/nonexistent", arguments: ["x"], environment: [], output: .inherit)
+        }
+    }
+
+    @Test func aDescriptorIsHandedOnOnlyWhenItIsMeantTo() throws {
+        let directory = try TemporaryDirectory()
+        let path = try directory.write("", to: "some-name")
+        let closed = try OwnedFileDescriptor(opening: path, .readOnly)
+        func seen() throws -> Bool {
+            let ended = try Processes.run(
+                "/bin/ls", arguments: ["ls", "-l", "/proc/self/fd"], environment: Self.environment,
+                output: .capture(limit: 65536))
+            return String(decoding: ended.output, as: UTF8.self).contains(path)
+        }
+        #expect(try !seen())
+        withExtendedLifetime(closed) {}
+    }
+}
+
+@Suite struct ErrorTests {
+    @Test(
+        arguments: [
+            (13, "EACCES", "Permission denied"), (2, "ENOENT", "No such file or directory"),
+            (28, "ENOSPC", "No space left on device"),
+        ] as [(Int32, String, String)])
+    func codesHaveNamesAndSentences(_ code: Int32, _ name: String, _ reason: String) {
+        let error = SystemError(call: "open", errno: code, subject: "/x")
+        #expect(error.name == name && error.reason == reason)
+    }
+
+    @Test func aCodeThatNobodyKnowsIsANumber() {
+        #expect(SystemError(call: "open", errno: 4000, subject: "").name == "errno 4000")
+    }
+}
+
+@Suite struct ResourceLimitTests {
+    @Test(arguments: ResourceLimit.allCases) func everyLimitCanBeReadAndSetToWhatItIs(_ limit: ResourceLimit) throws {
+        let now = try limit.current()
+        #expect(now.soft <= now.hard)
+        if limit != .cpu { try limit.set(now) }
+        #expect(try limit.current() == now)
+    }
+
+    @Test func namesAreDockers() {
+        #expect(
+            Set(ResourceLimit.allCases.map(\.rawValue)).isSuperset(of: [
+                "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
+                "rtprio", "rttime", "sigpending", "stack",
+            ]))
+    }
+}
+
+@Suite struct RandomTests {
+    @Test func digitsAreLowerCaseHexadecimalAndDiffer() throws {
+        let many = try (0..<64).map { _ in try Random.hexadecimal(bytes: 12) }
+        #expect(Set(many).count == 64)
+        #expect(many.allSatisfy { $0.utf8.count == 24 && $0.allSatisfy { "0123456789abcdef".contains($0) } })
+    }
+}

@@ -1,0 +1,109 @@
+import Distribution
+import Foundation
+import ImagePull
+import ImageSpec
+import NIOHTTP1
+import Store
+import TestSupport
+import Testing
+
+/// From a registry into a store: what goes wrong on the way leaves nothing behind.
+@Suite struct StorePullTests {
+    static let image: SampleImage = {
+        var writer = TarWriter()
+        for (name, size) in [("hello", 5), ("large", 3_000_000)] {
+            let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+            writer.add(.init(name: Array(name.utf8), size: Int64(size)), bytes)
+        }
+        writer.end()
+        return SampleImage(layer: writer.bytes, platform: Platform.host.architecture)
+    }()
+
+    /// Pulls into a fresh store and says what is in it after.
+    static func pull(
+        _ handler: @escaping FaultyServer.Handler, times: Int = 1
+    ) async throws -> (result: Result<PulledImage, PullError>, images: Int, drafts: Int) {
+        let place = try TemporaryDirectory()
+        let store = try ImageStore.open(creating: place.path + "/store")
+        return try await FaultyServer.with(handler) { server in
+            try await withClient { client in
+                let reference = try server.reference()
+                let results = await withTaskGroup(of: Result<PulledImage, PullError>.self) { group in
+                    for _ in 0..<times {
+                        group.addTask {
+                            do throws(PullError) {
+                                return .success(
+                                    try await ImagePuller(
+                                        store: store, origin: RegistryOrigin(reference, client: client)
+                                    ) { _ in }
+                                    .pull(.docker(reference), platform: .host, refresh: times == 1))
+                            } catch {
+                                return .failure(error)
+                            }
+                        }
+                    }
+                    return await group.reduce(into: []) { $0.append($1) }
+                }
+                for result in results {
+                    if case .failure = result { return (result, try store.images().count, try drafts(place)) }
+                }
+                if times > 1 {
+                    let fetched = server.requests.count { $0.path == image.blobPath }
+                    #expect(fetched == 1)
+                }
+                return (results[0], try store.images().count, try drafts(place))
+            }
+        }
+    }
+
+    private static func drafts(_ place: borrowing TemporaryDirectory) throws -> Int {
+        try FileManager.default.contentsOfDirectory(atPath: place.path + "/store/drafts").count
+    }
+
+    @Test func aPullArrives() async throws {
+        let (result, images, drafts) = try await Self.pull(Self.image.reply)
+        let pulled = try result.get()
+        #expect(pulled.manifestDigest == Self.image.manifestDigest)
+        #expect(pulled.downloadedBytes == Int64(Self.image.layer.count))
+        #expect((images, drafts) == (1, 0))
+    }
+
+    @Test func aBrokenTransferIsResumedUnderneath() async throws {
+        let (result, images, drafts) = try await Self.pull { request in
+            var reply = Self.image.reply(to: request)
+            if request.path == Self.image.blobPath, request.attempt < 2 { reply.breaksAfter = 1_100_000 }
+            return reply
+        }
+        _ = try result.get()
+        #expect((images, drafts) == (1, 0))
+    }
+
+    @Test func wrongBytesLeaveNothing() async throws {
+        let (result, images, drafts) = try await Self.pull { request in
+            var reply = Self.image.reply(to: request)
+            if request.path == Self.image.blobPath { reply.body[2_000_000] ^= 1 }
+            return reply
+        }
+        #expect(throws: PullError.self) { try result.get() }
+        #expect((images, drafts) == (0, 0))
+    }
+
+    @Test func aTransferThatNeverEndsLeavesNothing() async throws {
+        let (result, images, drafts) = try await Self.pull { request in
+            var reply = Self.image.reply(to: request)
+            if request.path == Self.image.blobPath { reply.breaksAfter = request.attempt == 0 ? 500_000 : 0 }
+            return reply
+        }
+        guard case .failure(.registry(let error)) = result, case .truncated = error.reason else {
+            Issue.record("\(result)")
+            return
+        }
+        #expect((images, drafts) == (0, 0))
+    }
+
+    @Test func manyAtOnceFetchOnce() async throws {
+        let (result, images, drafts) = try await Self.pull(Self.image.reply, times: 8)
+        _ = try result.get()
+        #expect((images, drafts) == (1, 0))
+    }
+}

@@ -1,0 +1,218 @@
+import LinuxKernel
+@testable import SiteConfig
+import Testing
+import TestSupport
+
+@Suite struct SiteConfigurationTests {
+    static func parse(_ text: String) throws(ConfigurationError) -> SiteConfiguration {
+        var configuration = SiteConfiguration()
+        try configuration.add(text: text, file: "f")
+        return configuration
+    }
+
+    @Test func everySettingIsRead() throws {
+        let found = try Self.parse(
+            """
+            # The cluster's own.
+            home = yes
+            store = /local/berth   # fast
+            scratch=/local/scratch
+             scratch-limit\t=\t8g
+            insecure-registry = registry.local:5000
+            insecure-registry = other:5000
+            join-wait = 250
+            mount = /scratch /scratch none rw,nofail
+            mount = tmpfs /ram tmpfs size=1g
+            cdi-directory = /opt/cdi
+            cdi-hook = /opt/bin/hook
+            fabric = efa
+            fabric-mount = efa /opt/amazon/efa
+            fabric-mount = ib	/etc/a\\040b /etc/b
+            fabric-library = efa /opt/lib/libfabric.so.1
+            fabric-variable = efa A=B C
+            profile = pytorch
+            ulimit = memlock=unlimited
+            require = rdma gpu
+            ulimit = nofile=1024:4096
+            ulimit = memlock=65536   # wins
+            require = imex
+            """)
+        #expect(found.limits.map(\.value) == ["nofile=1024:4096", "memlock=65536"])
+        #expect(found.limits.map(\.place) == ["f:21", "f:22"])
+        #expect(found.requirements.map(\.value) == ["rdma gpu", "imex"])
+        #expect(found.home)
+        #expect(found.store == "/local/berth")
+        #expect(found.scratch == "/local/scratch")
+        #expect(found.scratchLimit == "8g")
+        #expect(found.insecureRegistries == ["registry.local:5000", "other:5000"])
+        #expect(found.joinWait == 250)
+        #expect(found.mounts.map(\.target) == ["/scratch", "/ram"])
+        #expect(found.mounts.map(\.type) == ["none", "tmpfs"])
+        #expect(found.mounts.map(\.options) == [["rw", "nofail"], ["size=1g"]])
+        #expect(found.mounts.map(\.place) == ["f:9", "f:10"])
+        #expect(found.cdiDirectories == ["/opt/cdi"] && found.cdiHooks == ["/opt/bin/hook"])
+        #expect(found.fabric == "efa" && found.profile == "pytorch")
+        #expect(
+            found.fabricRules.map(\.kind) == [
+                .mount(source: "/opt/amazon/efa", target: "/opt/amazon/efa"),
+                .mount(source: "/etc/a b", target: "/etc/b"),
+                .library("/opt/lib/libfabric.so.1"), .variable("A=B C"),
+            ])
+        #expect(found.fabricRules.map(\.fabric) == ["efa", "ib", "efa", "efa"])
+        #expect(found.fabricRules.map(\.place) == ["f:14", "f:15", "f:16", "f:17"])
+    }
+
+    @Test func whatIsSaidOfStoresIsRead() throws {
+        let found = try Self.parse(
+            """
+            shared-store = /shared/a
+            system-store = /local/system
+            shared-store = /shared/b  owner=1234
+            blob-cache = /shared/blobs
+            keep-storage = 200g
+            prune-until = 30d
+            layer-limit = entries=5m
+            layer-limit = ratio=2000
+            layer-limit = entries=7
+            """)
+        // The system's first, whatever the order of the lines.
+        #expect(found.sharedStores.map(\.path) == ["/local/system", "/shared/a", "/shared/b"])
+        #expect(found.sharedStores.map(\.owner) == [nil, nil, 1234])
+        #expect(found.blobCache == "/shared/blobs")
+        #expect(found.keepStorage == 200 << 30)
+        #expect(found.pruneUntil == Int64(2_592_000))
+        #expect(
+            Dictionary(uniqueKeysWithValues: found.layerLimits.map { ($0.name, $0.value) }) == [
+                "entries": 7, "ratio": 2000,
+            ])
+    }
+
+    @Test(arguments: [
+        "system-store = relative", "shared-store = /a owner=alice", "shared-store = /a owner=1 more", "shared-store =",
+        "blob-cache = here", "keep-storage = lots", "keep-storage = -1", "keep-storage = 99999999999999t",
+        "prune-until = soon", "prune-until = 3y", "layer-limit = entries", "layer-limit = files=3",
+        "layer-limit = ratio=0",
+    ]) func whatIsSaidWronglyOfStoresIsRefused(_ line: String) {
+        let error = #expect(throws: ConfigurationError.self) { try Self.parse(line) }
+        guard case .badValue? = error?.reason else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+    }
+
+    @Test(arguments: ["", "\n", "# only a comment", "   \t\r\n", "\r\n\r\n"]) func nothingSaysNothing(_ text: String)
+        throws
+    {
+        #expect(try Self.parse(text) == SiteConfiguration())
+    }
+
+    static let mountForm = "SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES]]"
+
+    static let refusals: [(String, Int, ConfigurationError.Reason)] = [
+        ("home", 1, .notAnAssignment),
+        ("\nhome = maybe", 2, .badValue(name: "home", value: "maybe", expected: "yes or no")),
+        ("colour = red", 1, .unknownName("colour")),
+        ("Home = yes", 1, .unknownName("Home")),
+        ("= yes", 1, .unknownName("")),
+        ("store = relative", 1, .badValue(name: "store", value: "relative", expected: "an absolute path")),
+        ("store =", 1, .badValue(name: "store", value: "", expected: "an absolute path")),
+        ("scratch = disk", 1, .badValue(name: "scratch", value: "disk", expected: "memory, or an absolute path")),
+        ("join-wait = -1", 1, .badValue(name: "join-wait", value: "-1", expected: "milliseconds from 0 to 600000")),
+        (
+            "join-wait = 600001", 1,
+            .badValue(name: "join-wait", value: "600001", expected: "milliseconds from 0 to 600000")
+        ),
+        ("ulimit = memlock", 1, .badValue(name: "ulimit", value: "memlock", expected: "NAME=SOFT[:HARD]")),
+        ("mount = /a", 1, .badValue(name: "mount", value: "/a", expected: mountForm)),
+        ("mount = /a b", 1, .badValue(name: "mount", value: "/a b", expected: mountForm)),
+        ("mount = a /b", 1, .badValue(name: "mount", value: "a /b", expected: mountForm)),
+        ("mount = /a /b nfs ro", 1, .badValue(name: "mount", value: "/a /b nfs ro", expected: mountForm)),
+        ("mount = /a /b none noexec", 1, .badValue(name: "mount", value: "/a /b none noexec", expected: mountForm)),
+        ("mount = /a /b none size=1g", 1, .badValue(name: "mount", value: "/a /b none size=1g", expected: mountForm)),
+        ("mount = /a /b none ro 0", 1, .badValue(name: "mount", value: "/a /b none ro 0", expected: mountForm)),
+    ]
+
+    @Test(arguments: refusals) func aLineThatMeansNothingIsRefusedWithItsNumber(
+        _ text: String, _ line: Int, _ reason: ConfigurationError.Reason
+    ) {
+        #expect(throws: ConfigurationError(file: "f", line: line, reason: reason)) { try Self.parse(text) }
+    }
+
+    @Test func blanksInPathsAreWrittenAsInFstab() throws {
+        let mount = try #require(try Self.parse(#"mount = /a\040b /c\011d\134e none ro"#).mounts.first)
+        #expect(mount.source == "/a b")
+        #expect(mount.target == "/c\td\\e")
+    }
+
+    @Test func lineEndsFromWindowsEndLines() throws {
+        let found = try Self.parse("home = yes\r\nstore = /x\r\n")
+        #expect(found.home)
+        #expect(found.store == "/x")
+    }
+
+    @Test func aHashInsideAPathStartsAComment() throws { #expect(try Self.parse("store = /a#b").store == "/a") }
+
+    // MARK: The two files
+
+    static func read(_ directory: TemporaryDirectory, _ environment: [String: String] = [:]) throws(ConfigurationError)
+        -> SiteConfiguration
+    {
+        var variables = ["BERTH_CONFIG": directory.path + "/site.conf"]
+        variables.merge(environment) { $1 }
+        let all = variables
+        return try SiteConfiguration.read(environment: { all[$0] }, home: directory.path + "/home")
+    }
+
+    @Test func absentFilesSayNothing() throws { #expect(try Self.read(TemporaryDirectory()) == SiteConfiguration()) }
+
+    @Test func theUsersFileOverridesTheSitesAndAddsItsMounts() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("store = /site\nhome = yes\nmount = /s /s\n", to: "site.conf")
+        try directory.write("store = /user\nmount = /u /u\n", to: "home/.config/berth/berth.conf")
+        let found = try Self.read(directory)
+        #expect(found.store == "/user")
+        #expect(found.home)
+        #expect(found.mounts.map(\.source) == ["/s", "/u"])
+    }
+
+    @Test func theUsersFileMayLieElsewhere() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("home = yes\n", to: "xdg/berth/berth.conf")
+        #expect(try Self.read(directory, ["XDG_CONFIG_HOME": directory.path + "/xdg"]).home)
+    }
+
+    @Test func emptyAndRelativeVariablesSayNothing() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("home = yes\n", to: "home/.config/berth/berth.conf")
+        #expect(try Self.read(directory, ["XDG_CONFIG_HOME": "relative"]).home)
+        #expect(try Self.read(directory, ["XDG_CONFIG_HOME": ""]).home)
+    }
+
+    @Test func theStoreIsTheOptionsThenTheEnvironmentsThenTheFiles() {
+        func path(_ option: String?, _ environment: [String: String], file: String?, root: Bool = false) -> String {
+            var configuration = SiteConfiguration()
+            configuration.store = file
+            return configuration.storePath(option: option, environment: { environment[$0] }, isRoot: root)
+        }
+        #expect(path("/o", ["BERTH_STORE": "/e"], file: "/f") == "/o")
+        #expect(path(nil, ["BERTH_STORE": "/e"], file: "/f") == "/e")
+        #expect(path(nil, [:], file: "/f") == "/f")
+        #expect(path(nil, ["XDG_DATA_HOME": "/x", "HOME": "/h"], file: nil) == "/x/berth")
+        #expect(path(nil, ["HOME": "/h"], file: nil) == "/h/.local/share/berth")
+        #expect(path(nil, ["HOME": "/h"], file: nil, root: true) == "/var/lib/berth")
+        #expect(path(nil, ["BERTH_STORE": ""], file: "/f") == "/f")
+        #expect(path(nil, ["XDG_DATA_HOME": "relative", "HOME": "/h"], file: nil) == "/h/.local/share/berth")
+    }
+
+    @Test func anUnreadableFileIsAnError() throws {
+        let directory = try TemporaryDirectory()
+        try directory.makeDirectory("site.conf")
+        #expect(throws: ConfigurationError.self) { try Self.read(directory) }
+    }
+
+    @Test func bytesThatAreNoTextAreRefusedNotCrashedOver() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write([0xFF, 0x00, 0xFE, 0x0A], to: "site.conf")
+        #expect(throws: ConfigurationError.self) { try Self.read(directory) }
+    }
+}

@@ -1,0 +1,186 @@
+"""A Slurm cluster and a registry for the tests: Scripts/slurm-lab and Scripts/registry, in a directory of their own."""
+
+import functools
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+LAB = pathlib.Path(os.environ.get("BERTH_LAB", "/tmp/berth-slurm-tests"))
+REGISTRY = "10.77.0.254:5000"
+NODES = ["node1", "node2"]
+STORE = "/var/tmp/berth-store"  # on each node's own disk
+USER = "alice"
+PLUGIN = "/srv/berth/lib/slurm/spank_berth.so"
+
+
+def script(name, *arguments, environment=None):
+    """Runs one of Scripts/ or Images/ and returns what it printed; its failure is ours."""
+    done = subprocess.run(
+        [TOP / name, *map(str, arguments)], env={**os.environ, "BERTH_LAB": str(LAB), **(environment or {})},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"{name} {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+def start(*options, environment=None):
+    """A cluster with the plugin, which gets these options in plugstack.conf."""
+    stop()
+    # First, as slurmd loads the plugin when it starts.
+    script("Scripts/install", LAB / "shared/berth")
+    plugin = " ".join((PLUGIN, "start_timeout=15", *options))
+    script("Scripts/slurm-lab", "start", len(NODES), environment={"BERTH_LAB_PLUGIN": plugin, **(environment or {})})
+    script("Scripts/registry", "start", "--host", "ctl", LAB / "registry")
+
+
+class PluginOptions:
+    """Further options of the plugin in plugstack.conf, for as long as it is entered."""
+
+    def __init__(self, *options):
+        self.path, self.options = LAB / "etc/plugstack.conf.d/berth.conf", options
+
+    def __enter__(self):
+        self.before = self.path.read_text()
+        self.path.write_text(" ".join((self.before.strip(), *self.options)) + "\n")
+
+    def __exit__(self, *_):
+        self.path.write_text(self.before)
+
+
+def restart_daemons():
+    script("Scripts/slurm-lab", "restart-daemons")
+    ready = lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").out.strip() == str(len(NODES))  # noqa: E731
+    wait_for(ready, what="the nodes")
+
+
+def stop():
+    script("Scripts/registry", "stop", LAB / "registry")
+    script("Scripts/slurm-lab", "stop")
+    shutil.rmtree(LAB, ignore_errors=True)
+
+
+@functools.cache
+def image(name):
+    """The reference of one of Images/, built and pushed when a test first asks for it."""
+    script("Images/build", name)
+    script("Scripts/registry", "push", TOP / "build/images" / name, name, LAB / "registry")
+    return f"{REGISTRY}/{name}"
+
+
+def on(host, *command, user=USER, environment=None):
+    """The command line that runs COMMAND in USER's login on a host."""
+    settings = {
+        "BERTH_STORE": STORE,
+        "BERTH_INSECURE_REGISTRIES": REGISTRY,
+        "PATH": "/srv/berth/bin:/usr/local/bin:/usr/bin:/bin",
+        **(environment or {}),
+    }
+    options = [word for key, value in settings.items() for word in ("--env", f"{key}={value}")]
+    return [str(TOP / "Scripts/slurm-lab"), "exec", "-u", user, "-n", host, *options, "--", *map(str, command)]
+
+
+def spawn(*command, **keywords):
+    environment = keywords.pop("environment", None)
+    return subprocess.Popen(
+        on("ctl", *command, environment=environment), env={**os.environ, "BERTH_LAB": str(LAB)},
+        stdin=keywords.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords,
+    )  # fmt: skip
+
+
+class Ended:
+    def __init__(self, command, status, out, err):
+        self.command, self.status, self.out, self.err = command, status, out, err
+
+    @property
+    def lines(self):
+        return self.out.splitlines()
+
+    def __str__(self):
+        return f"{self.command}\nended with {self.status}\n{self.out}{self.err}"
+
+
+def run(*command, input=None, timeout=120, environment=None):
+    """Runs COMMAND as alice on ctl to its end.  `timeout` ends srun too, and with it the job."""
+    command = ("timeout", "--kill-after=10", timeout, *command)
+    process = spawn(*command, environment=environment, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL)
+    out, err = process.communicate(input)
+    return Ended(shlex.join(map(str, command)), process.returncode, out, err)
+
+
+def srun(*words, **keywords):
+    return run("srun", *words, **keywords)
+
+
+def in_shell(text):
+    """A command for a container with a shell in it."""
+    return ("--", "bash", "-c", text)
+
+
+def node(host, *command):
+    """What COMMAND prints as root on a host."""
+    done = subprocess.run(
+        on(host, *command, user="root"), env={**os.environ, "BERTH_LAB": str(LAB)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout
+
+
+def wait_for(condition, seconds=30, what="it"):
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not happen in {seconds} s")
+
+
+def job_of(name):
+    """The id of alice's running job with that name."""
+    return wait_for(lambda: run("squeue", "-h", "-t", "R", "-n", name, "-o", "%i").out.strip(), what=f"job {name}")
+
+
+def processes(host):
+    return [line for line in node(host, "ps", "-u", USER, "-o", "args=").splitlines() if line.strip()]
+
+
+def wait_until_quiet():
+    wait_for(lambda: not run("squeue", "-h").out.strip(), what="the end of all jobs")
+    for host in NODES:
+        wait_for(lambda: not processes(host), what=f"the end of {USER}'s processes on {host}: {processes(host)}")
+
+
+def traces(host):
+    """What a step could leave on a node, apart from its store: files, mounts, sockets, processes, semaphores."""
+    find = node(host, "find", "/dev/shm", "/tmp", "/run", "-xdev", "-printf", "%p\n")
+    slurms_own = re.compile(r"^/run/(munge|slurm|sackd)|^/tmp/spmix_appdir")
+    return {
+        "files": sorted(line for line in find.splitlines() if not slurms_own.match(line)),
+        "mounts": sorted(line.split()[4] for line in node(host, "cat", "/proc/self/mountinfo").splitlines()),
+        "sockets": sorted(line.split()[-1] for line in node(host, "cat", "/proc/net/unix").splitlines() if "@" in line),
+        "processes": processes(host),
+        "cgroups": sorted(line for line in node(host, "find", "/sys/fs/cgroup", "-path", "*/job_*").splitlines()),
+        "ipc": node(host, "ipcs", "-m", "-q", "-s"),
+    }
+
+
+def wait_traces(host, expected):
+    """Slurm tidies its cgroups a moment after the job is gone."""
+    for _ in range(50):
+        now = traces(host)
+        if now == expected:
+            break
+        time.sleep(0.1)
+    return now
+
+
+def requests(repository):
+    """The registry's GETs for a repository so far, by path."""
+    log = (LAB / "registry/access.log").read_text()
+    return re.findall(rf'"GET (/v2/{re.escape(repository)}/\S+) HTTP/1.1" 200', log)

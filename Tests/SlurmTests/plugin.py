@@ -1,0 +1,338 @@
+"""What the plugin promises beyond Pyxis' own tests: Slurm stays Slurm, errors are whole, nothing is left; and the open
+issues of Pyxis and Enroot that it is said to solve, by their numbers.
+"""
+
+import collections
+import re
+import time
+
+import cluster
+from cluster import PluginOptions, image, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+from harness import contained, fails, forget, named, same, shell, succeeds, test
+from run_words import LIST_GPUS
+
+
+def inside(*words, name="debian", **keywords):
+    return srun(f"--container-image={image(name)}", *words, **keywords)
+
+
+def quiet_traces():
+    wait_until_quiet()
+    return {host: traces(host) for host in cluster.NODES}
+
+
+def nothing_is_left(before):
+    wait_until_quiet()
+    for host in cluster.NODES:
+        same(wait_traces(host, before[host]), before[host], host)
+
+
+# ---- Slurm stays Slurm ---------------------------------------------------------------------------------------------------
+
+
+@test
+def plugin_leaves_bare_steps_alone():
+    same(succeeds(srun("-n1", *shell("echo $BERTH_IMAGE; readlink /proc/self/ns/mnt"))).out.split("\n")[0], "")
+    ended = succeeds(srun("-n1", "--container-workdir=/tmp", "pwd"))
+    same((ended.out, "do nothing" in ended.err), ("/home/alice\n", True), ended)
+
+
+@test
+def plugin_exit_status_and_signals_are_the_tasks():
+    same(inside("-N2", "-n2", *shell("exit $((SLURM_PROCID * 3))")).status, 3)
+    bare = srun("-n1", *shell("ulimit -c 0; kill -SEGV $$"))
+    ended = inside("-n1", *shell("ulimit -c 0; kill -SEGV $$"))
+    same(ended.status, bare.status, ended)
+    program = 'trap "echo caught; exit 0" USR1; echo ready; while :; do sleep .1; done'
+    step = spawn("timeout", 60, "srun", "-J", "plugin-usr1", "-n1", f"--container-image={image('debian')}", *shell(program))
+    same(step.stdout.readline(), "ready\n")
+    run("scancel", "-s", "USR1", job_of("plugin-usr1"))
+    same((step.communicate()[0], step.returncode), ("caught\n", 0))
+
+
+@test
+def plugin_streams_and_terminal_are_slurms():
+    text = "".join(f"line {i}\n" for i in range(20000))
+    same(succeeds(inside("-n1", "cat", input=text)).out, text)
+    ended = succeeds(inside("-n1", *shell("echo out; echo err >&2")))
+    same((ended.out, ended.err), ("out\n", "err\n"))
+    program = "test -t 0 && test -t 1 && tty && stty size"
+    chosen = f"srun --pty --container-image={image('debian')} bash -c '{program}'"
+    ended = succeeds(run("script", "-qec", f"stty rows 33 cols 99; {chosen}", "/dev/null"))
+    assert "33 99" in ended.out, ended
+
+
+@test
+def plugin_tasks_share_a_container_without_a_stray_process():
+    say = shell("echo $(readlink /proc/self/ns/mnt) $(readlink /proc/self/ns/user) $(ls /proc/$$/task/$$/children | wc -l) $(cat /proc/$PPID/comm)")
+    ended = succeeds(inside("-N1", "-n4", *say))
+    same(len(set(ended.lines)), 1, ended)
+    assert ended.lines[0].endswith("slurmstepd"), ended
+
+
+@test
+def plugin_limits_are_raised_and_set():
+    program = "for which in l n s; do echo $(ulimit -S$which) $(ulimit -H$which); done"
+    ended = run("bash", "-c", f"ulimit -Sl 64; ulimit -Sn 512; srun -n1 --container-image={image('debian')} bash -c '{program}'")
+    for line in succeeds(ended).lines:
+        soft, hard = line.split()
+        same(soft, hard, ended)
+    ended = inside("-n1", "--container-ulimit=nofile=1000:2000,core=0", *shell("echo $(ulimit -Sn) $(ulimit -Hn) $(ulimit -c)"))
+    same(succeeds(ended).out, "1000 2000 0\n")
+
+
+@test
+def plugin_shows_the_granted_gpus_and_no_others():
+    same(succeeds(contained("-n1", "--gres=gpu:2", *shell(LIST_GPUS))).lines, [f"{i} No such device or address" for i in (0, 1)])
+    same(succeeds(contained("-n1", *shell("ls /dev | grep -c nvidia || true"))).out, "0\n")
+    same(succeeds(contained("-n1", "--gres=gpu:4", "--container-gpus=1,2", *shell(LIST_GPUS + "; true"))).out.split()[0], "1")
+    fails(contained("-n1", "--gres=gpu:1", "--container-gpus=3", "true"), "GPU")
+
+
+@test
+def plugin_multi_prog_heterogeneous_and_array():
+    conf = f"0 bash -c 'echo zero $BERTH_TEST_IMAGE'\n1 bash -c 'echo one $BERTH_TEST_IMAGE'\n"
+    node("ctl", "bash", "-c", f"cat >/srv/multi.conf <<'E'\n{conf}E")
+    ended = inside("-N1", "-n2", "--multi-prog", "/srv/multi.conf")
+    same(sorted(succeeds(ended).lines), ["one debian", "zero debian"], ended)
+    # srun keeps one value of a plugin's flag for all components.
+    chosen = f"--container-image={image('debian')}"
+    say = shell("echo $SLURM_PROCID $SLURMD_NODENAME $BERTH_TEST_IMAGE")
+    ended = srun("-n1", "-w", "node1", chosen, *say, ":", "-n1", "-w", "node2", *say)
+    same(sorted(succeeds(ended).lines), ["0 node1 debian", "1 node2 debian"], ended)
+    script = "#!/bin/bash\necho $SLURM_ARRAY_TASK_ID $BERTH_TEST_IMAGE\n"
+    succeeds(run("sbatch", "--wait", "--array=0-1", "-o", "/srv/array-%a.out", chosen, input=script))
+    same(node("ctl", "bash", "-c", "cat /srv/array-0.out /srv/array-1.out; rm /srv/array-* /srv/multi.conf"), "0 debian\n1 debian\n")
+
+
+@test
+def plugin_sixty_four_tasks():
+    ended = succeeds(inside("-N1", "-n64", "-O", "readlink", "/proc/self/ns/mnt", timeout=240))
+    same((len(ended.lines), len(set(ended.lines))), (64, 1), ended)
+
+
+@test
+def plugin_flags_of_an_allocation_reach_its_steps():
+    chosen = f"--container-image={image('debian')}"
+    same(succeeds(run("salloc", "-Q", "-n1", chosen, "srun", *shell("echo $BERTH_TEST_IMAGE"))).out, "debian\n")
+    other = f"srun --container-image={image('entrypoint')} bash -c 'echo $TOOL_VERSION'"
+    same(succeeds(run("salloc", "-Q", "-n1", chosen, "bash", "-c", other)).out, "11.8.0\n")
+
+
+@test
+def plugin_shows_the_jobs_own_tmp():
+    # job_container/tmpfs: the tasks have a /tmp and a /dev/shm that slurmstepd does not see.
+    etc = cluster.LAB / "etc"
+    before = (etc / "slurm.conf").read_text()
+    try:
+        wait_until_quiet()
+        (etc / "slurm.conf").write_text(before + "JobContainerType=job_container/tmpfs\nPrologFlags=Contain\n")
+        (etc / "job_container.conf").write_text("AutoBasePath=true\nBasePath=/var/tmp/job-containers\n")
+        cluster.restart_daemons()
+        places = "stat -c %d:%i /tmp /dev/shm; cat /tmp/own"
+        steps = f"""srun bash -c 'echo private >/tmp/own; {places}'
+            srun --container-image={image("debian")} bash -c '{places}'"""
+        lines = succeeds(run("salloc", "-Q", "-n1", "-w", "node1", "bash", "-c", steps)).lines
+        same((lines[3:], lines[2]), (lines[:3], "private"), lines)
+        assert "own" not in node("node1", "ls", "/tmp")
+    finally:
+        wait_until_quiet()
+        (etc / "slurm.conf").write_text(before)
+        (etc / "job_container.conf").unlink()
+        cluster.restart_daemons()
+
+
+# ---- errors -----------------------------------------------------------------------------------------------------------------
+
+
+@test
+def plugin_errors_are_whole_and_count():
+    ended = fails(srun("-N2", "--ntasks-per-node=2", f"--container-image={cluster.REGISTRY}/nonesuch:1", "true"), "nonesuch")
+    same((ended.status, ended.err.count("berth: ")), (125, 2), ended)
+    fails(inside("-n1", "--container-entrypoint", "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "fail"}),
+          "ended with status 3", "the entrypoint's own reason", "--no-container-entrypoint")  # fmt: skip
+    fails(inside("-n1", "--container-entrypoint", "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "forget"}), "without running")
+    ended = inside("-n1", "no-such-command")
+    assert ended.status == 2 and "no-such-command: No such file" in ended.err, ended
+
+
+@test
+def plugin_start_takes_no_longer_than_allowed():
+    before = quiet_traces()
+    started = time.monotonic()
+    ended = inside("-N1", "-n2", "--container-entrypoint", "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "hang"})
+    assert 14 < time.monotonic() - started < 40, ended
+    fails(ended, "still running at the end of the start time-out", "start_timeout")
+    nothing_is_left(before)
+
+
+@test
+def plugin_says_what_took_how_long():
+    ended = succeeds(inside("-N2", "-n2", "--container-verbose", "true"))
+    said = re.findall(r"^berth: (node\d): container ready after [\d.]+ ms: image [\d.]+ ms, set-up [\d.]+ ms$", ended.err, re.M)
+    same(sorted(said), ["node1", "node2"], ended)
+
+
+@test
+def plugin_refuses_options_that_it_does_not_know():
+    with PluginOptions("nonsense=1"):
+        fails(srun("-n1", "true"), "nonsense=1", "container_scope")
+    with PluginOptions("runtime_path=/run/pyxis", "use_squashfuse=1", "execute_entrypoint=1", "sbatch_support=0"):
+        assert "SERVICE=" in succeeds(inside("-n1", "env", name="entrypoint")).out
+        fails(run("sbatch", "--container-image=x", input="#!/bin/sh\n"), "container-image")
+
+
+# ---- life cycle ---------------------------------------------------------------------------------------------------------------
+
+
+@test
+def plugin_cancelled_while_it_prepares_leaves_nothing():
+    before = quiet_traces()
+    step = spawn(
+        "timeout", 60, "srun", "-J", "plugin-hang", "-n2", "-N1", "-w", "node1", "--container-entrypoint",
+        f"--container-image={image('entrypoint')}", "true", environment={"ENTRYPOINT_MODE": "hang"},
+    )  # fmt: skip
+    wait_for(lambda: any("sleep 600" in line for line in cluster.processes("node1")), what="the entrypoint")
+    run("scancel", job_of("plugin-hang"))
+    step.communicate()
+    nothing_is_left(before)
+
+
+@test
+def plugin_cancelled_and_killed_steps_leave_nothing():
+    succeeds(inside("-N2", "-n2", "true"))
+    before = quiet_traces()
+    step = spawn(
+        "timeout", 60, "srun", "-J", "plugin-cancelled", "-N2", "--ntasks-per-node=2", "--gres=gpu:2",
+        f"--container-image={image('debian')}", *shell("touch /written; sleep 300 & echo ready; wait"),
+    )  # fmt: skip
+    for _ in range(4):
+        same(step.stdout.readline(), "ready\n")
+    run("scancel", "-s", "KILL", job_of("plugin-cancelled"))
+    step.communicate()
+    nothing_is_left(before)
+
+
+@test
+def plugin_named_containers_end_with_their_job_where_the_site_says_so():
+    forget("scoped")
+    with PluginOptions("container_scope=job"):
+        steps = f"""srun --container-image={image('debian')} --container-name=scoped touch /kept
+            srun --container-name=scoped ls /kept; srun ls {cluster.STORE}/containers"""
+        ended = succeeds(run("salloc", "-Q", "-n1", "-w", "node1", "bash", "-c", steps))
+        assert "/kept" in ended.out and "-scoped" in ended.out, ended
+        wait_until_quiet()
+        listed = f"{cluster.STORE}/containers"
+        wait_for(lambda: "scoped" not in node("node1", "ls", listed), what="the end of the container")
+        assert "drain" not in run("sinfo", "-h", "-o", "%T").out
+        fails(named("scoped", "true"), "no container named scoped")
+
+
+# ---- issues of Pyxis and Enroot by number ----------------------------------------------------------------------------------------
+
+
+@test
+def pyxis_73_gpus_per_task_are_all_there():
+    ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
+    openable = collections.defaultdict(list)
+    for line in ended.lines:
+        task, _, rest = line.partition(": ")
+        if rest.endswith("No such device or address"):
+            openable[task].append(rest.split()[0])
+    same([len(gpus) for gpus in openable.values()], [1, 1], ended)
+    assert openable["0"] != openable["1"], ended
+
+
+@test
+def pyxis_104_commands_that_the_host_lacks():
+    same(succeeds(contained("/opt/program/bin/only-inside", name="entrypoint")).out, "only-inside 1.0\n")
+
+
+@test
+def pyxis_123_a_failing_epilog_drains_no_node():
+    with PluginOptions("container_scope=job", "berth=/srv/berth/bin/moved-away"):
+        fails(contained("true"), "/srv/berth/bin/moved-away")
+        wait_until_quiet()
+        time.sleep(1)
+        assert "drain" not in run("sinfo", "-h", "-o", "%T").out
+
+
+@test
+def pyxis_161_what_a_killed_job_left_is_no_obstacle():
+    forget("requeued")
+    step = spawn(
+        "timeout", 60, "srun", "-J", "plugin-161", "-n1", "-w", "node1", f"--container-image={image('debian')}",
+        "--container-name=requeued", *shell("echo kept >/kept; echo ready; sleep 300"),
+    )  # fmt: skip
+    same(step.stdout.readline(), "ready\n")
+    run("scancel", "-s", "KILL", job_of("plugin-161"))
+    step.communicate()
+    same(succeeds(named("requeued", f"--container-image={image('debian')}", "cat", "/kept")).out, "kept\n")
+    forget("requeued")
+
+
+@test
+def pyxis_163_task_prologs_run_outside():
+    prolog = "#!/bin/bash\\necho print prolog for $SLURM_PROCID on $(hostname)\\necho export FROM_PROLOG=yes\\necho unset TO_GO\\n"
+    node("ctl", "bash", "-c", f"printf '{prolog}' >/srv/prolog.sh; chmod 755 /srv/prolog.sh")
+    conf = cluster.LAB / "etc/slurm.conf"
+    before = conf.read_text()
+    try:
+        conf.write_text(before + "TaskProlog=/srv/prolog.sh\n")
+        node("ctl", "scontrol", "reconfigure")
+        wait_for(lambda: "prolog for 0" in srun("-n1", "-w", "node1", "true").out, what="the TaskProlog")
+        # An image without a shell, and without the script.
+        ended = contained("-n2", "/hello", name="hello", environment={"TO_GO": "x"})
+        assert "prolog for 0 on node1" in succeeds(ended).out and "prolog for 1" in ended.out, ended
+        ended = contained(*shell("echo [$FROM_PROLOG$TO_GO]"), environment={"TO_GO": "x"})
+        assert "[yes]" in succeeds(ended).out, ended
+    finally:
+        conf.write_text(before)
+        node("ctl", "scontrol", "reconfigure")
+        node("ctl", "rm", "-f", "/srv/prolog.sh")
+        wait_for(lambda: "prolog" not in srun("-n1", "-w", "node1", "true").out, what="the end of the TaskProlog")
+
+
+@test
+def pyxis_174_a_second_job_imports_nothing():
+    succeeds(contained("true"))
+    before, layers = len(cluster.requests("debian")), node("node1", "find", f"{cluster.STORE}/layers", "-maxdepth", "1")
+    succeeds(contained("true"))
+    same(len(cluster.requests("debian")), before)
+    same(node("node1", "find", f"{cluster.STORE}/layers", "-maxdepth", "1"), layers)
+
+
+@test
+def pyxis_181_attaching_while_the_container_ends():
+    forget("race")
+    succeeds(named("race", f"--container-image={image('debian')}", "true"))
+    steps = "for i in $(seq 24); do srun --overlap -n1 --container-name=race sleep 0.$((i % 4)) & p+=($!); sleep 0.0$((i % 7)); done;"
+    ended = run("salloc", "-Q", "-N1", "-n8", "-O", "-w", "node1", "bash", "-c", steps + 'for i in "${p[@]}"; do wait $i || exit; done')
+    succeeds(ended)
+    forget("race")
+
+
+@test
+def enroot_91_containers_share_one_tree_and_never_write_to_it():
+    chmod = "find {}/layers -newer {} | head -n 3"
+    node("node1", "bash", "-c", "touch /tmp/berth-before; sleep 1")
+    succeeds(contained("-n4", *shell("echo x >>/etc/motd; rm -f /etc/debian_version; echo new >/etc/new")))
+    same(node("node1", "bash", "-c", chmod.format(cluster.STORE, "/tmp/berth-before")), "")
+    node("node1", "rm", "/tmp/berth-before")
+    same(succeeds(contained(*shell("ls /etc/debian_version"))).out, "/etc/debian_version\n")
+
+
+@test
+def enroot_154_no_lock_is_waited_for_at_the_start():
+    forget("locks")
+    succeeds(named("locks", f"--container-image={image('debian')}", "true"))
+    ended = named("locks", "-n64", "-O", *shell("readlink /proc/self/ns/mnt"), timeout=240)
+    same((len(succeeds(ended).lines), len(set(ended.lines))), (64, 1), ended)
+    forget("locks")
+
+
+@test
+def plugin_soak_of_thirty_steps():
+    import soak
+
+    soak.soak(30, 7)

@@ -1,0 +1,62 @@
+"""An image on every node of an allocation for one download."""
+
+import json
+import re
+
+import cluster
+from cluster import image, node, run
+from harness import one_message, same, succeeds, test
+
+
+def blob_requests(name, start):
+    """How often each blob of a repository was sent since the access log had `start` lines."""
+    lines = (cluster.LAB / "registry/access.log").read_text().splitlines()[start:]
+    found = {}
+    for line in lines:
+        asked = re.search(rf'"GET /v2/{name}/blobs/(sha256:\w+) HTTP/1.1" 20[06]', line)
+        if asked:
+            found[asked[1]] = found.get(asked[1], 0) + 1
+    return found
+
+
+def log_length():
+    return len((cluster.LAB / "registry/access.log").read_text().splitlines())
+
+
+def empty_stores():
+    for host in cluster.NODES:
+        node(host, "rm", "-rf", cluster.STORE)
+
+
+@test
+def prefetch_fills_every_node_for_one_download():
+    name = image("debian")
+    empty_stores()
+    start = log_length()
+    ended = succeeds(run("salloc", "-Q", "-N2", "berth", "prefetch", name, timeout=120))
+    assert re.fullmatch(rf"{name}@sha256:\w+\n", ended.out), ended
+    assert "2 nodes" in ended.err, ended
+    manifest = json.loads((cluster.TOP / "build/images/debian/index.json").read_text())["manifests"][0]["digest"]
+    layout = cluster.TOP / "build/images/debian/blobs/sha256"
+    layers = {layer["digest"] for layer in json.loads((layout / manifest.split(":")[1]).read_text())["layers"]}
+    sent = blob_requests("debian", start)
+    same({digest: sent.get(digest) for digest in layers}, {digest: 1 for digest in layers}, ended)
+    for host in cluster.NODES:
+        same(node(host, "sh", "-c", "ls -d /tmp/berth-prefetch-* 2>/dev/null"), "", ended)
+    # Nothing needs to be brought any more.
+    start = log_length()
+    ended = succeeds(run("srun", "-N2", "berth", "run", "--pull", "never", name, "--", "true"))
+    same(blob_requests("debian", start), {}, ended)
+
+
+@test
+def prefetch_of_what_is_not_there_leaves_nothing():
+    ended = run("salloc", "-Q", "-N2", "berth", "prefetch", f"{cluster.REGISTRY}/nonesuch:1", timeout=60)
+    one_message(ended, 125, "nonesuch")
+    for host in [*cluster.NODES, "ctl"]:
+        same(node(host, "sh", "-c", "ls -d /tmp/berth-prefetch-* 2>/dev/null"), "", ended)
+
+
+@test
+def prefetch_outside_an_allocation_says_what_to_do():
+    one_message(run("berth", "prefetch", image("debian")), 125, "salloc")

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Many steps of mixed kinds, some cancelled at random; then nothing may be left on any node.
+
+    soak.py [STEPS [SEED]]       1000 steps; the seed of a run is printed, and repeats it
+
+Needs what run.py needs. The tests run a short one.
+"""
+
+import random
+import sys
+import time
+
+import cluster
+from cluster import image, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+
+
+def shell(text):
+    return ("bash", "-c", text)
+
+
+def kinds(names):
+    """Name, srun's words, and the exit statuses that are right."""
+    debian, entry = f"--container-image={image('debian')}", f"--container-image={image('entrypoint')}"
+    name = random.choice(names)
+    return [
+        ("one", ["-n1", debian, "true"], [0]),
+        ("status", ["-n1", debian, *shell("exit 7")], [7]),
+        ("many", ["-N1", "-n8", "-O", debian, *shell("echo $SLURM_LOCALID >/dev/null")], [0]),
+        ("nodes", ["-N2", "-n4", debian, "true"], [0]),
+        ("gpus", ["-n1", "--gres=gpu:2", debian, *shell("test -e /dev/nvidia1 -o -e /dev/nvidia3 -o -e /dev/nvidia5 -o -e /dev/nvidia7")], [0]),
+        ("entrypoint", ["-n2", "--container-entrypoint", entry, *shell("test -n $SERVICE")], [0]),
+        ("named", ["-n1", "-w", "node1", debian, f"--container-name={name}", *shell("echo x >>/kept")], [0]),
+        ("unshared", ["-n1", debian, "--container-unshare=net,ipc,uts", "true"], [0]),
+        ("children", ["-n1", debian, *shell("sleep 100 & sleep 100 & exit 0")], [0]),
+        ("missing image", ["-n1", f"--container-image={cluster.REGISTRY}/nonesuch", "true"], [125]),
+        ("missing command", ["-n1", debian, "no-such-command"], [2]),
+        ("bad mount", ["-n1", debian, "--container-mounts=/nowhere:/x", "true"], [125]),
+        ("killed by itself", ["-n1", debian, *shell("ulimit -c 0; kill -KILL $$")], [137]),
+    ]
+
+
+def cancelled(number):
+    """A step that is cancelled some time after it was begun, by any of the ways there are."""
+    where = ["-J", f"soak{number}", "-N1", "-n2", f"--container-image={image('entrypoint')}"]
+    how = random.choice([[], ["-s", "KILL"], ["-s", "INT"]])
+    hangs = random.random() < 0.5
+    words = ["--container-entrypoint", "true"] if hangs else shell("trap 'exit 1' INT; sleep 100 & wait")
+    step = spawn(
+        "timeout", "--kill-after=5", 60, "srun", *where, *words, environment={"ENTRYPOINT_MODE": "hang"} if hangs else None
+    )
+    job = wait_for(lambda: run("squeue", "-h", "-n", f"soak{number}", "-o", "%i").out.strip(), what="the job")
+    time.sleep(random.random())
+    run("scancel", *how, job)
+    if how:
+        time.sleep(random.random())
+        run("scancel", job)
+    step.communicate()
+
+
+def daemons():
+    """Resident kilobytes and open descriptors of each node's slurmd."""
+    result = {}
+    for host in cluster.NODES:
+        ask = "p=$(pidof -s slurmd); awk '/VmRSS/ {print $2}' /proc/$p/status; ls /proc/$p/fd | wc -l"
+        memory, descriptors = node(host, "bash", "-c", ask).split()
+        result[host] = (int(memory), int(descriptors))
+    return result
+
+
+def soak(steps, seed, say=print):
+    random.seed(seed)
+    names = ["soak-a", "soak-b"]
+    for warm in "debian", "entrypoint":
+        for host in cluster.NODES:
+            done = srun("-n1", "-w", host, f"--container-image={image(warm)}", "true")
+            assert done.status == 0, done
+    wait_until_quiet()
+    before, daemons_before = {host: traces(host) for host in cluster.NODES}, daemons()
+    for number in range(steps):
+        if random.random() < 0.15:
+            cancelled(number)
+            continue
+        kind, words, right = random.choice(kinds(names))
+        ended = srun(*words)
+        assert ended.status in right, f"step {number}, {kind}: {ended}"
+        if number % 50 == 49:
+            say(f"# {number + 1} steps, slurmd {daemons()}")
+    wait_until_quiet()
+    for host in cluster.NODES:
+        after = wait_traces(host, before[host])
+        assert after == before[host], f"left on {host}: {[(k, set(map(str, after[k])) ^ set(map(str, before[host][k]))) for k in after if after[k] != before[host][k]]}"
+        drafts = node(host, "bash", "-c", f"ls {cluster.STORE}/drafts; ls {cluster.STORE}/squashfs 2>/dev/null | grep new").split()
+        assert not drafts, f"left in {host}'s store: {drafts}"
+    for name in names:
+        node("node1", "rm", "-rf", f"{cluster.STORE}/containers/{name}")
+    for host, (memory, descriptors) in daemons().items():
+        was = daemons_before[host]
+        assert descriptors <= was[1] + 2, f"slurmd on {host} had {was[1]} descriptors and has {descriptors}"
+        assert memory <= was[0] * 1.5 + 4096, f"slurmd on {host} had {was[0]} kB and has {memory}"
+    return daemons_before, daemons()
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
+    print(f"# {count} steps, seed {seed}", flush=True)
+    try:
+        cluster.start()
+        started = time.monotonic()
+        was, now = soak(count, seed)
+        print(f"ok 1 - {count} steps in {time.monotonic() - started:.0f} s leave nothing; slurmd (kB, descriptors) {was} -> {now}")
+        print("1..1")
+    finally:
+        cluster.stop()

@@ -1,0 +1,190 @@
+import Foundation
+import ImageSpec
+import LinuxKernel
+@testable import Store
+import Testing
+import TestSupport
+
+/// What goes by size, by age, and because it is broken; and what stays though nobody can see why.
+@Suite struct CollectionTests {
+    static let day: Int64 = 86_400
+
+    /// Images 1... with a layer of 1 MiB each, last used so many days ago.
+    static func used(daysAgo: [Int64]) throws -> (shop: Workshop, store: ImageStore) {
+        let shop = try Workshop()
+        let store = try shop.open()
+        for (index, days) in daysAgo.enumerated() {
+            let byte = UInt8(index + 1)
+            guard let draft = try store.draftLayer(try Workshop.digest(100 + byte)) else { continue }
+            try store.publish([FinishedDraft(draft: draft, summary: [], bytes: 1 << 20)])
+            var record = try Workshop.record(byte, layers: [100 + byte])
+            record.created = Clock.now.seconds - 100 * day
+            try store.publish(record, manifest: [], config: [], names: [try Workshop.key("image:\(byte)")])
+            try Self.use(shop, byte, daysAgo: days)
+        }
+        return (shop, store)
+    }
+
+    /// Sets the access time of the record, as reading it does.
+    static func use(_ shop: Workshop, _ byte: UInt8, daysAgo: Int64) throws {
+        let record = shop.path + "/images/\(try Workshop.digest(byte).directoryName)/record"
+        let ended = try Command(["touch", "-a", "-d", "@\(Clock.now.seconds - daysAgo * day)", record]).run()
+        #expect(ended.status == 0, "\(ended)")
+    }
+
+    static func left(_ store: ImageStore) throws -> [String] { try store.images().flatMap(\.names).sorted() }
+    static func names(_ numbers: Int...) -> [String] { numbers.map { "docker.io/library/image:\($0)" } }
+
+    @Test func bySizeTheLeastRecentlyUsedGoFirst() throws {
+        let (shop, store) = try Self.used(daysAgo: [3, 9, 1, 6])
+        defer { withExtendedLifetime(shop) {} }
+        var rules = CollectionRules()
+        rules.keepBytes = 5 << 19
+        rules.dryRun = true
+        #expect(try store.collect(rules).images == 2)
+        #expect(try store.images().count == 4)
+        rules.dryRun = false
+        #expect(try store.collect(rules) == Collected(images: 2, layers: 2, bytes: 2 << 20))
+        #expect(try Self.left(store) == Self.names(1, 3))
+        #expect(try store.collect(rules) == Collected())
+        rules.keepBytes = 0
+        do {
+            // What runs stays, whatever it takes.
+            let lease = try there(try store.lease(try Workshop.digest(1)))
+            #expect(try store.collect(rules).inUse == 1)
+            #expect(try Self.left(store) == Self.names(1))
+            withExtendedLifetime(lease.box) {}
+        }
+    }
+
+    @Test func layersThatImagesShareCountOnce() throws {
+        let (shop, store) = try Self.used(daysAgo: [1, 2])
+        defer { withExtendedLifetime(shop) {} }
+        try store.publish(
+            try Workshop.record(9, layers: [101, 102]), manifest: [], config: [], names: [try Workshop.key("image:9")])
+        var rules = CollectionRules()
+        rules.keepBytes = 2 << 20
+        #expect(try store.collect(rules) == Collected())
+        rules.keepBytes = 1 << 20
+        // The oldest gives nothing free by itself, as its layer is another's too; still it goes first.
+        #expect(try store.collect(rules).images >= 2)
+    }
+
+    @Test func byAgeWhatIsUsedStays() throws {
+        let (shop, store) = try Self.used(daysAgo: [3, 9, 1, 40])
+        defer { withExtendedLifetime(shop) {} }
+        var rules = CollectionRules()
+        rules.unusedSince = Clock.now.seconds - 5 * Self.day
+        // Named images only on request.
+        #expect(try store.collect(rules) == Collected())
+        rules.includesNamed = true
+        #expect(try store.collect(rules) == Collected(images: 2, layers: 2, bytes: 2 << 20))
+        #expect(try Self.left(store) == Self.names(1, 3))
+    }
+
+    /// Looking at the list is no use of an image, running it is.
+    @Test func listingIsNoUse() throws {
+        let (shop, store) = try Self.used(daysAgo: [9])
+        _ = try store.images()
+        _ = try store.image(try Workshop.digest(1))
+        var rules = CollectionRules()
+        rules.unusedSince = Clock.now.seconds - 5 * Self.day
+        rules.includesNamed = true
+        rules.dryRun = true
+        #expect(try store.collect(rules).images == 1)
+        let mount = try Command(["findmnt", "-no", "OPTIONS", "-T", shop.path]).run().output
+        guard mount.contains("relatime") else {
+            FileHandle.standardError.write(Data("SKIPPED: the file system keeps no access times (\(mount))\n".utf8))
+            return
+        }
+        #expect(try isThere(store.lease(try Workshop.digest(1))))
+        #expect(try store.collect(rules).images == 0)
+    }
+
+    @Test(arguments: ["", "garbage", "\u{0}\u{0}\u{0}"]) func anImageThatCanNotBeReadGoesAndComesBack(_ text: String)
+        throws
+    {
+        let (shop, store) = try Self.used(daysAgo: [1])
+        let digest = try Workshop.digest(1)
+        try shop.directory.write(text, to: "parent/store/images/\(digest.directoryName)/record")
+        // A power cut may leave a small file empty. A pull publishes over it.
+        var record = try Workshop.record(1, layers: [101])
+        record.name = "again"
+        try store.publish(record, manifest: [], config: [], names: [])
+        #expect(try there(try store.lease(digest)).record.name == "again")
+        try shop.directory.write(text, to: "parent/store/images/\(digest.directoryName)/record")
+        #expect(try store.collect() == Collected(images: 1, layers: 1, bytes: 1 << 20))
+    }
+
+    // MARK: Where locks do not reach
+
+    static func reach(_ line: String, _ path: String = "/mnt/s/store") -> LockReach {
+        LockReach(mountinfo: Array(line.utf8), device: 41, path: path)
+    }
+
+    @Test(arguments: [
+        ("ext4", "rw,errors=remount-ro", LockReach.everybody), ("xfs", "rw", .everybody), ("tmpfs", "rw", .everybody),
+        ("nfs4", "rw,vers=4.2,local_lock=none,addr=10.0.0.1", .everybody),
+        ("nfs", "rw,vers=3,local_lock=none", .everybody),
+        ("nfs", "rw,vers=3,nolock,local_lock=all", .thisNode), ("nfs4", "rw,local_lock=flock", .thisNode),
+        ("lustre", "rw,flock,lazystatfs", .everybody), ("lustre", "rw,localflock", .thisNode),
+        ("lustre", "rw", .thisNode),
+        ("beegfs", "rw", .thisNode), ("fuse.sshfs", "rw", .thisNode), ("virtiofs", "rw", .thisNode),
+        ("ceph", "rw", .everybody), ("gpfs", "rw", .everybody), ("fuseblk", "rw", .everybody),
+    ]) func theMountTellsHowFarLocksReach(_ row: (type: String, options: String, reach: LockReach)) {
+        let line = "36 35 0:41 / /mnt/s rw,relatime shared:1 - \(row.type) server:/x \(row.options)\n"
+        #expect(Self.reach(line) == row.reach)
+        // By path where the device is not in the table, as on btrfs.
+        #expect(Self.reach(line.replacing("0:41", with: "0:7")) == row.reach)
+        #expect(Self.reach(line.replacing("0:41", with: "0:7"), "/mnt/sister") == .thisNode)
+    }
+
+    @Test func thisMachinesOwnDisksAreNoRiddle() throws {
+        let shop = try Workshop()
+        _ = try shop.open()
+        let root = try OwnedFileDescriptor(opening: shop.path, [.readOnly, .directory])
+        let type = try Command(["findmnt", "-no", "FSTYPE", "-T", shop.path]).run().output
+        guard ["ext4\n", "xfs\n", "btrfs\n", "tmpfs\n", "overlay\n"].contains(type) else { return }
+        #expect(LockReach(of: root, path: shop.path) == .everybody)
+    }
+
+    // MARK: Drafts and garbage
+
+    @Test func whileNobodyPullsAllThatIsUnfinishedGoes() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        for place in ["drafts/elsewhere-1/tree", "drafts/removed-1/tree", "drafts/old.new"] {
+            try shop.directory.makeDirectory("parent/store/" + place)
+        }
+        try shop.directory.write("x", to: "parent/store/refs/docker/r.io/a/.draft-0123")
+        try shop.directory.write("x", to: "parent/store/locks/layers-1234")
+        try shop.directory.write("x", to: "parent/store/version.0123")
+        do {
+            let pulling = try store.beginPulling()
+            _ = try store.collect()
+            #expect(try shop.names("drafts") == ["elsewhere-1", "old.new"])
+            withExtendedLifetime(pulling) {}
+        }
+        #expect(
+            try soon {
+                _ = try store.collect()
+                return try shop.names("drafts") == [] && shop.names("locks") == ["pulling"] && shop.names("refs") == []
+            })
+        #expect(try shop.names("").contains("version.0123") == false)
+    }
+
+    @Test func treesDeeperThanFilesMayBeOpenAreRemoved() throws {
+        let directory = try TemporaryDirectory()
+        let top = try OwnedFileDescriptor(opening: directory.path, [.readOnly, .directory])
+        try top.makeDirectory("deep", mode: 0o755)
+        var here = try top.open("deep", [.readOnly, .directory])
+        for level in 0..<3000 {
+            try here.makeDirectory("d", mode: level % 500 == 499 ? 0o000 : 0o755)
+            if level % 500 == 499, geteuid() != 0 { try here.setPermissions(of: "d", 0o700) }
+            try here.open("f", [.writeOnly, .create], mode: 0o644).writeAll([1])
+            here = try here.open("d", [.readOnly, .directory])
+        }
+        try top.removeTree("deep")
+        #expect(try top.entries().isEmpty)
+    }
+}

@@ -1,0 +1,98 @@
+import Foundation
+import LaunchPlanning
+import Testing
+import TestSupport
+
+/// What the built programs and the pages about them say.
+@Suite struct ProgramTests {
+    static let root = packageRoot()
+
+    static func built(_ candidates: [String]) -> String? {
+        candidates.map { root + "/" + $0 }.first(where: FileManager.default.isExecutableFile(atPath:))
+    }
+
+    static let rich = built(["build/libexec/berth/berth-image"])
+
+    static func page(_ path: String) -> String {
+        FileManager.default.contents(atPath: root + "/" + path).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+
+    // MARK: Help and pages
+
+    @Test(.enabled(if: rich != nil, "no built berth-image: run Scripts/build")) func helpNamesEveryOptionOfTheLauncher()
+        throws
+    {
+        let help = try Command([try #require(Self.rich), "run", "--help"]).run()
+        #expect(help.status == 0, "\(help)")
+        for option in RunOption.all {
+            #expect(help.output.contains("--\(option.name)"), "--\(option.name) is missing")
+            if let short = option.short { #expect(help.output.contains("-\(short)"), "-\(short) is missing") }
+        }
+    }
+
+    static let installed = built(["build/bin/berth"])
+
+    /// Both programs together: the doctor starts the launcher for what only that can try.
+    @Test(.enabled(if: rich != nil && installed != nil, "no built programs: run Scripts/build"))
+    func theDoctorTriesWhatALaunchDoes() throws {
+        let berth = try #require(Self.installed)
+        let started = ContinuousClock.now
+        let ended = try Command([berth, "doctor", "--json"]).run()
+        #expect(ContinuousClock.now - started < .seconds(30), "well under a second where nothing else runs")
+        #expect([0, 1, 2].contains(ended.status), "\(ended)")
+        let read = try #require(JSONSerialization.jsonObject(with: Data(ended.output.utf8)) as? [String: Any])
+        let checks = try #require(read["checks"] as? [[String: String]])
+        #expect(Set(checks.map { $0["area"] }).count == 8)
+        #expect(!checks.contains { $0["check"] == "launcher" }, "the launcher was not found: \(ended)")
+        let worst = ["ok", "warning", "error"].firstIndex(of: read["status"] as? String ?? "")
+        #expect(worst == ended.status.map(Int.init))
+        let table = try Command([berth, "doctor"]).run()
+        #expect(table.status == ended.status)
+        #expect(table.output.hasPrefix("containers\n  "), "\(table)")
+        let quiet = try Command([berth, "doctor", "--quiet"]).run()
+        #expect(!quiet.output.contains("\n  ok "), "\(quiet)")
+    }
+
+    static let verbs: [String] = {
+        let sources = LeanTests.files("Sources/berth-image", [".swift"]).flatMap(LeanTests.lines)
+        let names = sources.compactMap { line -> String? in
+            guard let start = line.range(of: "commandName: \"") else { return nil }
+            return String(line[start.upperBound...].prefix { $0 != "\"" })
+        }
+        return Set(names + ["run", "pull", "images"]).subtracting(["berth", "berth-image"]).sorted()
+    }()
+
+    @Test(arguments: verbs) func everyVerbHasItsPage(_ verb: String) {
+        #expect(
+            Self.page("docs/commands/\(verb).md").contains("berth \(verb)"),
+            "docs/commands/\(verb).md is missing or of something else")
+    }
+
+    @Test(arguments: RunOption.all.map(\.name)) func everyOptionOfRunIsOnItsPage(_ name: String) {
+        #expect(Self.page("docs/commands/run.md").contains("--\(name)"))
+    }
+
+    @Test(arguments: [
+        "mount", "home", "store", "scratch", "scratch-limit", "insecure-registry", "join-wait", "cdi-directory",
+        "cdi-hook", "fabric", "fabric-mount", "fabric-library", "fabric-variable", "profile", "ulimit", "require",
+        "enforce", "allow-device", "system-store", "shared-store", "blob-cache", "keep-storage", "prune-until",
+        "layer-limit",
+    ])
+    func everySettingIsOnItsPage(_ name: String) {
+        #expect(Self.page("docs/configuration.md").contains("`\(name)"))
+    }
+
+    @Test func filesThatPagesPointToAreThere() {
+        for file in LeanTests.files("docs", [".md"]) + ["README.md"]
+        where FileManager.default.fileExists(atPath: Self.root + "/" + file) {
+            let directory = Self.root + "/" + file.split(separator: "/").dropLast().joined(separator: "/")
+            for part in Self.page(file).components(separatedBy: "](").dropFirst() {
+                let target = String(part.prefix { $0 != ")" && $0 != "#" && $0 != " " })
+                guard !target.isEmpty, !target.contains("://"), !target.hasPrefix("mailto:"),
+                    target.contains(".") || target.contains("/")
+                else { continue }
+                #expect(FileManager.default.fileExists(atPath: directory + "/" + target), "\(file) points to \(target)")
+            }
+        }
+    }
+}

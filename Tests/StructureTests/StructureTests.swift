@@ -1,0 +1,144 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The rules of docs/architecture.md that a reader can break without noticing.
+@Suite struct StructureTests {
+    /// What each target may import: dependencies point only downward.
+    static let allowed: [String: Set<String>] = [
+        "LinuxKernel": ["CLinux"],
+        "ImageSpec": [],
+        "Store": ["LinuxKernel", "ImageSpec"],
+        "SiteConfig": ["LinuxKernel"],
+        "Allocation": ["LinuxKernel"],
+        "Devices": ["LinuxKernel", "Allocation"],
+        "LaunchPlanning": ["Devices", "LinuxKernel"],
+        "Sandbox": ["Devices", "LaunchPlanning", "LinuxKernel"],
+        "Diagnostics": ["Devices", "ImageSpec", "LaunchPlanning", "LinuxKernel", "Sandbox", "SiteConfig", "Store"],
+        "berth": [
+            "Allocation", "Devices", "Diagnostics", "ImageSpec", "LaunchPlanning", "LinuxKernel", "Sandbox",
+            "SiteConfig",
+            "Store",
+        ],
+        "Doctor": ["Allocation", "Devices", "Diagnostics", "LaunchPlanning", "LinuxKernel", "SiteConfig"],
+        "Layers": ["ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CZstd", "Crypto"],
+        "Distribution": [
+            "ImageSpec", "AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL", "Crypto", "Foundation",
+            "Glibc",
+            "Synchronization",
+        ],
+        "DeviceSpecifications": ["Devices", "LinuxKernel", "Yams"],
+        "ImagePull": [
+            "Distribution", "Layers", "Store", "ImageSpec", "LinuxKernel", "CLinux", "Crypto", "Foundation",
+            "Synchronization",
+        ],
+        "ImageExport": [
+            "Distribution", "Layers", "Store", "ImageSpec", "LinuxKernel", "CISAL", "CZstd", "Crypto", "Foundation",
+            "Synchronization",
+        ],
+        "ImageDiagnostics": [
+            "DeviceSpecifications", "Diagnostics", "Distribution", "ImageExport", "ImagePull", "ImageSpec", "Layers",
+            "LinuxKernel",
+        ],
+        "berth-image": [
+            "ArgumentParser", "DeviceSpecifications", "Devices", "Diagnostics", "Dispatch", "Distribution", "Doctor",
+            "Foundation", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec", "LaunchPlanning", "Layers",
+            "LinuxKernel", "SiteConfig", "Store", "Synchronization",
+        ],
+    ]
+
+    @Test func everyTargetImportsOnlyWhatItMay() throws {
+        for source in Source.all {
+            let allowed = try #require(
+                Self.allowed[source.target], "a target without a row in the table: \(source.target)")
+            for module in source.imports {
+                #expect(allowed.contains(module), "\(source.path) imports \(module)")
+            }
+        }
+    }
+
+    @Test func everyRowOfTheTableIsATarget() {
+        #expect(Set(Source.all.map(\.target)) == Set(Self.allowed.keys))
+    }
+
+    @Test func noFileIsOverSixHundredLines() {
+        for source in Source.all { #expect(source.lines.count <= 600, "\(source.path): split it") }
+    }
+
+    /// `try?` and its like throw away what went wrong; the line has to say why that is right.
+    @Test func whatDiscardsAnErrorSaysWhy() {
+        for source in Source.all {
+            for (index, line) in source.lines.enumerated() {
+                let discards = line.range(of: #"\b(try\?|try!|as!|fatalError\()"#, options: .regularExpression) != nil
+                if discards, !line.contains("//") {
+                    Issue.record("\(source.path):\(index + 1) throws an error away without a reason on the line")
+                }
+            }
+        }
+    }
+
+    /// Text for people is made in one place of each program.
+    @Test func librariesNeitherPrintNorExit() {
+        for source in Source.all where !["berth", "berth-image"].contains(source.target) {
+            for (index, line) in source.lines.enumerated() {
+                let code = line.components(separatedBy: "//")[0]
+                if code.range(of: " print(") != nil || code.range(of: "ProcessInfo.processInfo.environment") != nil {
+                    Issue.record("\(source.path):\(index + 1): \(code)")
+                }
+            }
+        }
+    }
+
+    @Test(arguments: ["run", "pull", "images", "inspect", "export", "rmi", "prune", "prefetch"])
+    func everyVerbHasAPage(_ verb: String) {
+        #expect(FileManager.default.fileExists(atPath: packageRoot() + "/docs/commands/\(verb).md"))
+    }
+
+    /// One thread by linkage, so that unshare(CLONE_NEWUSER) can not fail for a second one.
+    @Test func theLauncherIsStaticAndHasNoThreads() throws {
+        let unstripped = packageRoot() + "/.build/lean/release/berth"
+        try #require(
+            FileManager.default.isExecutableFile(atPath: unstripped), "no built launcher: run Scripts/build --lean")
+        let symbols = try Command(["nm", unstripped]).run()
+        #expect(symbols.status == 0)
+        #expect(!symbols.output.contains("pthread_create"))
+        #expect(!symbols.output.contains("10Foundation"))
+        let header = try Command(["readelf", "-l", unstripped]).run()
+        #expect(!header.output.contains("INTERP"))
+    }
+}
+
+/// A Swift file of the product.
+private struct Source {
+    let path: String
+    let target: String
+    let lines: [String]
+
+    static let all: [Source] = {
+        let root = packageRoot() + "/Sources"
+        let files = FileManager.default.enumerator(atPath: root)?.compactMap { $0 as? String } ?? []
+        return files.filter { $0.hasSuffix(".swift") }.sorted().map { file in
+            let text =
+                FileManager.default.contents(atPath: root + "/" + file).map { String(decoding: $0, as: UTF8.self) }
+                ?? ""
+            return Source(
+                path: "Sources/" + file, target: String(file.prefix { $0 != "/" }),
+                lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
+        }
+    }()
+
+    var imports: [String] {
+        lines.compactMap { line in
+            var words = line.split(separator: " ").map(String.init)[...]
+            while let first = words.first, ["internal", "package", "public", "private", "@testable"].contains(first) {
+                words.removeFirst()
+            }
+            guard words.first == "import" else { return nil }
+            words.removeFirst()
+            if let kind = words.first, ["struct", "class", "enum", "func", "protocol"].contains(kind) {
+                words.removeFirst()
+            }
+            return words.first.map { String($0.prefix { $0 != "." }) }
+        }
+    }
+}
