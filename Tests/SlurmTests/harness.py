@@ -80,27 +80,45 @@ def main():
         print("Bail out! nothing is built: Scripts/build")
         sys.exit(1)
     chosen = [one for one in tests if not words or any(word in one.__name__ for word in words)]
-    failed = 0
+    failed, again = 0, []
     try:
         cluster.start()
         for number, one in enumerate(chosen, 1):
-            started = time.monotonic()
-            name = one.__name__.replace("_", " ")
-            try:
-                one()
-            except Skipped as reason:
-                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
+            is_last = len(again) == SECOND_ATTEMPTS
+            if attempt(number, one, is_last):
                 continue
-            except Exception as error:  # whatever a test throws is its failure, and the next one runs
+            if is_last:
                 failed += 1
-                text = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
-                print(f"not ok {number} - {name}")
-                print("".join(f"# {line}\n" for line in (text or traceback.format_exc()).splitlines()), end="", flush=True)
-                # What a failed test left running must not fail the next.
-                run("scancel", "-u", cluster.USER)
-                continue
-            print(f"ok {number} - {name} ({time.monotonic() - started:.1f} s)", flush=True)
+            else:
+                again.append((number, one))
+        for number, one in again:
+            print(f"# second attempt: {one.__name__}", flush=True)
+            failed += not attempt(number, one, is_last=True)
         print(f"1..{len(chosen)}")
     finally:
         cluster.stop()
     sys.exit(1 if failed else 0)
+
+
+# More failures than these are no accident of timing.
+SECOND_ATTEMPTS = 2
+
+
+def attempt(number, one, is_last):
+    """Runs one test, says how it ended; False where it failed.  Only of the last attempt is failing the result."""
+    started = time.monotonic()
+    name = one.__name__.replace("_", " ")
+    try:
+        one()
+    except Skipped as reason:
+        print(f"ok {number} - {name} # SKIP {reason}", flush=True)
+        return True
+    except Exception as error:  # whatever a test throws is its failure, and the next one runs
+        text = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
+        print(f"not ok {number} - {name}" if is_last else f"# failed, to be tried again: {number} - {name}")
+        print("".join(f"# {line}\n" for line in (text or traceback.format_exc()).splitlines()), end="", flush=True)
+        # What a failed test left running must not fail the next.
+        run("scancel", "-u", cluster.USER)
+        return False
+    print(f"ok {number} - {name} ({time.monotonic() - started:.1f} s)", flush=True)
+    return True

@@ -148,6 +148,11 @@ package struct Ended: Sendable {
     package var lines: [String] {
         output.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
     }
+
+    /// Whether a call of libdispatch's own failed, which answers that with an illegal instruction.
+    package var isRefusedByDispatch: Bool {
+        signal == SIGILL && errors.contains("_dispatch_") && errors.contains("in libdispatch.so")
+    }
 }
 
 extension Ended: CustomStringConvertible {
