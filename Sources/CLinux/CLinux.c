@@ -1,5 +1,7 @@
 #include "CLinux.h"
 
+#include <stdbool.h>
+
 static int argument_count;
 static char **arguments;
 
@@ -22,3 +24,12 @@ void _swift_stdlib_overrideUnsafeArgvArgc(char **argv, int argc) {
     arguments = argv;
     argument_count = argc;
 }
+
+// Defined here, the library's own are not linked into a static executable, nor with them the crash reporter: at every
+// start it would look for a program to run in ten places, and would run the one that the environment names.
+#define HIDDEN __attribute__((visibility("hidden")))  // from a dynamic library, which keeps its own
+HIDDEN bool _swift_backtrace_isThunkFunction(const char *name) {
+    (void)name;
+    return false;
+}
+HIDDEN const char _swift_backtraceSettings[256];  // all zero: off
