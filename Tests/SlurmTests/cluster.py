@@ -53,6 +53,22 @@ class PluginOptions:
         self.path.write_text(self.before)
 
 
+class SiteFile:
+    """A berth.conf on one node, for as long as it is entered; of the machine's own nothing is seen meanwhile."""
+
+    def __init__(self, text, host="node1"):
+        self.text, self.host = text, host
+
+    def __enter__(self):
+        node(
+            self.host, "bash", "-c", "mkdir -p /etc/berth && mount -t tmpfs -o mode=755 berth-site /etc/berth && "
+            'printf %s "$1" >/etc/berth/berth.conf', "-", self.text
+        )  # fmt: skip
+
+    def __exit__(self, *_):
+        node(self.host, "bash", "-c", "umount /etc/berth; rmdir --ignore-fail-on-non-empty /etc/berth")
+
+
 def restart_daemons():
     script("Scripts/slurm-lab", "restart-daemons")
     ready = lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").out.strip() == str(len(NODES))  # noqa: E731

@@ -5,8 +5,8 @@ import re
 import subprocess
 
 import cluster
-from cluster import image, job_of, node, run, spawn, srun, wait_until_quiet
-from harness import one_message, same, succeeds, test
+from cluster import SiteFile, image, node, run, spawn, srun, wait_until_quiet
+from harness import Skipped, contained, fails, one_message, same, shell, succeeds, test
 
 # Of every node: its name, and what opening it says; the host's /dev stands at /host.
 OPEN = """for f in /host/nvidia[0-7] /host/fuse /host/null; do
@@ -86,6 +86,82 @@ def confine_tightens_the_task_of_an_ordinary_user():
     assert lines[0] == "unlimited" or int(lines[0]) > 44, out
     wait_until_quiet()
     same(node("node1", "find", "/sys/fs/cgroup", "-path", "*/job_*", "-name", "task_*"), "")
+
+
+def task_cgroups():
+    return node("node1", "find", "/sys/fs/cgroup", "-path", "*/job_*", "-name", "task_*")
+
+
+@test
+def the_plugin_holds_tasks_to_what_the_site_enforces():
+    ask = ("--container-mounts=/dev:/host", *shell(OPEN))
+    with SiteFile("enforce = devices,pids=200\nallow-device = /dev/zero\n"):
+        # What the user says of configuration has no say.
+        ended = contained("-n1", "--gres=gpu:2", *ask, environment={"BERTH_CONFIG": "/dev/null"})
+        found = opened(succeeds(ended).lines)
+        same([found[f"nvidia{number}"] for number in range(3)], [ABSENT, ABSENT, REFUSED], ended)
+        same((found["fuse"], found["null"]), (REFUSED, ""), ended)
+        ended = contained("-n2", "-l", "--gpus-per-task=1", *ask)
+        for task in "0", "1":
+            found = opened(line[3:] for line in succeeds(ended).lines if line.startswith(task + ": "))
+            same((list(found.values()).count(ABSENT), found["fuse"], found["null"]), (1, REFUSED, ""), ended)
+        # Many at once, each with a cgroup of its own.
+        program = "{ : <>/host/fuse; } 2>&1 | sed 's/.*: //'"
+        ended = contained("-n16", "-O", "--container-mounts=/dev:/host", *shell(program), timeout=240)
+        same(succeeds(ended).lines, [REFUSED] * 16, ended)
+        script = f"#!/bin/bash\n{OPEN}\n"
+        chosen = (f"--container-image={image('debian')}", "--container-mounts=/dev:/host")
+        succeeds(run("sbatch", "--wait", "-w", "node1", "-o", "/srv/enforced.out", *chosen, input=script))
+        found = opened(node("ctl", "bash", "-c", "cat /srv/enforced.out; rm /srv/enforced.out").splitlines())
+        same((found["nvidia0"], found["fuse"], found["null"]), (REFUSED, REFUSED, ""), found)
+        # Steps without a container are Slurm's alone.
+        ended = srun("-n1", "-w", "node1", *shell(OPEN.replace("/host", "/dev")))
+        assert opened(succeeds(ended).lines)["fuse"] != REFUSED, ended
+    ended = contained("-n1", *ask)
+    assert opened(succeeds(ended).lines)["fuse"] != REFUSED, ended
+    wait_until_quiet()
+    same(task_cgroups(), "")
+
+
+@test
+def the_plugin_runs_nothing_where_the_site_can_not_be_obeyed():
+    with SiteFile("enforce = nonsense\n"):
+        ended = fails(contained("-n2", *shell("echo it ran")), "/etc/berth/berth.conf", "nonsense")
+        same((ended.status, ended.out), (125, ""), ended)
+        same(succeeds(srun("-n1", "-w", "node1", *shell("echo it ran"))).out, "it ran\n")
+    wait_until_quiet()
+    same(task_cgroups(), "")
+
+
+@test
+def the_plugin_sets_limits_as_the_site_says_as_far_as_it_can():
+    ask = shell("echo $(ulimit -Sn) $(ulimit -Hn); echo $(ulimit -Sc) $(ulimit -Hc)")
+    with SiteFile("ulimit = nofile=33:44\nulimit = core=0\n"):
+        # The one who starts is asked to have less, and may have.
+        same(succeeds(contained("-n2", *ask)).out.split("\n").count("33 44"), 2)
+        same(succeeds(contained("-n1", *ask)).lines, ["33 44", "0 0"])
+
+
+@test
+def the_plugin_raises_hard_limits_above_slurmds():
+    hard = node("node1", "bash", "-c", "ulimit -Hl").strip()
+    if node("node1", "bash", "-c", "grep -c '^CapBnd:.*[13579bdf]......$' /proc/self/status").strip() == "0":
+        raise Skipped("root has no CAP_SYS_RESOURCE here and can not raise a hard limit: try it on a real machine, or in a VM")
+    slurmd = node("node1", "pidof", "-s", "slurmd").strip()
+    node("node1", "prlimit", f"--pid={slurmd}", "--memlock=65536:65536")
+    try:
+        ask = shell("echo $(ulimit -Sl) $(ulimit -Hl)")
+        same(succeeds(contained("-n1", *ask)).out, "64 64\n")
+        with SiteFile("ulimit = memlock=unlimited\n"):
+            same(succeeds(contained("-n2", *ask)).lines, ["unlimited unlimited"] * 2)
+            same(succeeds(contained("-n1", "--container-require=memlock", "true")).status, 0)
+        with cluster.PluginOptions("memlock=unlimited"):
+            same(succeeds(contained("-n2", *ask)).lines, ["unlimited unlimited"] * 2)
+        with cluster.PluginOptions("memlock=1048576"):
+            same(succeeds(contained("-n1", *ask)).out, "1024 1024\n")
+    finally:
+        limit = hard if hard == "unlimited" else str(int(hard) * 1024)
+        node("node1", "prlimit", f"--pid={slurmd}", f"--memlock={limit}:{limit}")
 
 
 @test
