@@ -214,6 +214,7 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 			add_word(words, "script=%s", command[0]);
 	} else {
 		add_word(words, "step=%u.%u", job, step);
+		add_word(words, "node=%u", node);
 	}
 	if (site.timeout > 0)
 		add_word(words, "timeout=%ld", site.timeout);
@@ -237,6 +238,9 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	option(words, "--gpus", wanted.gpus);
 	option(words, "--pull", wanted.pull);
 	option(words, "--unshare", wanted.unshare);
+	option(words, "--fabric", wanted.fabric);
+	option(words, "--profile", wanted.profile);
+	add_each(words, "--device", wanted.device);
 	add_each(words, "--require", wanted.require);
 	add_each(words, "--ulimit", wanted.ulimit);
 	add_each(words, "--env", wanted.env);

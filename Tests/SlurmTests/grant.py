@@ -164,6 +164,92 @@ def the_plugin_raises_hard_limits_above_slurmds():
         node("node1", "prlimit", f"--pid={slurmd}", f"--memlock={limit}:{limit}")
 
 
+# What a task sees of the GPUs: the nodes, and how the variables count them.
+GPUS = shell('echo "$SLURM_PROCID: $CUDA_VISIBLE_DEVICES | $(cd /dev; echo nvidia[0-9])"')
+
+
+@test
+def the_plugin_counts_gpus_as_the_container_shows_them():
+    same(succeeds(contained("-n1", "--gres=gpu:4", *GPUS)).out, "0: 0,1,2,3 | nvidia0 nvidia1 nvidia2 nvidia3\n")
+    ended = contained("-n2", "--gres=gpu:4", "--container-gpus=1,3", *GPUS)
+    same(sorted(succeeds(ended).lines), [f"{task}: 0,1 | nvidia1 nvidia3" for task in (0, 1)], ended)
+    same(succeeds(contained("-n1", "--gres=gpu:2", "--container-gpus=none", *GPUS)).out, "0:  | nvidia[0-9]\n")
+
+
+class UnconstrainedGPUs:
+    """ConstrainDevices=no, and a driver that says where node1's GPUs are: minors against the order of PCI addresses."""
+
+    conf = property(lambda self: cluster.LAB / "etc/cgroup.conf")
+
+    def __enter__(self):
+        wait_until_quiet()
+        self.before = self.conf.read_text()
+        self.conf.write_text(self.before.replace("ConstrainDevices=yes", "ConstrainDevices=no"))
+        cluster.restart_daemons()
+        node(
+            "node1", "bash", "-c", "mount -t tmpfs driver /proc/driver; for i in 0 1 2 3 4 5 6 7; do "
+            "d=/proc/driver/nvidia/gpus/0000:0$i:00.0; mkdir -p $d; "
+            r"printf 'Model: Fake\nBus Location: 0000:0%d:00.0\nDevice Minor: %d\n' $i $((7 - i)) >$d/information; done",
+        )  # fmt: skip
+
+    def __exit__(self, *_):
+        wait_until_quiet()
+        node("node1", "umount", "/proc/driver")
+        self.conf.write_text(self.before)
+        cluster.restart_daemons()
+
+
+@test
+def where_slurm_constrains_nothing_the_plugin_shows_what_slurm_names():
+    with UnconstrainedGPUs():
+        # Slurm counts by PCI address, as CUDA does: its 0 and 1 are the last two nodes here.
+        same(succeeds(contained("-n1", "--gres=gpu:2", *GPUS)).out, "0: 0,1 | nvidia6 nvidia7\n")
+        words = ("-J", "holder", "-n1", "-w", "node1", "--gres=gpu:2", "--mem=100", *shell("echo ready; read -r end"))
+        holder = spawn("timeout", 240, "srun", *words, stdin=subprocess.PIPE)
+        try:
+            same(holder.stdout.readline(), "ready\n")
+            same(succeeds(contained("-n1", "--gres=gpu:2", "--mem=100", *GPUS)).out, "0: 0,1 | nvidia4 nvidia5\n")
+            ended = succeeds(contained("-n2", "--gpus-per-task=1", "--mem=100", *GPUS))
+            same(sorted(ended.lines), ["0: 0 | nvidia4 nvidia5", "1: 1 | nvidia4 nvidia5"], ended)
+            ended = succeeds(contained("-n1", "--gres=gpu:3", "--mem=100", "--container-gpus=0,2", *GPUS))
+            same(ended.out, "0: 0,1 | nvidia3 nvidia5\n", ended)
+        finally:
+            holder.communicate("\n")
+
+
+@test
+def the_plugin_sets_what_pytorch_reads():
+    names = "MASTER_ADDR MASTER_PORT WORLD_SIZE RANK LOCAL_RANK LOCAL_WORLD_SIZE NODE_RANK"
+    ask = shell(f"for n in {names}; do printf '%s ' ${{!n:-}}; done; echo")
+    chosen = (f"--container-image={image('debian')}", "-N2", "--ntasks-per-node=2")
+    ended = succeeds(srun(*chosen, "--container-profile=pytorch", *ask))
+    ports = {line.split()[1] for line in ended.lines}
+    same(len(ports), 1, ended)
+    port = ports.pop()
+    expected = [f"node1 {port} 4 {rank} {rank % 2} 2 {rank // 2} " for rank in range(4)]
+    same(sorted(ended.lines), expected, ended)
+    # As berth run has it, and as the variable says; what is set already stays.
+    plain = succeeds(srun("-N2", "--ntasks-per-node=2", "berth", "run", "--profile", "pytorch", image("debian"), "--", *ask))
+    same([line.split()[2:] for line in sorted(plain.lines)], [line.split()[2:] for line in expected], plain)
+    ended = srun("-n1", chosen[0], *ask, environment={"BERTH_CONTAINER_PROFILE": "pytorch", "MASTER_PORT": "77", "RANK": "9"})
+    same(succeeds(ended).out.split()[1:4], ["77", "1", "9"], ended)
+    same(succeeds(srun("-n1", chosen[0], *ask)).out.split(), [])
+    fails(srun("-n1", chosen[0], "--container-profile=nonsense", "true"), "pytorch or none")
+    # The script of a batch job is no rank, and hands none on.
+    script = f"#!/bin/bash\necho [${{RANK:-}}]\n"
+    succeeds(run("sbatch", "--wait", "-o", "/srv/profile.out", chosen[0], "--container-profile=pytorch", input=script))
+    same(node("ctl", "bash", "-c", "cat /srv/profile.out; rm /srv/profile.out"), "[]\n")
+
+
+@test
+def the_plugin_requires_what_it_is_told_to():
+    fails(contained("-n1", "--container-require=gpu", "true"), "no GPU can be opened here")
+    fails(contained("-n1", "true", environment={"BERTH_CONTAINER_REQUIRE": "gpu"}), "no GPU can be opened here")
+    succeeds(contained("-n1", "--gres=gpu:2", "--container-require=gpu=2,shm=1m", "true"))
+    fails(contained("-n1", "--container-fabric=efa", "true"), "efa")
+    same(succeeds(contained("-n1", "--container-device=/dev/fuse,/dev/zero", "ls", "/dev/fuse")).out, "/dev/fuse\n")
+
+
 @test
 def a_memlock_that_is_too_small_is_slurmds():
     limit = int(node("node1", "bash", "-c", "ulimit -Hl").replace("unlimited", "-1"))
