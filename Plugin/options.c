@@ -9,7 +9,7 @@
 
 struct wanted wanted = {
 	.home = UNSET, .root = UNSET, .entrypoint = UNSET, .entrypoint_log = UNSET, .writable = UNSET,
-	.verbose = UNSET,
+	.slurm = UNSET, .verbose = UNSET,
 };
 
 /* A flag of srun, sbatch and salloc; those of Pyxis have its names and its grammar. */
@@ -51,6 +51,7 @@ static const struct flag flags[] = {
 		NULL, 0},
 	{"container-fabric", "auto|none|ib|efa", "[berth] the network between nodes", &wanted.fabric, NULL, 0},
 	{"container-profile", "pytorch|none", "[berth] variables for a kind of program", &wanted.profile, NULL, 0},
+	{"container-slurm", NULL, "[berth] show srun, sbatch and what they need inside", NULL, &wanted.slurm, YES},
 	{"container-verbose", NULL, "[berth] one line per node: what took how long", NULL, &wanted.verbose, YES},
 };
 enum { FLAGS = sizeof flags / sizeof *flags };

@@ -33,7 +33,7 @@ int read_site(int count, char **words);
 /* What the user asked for: options.c. A text is NULL where the flag was not given. */
 struct wanted {
 	char *image, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit, *device, *fabric, *profile;
-	int home, root, entrypoint, entrypoint_log, writable, verbose;
+	int home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
 };
 extern struct wanted wanted;
 int register_options(spank_t spank);

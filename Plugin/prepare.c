@@ -231,6 +231,7 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	choose(words, wanted.home, "--home", "--no-home");
 	choose(words, wanted.root, "--root", NULL);
 	choose(words, wanted.writable, NULL, "--read-only");
+	choose(words, wanted.slurm, "--slurm", NULL);
 	if (wanted.workdir) {
 		add_word(words, "--workdir");
 		add_word(words, "%s%s", *wanted.workdir == '/' ? "" : "/", wanted.workdir);

@@ -60,6 +60,7 @@ extension RunCommand {
             throw .devices(.noSuchGPU(first, granted: []))
         }
         if !grant.devices.fabric.isEmpty || options.fabric != nil { decision.edits += try fabricEdits(grant, options) }
+        if options.slurm { decision.edits += try slurmEdits() }
         if wantsPyTorch(image, options) {
             let entries =
                 isForOthers ? PyTorchVariables.sharedEntries(host.variable) : PyTorchVariables.entries(host.variable)

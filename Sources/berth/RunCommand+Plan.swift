@@ -64,6 +64,7 @@ extension RunCommand {
                 raisesHardLimits: host.userID == 0 && Identity.holds(.systemResource),
                 requirements: requirementFacts(devices))
             facts.deviceEdits = decision.edits
+            if options.slurm { facts.accounts.others = slurmAccounts }
             return facts
         }
     }

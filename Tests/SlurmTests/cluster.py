@@ -34,7 +34,8 @@ def start(*options, environment=None):
     stop()
     # First, as slurmd loads the plugin when it starts.
     script("Scripts/install", LAB / "shared/berth")
-    plugin = " ".join((PLUGIN, "start_timeout=15", *options))
+    # On a busy machine the first pull may take a minute: what hangs is ended by the tests' own time-outs.
+    plugin = " ".join((PLUGIN, "start_timeout=600", *options))
     script("Scripts/slurm-lab", "start", len(NODES), environment={"BERTH_LAB_PLUGIN": plugin, **(environment or {})})
     script("Scripts/registry", "start", "--host", "ctl", LAB / "registry")
 
