@@ -126,6 +126,73 @@ static int next(struct container *container)
 	return container->used < container->count ? container->descriptors[container->used++] : -1;
 }
 
+/* The number that takes the place of another one in FROM=TO,...; -1 for none. */
+static long place_of(unsigned long number, const char *places)
+{
+	unsigned long from, to;
+
+	for (const char *at = places; at && sscanf(at, "%lu=%lu", &from, &to) == 2; at = strchr(at, ','), at += at != NULL)
+		if (from == number)
+			return (long)to;
+	return -1;
+}
+
+/* A list such as 0,2-3 in other numbers; those without a place drop out. False for any other text, such as MIG's names. */
+static bool count_anew(const char *list, const char *places, char *new, size_t room)
+{
+	size_t used = 0;
+
+	for (*new = '\0'; *list; list += *list == ',') {
+		char *end = NULL;
+		unsigned long first = strtoul(list, &end, 10), last = first;
+
+		if (!isdigit((unsigned char)*list))
+			return false;
+		if (*end == '-' && isdigit((unsigned char)end[1]))
+			last = strtoul(end + 1, &end, 10);
+		if ((*end && *end != ',') || last < first || last - first >= 1024)
+			return false;
+		for (; first <= last; first++) {
+			long place = place_of(first, places);
+
+			if (place >= 0 && used < room)
+				used += (size_t)snprintf(new + used, room - used, "%s%ld", used ? "," : "", place);
+		}
+		list = end;
+	}
+	return used < room;
+}
+
+/* The variables that select among visible GPUs by number count those of the container. */
+static int renumber(spank_t spank, const char *places)
+{
+	static const char *const selectors[] = {
+		"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
+	};
+	char list[4096], new[8192];
+
+	for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++)
+		if (spank_getenv(spank, selectors[i], list, sizeof list) == ESPANK_SUCCESS && *list
+		    && count_anew(list, places, new, sizeof new)
+		    && spank_setenv(spank, selectors[i], new, 1) != ESPANK_SUCCESS)
+			return -1;
+	return 0;
+}
+
+/* NAME=VARIABLE: the value of a variable of this task's, unless there is one of that name. */
+static int set_default(spank_t spank, char *name)
+{
+	char *variable = strchr(name, '='), value[4096];
+
+	if (!variable)
+		return -1;
+	*variable++ = '\0';
+	if (spank_getenv(spank, name, value, sizeof value) == ESPANK_SUCCESS
+	    || spank_getenv(spank, variable, value, sizeof value) != ESPANK_SUCCESS)
+		return 0;
+	return spank_setenv(spank, name, value, 1) == ESPANK_SUCCESS ? 0 : -1;
+}
+
 static int carry_out(spank_t spank, struct container *container, char *word)
 {
 	char *value = word + 1, *equals;
@@ -147,6 +214,10 @@ static int carry_out(spank_t spank, struct container *container, char *word)
 	case '-':
 		spank_unsetenv(spank, value);
 		return 0;
+	case '=':
+		return set_default(spank, value);
+	case 'G':
+		return renumber(spank, value);
 	case 'L':
 		return limit(spank, value);
 	case 'C':

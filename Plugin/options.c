@@ -9,7 +9,7 @@
 
 struct wanted wanted = {
 	.home = UNSET, .root = UNSET, .entrypoint = UNSET, .entrypoint_log = UNSET, .writable = UNSET,
-	.verbose = UNSET,
+	.slurm = UNSET, .verbose = UNSET,
 };
 
 /* A flag of srun, sbatch and salloc; those of Pyxis have its names and its grammar. */
@@ -47,6 +47,11 @@ static const struct flag flags[] = {
 	{"container-require", "NEED[,NEED...]", "[berth] what must be there, or the step fails", &wanted.require, NULL, 0},
 	{"container-pull", "missing|always|never", "[berth] when to ask the registry", &wanted.pull, NULL, 0},
 	{"container-ulimit", "NAME=SOFT[:HARD][,...]", "[berth] resource limits of the tasks", &wanted.ulimit, NULL, 0},
+	{"container-device", "VENDOR/CLASS=NAME|/dev/NODE[,...]", "[berth] devices to show, by CDI or by path", &wanted.device,
+		NULL, 0},
+	{"container-fabric", "auto|none|ib|efa", "[berth] the network between nodes", &wanted.fabric, NULL, 0},
+	{"container-profile", "pytorch|none", "[berth] variables for a kind of program", &wanted.profile, NULL, 0},
+	{"container-slurm", NULL, "[berth] show srun, sbatch and what they need inside", NULL, &wanted.slurm, YES},
 	{"container-verbose", NULL, "[berth] one line per node: what took how long", NULL, &wanted.verbose, YES},
 };
 enum { FLAGS = sizeof flags / sizeof *flags };

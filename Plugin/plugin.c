@@ -70,6 +70,10 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
 		return 0;
 	if (raise_hard_limits() < 0)
 		slurm_error("berth: memlock= of plugstack.conf can not be set: %m");
+	if (start_confining(spank) < 0) {
+		slurm_error("berth: cannot start what berth.conf has enforced: %m");
+		failed = true;
+	}
 	if (!failed)
 		start_berth(spank);
 	return 0;
@@ -82,7 +86,7 @@ int slurm_spank_task_init(spank_t spank, int count, char **words)
 	if (!is_step() || !wants_container())
 		return 0;
 	/* Not a return of -1: plugstack.conf may say "optional", and the command must not run outside. */
-	if (failed || run_task_prolog(spank) < 0 || join(spank, connection_to_berth) < 0)
+	if (wait_until_confined() < 0 || failed || run_task_prolog(spank) < 0 || join(spank, connection_to_berth) < 0)
 		_exit(BERTH_FAILED);
 	return 0;
 }

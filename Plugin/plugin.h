@@ -32,8 +32,8 @@ int read_site(int count, char **words);
 
 /* What the user asked for: options.c. A text is NULL where the flag was not given. */
 struct wanted {
-	char *image, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit;
-	int home, root, entrypoint, entrypoint_log, writable, verbose;
+	char *image, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit, *device, *fabric, *profile;
+	int home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
 };
 extern struct wanted wanted;
 int register_options(spank_t spank);
@@ -57,7 +57,14 @@ void start_berth(spank_t spank);
 void task_was_forked(void);
 void end_preparation(void);
 void save_container(spank_t spank);
+void execute(char *const words[], char *const environment[], int connection) __attribute__((noreturn));
 int sweep_containers_of(uid_t user, uint32_t job);
+
+/* What the site enforces on tasks: confine.c. */
+bool site_confines(void);
+int start_confining(spank_t spank);
+int wait_until_confined(void);
+void raise_limits_of_site(void);
 
 /* slurm.conf's TaskProlog, outside the container: prolog.c. */
 int run_task_prolog(spank_t spank);
@@ -69,5 +76,9 @@ int receive_root(int connection);
 extern int connection_to_berth;
 
 #define BERTH_FAILED 125
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
 
 #endif

@@ -25,9 +25,6 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
 
 /* The tasks' end of the socket; -1 where there is nothing to come. */
 int connection_to_berth = -1;
@@ -41,27 +38,28 @@ struct person {
 	gid_t group;
 	const gid_t *groups;
 	size_t group_count;
+	bool limited;                /* starts with the limits of the site's file */
 };
 
-/* In the forked child: async-signal-safe calls only, until execve(2). */
-static void become(const struct person *person, char *const words[], char *const environment[], int connection)
+static _Noreturn void fail_to_start(const char *program)
 {
 	static const char failure[] = "berth: the plugin can not start the launcher: ";
-	sigset_t none;
-	int score, null;
+	const char *reason = strerrordesc_np(errno);
 
-	/* Wherever this comes from: root in every respect, to be the user for good. */
-	if (syscall(SYS_setresuid, 0, 0, 0) != 0)
-		goto failed;
-	if ((score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)) >= 0 && write(score, "0", 1) != 1)
-		goto failed;
-	raise_hard_limits();
-	if (syscall(SYS_setgroups, person->group_count, person->groups) != 0
-	    || syscall(SYS_setresgid, person->group, person->group, person->group) != 0
-	    || syscall(SYS_setresuid, person->user, person->user, person->user) != 0)
-		goto failed;
-	if (person->user != 0 && syscall(SYS_setuid, 0) == 0)
-		goto failed;
+	(void)!write(2, failure, sizeof failure - 1);
+	(void)!write(2, program, strlen(program));
+	(void)!write(2, ": ", 2);
+	(void)!write(2, reason, strlen(reason));
+	(void)!write(2, "\n", 1);
+	_exit(BERTH_FAILED);
+}
+
+/* In a forked child, of whichever user: async-signal-safe calls only. The connection becomes descriptor 3. */
+void execute(char *const words[], char *const environment[], int connection)
+{
+	sigset_t none;
+	int null;
+
 	for (int number = 1; number < 32; number++)
 		signal(number, SIG_DFL);
 	sigemptyset(&none);
@@ -70,22 +68,34 @@ static void become(const struct person *person, char *const words[], char *const
 	/* Prolog and epilog have no standard error. */
 	if ((null = open("/dev/null", O_RDWR)) < 0 || dup2(null, 0) < 0
 	    || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0) || dup2(2, 1) < 0)
-		goto failed;
+		fail_to_start(words[0]);
 	if (connection == 3 ? fcntl(3, F_SETFD, 0) < 0 : connection >= 0 && dup2(connection, 3) < 0)
-		goto failed;
+		fail_to_start(words[0]);
 	syscall(SYS_close_range, connection >= 0 ? 4 : 3, ~0U, 0);
 	execve(words[0], words, environment);
-failed:
-	{
-		const char *reason = strerrordesc_np(errno);
+	fail_to_start(words[0]);
+}
 
-		(void)!write(2, failure, sizeof failure - 1);
-		(void)!write(2, words[0], strlen(words[0]));
-		(void)!write(2, ": ", 2);
-		(void)!write(2, reason, strlen(reason));
-		(void)!write(2, "\n", 1);
-	}
-	_exit(BERTH_FAILED);
+/* In the forked child: async-signal-safe calls only. */
+static void become(const struct person *person, char *const words[], char *const environment[], int connection)
+{
+	int score;
+
+	/* Wherever this comes from: root in every respect, to be the user for good. */
+	if (syscall(SYS_setresuid, 0, 0, 0) != 0)
+		fail_to_start(words[0]);
+	if ((score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)) >= 0 && write(score, "0", 1) != 1)
+		fail_to_start(words[0]);
+	raise_hard_limits();
+	if (person->limited)
+		raise_limits_of_site();
+	if (syscall(SYS_setgroups, person->group_count, person->groups) != 0
+	    || syscall(SYS_setresgid, person->group, person->group, person->group) != 0
+	    || syscall(SYS_setresuid, person->user, person->user, person->user) != 0)
+		fail_to_start(words[0]);
+	if (person->user != 0 && syscall(SYS_setuid, 0) == 0)
+		fail_to_start(words[0]);
+	execute(words, environment, connection);
 }
 
 static pid_t start(const struct person *person, const struct words *words, char *const environment[], int connection)
@@ -204,6 +214,7 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 			add_word(words, "script=%s", command[0]);
 	} else {
 		add_word(words, "step=%u.%u", job, step);
+		add_word(words, "node=%u", node);
 	}
 	if (site.timeout > 0)
 		add_word(words, "timeout=%ld", site.timeout);
@@ -220,6 +231,7 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	choose(words, wanted.home, "--home", "--no-home");
 	choose(words, wanted.root, "--root", NULL);
 	choose(words, wanted.writable, NULL, "--read-only");
+	choose(words, wanted.slurm, "--slurm", NULL);
 	if (wanted.workdir) {
 		add_word(words, "--workdir");
 		add_word(words, "%s%s", *wanted.workdir == '/' ? "" : "/", wanted.workdir);
@@ -227,6 +239,9 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	option(words, "--gpus", wanted.gpus);
 	option(words, "--pull", wanted.pull);
 	option(words, "--unshare", wanted.unshare);
+	option(words, "--fabric", wanted.fabric);
+	option(words, "--profile", wanted.profile);
+	add_each(words, "--device", wanted.device);
 	add_each(words, "--require", wanted.require);
 	add_each(words, "--ulimit", wanted.ulimit);
 	add_each(words, "--env", wanted.env);
@@ -286,6 +301,7 @@ void start_berth(spank_t spank)
 	if (spank_get_item(spank, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0) {
 		spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks);
 		describe(spank, &words, tasks);
+		person.limited = site_confines();
 		if (find_person(spank, &person, &environment))
 			berth = start_apart(&person, &words, environment, end_for_berth, &handle);
 		free_words(&words);
@@ -364,7 +380,7 @@ int sweep_containers_of(uid_t user, uint32_t job)
 		return 0;
 	if (getgrouplist(found->pw_name, found->pw_gid, groups, &count) < 0)
 		count = 1, groups[0] = found->pw_gid;
-	struct person person = {user, found->pw_gid, groups, (size_t)count};
+	struct person person = {user, found->pw_gid, groups, (size_t)count, false};
 	add_word(&words, "%s", site.berth);
 	add_word(&words, "hold");
 	add_word(&words, "sweep=%u", job);

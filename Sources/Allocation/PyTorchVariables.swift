@@ -1,6 +1,15 @@
 /// What `torch.distributed` reads of its environment, from what Slurm says of the step:
 /// https://docs.pytorch.org/docs/stable/distributed.html#environment-variable-initialization
 package enum PyTorchVariables {
+    /// Those that differ between the tasks of a node, and Slurm's variables that have their values.
+    package static let perTask = [(name: "RANK", source: "SLURM_PROCID"), (name: "LOCAL_RANK", source: "SLURM_LOCALID")]
+
+    /// What is the same for all tasks of a step on a node, for a process that is none of them.
+    package static func sharedEntries(_ environment: (String) -> String?) -> [String] {
+        entries { name in perTask.contains { $0.source == name } ? "0" : environment(name) }
+            .filter { entry in !perTask.contains { entry.hasPrefix($0.name + "=") } }
+    }
+
     /// `NAME=VALUE` each; nothing outside a step, where nobody knows the other tasks.
     package static func entries(_ environment: (String) -> String?) -> [String] {
         guard let job = environment("SLURM_JOB_ID"), let jobNumber = UInt64(job),

@@ -35,6 +35,8 @@ package struct DeviceEdit: Equatable, Sendable {
         case host(String)
         /// File and line of berth.conf.
         case site(String)
+        /// Which option of the command line.
+        case option(String)
     }
 
     package init(_ action: Action, _ origin: Origin) {
@@ -56,14 +58,17 @@ package struct DeviceEdit: Equatable, Sendable {
 /// What to tell the container's loader.
 package struct LoaderUpdate: Equatable, Sendable {
     package var libraries: [LoaderCache.Library]
+    /// Only where the image has none of that name.
+    package var fallbacks: [LoaderCache.Library]
     /// Directories for a loader without a cache: musl's.
     package var folders: [String]
     package var compatibility: CUDACompatibility?
 
     package init(
-        libraries: [LoaderCache.Library] = [], folders: [String] = [], compatibility: CUDACompatibility? = nil
+        libraries: [LoaderCache.Library] = [], fallbacks: [LoaderCache.Library] = [], folders: [String] = [], compatibility: CUDACompatibility? = nil
     ) {
         self.libraries = libraries
+        self.fallbacks = fallbacks
         self.folders = folders
         self.compatibility = compatibility
     }

@@ -26,6 +26,13 @@ package enum AccountFiles {
         append(Array(accounts.fullName.utf8), to: &result)
         append(Array(accounts.home.utf8), to: &result)
         append(shell ?? Array("/bin/sh".utf8), to: &result, last: true)
+        for line in accounts.others {
+            let entry = Array(line.utf8)
+            // The image's own of that name has another id, and the host's is what is meant.
+            guard let other = entry[...].colonField(0), !other.holds(name) else { continue }
+            result += entry
+            result.append(newline)
+        }
         return result + kept
     }
 

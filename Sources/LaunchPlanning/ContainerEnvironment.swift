@@ -23,7 +23,10 @@ enum ContainerEnvironment {
     ) -> (entries: [String], sources: [UInt8]) {
         var variables = OrderedVariables()
         for entry in host.environment {
-            guard let (name, value) = split(entry), !isHostOnly(name) else { continue }
+            // Steps that are started from inside are to find the same store.
+            guard let (name, value) = split(entry),
+                !isHostOnly(name) || (options.slurm && name.hasPrefix("BERTH_"))
+            else { continue }
             // A directory that is not there inside would break every mktemp.
             if name == "TMPDIR", !isVisible(value, steps) { continue }
             variables.add(entry, .host)

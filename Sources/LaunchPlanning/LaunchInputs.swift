@@ -126,6 +126,8 @@ package struct Accounts: Equatable, Sendable {
     package var fullName: String
     package var home: String
     package var groups: [Group]
+    /// Lines of the host's passwd(5) that the container's must have as well.
+    package var others: [String] = []
 
     package init(
         userName: String, userID: UInt32, groupID: UInt32, fullName: String = "", home: String, groups: [Group]

@@ -116,6 +116,7 @@ extension LaunchOptions {
             limits.append(limit)
         case "require": requirements += try Requirement.parse(value)
         case "enforce": enforcement = try EnforcementRequest(parsing: value)
+        case "slurm": slurm = true
         case "read-only": readOnly = true
         case "root": root = true
         case "home":

@@ -55,6 +55,8 @@ package struct LaunchOptions: Equatable, Sendable {
     package var fabric: Fabric?
     /// `nil`: what the site or the image says.
     package var profile: LaunchProfile?
+    /// Slurm's client programs and what they need.
+    package var slurm = false
     package var limits: [Limit] = []
     package var requirements: [Requirement] = []
     package var enforcement: EnforcementRequest?

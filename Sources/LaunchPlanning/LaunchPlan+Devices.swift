@@ -184,6 +184,7 @@ extension Origin {
         case .cdi(let place): self = .cdi(place)
         case .host(let reason): self = .grant(reason)
         case .site(let place): self = .site(place)
+        case .option(let name): self = .option(name)
         }
     }
 }

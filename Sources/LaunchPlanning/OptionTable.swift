@@ -31,6 +31,7 @@ package struct RunOption: Sendable {
         RunOption("device", repeats: true),
         RunOption("fabric"),
         RunOption("profile"),
+        RunOption("slurm", .none),
         RunOption("ulimit", repeats: true),
         RunOption("require", repeats: true),
         RunOption("enforce"),

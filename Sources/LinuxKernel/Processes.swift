@@ -3,6 +3,8 @@ internal import CLinux
 /// Starting programs: in place of this one, or beside it.
 package enum Processes {
     package static var ownID: Int32 { getpid() }
+    /// Another one's once the parent has ended.
+    package static var parentID: Int32 { getppid() }
 
     /// Replaces this program; returns only where that failed. The corresponding call is `execve(2)`.
     package static func execute(_ path: String, arguments: [String], environment: [String]) -> SystemError {

@@ -121,10 +121,11 @@ package struct Confiner {
                 try fill(new, part)
                 return try Self.write("\(process)", to: "cgroup.procs", new)
             } catch {
-                try? own.removeDirectory(name)  // the next launch does
-                // Another launch took it for one that is left over: ENOENT, ENODEV.
+                // Gone already: another launch took it for one that is left over.
+                var isGone = false
+                do throws(SystemError) { try own.removeDirectory(name) } catch { isGone = error.errno == 2 }  // ENOENT
                 attempts += 1
-                guard [2, 19].contains(error.errno), error.controllerOfFile == nil, attempts < 16 else { throw error }
+                guard isGone, attempts < 100 else { throw error }
             }
         }
     }

@@ -11,11 +11,20 @@ extension PlanInterpreter {
         if let compatibility = update.compatibility {
             libraries = compatibilityLibraries(compatibility) + libraries
         }
-        if !libraries.isEmpty {
+        if !libraries.isEmpty || !update.fallbacks.isEmpty {
             let image = try inside().contents(of: "etc/ld.so.cache")
-            if let bytes = LoaderCache.adding(libraries, to: image) { try put(bytes, at: "/etc/ld.so.cache") }
+            libraries += Self.lacking(update.fallbacks, in: image)
+            if !libraries.isEmpty, let bytes = LoaderCache.adding(libraries, to: image) {
+                try put(bytes, at: "/etc/ld.so.cache")
+            }
         }
         try tellMusl(update.folders)
+    }
+
+    private static func lacking(_ fallbacks: [LoaderCache.Library], in image: [UInt8]) -> [LoaderCache.Library] {
+        guard !fallbacks.isEmpty, let cache = LoaderCache(image) else { return fallbacks }
+        let present = cache.libraries
+        return fallbacks.filter { wanted in !present.contains { $0.soname == wanted.soname } }
     }
 
     /// musl's loader has a list of directories and no cache.

@@ -86,6 +86,9 @@ struct RunOptions: ParsableArguments {
         completion: .list(["pytorch", "none"]))
     var profile: String?
 
+    @Flag(help: "Show srun, sbatch and what they need inside.")
+    var slurm = false
+
     @Option(help: ArgumentHelp("Set a resource limit.", valueName: "name=soft[:hard]"))
     var ulimit: [String] = []
 

@@ -6,12 +6,16 @@ internal import LinuxKernel
 internal import Sandbox
 internal import SiteConfig
 
-/// `berth confine PID [memory=BYTES] [cpus=COUNT]`: what the Slurm plugin's privileged hook has done for a task before
+/// `berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]`: what the Slurm plugin's privileged hook has done for a task before
 /// the user's command starts. docs/commands/confine.md.
 ///
 /// Started by slurmstepd as root. Nothing of the user's has a say: no variable, no file but the site's, no path.
 struct ConfineCommand {
     let process: Int32
+    /// A parent that is gone has its number no more.
+    let isParent: Bool
+    /// The limits, and nothing else.
+    var onlyLimits = false
     var memory: UInt64?
     var cpus: Int?
 
@@ -19,13 +23,17 @@ struct ConfineCommand {
         func usage(_ argument: String) -> Failure {
             .report(
                 Report(
-                    "confine does not take \"\(argument)\"", hint: "berth confine PID [memory=BYTES] [cpus=COUNT]"))
+                    "confine does not take \"\(argument)\"", hint: "berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]"))
         }
-        guard let first = arguments.first, let number = Int32(first), number > 1 else {
-            throw usage(arguments.first ?? "")
-        }
+        isParent = arguments.first == "parent"
+        guard let first = arguments.first, let number = isParent ? Processes.parentID : Int32(first), number > 1
+        else { throw usage(arguments.first ?? "") }
         process = number
         for argument in arguments.dropFirst() {
+            if argument == "limits" {
+                onlyLimits = true
+                continue
+            }
             let parts = argument.split(separator: "=", maxSplits: 1)
             switch (parts.first, parts.last.flatMap { UInt64($0) }) {
             case ("memory", let bytes?) where bytes > 0: memory = bytes
@@ -44,7 +52,7 @@ struct ConfineCommand {
         }
         let site = try SitePolicy(configuration)
         try raiseLimits(site)
-        if let confinement = try wanted(site, configuration) {
+        if !onlyLimits, let confinement = try wanted(site, configuration) {
             let membership = try settled()
             try named(Failure.system) { () throws(SystemError) in try join(membership) }
             var confinement = confinement
@@ -71,7 +79,11 @@ struct ConfineCommand {
                 }
                 let hard = max(now.hard, wanted.limit.hard ?? wanted.limit.soft)
                 let raised = LimitValues(soft: max(now.soft, wanted.limit.soft), hard: hard)
-                if raised != now { try limit.set(raised, of: process) }
+                if raised == now { return }
+                do throws(SystemError) { try limit.set(raised, of: process) } catch {
+                    // A default and no demand, as everywhere: without CAP_SYS_RESOURCE slurmd's own limits stay.
+                    if error.errno != 1 { throw error }  // EPERM
+                }
             }
         }
     }
@@ -97,6 +109,7 @@ struct ConfineCommand {
             }
             let places = membership.separate + [membership.unified].compactMap { $0 }
             if places.contains(where: { SlurmCgroup.isTask($0.path) }) { return membership }
+            if isParent, Processes.parentID != process { Processes.exit(0) }  // the task has been cancelled
             guard waited < 5000 else {
                 throw .report(
                     Report(

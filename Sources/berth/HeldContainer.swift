@@ -1,3 +1,4 @@
+internal import Allocation
 internal import LaunchPlanning
 internal import LinuxKernel
 
@@ -38,6 +39,24 @@ struct HeldContainer {
         }
         if let kept = process.boundingCapabilities { add("C" + kept.map(String.init).joined(separator: ",")) }
         add("P")
+    }
+
+    /// The tasks' lists of GPUs are each its own: they are told which position becomes which.
+    mutating func count(_ before: [String], as after: [String]) {
+        if before == after { return }
+        var places: [String] = []
+        for (place, node) in before.enumerated() {
+            if let new = after.firstIndex(of: node) { places.append("\(place)=\(new)") }
+        }
+        add("G" + places.joined(separator: ","))
+    }
+
+    /// `--profile pytorch`: what no variable set before is each task's own number.
+    mutating func addRanks(_ process: ProcessPlan) {
+        for rank in PyTorchVariables.perTask
+        where !process.environment.contains(where: { $0.hasPrefix(rank.name + "=") }) {
+            add("=\(rank.name)=\(rank.source)")
+        }
     }
 
     private static func name(_ entry: String) -> String { String(entry.prefix { $0 != "=" }) }

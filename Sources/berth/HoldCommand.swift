@@ -18,11 +18,14 @@ struct HoldCommand {
         var rest = arguments[...]
         settings = try HoldSettings(&rest)
         host = HostReading()
+        if let node = settings.node { host.environment = host.environment.setting("SLURM_NODEID", node) }
         // At the end of a step slurmstepd stands in a directory of its own.
         workingDirectory = settings.save == nil ? host.workingDirectory : host.variable("PWD") ?? "/"
         let (cwd, words, mounts, script) = (workingDirectory, Array(rest), settings.mounts, settings.script)
         options = try named(Failure.options) { () throws(OptionError) in
             var options = try LaunchOptions(parsing: words, workingDirectory: cwd, needsImage: false)
+            // What runs in the batch script would take the script's rank for its own.
+            if script != nil { options.profile = LaunchProfile.none }
             if let mounts { options.mounts += try MountRequest.list(pyxis: mounts, workingDirectory: cwd) }
             if let script {
                 options.mounts.append(
@@ -109,7 +112,9 @@ struct HoldCommand {
         let image = try run.prepare(pinned: container)
         mark("image")
         let grant = try run.grant()
-        var plan = try run.plan(image, grant: grant, gpus: grant.gpus)
+        let wanted = try run.wantedOptions()
+        let decision = try run.decide(grant, gpus: grant.gpus, image: image.image, options: wanted)
+        var plan = try run.plan(image, grant: grant, wanted, decision)
         let namespaces = plan.namespaces
         var root: DescriptorBox?
         if let running {
@@ -145,7 +150,9 @@ struct HoldCommand {
                     DescriptorBox(try OwnedFileDescriptor(opening: "/", [.path, .directory]))
                 })
         }
+        held.count(decision.counted, as: decision.shown)
         held.add(plan.process, outside: host.environment)
+        if run.wantsPyTorch(image.image, wanted) { held.addRanks(plan.process) }
         return held
     }
 
@@ -166,6 +173,13 @@ struct HoldCommand {
         let node = String(decoding: name.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
         let total = milliseconds(Clock.monotonicNanoseconds - started)
         Terminal.note("\(node): container ready after \(total): " + parts.joined(separator: ", "))
+    }
+}
+
+extension [String] {
+    /// Of `NAME=VALUE` entries.
+    fileprivate func setting(_ name: String, _ value: String) -> [String] {
+        filter { !$0.hasPrefix(name + "=") } + ["\(name)=\(value)"]
     }
 }
 

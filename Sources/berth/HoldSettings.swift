@@ -7,6 +7,8 @@ struct HoldSettings {
     var tasks = 1
     /// `JOB.STEP`.
     var step = ""
+    /// This node's place in the step, from 0; only tasks have it among their variables.
+    var node: String?
     /// Seconds.
     var timeout: UInt64?
     var name: ContainerName?
@@ -58,6 +60,7 @@ struct HoldSettings {
             case "socket": socket = Int32(value) ?? -1
             case "tasks": tasks = Int(value) ?? 1
             case "step": step = value
+            case "node": node = value
             case "timeout": timeout = UInt64(value)
             case "name": name = ContainerName(value)
             case "scope": scope = value

@@ -39,9 +39,14 @@ struct HostReading {
             fullName: entry.flatMap { $0.count > 4 ? $0[4] : nil } ?? "",
             home: entry.flatMap { $0.count > 5 ? $0[5] : nil } ?? variable("HOME") ?? "/", groups: groups)
     }
+
+    /// Somebody else's entry, by name.
+    func passwdLine(of name: String) -> String? {
+        NameService(file: "/etc/passwd", database: "passwd").entry(name: name)?.joined(separator: ":")
+    }
 }
 
-/// One of the databases of nsswitch.conf(5), by numeric id.
+/// One of the databases of nsswitch.conf(5).
 private struct NameService {
     let database: String
     private let file: [UInt8]
@@ -52,15 +57,18 @@ private struct NameService {
         self.file = (try? contents(of: file, limit: 64 << 20)) ?? []  // see above
     }
 
-    func entry(id: UInt32) -> [String]? {
-        let wanted = Array("\(id)".utf8)
+    func entry(id: UInt32) -> [String]? { entry("\(id)", field: 2) }
+    func entry(name: String) -> [String]? { entry(name, field: 0) }
+
+    private func entry(_ key: String, field: Int) -> [String]? {
+        let wanted = Array(key.utf8)
         for line in ByteLines(file) {
-            if let field = line.colonField(2), field.holds(wanted) { return Self.fields(line) }
+            if let found = line.colonField(field), found.holds(wanted) { return Self.fields(line) }
         }
         // A clean environment: nothing of the user's may steer what this program loads.
         guard
             let ended = try? Processes.run(  // no getent: the number serves as a name
-                "/usr/bin/getent", arguments: ["getent", database, "\(id)"], environment: ["PATH=/usr/bin:/bin"],
+                "/usr/bin/getent", arguments: ["getent", database, key], environment: ["PATH=/usr/bin:/bin"],
                 output: .capture(limit: 65536)), ended.status == 0
         else { return nil }
         return Self.fields(ended.output.prefix { $0 != UInt8(ascii: "\n") })

@@ -21,6 +21,10 @@ struct DeviceDecision {
     var granted: [String]
     var environment: [String]
     var edits: [DeviceEdit]
+    /// Nodes by which the tasks' variables count GPUs, and those that the container shows in their place; empty where
+    /// nothing has to be counted anew. Only where others do it, as the variables are each task's own.
+    var counted: [String] = []
+    var shown: [String] = []
 }
 
 extension RunCommand {
@@ -28,10 +32,10 @@ extension RunCommand {
         let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
         // A task's own list would make each task of a step want another container.
         let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
-        let isShared = (task?.localTasks ?? 1) > 1
+        let isShared = isForOthers || (task?.localTasks ?? 1) > 1
         let host = self.host
         let variable = { (name: String) in isShared && perTask.contains(name) ? nil : host.variable(name) }
-        guard !isForOthers, !devices.gpus.isEmpty, GPUInventory.mayBeNarrower(than: devices.gpus, variable: variable)
+        guard !devices.gpus.isEmpty, GPUInventory.mayBeNarrower(than: devices.gpus, variable: variable)
         else {
             return DeviceGrant(devices: devices, gpus: devices.gpus, counted: nil)
         }
@@ -56,8 +60,11 @@ extension RunCommand {
             throw .devices(.noSuchGPU(first, granted: []))
         }
         if !grant.devices.fabric.isEmpty || options.fabric != nil { decision.edits += try fabricEdits(grant, options) }
-        if !isForOthers, wantsPyTorch(image, options) {
-            decision.edits += PyTorchVariables.entries(host.variable).map {
+        if options.slurm { decision.edits += try slurmEdits() }
+        if wantsPyTorch(image, options) {
+            let entries =
+                isForOthers ? PyTorchVariables.sharedEntries(host.variable) : PyTorchVariables.entries(host.variable)
+            decision.edits += entries.map {
                 DeviceEdit(.variable($0, isDefault: true), .host("profile pytorch"))
             }
         }
@@ -139,7 +146,11 @@ extension RunCommand {
 
     /// Lists that count GPUs, for what the container shows.
     private func renumber(before: [String], after: [String], _ decision: inout DeviceDecision) {
-        guard !isForOthers, before != after else { return }
+        if before == after { return }
+        if isForOthers {
+            (decision.counted, decision.shown) = (before, after)
+            return
+        }
         for name in GPUInventory.selectors {
             let prefix = name + "="
             guard let place = decision.environment.firstIndex(where: { $0.hasPrefix(prefix) }) else { continue }
@@ -254,7 +265,7 @@ extension RunCommand {
         return chosen.edits(rules) + (grant.gpus.isEmpty ? Fabric.companionEdits() : [])
     }
 
-    private func wantsPyTorch(_ image: ContainerImage, _ options: LaunchOptions) -> Bool {
+    func wantsPyTorch(_ image: ContainerImage, _ options: LaunchOptions) -> Bool {
         if let profile = options.profile { return profile == .pytorch }
         return configuration.profile == "pytorch" || variable("BERTH_PROFILE", image, options) == "pytorch"
     }

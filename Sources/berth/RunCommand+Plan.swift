@@ -8,10 +8,23 @@ internal import SiteConfig
 
 extension RunCommand {
     func plan(_ image: PreparedImage, grant: DeviceGrant, gpus: [String]) throws(Failure) -> LaunchPlan {
+        let options = try wantedOptions()
+        return try plan(
+            image, grant: grant, options, try decide(grant, gpus: gpus, image: image.image, options: options))
+    }
+
+    /// With what files say.
+    func wantedOptions() throws(Failure) -> LaunchOptions {
         var options = self.options
         options.variables = try environmentFiles() + options.variables
         if options.fabric == nil { options.fabric = configuration.fabric.flatMap(Fabric.init(rawValue:)) }
-        let decision = try decide(grant, gpus: gpus, image: image.image, options: options)
+        return options
+    }
+
+    func plan(
+        _ image: PreparedImage, grant: DeviceGrant, _ options: LaunchOptions, _ decision: DeviceDecision
+    ) throws(Failure) -> LaunchPlan {
+        var options = options
         options.gpus = decision.request
         let facts = try facts(grant.devices, decision)
         warnOfLockedMemory(facts)
@@ -51,6 +64,7 @@ extension RunCommand {
                 raisesHardLimits: host.userID == 0 && Identity.holds(.systemResource),
                 requirements: requirementFacts(devices))
             facts.deviceEdits = decision.edits
+            if options.slurm { facts.accounts.others = slurmAccounts }
             return facts
         }
     }

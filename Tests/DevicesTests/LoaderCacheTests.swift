@@ -172,6 +172,7 @@ import Testing
             return
         }
         let soname = library.soname
+        #expect(library.needed.isEmpty || library.needed == ["libc.so.6"])
         let description = library.note(section: CUDACompatibility.section, owner: CUDACompatibility.owner)
         #expect(soname == "libfoo.so.3")
         let found = try #require(description)
@@ -185,6 +186,8 @@ import Testing
             let path = try place.write(Array(whole.prefix(length)), to: "cut.so")
             if let cut = ELFFile(path: path) {
                 _ = cut.soname
+                _ = cut.needed
+                _ = cut.searchPath
                 _ = cut.note(section: CUDACompatibility.section, owner: CUDACompatibility.owner)
             }
         }

@@ -71,6 +71,7 @@ import Testing
         Spelling("--fabric=none", means: { $0.fabric = Fabric.none }),
         Spelling("--profile", "pytorch", means: { $0.profile = .pytorch }),
         Spelling("--profile=none", means: { $0.profile = LaunchProfile.none }),
+        Spelling("--slurm", means: { $0.slurm = true }),
         Spelling(
             "--device", "/dev/fuse",
             means: { $0.devices = [DeviceRequest(hostPath: "/dev/fuse", containerPath: "/dev/fuse")] }),

@@ -34,7 +34,8 @@ def start(*options, environment=None):
     stop()
     # First, as slurmd loads the plugin when it starts.
     script("Scripts/install", LAB / "shared/berth")
-    plugin = " ".join((PLUGIN, "start_timeout=15", *options))
+    # On a busy machine the first pull may take a minute: what hangs is ended by the tests' own time-outs.
+    plugin = " ".join((PLUGIN, "start_timeout=600", *options))
     script("Scripts/slurm-lab", "start", len(NODES), environment={"BERTH_LAB_PLUGIN": plugin, **(environment or {})})
     script("Scripts/registry", "start", "--host", "ctl", LAB / "registry")
 
@@ -51,6 +52,22 @@ class PluginOptions:
 
     def __exit__(self, *_):
         self.path.write_text(self.before)
+
+
+class SiteFile:
+    """A berth.conf on one node, for as long as it is entered; of the machine's own nothing is seen meanwhile."""
+
+    def __init__(self, text, host="node1"):
+        self.text, self.host = text, host
+
+    def __enter__(self):
+        node(
+            self.host, "bash", "-c", "mkdir -p /etc/berth && mount -t tmpfs -o mode=755 berth-site /etc/berth && "
+            'printf %s "$1" >/etc/berth/berth.conf', "-", self.text
+        )  # fmt: skip
+
+    def __exit__(self, *_):
+        node(self.host, "bash", "-c", "umount /etc/berth; rmdir --ignore-fail-on-non-empty /etc/berth")
 
 
 def restart_daemons():

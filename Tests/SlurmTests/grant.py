@@ -5,8 +5,8 @@ import re
 import subprocess
 
 import cluster
-from cluster import image, job_of, node, run, spawn, srun, wait_until_quiet
-from harness import one_message, same, succeeds, test
+from cluster import SiteFile, image, node, run, spawn, srun, wait_until_quiet
+from harness import Skipped, contained, fails, one_message, same, shell, succeeds, test
 
 # Of every node: its name, and what opening it says; the host's /dev stands at /host.
 OPEN = """for f in /host/nvidia[0-7] /host/fuse /host/null; do
@@ -86,6 +86,168 @@ def confine_tightens_the_task_of_an_ordinary_user():
     assert lines[0] == "unlimited" or int(lines[0]) > 44, out
     wait_until_quiet()
     same(node("node1", "find", "/sys/fs/cgroup", "-path", "*/job_*", "-name", "task_*"), "")
+
+
+def task_cgroups():
+    return node("node1", "find", "/sys/fs/cgroup", "-path", "*/job_*", "-name", "task_*")
+
+
+@test
+def the_plugin_holds_tasks_to_what_the_site_enforces():
+    ask = ("--container-mounts=/dev:/host", *shell(OPEN))
+    with SiteFile("enforce = devices,pids=200\nallow-device = /dev/zero\n"):
+        # What the user says of configuration has no say.
+        ended = contained("-n1", "--gres=gpu:2", *ask, environment={"BERTH_CONFIG": "/dev/null"})
+        found = opened(succeeds(ended).lines)
+        same([found[f"nvidia{number}"] for number in range(3)], [ABSENT, ABSENT, REFUSED], ended)
+        same((found["fuse"], found["null"]), (REFUSED, ""), ended)
+        ended = contained("-n2", "-l", "--gpus-per-task=1", *ask)
+        for task in "0", "1":
+            found = opened(line[3:] for line in succeeds(ended).lines if line.startswith(task + ": "))
+            same((list(found.values()).count(ABSENT), found["fuse"], found["null"]), (1, REFUSED, ""), ended)
+        # Many at once, each with a cgroup of its own.
+        program = "{ : <>/host/fuse; } 2>&1 | sed 's/.*: //'"
+        ended = contained("-n16", "-O", "--container-mounts=/dev:/host", *shell(program), timeout=240)
+        same(succeeds(ended).lines, [REFUSED] * 16, ended)
+        script = f"#!/bin/bash\n{OPEN}\n"
+        chosen = (f"--container-image={image('debian')}", "--container-mounts=/dev:/host")
+        succeeds(run("sbatch", "--wait", "-w", "node1", "-o", "/srv/enforced.out", *chosen, input=script))
+        found = opened(node("ctl", "bash", "-c", "cat /srv/enforced.out; rm /srv/enforced.out").splitlines())
+        same((found["nvidia0"], found["fuse"], found["null"]), (REFUSED, REFUSED, ""), found)
+        # Steps without a container are Slurm's alone.
+        ended = srun("-n1", "-w", "node1", *shell(OPEN.replace("/host", "/dev")))
+        assert opened(succeeds(ended).lines)["fuse"] != REFUSED, ended
+    ended = contained("-n1", *ask)
+    assert opened(succeeds(ended).lines)["fuse"] != REFUSED, ended
+    wait_until_quiet()
+    same(task_cgroups(), "")
+
+
+@test
+def the_plugin_runs_nothing_where_the_site_can_not_be_obeyed():
+    with SiteFile("enforce = nonsense\n"):
+        ended = fails(contained("-n2", *shell("echo it ran")), "/etc/berth/berth.conf", "nonsense")
+        same((ended.status, ended.out), (125, ""), ended)
+        same(succeeds(srun("-n1", "-w", "node1", *shell("echo it ran"))).out, "it ran\n")
+    wait_until_quiet()
+    same(task_cgroups(), "")
+
+
+@test
+def the_plugin_sets_limits_as_the_site_says_as_far_as_it_can():
+    ask = shell("echo $(ulimit -Sn) $(ulimit -Hn); echo $(ulimit -Sc) $(ulimit -Hc)")
+    with SiteFile("ulimit = nofile=33:44\nulimit = core=0\n"):
+        # The one who starts is asked to have less, and may have.
+        same(succeeds(contained("-n2", *ask)).out.split("\n").count("33 44"), 2)
+        same(succeeds(contained("-n1", *ask)).lines, ["33 44", "0 0"])
+
+
+@test
+def the_plugin_raises_hard_limits_above_slurmds():
+    hard = node("node1", "bash", "-c", "ulimit -Hl").strip()
+    if node("node1", "bash", "-c", "grep -c '^CapBnd:.*[13579bdf]......$' /proc/self/status").strip() == "0":
+        raise Skipped("root has no CAP_SYS_RESOURCE here and can not raise a hard limit: try it on a real machine, or in a VM")
+    slurmd = node("node1", "pidof", "-s", "slurmd").strip()
+    node("node1", "prlimit", f"--pid={slurmd}", "--memlock=65536:65536")
+    try:
+        ask = shell("echo $(ulimit -Sl) $(ulimit -Hl)")
+        same(succeeds(contained("-n1", *ask)).out, "64 64\n")
+        with SiteFile("ulimit = memlock=unlimited\n"):
+            same(succeeds(contained("-n2", *ask)).lines, ["unlimited unlimited"] * 2)
+            same(succeeds(contained("-n1", "--container-require=memlock", "true")).status, 0)
+        with cluster.PluginOptions("memlock=unlimited"):
+            same(succeeds(contained("-n2", *ask)).lines, ["unlimited unlimited"] * 2)
+        with cluster.PluginOptions("memlock=1048576"):
+            same(succeeds(contained("-n1", *ask)).out, "1024 1024\n")
+    finally:
+        limit = hard if hard == "unlimited" else str(int(hard) * 1024)
+        node("node1", "prlimit", f"--pid={slurmd}", f"--memlock={limit}:{limit}")
+
+
+# What a task sees of the GPUs: the nodes, and how the variables count them.
+GPUS = shell('echo "$SLURM_PROCID: $CUDA_VISIBLE_DEVICES | $(cd /dev; echo nvidia[0-9])"')
+
+
+@test
+def the_plugin_counts_gpus_as_the_container_shows_them():
+    same(succeeds(contained("-n1", "--gres=gpu:4", *GPUS)).out, "0: 0,1,2,3 | nvidia0 nvidia1 nvidia2 nvidia3\n")
+    ended = contained("-n2", "--gres=gpu:4", "--container-gpus=1,3", *GPUS)
+    same(sorted(succeeds(ended).lines), [f"{task}: 0,1 | nvidia1 nvidia3" for task in (0, 1)], ended)
+    same(succeeds(contained("-n1", "--gres=gpu:2", "--container-gpus=none", *GPUS)).out, "0:  | nvidia[0-9]\n")
+
+
+class UnconstrainedGPUs:
+    """ConstrainDevices=no, and a driver that says where node1's GPUs are: minors against the order of PCI addresses."""
+
+    conf = property(lambda self: cluster.LAB / "etc/cgroup.conf")
+
+    def __enter__(self):
+        wait_until_quiet()
+        self.before = self.conf.read_text()
+        self.conf.write_text(self.before.replace("ConstrainDevices=yes", "ConstrainDevices=no"))
+        cluster.restart_daemons()
+        node(
+            "node1", "bash", "-c", "mount -t tmpfs driver /proc/driver; for i in 0 1 2 3 4 5 6 7; do "
+            "d=/proc/driver/nvidia/gpus/0000:0$i:00.0; mkdir -p $d; "
+            r"printf 'Model: Fake\nBus Location: 0000:0%d:00.0\nDevice Minor: %d\n' $i $((7 - i)) >$d/information; done",
+        )  # fmt: skip
+
+    def __exit__(self, *_):
+        wait_until_quiet()
+        node("node1", "umount", "/proc/driver")
+        self.conf.write_text(self.before)
+        cluster.restart_daemons()
+
+
+@test
+def where_slurm_constrains_nothing_the_plugin_shows_what_slurm_names():
+    with UnconstrainedGPUs():
+        # Slurm counts by PCI address, as CUDA does: its 0 and 1 are the last two nodes here.
+        same(succeeds(contained("-n1", "--gres=gpu:2", *GPUS)).out, "0: 0,1 | nvidia6 nvidia7\n")
+        words = ("-J", "holder", "-n1", "-w", "node1", "--gres=gpu:2", "--mem=100", *shell("echo ready; read -r end"))
+        holder = spawn("timeout", 240, "srun", *words, stdin=subprocess.PIPE)
+        try:
+            same(holder.stdout.readline(), "ready\n")
+            same(succeeds(contained("-n1", "--gres=gpu:2", "--mem=100", *GPUS)).out, "0: 0,1 | nvidia4 nvidia5\n")
+            ended = succeeds(contained("-n2", "--gpus-per-task=1", "--mem=100", *GPUS))
+            same(sorted(ended.lines), ["0: 0 | nvidia4 nvidia5", "1: 1 | nvidia4 nvidia5"], ended)
+            ended = succeeds(contained("-n1", "--gres=gpu:3", "--mem=100", "--container-gpus=0,2", *GPUS))
+            same(ended.out, "0: 0,1 | nvidia3 nvidia5\n", ended)
+        finally:
+            holder.communicate("\n")
+
+
+@test
+def the_plugin_sets_what_pytorch_reads():
+    names = "MASTER_ADDR MASTER_PORT WORLD_SIZE RANK LOCAL_RANK LOCAL_WORLD_SIZE NODE_RANK"
+    ask = shell(f"for n in {names}; do printf '%s ' ${{!n:-}}; done; echo")
+    chosen = (f"--container-image={image('debian')}", "-N2", "--ntasks-per-node=2")
+    ended = succeeds(srun(*chosen, "--container-profile=pytorch", *ask))
+    ports = {line.split()[1] for line in ended.lines}
+    same(len(ports), 1, ended)
+    port = ports.pop()
+    expected = [f"node1 {port} 4 {rank} {rank % 2} 2 {rank // 2} " for rank in range(4)]
+    same(sorted(ended.lines), expected, ended)
+    # As berth run has it, and as the variable says; what is set already stays.
+    plain = succeeds(srun("-N2", "--ntasks-per-node=2", "berth", "run", "--profile", "pytorch", image("debian"), "--", *ask))
+    same([line.split()[2:] for line in sorted(plain.lines)], [line.split()[2:] for line in expected], plain)
+    ended = srun("-n1", chosen[0], *ask, environment={"BERTH_CONTAINER_PROFILE": "pytorch", "MASTER_PORT": "77", "RANK": "9"})
+    same(succeeds(ended).out.split()[1:4], ["77", "1", "9"], ended)
+    same(succeeds(srun("-n1", chosen[0], *ask)).out.split(), [])
+    fails(srun("-n1", chosen[0], "--container-profile=nonsense", "true"), "pytorch or none")
+    # The script of a batch job is no rank, and hands none on.
+    script = f"#!/bin/bash\necho [${{RANK:-}}]\n"
+    succeeds(run("sbatch", "--wait", "-o", "/srv/profile.out", chosen[0], "--container-profile=pytorch", input=script))
+    same(node("ctl", "bash", "-c", "cat /srv/profile.out; rm /srv/profile.out"), "[]\n")
+
+
+@test
+def the_plugin_requires_what_it_is_told_to():
+    fails(contained("-n1", "--container-require=gpu", "true"), "no GPU can be opened here")
+    fails(contained("-n1", "true", environment={"BERTH_CONTAINER_REQUIRE": "gpu"}), "no GPU can be opened here")
+    succeeds(contained("-n1", "--gres=gpu:2", "--container-require=gpu=2,shm=1m", "true"))
+    fails(contained("-n1", "--container-fabric=efa", "true"), "efa")
+    same(succeeds(contained("-n1", "--container-device=/dev/fuse,/dev/zero", "ls", "/dev/fuse")).out, "/dev/fuse\n")
 
 
 @test

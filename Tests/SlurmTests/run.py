@@ -320,6 +320,7 @@ def a_bad_image_for_many_tasks_is_still_125():
 
 
 import grant  # noqa: E402, F401
+import issues  # noqa: E402, F401
 import lifetimes  # noqa: E402, F401
 import plugin  # noqa: E402, F401
 import prefetch  # noqa: E402, F401

@@ -23,37 +23,53 @@ package struct ELFFile: ~Copyable {
     }
 
     /// `DT_SONAME`, the name by which programs ask for the library.
-    package var soname: String? {
+    package var soname: String? { dynamicTexts(14).first.flatMap { $0.contains("/") ? nil : $0 } }
+
+    /// `DT_NEEDED`, the names of the libraries that it asks for.
+    package var needed: [String] { dynamicTexts(1).filter { !$0.contains("/") } }
+
+    /// `DT_RUNPATH` or `DT_RPATH`: where it looks for them first. Only absolute directories.
+    package var searchPath: [String] {
+        (dynamicTexts(29) + dynamicTexts(15)).flatMap { $0.split(separator: ":").map(String.init) }
+            .filter { $0.hasPrefix("/") }
+    }
+
+    /// The strings of the dynamic section under one tag; none where the section is missing or lies.
+    private func dynamicTexts(_ wanted: UInt64) -> [String] {
         guard let offset = header.u64(32), let size = header.u16(54), let count = header.u16(56), size >= 56,
             let table = read(at: offset, count: Int(size) * Int(count))
-        else { return nil }
+        else { return [] }
         var loads: [(address: UInt64, offset: UInt64, size: UInt64)] = []
         var dynamic: (offset: UInt64, size: UInt64)?
         for index in 0..<Int(count) {
             let base = index * Int(size)
             guard let type = table.u32(base), let offset = table.u64(base + 8), let address = table.u64(base + 16),
                 let length = table.u64(base + 32)
-            else { return nil }
+            else { return [] }
             if type == 1 { loads.append((address, offset, length)) }  // PT_LOAD
             if type == 2 { dynamic = (offset, length) }  // PT_DYNAMIC
         }
         guard let dynamic, dynamic.size < 1 << 16,
             let entries = read(at: dynamic.offset, count: Int(dynamic.size))
-        else { return nil }
-        var name: UInt64?
+        else { return [] }
+        var names: [UInt64] = []
         var strings: UInt64?
         for base in stride(from: 0, to: entries.count - 15, by: 16) {
             guard let tag = entries.u64(base), let value = entries.u64(base + 8), tag != 0 else { break }
-            if tag == 14 { name = value }  // DT_SONAME
+            if tag == wanted { names.append(value) }
             if tag == 5 { strings = value }  // DT_STRTAB
         }
-        guard let name, let strings,
+        guard let strings,
             let load = loads.first(where: { $0.address <= strings && strings - $0.address < $0.size })
-        else { return nil }
-        let (place, overflow) = (load.offset &+ (strings - load.address)).addingReportingOverflow(name)
-        guard !overflow, let text = Self.read(file, at: place, count: 256) else { return nil }
-        let bytes = text.prefix { $0 != 0 }
-        return bytes.isEmpty || bytes.contains(UInt8(ascii: "/")) ? nil : String(decoding: bytes, as: UTF8.self)
+        else { return [] }
+        var texts: [String] = []
+        for name in names.prefix(256) {
+            let (place, overflow) = (load.offset &+ (strings - load.address)).addingReportingOverflow(name)
+            guard !overflow, let text = Self.read(file, at: place, count: 1024) else { continue }
+            let bytes = text.prefix { $0 != 0 }
+            if !bytes.isEmpty { texts.append(String(decoding: bytes, as: UTF8.self)) }
+        }
+        return texts
     }
 
     /// The description in a note of that section, where the owner is `owner`.

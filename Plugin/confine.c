@@ -1,0 +1,106 @@
+/*
+ * What the site's berth.conf enforces on tasks, by `berth confine`: docs/commands/confine.md.
+ *
+ * That is root's work on the task's own cgroups, and where a task is still root it is not in them yet. So each task leaves a
+ * process behind that is still root when the task is the user's and in its cgroups. Nothing of the user's has been touched
+ * until it has done its work; and as every task has its own, slurmstepd waits for none of them.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "plugin.h"
+
+#define SITE_FILE "/etc/berth/berth.conf"
+
+static pid_t confining = -1;
+static int signal_to_confine = -1;
+
+/* Whether the site's file has anything for it to do: where it has not, no task waits. What the lines mean, berth says. */
+bool site_confines(void)
+{
+	FILE *file = fopen(SITE_FILE, "re");
+	char *line = NULL;
+	size_t room = 0;
+	bool found = !file && errno != ENOENT && errno != ENOTDIR;
+
+	while (file && !found && getline(&line, &room, file) > 0) {
+		const char *name = line + strspn(line, " \t");
+
+		found = !strncmp(name, "enforce", 7) || !strncmp(name, "ulimit", 6);
+	}
+	free(line);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* In each task, as root. The sizes are Slurm's own, not those of the user's variables. */
+int start_confining(spank_t spank)
+{
+	struct words words = {0};
+	uint64_t megabytes = 0;
+	uint16_t cpus = 0;
+	int ends[2];
+	char byte;
+
+	if (!site_confines())
+		return 0;
+	spank_get_item(spank, S_STEP_ALLOC_MEM, &megabytes);
+	spank_get_item(spank, S_JOB_NCPUS, &cpus);
+	add_word(&words, "%s", site.berth);
+	add_word(&words, "confine");
+	add_word(&words, "parent");
+	if (megabytes > 0 && megabytes < UINT64_MAX >> 20)
+		add_word(&words, "memory=%llu", (unsigned long long)megabytes << 20);
+	if (cpus > 0)
+		add_word(&words, "cpus=%u", cpus);
+	if (words.failed || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		goto done;
+	if ((confining = fork()) == 0) {
+		/* Descriptor 3 alone: what it kept open, nobody would see the end of. */
+		if ((ends[1] != 3 && dup2(ends[1], 3) < 0) || syscall(SYS_close_range, 4, ~0U, 0) < 0 || read(3, &byte, 1) != 1)
+			_exit(BERTH_FAILED);     /* the task has ended before it got there */
+		execute(words.list, (char *const[]){NULL}, -1);
+	}
+	close(ends[1]);
+	signal_to_confine = ends[0];
+done:
+	free_words(&words);
+	return confining > 0 ? 0 : -1;
+}
+
+/* In each task, as the user. 0 where all that the site asked for holds; otherwise berth has said why it does not. */
+int wait_until_confined(void)
+{
+	int status = 0;
+
+	if (confining < 0)
+		return 0;
+	(void)!send(signal_to_confine, "", 1, MSG_NOSIGNAL);
+	close(signal_to_confine);
+	while (waitpid(confining, &status, 0) < 0)
+		if (errno != EINTR)
+			return -1;
+	confining = -1;
+	return status == 0 ? 0 : -1;
+}
+
+/* In the child that is to become berth, which shows tasks its own limits: async-signal-safe calls only. */
+void raise_limits_of_site(void)
+{
+	char *const words[] = {(char *)site.berth, "confine", "parent", "limits", NULL};
+	pid_t child = fork();
+
+	if (child == 0)
+		execute(words, (char *const[]){NULL}, -1);
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+}
