@@ -40,6 +40,8 @@ package struct ImagePuller: Sendable {
         let lock = try await lock(key)
         defer { withExtendedLifetime((lock, activity)) {} }
         if !refresh, let present = try present(key) { return present }
+        // What earlier pulls left.
+        try await settle()
 
         let image = try await origin.resolve(for: platform)
         let diffIDs = image.config.rootfs.diffIDs
@@ -66,9 +68,16 @@ package struct ImagePuller: Sendable {
                 }
             }
         }
+        try await settle()
         return PulledImage(
             digest: image.digest, manifestDigest: image.manifestDigest, layers: diffIDs.count,
             downloadedBytes: unpacked.downloaded, unpackedBytes: unpacked.written, wasPresent: isWhole)
+    }
+
+    private func settle() async throws(PullError) {
+        try await blocking { () throws(PullError) in
+            try naming(PullError.store) { () throws(StoreError) in try store.settleIfLittleIsToBeWritten() }
+        }
     }
 
     private func lock(_ key: ImageKey) async throws(PullError) -> LockBox {

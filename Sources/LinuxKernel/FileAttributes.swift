@@ -36,9 +36,9 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// The corresponding call is `futimens(3)`.
-    package func setTimes(modified: Timestamp) throws(SystemError) {
-        var times = [timespec](repeating: timespec(modified), count: 2)
+    /// Of access and modification; the first is the second where it is not given. The corresponding call is `futimens(3)`.
+    package func setTimes(accessed: Timestamp? = nil, modified: Timestamp) throws(SystemError) {
+        var times = [timespec(accessed ?? modified), timespec(modified)]
         try checked("futimens", procPath) { futimens(rawValue, &times) }
     }
 

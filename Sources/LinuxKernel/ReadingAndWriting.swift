@@ -61,6 +61,13 @@ extension OwnedFileDescriptor {
     /// since the descriptor was opened. The corresponding call is `syncfs(2)`.
     package func synchronizeFileSystem() throws(SystemError) { try checked("syncfs", procPath) { syncfs(rawValue) } }
 
+    /// Has the kernel begin to write these bytes to the disk, and does not wait for it: `sync_file_range(2)`.
+    package func startWriteBack(at offset: Int64, bytes: Int64) throws(SystemError) {
+        try checked("sync_file_range", procPath) {
+            sync_file_range(rawValue, off_t(offset), off_t(bytes), 2 /* SYNC_FILE_RANGE_WRITE */)
+        }
+    }
+
     /// Reserves space without changing the size, so that a full disk shows early: `fallocate(2)`.
     package func allocate(bytes: Int64) throws(SystemError) {
         try checked("fallocate", procPath) { fallocate(rawValue, 1 /* FALLOC_FL_KEEP_SIZE */, 0, off_t(bytes)) }

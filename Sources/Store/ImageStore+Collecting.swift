@@ -40,6 +40,7 @@ extension ImageStore {
     /// work lock. Where locks do not reach other nodes, what was used lately counts as running:
     /// docs/decisions/0051-collection-across-nodes.md
     package func collect(_ rules: CollectionRules) throws(StoreError) -> Collected {
+        if !rules.dryRun { try settle() }
         let reach = LockReach(of: root, path: path)
         var result = Collected()
         do {
@@ -176,7 +177,7 @@ private struct Round {
             return false
         }
         // Moved while it is locked: whoever comes now finds nothing.
-        if !dryRun { _ = try store.optional { () throws(SystemError) in try store.moveAway("images", name) } }
+        if !dryRun { _ = try store.optional { () throws(SystemError) in try store.moveAway("images/" + name) } }
         return true
     }
 
@@ -214,7 +215,7 @@ private struct Round {
                 if error.errno != 2 { throw error }  // ENOENT: a layer without one is no layer
             }
             guard age > grace else { return false }
-            if !dryRun { try store.moveAway(kind, name) }
+            if !dryRun { try store.moveAway(place) }
             return true
         }
     }
@@ -229,7 +230,7 @@ private struct Round {
 
 extension ImageStore {
     /// An image's record without counting as a use of it, and when it was used last: the record's access time, which
-    /// each start sets at most once a day. nil where it can not be read as a record.
+    /// each start sets at most once a day. nil where it is no record, or not to be believed any more.
     func recordForHousekeeping(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
         try optional { () throws(SystemError) in
             let file: OwnedFileDescriptor
@@ -239,7 +240,8 @@ extension ImageStore {
                 file = try root.open(path, [.readOnly])
             }
             let status = try file.status()
-            guard let record = LaunchRecord(decoding: try file.readAll(limit: 4 << 20)) else { return nil }
+            guard let record = LaunchRecord(decoding: try file.readAll(limit: 4 << 20)), record.isOnDiskOrOfThisBoot
+            else { return nil }
             return (record, max(status.accessed.seconds, record.created))
         } ?? nil
     }

@@ -30,7 +30,7 @@ package struct FinishedDraft: Sendable {
 extension ImageStore {
     /// Whether a layer, by the digest of its uncompressed tar (`diff_id`), is unpacked already.
     package func hasLayer(_ diffID: Digest) throws(StoreError) -> Bool {
-        try optional { () throws(SystemError) in try root.status(of: "layers/" + diffID.directoryName) } != nil
+        try state(of: "layers/" + diffID.directoryName).isUsable
     }
 
     /// What was noted when the layer was unpacked.
@@ -59,9 +59,12 @@ extension ImageStore {
 
     private func draft(_ destination: String) throws(StoreError) -> Draft? {
         let lock = try workLock(destination)
-        if try optional({ () throws(SystemError) in try root.status(of: destination) }) != nil { return nil }
+        let state = try state(of: destination)
+        if state.isUsable { return nil }
         return try storing { () throws(SystemError) in
             let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+            // Gone at once: a disk that has little room needs it for the new one.
+            if state == .lost { try drafts.removeTree(try moveAway(destination)) }
             let name = try Self.draftName()
             try drafts.makeDirectory(name, mode: 0o755)
             do throws(SystemError) {
@@ -84,24 +87,25 @@ extension ImageStore {
         try publish([FinishedDraft(draft: draft, summary: summary)])
     }
 
-    /// Makes drafts visible, with one wait for the disk for all of them.
-    ///
-    /// What they hold is durable before they have their names: no power cut leaves a layer with empty files in it, and
-    /// nothing ever has to be looked at twice. One syncfs(2) costs what the disk has to catch up with; an fsync(2) for
-    /// each file would cost a commit of the journal each. docs/decisions/0050-power-cuts.md
+    /// Makes drafts visible, with one wait for the disk for all of them, or with none: `ImageStore+Settling.swift`.
     package func publish(_ finished: [FinishedDraft]) throws(StoreError) {
+        let durability = durability
         do throws(StoreError) {
             try storing { () throws(SystemError) in
                 for one in finished {
                     let file = try one.draft.directory.descriptor.open(
                         "summary", [.writeOnly, .create, .exclusive], mode: 0o644)
                     try file.writeAll(one.summary)
+                    if case .later(let boot) = durability { try mark(one.draft, boot) }
                     guard let bytes = one.bytes else { continue }
                     try one.draft.directory.descriptor.open("bytes", [.writeOnly, .create, .exclusive], mode: 0o644)
                         .writeAll(Array("\(bytes)\n".utf8))
                 }
-                try root.synchronizeFileSystem()
-                for one in finished { try makeVisible(one.draft) }
+                if durability == .first { try root.synchronizeFileSystem() }
+                for one in finished {
+                    try makeVisible(one.draft)
+                    if case .later = durability { noteUnsettled(one.draft.destination) }
+                }
             }
         } catch {
             for one in finished { discard(one.draft) }
@@ -145,9 +149,10 @@ extension ImageStore {
         let isThere = try optional { () throws(SystemError) in try root.status(of: "images/" + name) } != nil
         if isThere, !isWhole(record.digest) {
             // A collection may have been faster.
-            _ = try optional { () throws(SystemError) in try moveAway("images", name) }
+            _ = try optional { () throws(SystemError) in try moveAway("images/" + name) }
             sweepDrafts()
         }
+        let record = try marked(record)
         try storing { () throws(SystemError) in
             if (try? root.status(of: "images/" + name)) == nil {  // absent: to be made
                 let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
@@ -159,6 +164,7 @@ extension ImageStore {
                     throw error
                 }
             }
+            if !record.boot.isEmpty { noteUnsettled("images/" + name) }
             for key in names { try setName(key, record.digest) }
         }
     }
@@ -190,10 +196,10 @@ extension ImageStore {
 
     /// Out of sight, to be removed at leisure; returns its name among the drafts.
     @discardableResult
-    func moveAway(_ kind: String, _ name: String) throws(SystemError) -> String {
+    func moveAway(_ part: String) throws(SystemError) -> String {
         let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
         let away = "removed-" + (try Random.hexadecimal(bytes: 8))
-        try root.move("\(kind)/\(name)", to: away, in: drafts)
+        try root.move(part, to: away, in: drafts)
         return away
     }
 

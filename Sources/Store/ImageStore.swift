@@ -8,10 +8,13 @@ package import LinuxKernel
 package final class ImageStore: Sendable {
     package let path: String
     let root: OwnedFileDescriptor
+    /// Whether others use what is in it: they can not tell what is on disk already.
+    let isShared: Bool
 
-    private init(path: String, root: consuming OwnedFileDescriptor) {
+    private init(path: String, root: consuming OwnedFileDescriptor, isShared: Bool = false) {
         self.path = path
         self.root = root
+        self.isShared = isShared
     }
 
     /// Who may own a store and fill it with what others execute: root, the caller, and whoever the site named.
@@ -27,14 +30,18 @@ package final class ImageStore: Sendable {
 
     static let version = "berth-store 1\n"
     private static let directories = ["refs", "images", "layers", "rootfs", "drafts", "locks", "mount"]
+    /// Made when there is something for them.
+    private static let furtherDirectories = ["containers", "devices", "squashfs", "unsettled"]
 
     /// Opens a store for looking up and launching; `nil` where there is none.
     ///
     /// - Parameter owner: Whose store the site lets be trusted, besides root's and the caller's own.
-    package static func open(existing path: String, owner: UInt32? = nil) throws(StoreError) -> ImageStore? {
+    package static func open(
+        existing path: String, owner: UInt32? = nil, isShared: Bool = false
+    ) throws(StoreError) -> ImageStore? {
         guard let root = try directory(path) else { return nil }
         try checkTrust(root, path, owner: owner)
-        let store = ImageStore(path: path, root: root)
+        let store = ImageStore(path: path, root: root, isShared: isShared)
         guard
             let found = try store.optional({ () throws(SystemError) in
                 try store.root.open("version", .readOnly).readAll(limit: 4096)
@@ -43,6 +50,8 @@ package final class ImageStore: Sendable {
             // Empty, or made this instant by somebody who has not come to write the version yet.
             return nil
         }
+        // A power cut, soon after the store was made: its pulls write it anew.
+        if found.isEmpty { return nil }
         guard found == Array(version.utf8) else {
             throw .unknownLayout(path: path, found: found.displayPath)
         }
@@ -50,7 +59,11 @@ package final class ImageStore: Sendable {
     }
 
     /// Opens a store for pulling, made with its parents where it is missing, and sweeps what dead pulls left in it.
-    package static func open(creating path: String, owner: UInt32? = nil) throws(StoreError) -> ImageStore {
+    ///
+    /// - Parameter isShared: Whether others use what is pulled into it.
+    package static func open(
+        creating path: String, owner: UInt32? = nil, isShared: Bool = false
+    ) throws(StoreError) -> ImageStore {
         try storing { () throws(SystemError) in
             var made = ""
             for component in path.split(separator: "/") {
@@ -63,7 +76,7 @@ package final class ImageStore: Sendable {
                 }
             }
         }
-        if let store = try open(existing: path, owner: owner) {
+        if let store = try open(existing: path, owner: owner, isShared: isShared) {
             store.sweepDrafts()
             return store
         }
@@ -71,7 +84,8 @@ package final class ImageStore: Sendable {
             throw .system(SystemError(call: "open", errno: 2, subject: path))
         }
         let present = try storing { () throws(SystemError) in try root.entries().map(\.displayPath) }
-        guard present.allSatisfy({ directories.contains($0) || $0.hasPrefix("version") }) else {
+        let ours = directories + furtherDirectories
+        guard present.allSatisfy({ ours.contains($0) || $0.hasPrefix("version") }) else {
             throw .notAStore(path: path)
         }
         try storing { () throws(SystemError) in
@@ -85,7 +99,7 @@ package final class ImageStore: Sendable {
             try root.open(draft, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(Array(version.utf8))
             try root.move(draft, to: "version", in: root)
         }
-        return ImageStore(path: path, root: root)
+        return ImageStore(path: path, root: root, isShared: isShared)
     }
 
     private static func directory(_ path: String) throws(StoreError) -> OwnedFileDescriptor? {
@@ -134,6 +148,8 @@ extension ImageStore {
                 try root.resolve("refs/" + key.path, [.readOnly], .beneath).readAll(limit: 4096)
             })
         else { return nil }
+        // What a power cut leaves of a small file that was just written.
+        if bytes.isEmpty { return nil }
         let text = bytes.displayPath
         do throws(DigestError) { return try Digest(parsing: text.last == "\n" ? String(text.dropLast()) : text) } catch
         {
@@ -157,9 +173,12 @@ extension ImageStore {
                 try root.open(directory + "/record", [.readOnly]).readAll(limit: 4 << 20)
             })
         else { return nil }
+        // As above.
+        if bytes.isEmpty { return nil }
         guard let record = LaunchRecord(decoding: bytes) else {
             throw .damaged(path: "\(path)/\(directory)/record", reason: "not a launch record of this version")
         }
+        guard record.isOnDiskOrOfThisBoot else { return nil }
         let base = path
         var layers: [DescriptorBox] = []
         for tree in record.trees where tree.utf8.first == UInt8(ascii: "/") {
@@ -174,7 +193,7 @@ extension ImageStore {
 
     /// Keeps a layer of another store from being collected; `nil` where it is gone, or about to go.
     static func hold(_ tree: String) throws(StoreError) -> DescriptorBox? {
-        let summary = String(tree.prefix(tree.utf8.count - "tree".utf8.count)) + "summary"
+        let summary = String(tree.dropLast("tree".count)) + "summary"
         let opened = try storing { () throws(SystemError) -> DescriptorBox? in
             do throws(SystemError) { return DescriptorBox(try OwnedFileDescriptor(opening: summary, .readOnly)) } catch
             {

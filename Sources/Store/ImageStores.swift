@@ -73,7 +73,7 @@ extension ImageStore {
     /// A layer that another store's image is being made of: its tree's absolute path, and what keeps it meanwhile.
     package func sharedLayer(_ diffID: Digest) throws(StoreError) -> (path: String, hold: DescriptorBox)? {
         let path = "\(path)/layers/\(diffID.directoryName)/tree"
-        guard let hold = try Self.hold(path) else { return nil }
+        guard try hasLayer(diffID), let hold = try Self.hold(path) else { return nil }
         return (path, hold)
     }
 }

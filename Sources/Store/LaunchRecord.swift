@@ -24,6 +24,8 @@ package struct LaunchRecord: Equatable, Sendable {
     package var entries: UInt64
     /// When it was published, in seconds since 1970.
     package var created: Int64
+    /// The boot whose page cache may still hold what the trees consist of; empty once all of it is on disk.
+    var boot = ""
 
     package init(
         digest: Digest, platform: Platform, trees: [String], overlay: Bool, compositionReason: String = "",
@@ -73,6 +75,7 @@ extension LaunchRecord {
         add("size", "\(size)")
         add("entries", "\(entries)")
         add("created", "\(created)")
+        if !boot.isEmpty { add("boot", boot) }
         return bytes
     }
 
@@ -83,6 +86,7 @@ extension LaunchRecord {
         var (digest, platform): (Digest?, Platform?)
         var (trees, environment, entrypoint, command): ([String], [String], [String], [String]) = ([], [], [], [])
         var (overlay, compositionReason, user, workingDirectory, name) = (false, "", "", "", "")
+        var boot = ""
         var (size, entries, created): (UInt64, UInt64, Int64) = (0, 0, 0)
         var start = heading.count
         var equals: Int?
@@ -106,6 +110,7 @@ extension LaunchRecord {
             case "size": size = UInt64(value) ?? 0
             case "entries": entries = UInt64(value) ?? 0
             case "created": created = Int64(value) ?? 0
+            case "boot": boot = value
             default: break  // a later version's field
             }
             start = position + 1
@@ -116,5 +121,6 @@ extension LaunchRecord {
             digest: digest, platform: platform, trees: trees, overlay: overlay, compositionReason: compositionReason,
             environment: environment, entrypoint: entrypoint, command: command, user: user,
             workingDirectory: workingDirectory, name: name, size: size, entries: entries, created: created)
+        self.boot = boot
     }
 }

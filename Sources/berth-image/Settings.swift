@@ -59,7 +59,8 @@ struct Settings {
         let (places, chosen) = (sharedPlaces, path)
         let owner = places.first { $0.path == chosen }?.owner
         return try reporting({ Report($0) }) { () throws(StoreError) in
-            let own = try ImageStore.open(creating: chosen, owner: owner)
+            let isShared = system || places.contains { $0.path == chosen }
+            let own = try ImageStore.open(creating: chosen, owner: owner, isShared: isShared)
             // What is shared must not lean on what its readers may not reach.
             return system ? ImageStores(own: own) : try ImageStores(own: own, shared: places)
         }

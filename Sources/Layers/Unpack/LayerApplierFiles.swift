@@ -18,8 +18,9 @@ extension LayerApplier {
         guard let file = made.take() else { return }
         if entry.extents == nil {
             if entry.size >= Self.preallocationBytes { try preallocate(file, entry.size) }
-            while let (_, bytes) = try reader.nextData() {
+            while let (offset, bytes) = try reader.nextData() {
                 try system { () throws(SystemError) in try file.writeAll(bytes) }
+                if entry.size >= Self.preallocationBytes { startWriteBack(file, offset, Int64(bytes.count)) }
             }
         } else {
             try writeSparse(file, entry)
@@ -38,6 +39,15 @@ extension LayerApplier {
             // NFS before 4.2, some FUSE: no such call; the writes themselves will tell.
             guard error.errno == EOPNOTSUPP || error.errno == ENOSYS else { throw LayerError(.system(error)) }
         }
+    }
+
+    /// What is written early need not be waited for later, nor does it crowd the page cache. Every so often: for the kernel a
+    /// call is a request to the disk.
+    private func startWriteBack(_ file: borrowing OwnedFileDescriptor, _ offset: Int64, _ bytes: Int64) {
+        let step = Self.preallocationBytes
+        let (before, now) = (offset / step, (offset + bytes) / step)
+        // Advice: a file system that does not take it writes when it likes.
+        if now > before { try? file.startWriteBack(at: before * step, bytes: (now - before) * step) }  // see above
     }
 
     /// Holes stay holes: only what the map names is written, and the end is set by size.

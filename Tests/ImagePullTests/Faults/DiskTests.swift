@@ -69,8 +69,9 @@ import Testing
         Call(name: "fchmod", error: "EIO", mayBeDoneWithout: true),
         Call(name: "utimensat", error: "EIO"),
         Call(name: "linkat", error: "EIO", mayBeDoneWithout: true),
-        Call(name: "syncfs", error: "EIO"),
-        Call(name: "syncfs", error: "ENOSPC"),
+        // Not made where the neighbours have much to write.
+        Call(name: "syncfs", error: "EIO", mayBeDoneWithout: true),
+        Call(name: "syncfs", error: "ENOSPC", mayBeDoneWithout: true),
         Call(name: "renameat", error: "EIO"),
         Call(name: "renameat2", error: "EIO"),
         Call(name: "unlinkat", error: "EIO", mayBeDoneWithout: true),
@@ -113,6 +114,55 @@ import Testing
             #expect(try FileManager.default.contentsOfDirectory(atPath: store + "/drafts") == [], context)
         }
         if !call.mayBeDoneWithout { #expect(failures > 0, "\(call) was never made, or nobody minds") }
+    }
+
+    /// For the site's store the disk is always waited for, and nothing is to be seen of what it did not take.
+    @Test(.enabled(if: KillTests.hasStrace, "needs strace"), arguments: ["EIO", "ENOSPC"])
+    func whatTheDiskDidNotTakeIsNotSharedWithAnybody(_ error: String) throws {
+        let scene = try Scene(.sample(layers: 1, files: 12, largest: 100))
+        let shared = scene.place.path + "/shared"
+        try scene.place.write("system-store = \(shared)\n", to: "berth.conf")
+        let trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=\(error)"]
+        let failed = try Program.command(
+            ["pull", "-q", "--system", scene.source()], home: scene.place.path, through: trace
+        ).run()
+        #expect(failed.status == 125 && failed.errors.contains("syncfs"), "\(failed)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: shared + "/layers") == [])
+        let again = try Program.command(["pull", "-q", "--system", scene.source()], home: scene.place.path).run()
+        #expect(again.status == 0, "\(again)")
+        #expect(try scene.images(in: shared).count == 1)
+    }
+
+    /// What is found out only after it was published is gone again for everybody.
+    @Test(.enabled(if: KillTests.hasStrace, "needs strace"))
+    func whatTheDiskDidNotTakeAfterwardsIsMissing() throws {
+        let scene = try Scene(.sample(layers: 1, files: 12, largest: 100))
+        let pulled = try scene.pull().run()
+        #expect(pulled.status == 0, "\(pulled)")
+        // As it is where nobody has waited for the disk yet.
+        let boot = try String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8).prefix { $0 != "\n" }
+        let layers = try FileManager.default.contentsOfDirectory(atPath: scene.store + "/layers")
+        let images = try FileManager.default.contentsOfDirectory(atPath: scene.store + "/images")
+        for layer in layers {
+            try scene.place.write(String(boot), to: "store/layers/\(layer)/boot")
+            try scene.place.write("", to: "store/unsettled/layers.\(layer)")
+        }
+        for image in images {
+            let record = "store/images/\(image)/record"
+            let text = try #require(scene.place.text(record))
+            try scene.place.write(text + (text.contains("\0boot=") ? "" : "boot=\(boot)\0"), to: record)
+            try scene.place.write("", to: "store/unsettled/images.\(image)")
+        }
+        #expect(try scene.images().count == 1)
+        let trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=EIO"]
+        let failed = try Program.command(
+            ["prune", "--store", scene.store], home: scene.place.path, through: trace
+        ).run()
+        #expect(failed.status == 125 && failed.errors.contains("syncfs"), "\(failed)")
+        #expect(try scene.images() == [:])
+        let again = try scene.pull().run()
+        #expect(again.status == 0, "\(again)")
+        #expect(try scene.images().count == 1)
     }
 
     // MARK: Read-only

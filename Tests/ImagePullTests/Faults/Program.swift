@@ -91,7 +91,7 @@ struct Scene {
             ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()  // absent: nothing
         }
         var found = names(store).filter {
-            !["containers", "drafts", "images", "layers", "locks", "mount", "refs", "rootfs", "squashfs", "version"]
+            !["containers", "drafts", "images", "layers", "locks", "mount", "refs", "rootfs", "squashfs", "unsettled", "version"]
                 .contains($0)
         }
         found += names(store + "/drafts").map { "drafts/" + $0 }
