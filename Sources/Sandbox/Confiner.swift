@@ -85,6 +85,7 @@ package struct Confiner {
             do throws(SystemError) {
                 let own = try OwnedFileDescriptor(opening: part.place.directory, [.readOnly, .directory])
                 if part.inPlace {
+                    if part.isUnified { try handDown(part) }
                     try fill(own, part)
                 } else {
                     try enterNew(below: own, part, process)
@@ -96,6 +97,32 @@ package struct Confiner {
                 throw .system(controller: part.controllers[0], error)
             }
         }
+    }
+
+    /// Slurm hands its cgroups of version 2 the controllers that it uses itself, and pids is not among them. Those above
+    /// a task's are Slurm's up to its scope, `SCOPE/job_7/step_0/user/task_0`, and like that one go with the job.
+    private func handDown(_ part: Part) throws(SystemError) {
+        for controller in part.controllers where controller != "devices" {
+            var levels = 0
+            while levels < 4, try !Self.has(controller, above(part, levels)) { levels += 1 }
+            // Where not even the scope has it, the controller's own file will be missing.
+            for level in stride(from: levels, to: 0, by: -1) {
+                let parent = try OwnedFileDescriptor(opening: above(part, level), [.readOnly, .directory])
+                do throws(SystemError) {
+                    try parent.open("cgroup.subtree_control", .writeOnly).writeAll(Array("+\(controller)".utf8))
+                } catch { if error.errno != 2 { throw error } }  // ENOENT: this one does not have it either
+            }
+        }
+    }
+
+    private func above(_ part: Part, _ levels: Int) -> String {
+        part.place.directory + String(repeating: "/..", count: levels)
+    }
+
+    private static func has(_ controller: String, _ directory: String) throws(SystemError) -> Bool {
+        try contents(of: directory + "/cgroup.controllers", limit: 4096)
+            .split(whereSeparator: { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\n") })
+            .contains { $0.elementsEqual(controller.utf8) }
     }
 
     private func enterNew(

@@ -19,7 +19,17 @@ struct CgroupBase: Sendable {
         defer { rmdir(made) }
         return (try? "c 195:1 rwm".write(toFile: made + "/devices.deny", atomically: false, encoding: .utf8)) != nil  // then not
     }
-    static let pids: String? = usable("pids") { _ in true }
+    /// Where limits are made: version 2 where it has the controllers, else version 1's hierarchy.
+    static func place(of controller: String) -> (directory: String, isUnified: Bool)? {
+        if let unified,
+            let has = try? String(contentsOfFile: unified + "/cgroup.controllers", encoding: .utf8),  // gone: version 1
+            has.split(whereSeparator: \.isWhitespace).contains(Substring(controller))
+        {
+            return (unified, true)
+        }
+        return usable(controller) { _ in true }.map { ($0, false) }
+    }
+    static let hasLimits = ["pids", "memory", "cpu"].allSatisfy { place(of: $0) != nil }
 
     /// This process's own cgroup of a kind: the file system's type, or a controller of version 1.
     private static func usable(_ kind: String, _ works: (String) -> Bool) -> String? {
@@ -78,7 +88,8 @@ struct CgroupBase: Sendable {
     }
 
     static func sweep() {
-        for base in [unified, devices, pids].compactMap({ $0 }) { for path in left(base) { rmdir(path) } }
+        let limits = ["pids", "memory", "cpu"].compactMap { place(of: $0)?.directory }
+        for base in [unified, devices].compactMap({ $0 }) + limits { for path in left(base) { rmdir(path) } }
     }
 }
 
@@ -89,6 +100,9 @@ extension Trait where Self == ConditionTrait {
     static var needsCgroups: Self {
         .enabled(
             if: CgroupBase.devices != nil || CgroupBase.unified != nil, "needs root and cgroups that can be written")
+    }
+    static var needsLimits: Self {
+        .enabled(if: CgroupBase.hasLimits, "needs root and the controllers pids, memory and cpu")
     }
 }
 
@@ -233,22 +247,36 @@ extension Trait where Self == ConditionTrait {
 
     // MARK: Limits
 
-    @Test func theLimitsAreThoseOfTheAllocation() throws {
-        guard CgroupBase.pids != nil else { return }
-        defer { CgroupBase.sweep() }
-        let box = try Box(.root)
-        let ended = try box.run(
-            ["--enforce", "pids=17"], probe: "cat", "/proc/self/cgroup", environment: ["SLURM_CPUS_PER_TASK": "2"])
-        let line = try #require(ended.lines.first { $0.contains(":pids:") }, "\(ended)")
-        let path = String(line.split(separator: ":")[2])
-        let base = try #require(CgroupBase.pids)
-        let limit = try String(
-            contentsOfFile: base + "/" + (path.split(separator: "/").last ?? "") + "/pids.max", encoding: .utf8)
-        #expect(limit == "17\n")
+    /// A task alone in its step, by its variables; memory in MiB.
+    static func task(memory: Int) -> [String: String] {
+        [
+            "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0",
+            "SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_MEM_PER_NODE": "\(memory)",
+        ]
     }
 
-    @Test func aLimitOfProcessesHolds() throws {
-        guard CgroupBase.pids != nil else { return }
+    @Test(.needsLimits) func theLimitsAreThoseOfTheAllocation() throws {
+        defer { CgroupBase.sweep() }
+        let ended = try Box(.root).run(
+            ["--enforce", "memory,cpu,pids=17"], probe: "cat", "/proc/self/cgroup",
+            environment: Self.task(memory: 256).merging(["SLURM_CPUS_PER_TASK": "2"]) { $1 })
+        func limit(_ controller: String, _ unified: String, _ separate: String) throws -> String {
+            let place = try #require(CgroupBase.place(of: controller))
+            let line = try #require(
+                ended.lines.first { line in
+                    let names = line.split(separator: ":", omittingEmptySubsequences: false)[1].split(separator: ",")
+                    return place.isUnified ? line.hasPrefix("0::") : names.contains(Substring(controller))
+                }, "\(ended)")
+            let name = try #require(line.split(separator: "/").last, "\(ended)")
+            return try String(
+                contentsOfFile: "\(place.directory)/\(name)/\(place.isUnified ? unified : separate)", encoding: .utf8)
+        }
+        #expect(try limit("pids", "pids.max", "pids.max") == "17\n")
+        #expect(try limit("memory", "memory.max", "memory.limit_in_bytes") == "\(256 << 20)\n")
+        #expect(try ["200000\n", "200000 100000\n"].contains(limit("cpu", "cpu.max", "cpu.cfs_quota_us")))
+    }
+
+    @Test(.needsLimits) func aLimitOfProcessesHolds() throws {
         defer { CgroupBase.sweep() }
         let box = try Box(.root)
         try box.directory.makeDirectory("rootfs/tmp")
@@ -301,6 +329,22 @@ extension Trait where Self == ConditionTrait {
             "\(ended)")
         #expect(ended.lines.contains { $0.hasSuffix("/job_7/step_0/task_0") }, "\(ended)")
         #expect(CgroupBase.left(base) == before)
+        #expect(CgroupBase.remove(task), "nothing may keep Slurm from removing its cgroup")
+    }
+
+    /// Slurm hands its own cgroups the controllers that it uses; pids is none of them.
+    @Test(.needsLimits) func aControllerThatSlurmDoesNotUseIsHandedDown() throws {
+        guard let base = CgroupBase.unified, CgroupBase.place(of: "pids")?.isUnified == true else { return }
+        let box = try Box(.root)
+        let task = try CgroupBase.slurmTask(in: base)
+        let launch = "exec \"$BERTH\" run --enforce pids=9,memory \"$IMAGE\" -- probe cat /proc/self/cgroup"
+        let ended = try box.shell(
+            "echo $$ >\(task)/cgroup.procs; \(launch)",
+            environment: Self.task(memory: 300)
+        ).run()
+        #expect(ended.lines.last?.hasSuffix("/job_7/step_0/task_0") == true, "\(ended)")
+        #expect(try String(contentsOfFile: task + "/pids.max", encoding: .utf8) == "9\n")
+        #expect(try String(contentsOfFile: task + "/memory.max", encoding: .utf8) == "\(300 << 20)\n")
         #expect(CgroupBase.remove(task), "nothing may keep Slurm from removing its cgroup")
     }
 

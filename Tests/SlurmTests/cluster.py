@@ -12,7 +12,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 LAB = pathlib.Path(os.environ.get("BERTH_LAB", "/tmp/berth-slurm-tests"))
 REGISTRY = "10.77.0.254:5000"
-NODES = ["node1", "node2"]
+NODES = [f"node{number + 1}" for number in range(int(os.environ.get("BERTH_LAB_NODES", 2)))]
 STORE = "/var/tmp/berth-store"  # on each node's own disk
 USER = "alice"
 PLUGIN = "/srv/berth/lib/slurm/spank_berth.so"
@@ -141,9 +141,18 @@ def in_shell(text):
 
 def node(host, *command):
     """What COMMAND prints as root on a host."""
+    return output_of(on(host, *command, user="root"))
+
+
+def hook(host, *command):
+    """The same, in the host's cgroup: as slurmstepd would run it."""
+    program, verb, *rest = on(host, *command, user="root")
+    return output_of([program, verb, "-c", *rest])
+
+
+def output_of(command):
     done = subprocess.run(
-        on(host, *command, user="root"), env={**os.environ, "BERTH_LAB": str(LAB)},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        command, env={**os.environ, "BERTH_LAB": str(LAB)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     return done.stdout
 

@@ -79,7 +79,7 @@ def main():
     if not os.access(cluster.TOP / "build/bin/berth", os.X_OK):
         print("Bail out! nothing is built: Scripts/build")
         sys.exit(1)
-    chosen = [one for one in tests if not words or any(word in one.__name__ for word in words)]
+    chosen = [one for one in tests if not words or any(word in f"{one.__module__}.{one.__name__}" for word in words)]
     failed, again = 0, []
     try:
         cluster.start()

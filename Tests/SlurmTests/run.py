@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real jobs on a real Slurm: two nodes with eight fake GPUs each, a registry, an ordinary user.
 
-    run.py [WORD...]      only the tests whose name has one of the words
+    run.py [WORD...]      only the tests whose name has one of the words; "grant." are all of grant.py
 
 Prints TAP.  Needs root, the packages of `Scripts/setup run test`, and what `Scripts/build` makes.
 """
