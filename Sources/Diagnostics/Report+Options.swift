@@ -7,7 +7,7 @@ extension Report {
     package init(_ error: OptionError) {
         let help = "`berth run --help` lists the options"
         switch error {
-        case .unknown(let option): self.init("unknown option \(option)", hint: help)
+        case .unknown(let option): self.init("unknown option \(option)", hint: Self.instead(of: option) ?? help)
         case .missingValue(let option): self.init("option \(option) needs a value", hint: help)
         case .unexpectedValue(let option): self.init("option \(option) takes no value", hint: help)
         case .missingImage:
@@ -22,6 +22,12 @@ extension Report {
                 hint: "mount a directory of the host: -v /absolute/\(name):/inside, or ./\(name):/inside")
         case .contradiction(let one, let other):
             self.init("\(one) and \(other) contradict each other", hint: "give one of them")
+        case .environmentFile(let path, let line, let name):
+            self.init(
+                name.isEmpty
+                    ? "\(path), line \(line): there is no name before the ="
+                    : "\(path), line \(line): a variable can not be named \"\(name)\"",
+                hint: "a line of an --env-file is NAME=VALUE or NAME, without `export`, quotes or blanks in the name")
         case .helpRequested: self.init("help was asked for", hint: help)
         }
     }
@@ -109,6 +115,8 @@ extension Report {
                 hint: ["dockerd", "podman", "docker-daemon", "containers-storage"].contains(scheme)
                     ? "save it first: `docker save -o image.tar \(rest)`, then use docker-archive:image.tar"
                     : "use docker://, oci:, oci-archive:, docker-archive: or dir:")
+        case .nothingAfterScheme("docker"):
+            self.init("nothing follows docker://", hint: "name the image behind it: docker://debian:12")
         case .nothingAfterScheme(let scheme):
             self.init("nothing follows \(scheme):", hint: "name the file or directory behind it")
         case .emptyTag(let path):

@@ -73,6 +73,8 @@ extension Report {
         case (_, .notADevice): return "--device takes device nodes; mount files and directories with -v"
         case (_, .coversRoot): return "choose a directory below it, or run the directory as an image: dir:PATH"
         case (_, .leavesRoot): return "choose another target path, or mount over the link's directory"
+        case (_, .kindsDiffer): return "mount directories on directories and files on files: choose another target"
+        case (_, .notADirectory), (_, .tooManyLinks): return "choose another target path"
         case (_, .targetMissing(let path)):
             return
                 "make \(path) in the image: without an overlay nothing can be added to it at launch (see `berth inspect`)"
@@ -130,7 +132,8 @@ extension Report {
                 hint: "start the script with a line such as #!/bin/sh, or run it with its interpreter",
                 status: .cannotExecute)
         case .isDirectory(let path):
-            self.init("cannot execute \(path): it is a directory", status: .cannotExecute)
+            self.init(
+                "cannot execute \(path): it is a directory", hint: "name a program in it", status: .cannotExecute)
         }
     }
 

@@ -66,6 +66,7 @@ extension LaunchOptions {
                 throw .unknown(option: "-\(letter)")
             }
             if option.argument != .one {
+                guard letters.first != "=" else { throw .unexpectedValue(option: "-\(letter)") }
                 try apply(option.name, "", cwd)
                 continue
             }
@@ -126,8 +127,11 @@ extension LaunchOptions {
             if home == true { throw .contradiction("--home", "--no-home") }
             home = false
         case "hostname":
-            guard !value.isEmpty, value.utf8.count <= 64 else {
-                throw .badValue(option: "--hostname", value: value, expected: "1 to 64 bytes")
+            // It becomes a line of the container's /etc/hosts, too.
+            guard (1...64).contains(value.utf8.count), value.utf8.allSatisfy(Self.isOfHostName) else {
+                throw .badValue(
+                    option: "--hostname", value: value,
+                    expected: "1 to 64 letters, digits, hyphens, dots or underscores")
             }
             hostname = value
         case "unshare":
@@ -148,7 +152,9 @@ extension LaunchOptions {
             }
             pull = policy
         case "platform": platform = value
-        case "store": store = value
+        case "store":
+            guard !value.isEmpty else { throw .badValue(option: "--store", value: value, expected: "a directory") }
+            store = absolutePath(value, from: cwd)
         case "dry-run":
             switch value {
             case "", "text": dryRun = .text
@@ -163,6 +169,15 @@ extension LaunchOptions {
 }
 
 extension LaunchOptions {
+    private static func isOfHostName(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):
+            true
+        default: false
+        }
+    }
+
     private static func cdiDevice(_ text: String) throws(OptionError) -> QualifiedName {
         do throws(QualifiedName.Refusal) { return try QualifiedName(parsing: text) } catch {
             throw .badValue(
@@ -182,17 +197,29 @@ extension LaunchOptions.Variable {
         self = parts.count == 2 ? .set(name: String(name), value: String(parts[1])) : .fromHost(name: String(name))
     }
 
-    /// The lines of Docker's `--env-file`: `NAME=VALUE` or `NAME`, `#` comments, nothing quoted.
-    package static func parse(file text: String) throws(OptionError) -> [LaunchOptions.Variable] {
+    /// The lines of Docker's `--env-file`: `NAME=VALUE` or `NAME`, `#` comments, nothing quoted. As there, a name holds
+    /// no blanks: a line that has one was meant for a shell.
+    ///
+    /// - Parameter path: The file's, for the error.
+    package static func parse(file text: String, path: String) throws(OptionError) -> [LaunchOptions.Variable] {
         var result: [LaunchOptions.Variable] = []
-        for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
+        var number = 0
+        for line in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+            number += 1
             let ended = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
-            let trimmed = Substring(ended.drop { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") })
-            if trimmed.isEmpty || trimmed.hasPrefix("#") { continue }
-            result.append(try LaunchOptions.Variable(parsing: String(trimmed)))
+            let trimmed = ended.drop(while: isBlank)
+            guard let first = trimmed.first, first != UInt8(ascii: "#") else { continue }
+            let name = trimmed.prefix { $0 != UInt8(ascii: "=") }
+            guard !name.isEmpty, !name.contains(where: isBlank) else {
+                // The name alone: what stands behind it may be a secret.
+                throw .environmentFile(path, line: number, name: String(decoding: name, as: UTF8.self))
+            }
+            result.append(try LaunchOptions.Variable(parsing: String(decoding: trimmed, as: UTF8.self)))
         }
         return result
     }
+
+    private static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
 }
 
 extension LaunchOptions.GPURequest {

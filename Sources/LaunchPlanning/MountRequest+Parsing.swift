@@ -10,22 +10,25 @@ extension MountRequest {
         let host = absolutePath(source, from: cwd)
         let target = parts.count > 1 ? parts[1] : host
         guard target.hasPrefix("/") else { throw bad("an absolute path inside the container after the colon") }
-        var readOnly = false
-        var recursive = true
+        var readOnly: Bool?
+        var recursive: Bool?
         if parts.count == 3 {
             for word in parts[2].split(separator: ",", omittingEmptySubsequences: false) {
                 switch word {
-                case "ro": readOnly = true
-                case "rw": readOnly = false
-                case "rbind": recursive = true
-                case "bind": recursive = false
+                case "ro" where readOnly != false: readOnly = true
+                case "rw" where readOnly != true: readOnly = false
+                case "ro", "rw": throw bad("ro or rw, not both")
+                case "rbind" where recursive != false: recursive = true
+                case "bind" where recursive != true: recursive = false
+                case "rbind", "bind": throw bad("bind or rbind, not both")
                 // Docker's SELinux relabelling: nothing to do, as Berth relabels nothing.
                 case "z", "Z": break
                 default: throw bad("ro, rw, bind or rbind after the second colon")
                 }
             }
         }
-        self.init(kind: .bind(source: host, recursive: recursive), target: target, readOnly: readOnly)
+        self.init(
+            kind: .bind(source: host, recursive: recursive ?? true), target: target, readOnly: readOnly ?? false)
     }
 
     /// Docker's `--mount type=bind|tmpfs,source=…,target=…`.
@@ -35,9 +38,9 @@ extension MountRequest {
         var source: String?
         var target: String?
         var readOnly = false
-        var recursive = true
+        var recursive: Bool?
         var size: UInt64?
-        var mode: UInt32 = 0o1777
+        var mode: UInt32?
         for field in text.split(separator: ",", omittingEmptySubsequences: false) {
             let pair = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             let value: String? = pair.count == 2 ? pair[1] : nil
@@ -48,9 +51,13 @@ extension MountRequest {
             case "readonly", "ro": readOnly = try flag(value, bad)
             case "rw": readOnly = try !flag(value, bad)
             case "bind-nonrecursive": recursive = try !flag(value, bad)
-            case "bind-recursive": recursive = value != "disabled"
+            case "bind-recursive":
+                guard value == "enabled" || value == "disabled" else {
+                    throw bad("bind-recursive=enabled or bind-recursive=disabled")
+                }
+                recursive = value == "enabled"
             case "tmpfs-size":
-                guard let bytes = value.flatMap(byteCount) else { throw bad("tmpfs-size=BYTES, with k, m or g") }
+                guard let bytes = value.flatMap(byteCount) else { throw bad("tmpfs-size=BYTES, with k, m, g or t") }
                 size = bytes
             case "tmpfs-mode":
                 guard let bits = value.flatMap({ UInt32($0, radix: 8) }), bits <= 0o1777 else {
@@ -64,13 +71,15 @@ extension MountRequest {
         switch type {
         case "bind":
             guard let source, !source.isEmpty else { throw bad("source=PATH") }
+            guard size == nil, mode == nil else { throw bad("tmpfs-size and tmpfs-mode with type=tmpfs only") }
             guard source.hasPrefix("/") || source.hasPrefix(".") else { throw .namedVolume(source) }
             self.init(
-                kind: .bind(source: absolutePath(source, from: cwd), recursive: recursive), target: target,
+                kind: .bind(source: absolutePath(source, from: cwd), recursive: recursive ?? true), target: target,
                 readOnly: readOnly)
         case "tmpfs":
             guard source == nil else { throw bad("no source with type=tmpfs") }
-            self.init(kind: .tmpfs(size: size, mode: mode), target: target, readOnly: readOnly)
+            guard recursive == nil else { throw bad("bind-recursive with type=bind only") }
+            self.init(kind: .tmpfs(size: size, mode: mode ?? 0o1777), target: target, readOnly: readOnly)
         default: throw bad("type=bind or type=tmpfs")
         }
     }

@@ -61,6 +61,8 @@ package enum OptionError: Error, Equatable, Sendable {
     /// A source such as `data`, which Docker would take for a volume it manages.
     case namedVolume(String)
     case contradiction(String, String)
+    /// A line of an `--env-file` that does not begin with a variable's name.
+    case environmentFile(String, line: Int, name: String)
     /// `--help` was asked for: the rich program shows it.
     case helpRequested
 }

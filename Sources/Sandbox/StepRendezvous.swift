@@ -124,12 +124,21 @@ extension StepRendezvous {
             return arrival
         }
 
+        /// Those who came while the container was being built. One that has died since, or is somebody else's, must not
+        /// cost those behind it their place; more than this are no tasks of a node.
+        private mutating func acceptWhoHasCome() throws(RendezvousError) {
+            for _ in 0..<4096 {
+                guard try talking({ () throws(SystemError) in try self.listener.isReadable(withinMilliseconds: 0) })
+                else { return }
+                _ = try accept(withinMilliseconds: 0)
+            }
+        }
+
         /// Hands the container that this process now stands in to all who wait.
         package mutating func share(
             _ namespaces: NamespaceKinds, scratchLease: DescriptorBox?
         ) throws(RendezvousError) {
-            // Those who came while the container was being built.
-            while try accept(withinMilliseconds: 0) != nil {}
+            try acceptWhoHasCome()
             guard !waiting.isEmpty else { return }
             var kinds = ""
             var descriptors: [DescriptorBox] = []
@@ -151,7 +160,7 @@ extension StepRendezvous {
 
         /// Tells all who wait that there will be no container.
         package mutating func fail(localID: Int) {
-            while (try? accept(withinMilliseconds: 0)) ?? nil != nil {}  // those that can not be told see the end of file
+            try? acceptWhoHasCome()  // those that can not be told see the end of file
             for (connection, _) in waiting { try? connection.descriptor.send(Array("E\(localID)".utf8)) }  // likewise
             waiting = []
         }

@@ -34,6 +34,9 @@ struct CDICommand: ParsableCommand {
                     "\(name)\t\(specification.path):\(device.line)\(Self.remark(name, specification, registry))")
             }
         }
+        if rows.isEmpty, registry.refused.isEmpty {
+            Output.note("berth: no CDI devices are specified in \(try directories().joined(separator: " or "))\n")
+        }
         let width = rows.map { $0.prefix { $0 != "\t" }.count }.max() ?? 0
         for row in rows {
             let parts = row.split(separator: "\t", maxSplits: 1)

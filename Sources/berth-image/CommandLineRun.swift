@@ -36,11 +36,26 @@ enum CommandLineRun {
         let verb = arguments.first.flatMap { name in
             Berth.configuration.subcommands.first { $0.configuration.commandName == name }?.configuration.commandName
         }
+        if let name = arguments.first, !name.hasPrefix("-"), verb == nil { return unknown(name) }
         let text = Berth.message(for: error)
         let first = text.prefix(1).lowercased() + text.dropFirst()
         return Report(
             first.hasSuffix(".") ? String(first.dropLast()) : first,
             hint: "`berth \(verb.map { "\($0) " } ?? "")--help` shows what can be given")
+    }
+
+    private static func unknown(_ name: String) -> Report {
+        let hint =
+            switch name {
+            case "login": "use `docker login` or `podman login`, whose files are read"
+            case "build": "build it elsewhere; `berth export` makes an image of a directory or of a container's changes"
+            case "push", "save", "commit": "`berth export IMAGE DESTINATION` writes an image out, changed ones too"
+            case "load", "import": "`berth run docker-archive:FILE` and oci-archive:FILE need no loading"
+            case "exec", "ps", "stop", "kill", "rm", "logs", "attach":
+                "a container is the processes in it: look for them with ps(1), end them with kill(1) or scancel(1)"
+            default: "`berth --help` lists the commands; an image is started with `berth run \(name)`"
+            }
+        return Report("there is no command \"\(name)\"", hint: hint)
     }
 
     static func fail(_ report: Report) -> Never {

@@ -93,7 +93,7 @@ extension RunCommand {
                         hint: "check the path given to --env-file"))
             }) { () throws(SystemError) in try contents(of: path, limit: 1 << 20) }
             result += try named(Failure.options) { () throws(OptionError) in
-                try LaunchOptions.Variable.parse(file: String(decoding: text, as: UTF8.self))
+                try LaunchOptions.Variable.parse(file: String(decoding: text, as: UTF8.self), path: path)
             }
         }
         return result

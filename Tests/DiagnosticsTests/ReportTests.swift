@@ -26,7 +26,13 @@ import TestSupport
         Self.check(
             "options",
             [
-                ("unknown", Report(OptionError.unknown(option: "--gpu"))),
+                ("unknown", Report(OptionError.unknown(option: "--colour"))),
+                ("unknown, a slip", Report(OptionError.unknown(option: "--voulme"))),
+                ("unknown, the beginning of one", Report(OptionError.unknown(option: "--work"))),
+                ("unknown, Docker's", Report(OptionError.unknown(option: "--rm"))),
+                ("unknown, the plugin's", Report(OptionError.unknown(option: "--container-image"))),
+                ("environment file", Report(OptionError.environmentFile("job.env", line: 3, name: "export A"))),
+                ("environment file, no name", Report(OptionError.environmentFile("job.env", line: 3, name: ""))),
                 ("missing value", Report(OptionError.missingValue(option: "--volume"))),
                 ("unexpected value", Report(OptionError.unexpectedValue(option: "--root"))),
                 ("missing image", Report(OptionError.missingImage)),

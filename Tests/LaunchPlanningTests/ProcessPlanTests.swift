@@ -225,11 +225,20 @@ import Testing
             _ file: String, _ variables: [LaunchOptions.Variable]
         ) throws
     {
-        #expect(try LaunchOptions.Variable.parse(file: file) == variables)
+        #expect(try LaunchOptions.Variable.parse(file: file, path: "f") == variables)
     }
 
     @Test func aLineWithoutANameIsRefused() {
-        #expect(throws: OptionError.self) { try LaunchOptions.Variable.parse(file: "A=1\n=x\n") }
+        #expect(throws: OptionError.environmentFile("f", line: 2, name: "")) {
+            try LaunchOptions.Variable.parse(file: "A=1\n=x\n", path: "f")
+        }
+        // What was written for a shell; the value is not repeated, for it may be a secret.
+        #expect(throws: OptionError.environmentFile("f", line: 3, name: "export TOKEN")) {
+            try LaunchOptions.Variable.parse(file: "# a\n\nexport TOKEN=secret\n", path: "f")
+        }
+        #expect(throws: OptionError.environmentFile("f", line: 1, name: "A ")) {
+            try LaunchOptions.Variable.parse(file: "A =1", path: "f")
+        }
     }
 }
 
