@@ -1,5 +1,6 @@
 """A Slurm cluster and a registry for the tests: Scripts/slurm-lab and Scripts/registry, in a directory of their own."""
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -29,6 +30,14 @@ def script(name, *arguments, environment=None):
     return done.stdout.strip()
 
 
+settings = {}  # of the lab, which reads them at each start
+
+
+def start_hosts():
+    """Those that do not run."""
+    script("Scripts/slurm-lab", "start", len(NODES), environment=settings)
+
+
 def start(*options, environment=None):
     """A cluster with the plugin, which gets these options in plugstack.conf."""
     stop()
@@ -36,7 +45,9 @@ def start(*options, environment=None):
     script("Scripts/install", LAB / "shared/berth")
     # On a busy machine the first pull may take a minute: what hangs is ended by the tests' own time-outs.
     plugin = " ".join((PLUGIN, "start_timeout=600", *options))
-    script("Scripts/slurm-lab", "start", len(NODES), environment={"BERTH_LAB_PLUGIN": plugin, **(environment or {})})
+    settings.clear()
+    settings.update({"BERTH_LAB_PLUGIN": plugin, **(environment or {})})
+    start_hosts()
     script("Scripts/registry", "start", "--host", "ctl", LAB / "registry")
 
 
@@ -68,6 +79,14 @@ class SiteFile:
 
     def __exit__(self, *_):
         node(self.host, "bash", "-c", "umount /etc/berth; rmdir --ignore-fail-on-non-empty /etc/berth")
+
+
+def patient_nodes():
+    """The first task of a step waits for its neighbours however late this machine lets them start."""
+    stack = contextlib.ExitStack()
+    for host in NODES:
+        stack.enter_context(SiteFile("join-wait = 300000\n", host))
+    return stack
 
 
 def restart_daemons():
@@ -122,7 +141,7 @@ class Ended:
         return f"{self.command}\nended with {self.status}\n{self.out}{self.err}"
 
 
-def run(*command, input=None, timeout=120, environment=None):
+def run(*command, input=None, timeout=300, environment=None):
     """Runs COMMAND as alice on ctl to its end.  `timeout` ends srun too, and with it the job."""
     command = ("timeout", "--kill-after=10", timeout, *command)
     process = spawn(*command, environment=environment, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL)
@@ -143,12 +162,12 @@ def node(host, *command):
     """What COMMAND prints as root on a host."""
     done = subprocess.run(
         on(host, *command, user="root"), env={**os.environ, "BERTH_LAB": str(LAB)},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     return done.stdout
 
 
-def wait_for(condition, seconds=30, what="it"):
+def wait_for(condition, seconds=120, what="it"):
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         value = condition()
@@ -189,7 +208,7 @@ def traces(host):
 
 def wait_traces(host, expected):
     """Slurm tidies its cgroups a moment after the job is gone."""
-    for _ in range(50):
+    for _ in range(600):
         now = traces(host)
         if now == expected:
             break
