@@ -69,7 +69,13 @@ def main():
         wait_until_quiet()
 
         words = " ".join(training("$steps"))
-        body = f"#!/bin/bash\nsteps=1000000; [ -z \"$SLURM_RESTART_COUNT\" ] || steps=60\nexec srun {words}\n"
+        # The script does not end by itself the first time: what ends the job is to be the dead node.
+        body = f"""#!/bin/bash
+steps=1000000; [ -z "$SLURM_RESTART_COUNT" ] || steps=60
+srun {words}; status=$?
+[ -n "$SLURM_RESTART_COUNT" ] || sleep 600
+exit $status
+"""
         job = run("sbatch", "--parsable", "--requeue", "-N4", "--open-mode=append", "-o", "/srv/requeued.out", input=body).out.strip()
         said = lambda: node("ctl", "cat", "/srv/requeued.out")  # noqa: E731
         wait_for(lambda: "step  10" in said(), 300, "training")
