@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import pwd
 import re
 import shlex
 import shutil
@@ -107,6 +108,11 @@ def image(name):
     script("Images/build", name)
     script("Scripts/registry", "push", TOP / "build/images" / name, name, LAB / "registry")
     return f"{REGISTRY}/{name}"
+
+
+def user_id():
+    """The lab makes the user where the machine has none of that name."""
+    return str(pwd.getpwnam(USER).pw_uid)
 
 
 def on(host, *command, user=USER, environment=None):

@@ -267,7 +267,7 @@ def limits_are_raised_as_far_as_they_may():
 @test
 def the_user_is_the_same_inside_and_has_a_name():
     ended = succeeds(srun("-n1", "berth", "run", image("debian"), *in_shell("id -u; id -un; id -gn; touch /srv/x 2>/dev/null; pwd")))
-    same(ended.lines, ["2001", "alice", "alice", "/workspace"], ended)
+    same(ended.lines, [cluster.user_id(), "alice", "alice", "/workspace"], ended)
 
 
 # ---- MPI -------------------------------------------------------------------------------------------------------------------
