@@ -2,7 +2,9 @@
 /// https://docs.pytorch.org/docs/stable/distributed.html#environment-variable-initialization
 package enum PyTorchVariables {
     /// Those that differ between the tasks of a node, and Slurm's variables that have their values.
-    package static let perTask = [(name: "RANK", source: "SLURM_PROCID"), (name: "LOCAL_RANK", source: "SLURM_LOCALID")]
+    package static let perTask = [
+        (name: "RANK", source: "SLURM_PROCID"), (name: "LOCAL_RANK", source: "SLURM_LOCALID"),
+    ]
 
     /// What is the same for all tasks of a step on a node, for a process that is none of them.
     package static func sharedEntries(_ environment: (String) -> String?) -> [String] {

@@ -65,7 +65,8 @@ package struct LoaderUpdate: Equatable, Sendable {
     package var compatibility: CUDACompatibility?
 
     package init(
-        libraries: [LoaderCache.Library] = [], fallbacks: [LoaderCache.Library] = [], folders: [String] = [], compatibility: CUDACompatibility? = nil
+        libraries: [LoaderCache.Library] = [], fallbacks: [LoaderCache.Library] = [], folders: [String] = [],
+        compatibility: CUDACompatibility? = nil
     ) {
         self.libraries = libraries
         self.fallbacks = fallbacks

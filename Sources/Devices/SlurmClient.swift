@@ -42,7 +42,9 @@ package struct SlurmClient: Sendable {
         }
         for directory in pluginDirectories { add(directory: directory) }
         for directory in directories {
-            elves += host.names(directory).filter { $0.hasSuffix(".so") && Self.isOfClient($0) }.map { directory + "/" + $0 }
+            elves += host.names(directory).filter { $0.hasSuffix(".so") && Self.isOfClient($0) }.map {
+                directory + "/" + $0
+            }
         }
         for plugin in spankPlugins where host.exists(plugin) && !isShown(plugin) {
             files.append(plugin)
@@ -79,7 +81,9 @@ package struct SlurmClient: Sendable {
         guard let bytes = host.contents("/etc/ld.so.cache", limit: 64 << 20), let cache = LoaderCache(bytes) else {
             return
         }
-        let ofTheLoader = ["ld-", "libc.", "libm.", "libdl.", "libpthread.", "librt.", "libresolv.", "libnss_", "libutil."]
+        let ofTheLoader = [
+            "ld-", "libc.", "libm.", "libdl.", "libpthread.", "librt.", "libresolv.", "libnss_", "libutil.",
+        ]
         var names: [String] = []
         var left = elves
         while let next = left.popLast() {

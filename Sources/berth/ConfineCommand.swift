@@ -23,7 +23,8 @@ struct ConfineCommand {
         func usage(_ argument: String) -> Failure {
             .report(
                 Report(
-                    "confine does not take \"\(argument)\"", hint: "berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]"))
+                    "confine does not take \"\(argument)\"",
+                    hint: "berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]"))
         }
         isParent = arguments.first == "parent"
         guard let first = arguments.first, let number = isParent ? Processes.parentID : Int32(first), number > 1

@@ -22,7 +22,8 @@ extension RunCommand {
                 path: path + ["/usr/bin", "/usr/local/bin", "/opt/slurm/bin"])
         else {
             throw .report(
-                Report("--slurm: there is no srun on this node", hint: "install Slurm's programs, or have them in PATH"))
+                Report("--slurm: there is no srun on this node", hint: "install Slurm's programs, or have them in PATH")
+            )
         }
         return client.edits()
     }

@@ -22,7 +22,8 @@ import Testing
         let client = try #require(
             SlurmClient(
                 configuration: "/opt/slurm/etc", pluginDirectories: ["/opt/slurm/lib/slurm", "/absent"],
-                spankPlugins: ["/site/spank_x.so", "/site/absent.so", "/opt/slurm/lib/slurm/auth_munge.so"], socket: nil,
+                spankPlugins: ["/site/spank_x.so", "/site/absent.so", "/opt/slurm/lib/slurm/auth_munge.so"],
+                socket: nil,
                 path: ["/usr/bin", "/opt/slurm/bin"], host: host))
         #expect(client.files == ["/usr/bin/srun", "/opt/slurm/bin/squeue", "/site/spank_x.so"])
         #expect(client.directories == ["/opt/slurm/lib/slurm", "/opt/slurm/etc", "/run/munge"])
@@ -47,10 +48,13 @@ import Testing
     @Test func socketsByTheirDirectory() throws {
         let (place, host) = try Self.tree()
         defer { withExtendedLifetime(place) {} }
-        for (socket, expected) in [("/site/s", ["/site", "/run/munge"]), ("/s", ["/run/munge"]), ("/usr/bin/srun/s", ["/run/munge"])] {
+        for (socket, expected) in [
+            ("/site/s", ["/site", "/run/munge"]), ("/s", ["/run/munge"]), ("/usr/bin/srun/s", ["/run/munge"]),
+        ] {
             let client = try #require(
                 SlurmClient(
-                    configuration: "/absent", pluginDirectories: [], spankPlugins: [], socket: socket, path: ["/usr/bin"],
+                    configuration: "/absent", pluginDirectories: [], spankPlugins: [], socket: socket,
+                    path: ["/usr/bin"],
                     host: host))
             #expect(client.directories == expected, "\(socket)")
         }

@@ -61,7 +61,7 @@ import Testing
     }
 
     /// Enroot's long pulls ended here: the token runs out while layers are still to come.
-    @Test func aTokenThatExpiresMidPullIsRenewed() async throws {
+    @Test func aTokenThatExpiresMidPullIsRenewed_enroot278() async throws {
         try await FaultyServer.with(
             Self.tokenRegistry { token, request in
                 // The first token is good for the manifest and the first half of the blob only.

@@ -1,8 +1,10 @@
 """A Slurm cluster and a registry for the tests: Scripts/slurm-lab and Scripts/registry, in a directory of their own."""
 
+import contextlib
 import functools
 import os
 import pathlib
+import pwd
 import re
 import shlex
 import shutil
@@ -29,6 +31,14 @@ def script(name, *arguments, environment=None):
     return done.stdout.strip()
 
 
+settings = {}  # of the lab, which reads them at each start
+
+
+def start_hosts():
+    """Those that do not run."""
+    script("Scripts/slurm-lab", "start", len(NODES), environment=settings)
+
+
 def start(*options, environment=None):
     """A cluster with the plugin, which gets these options in plugstack.conf."""
     stop()
@@ -36,7 +46,9 @@ def start(*options, environment=None):
     script("Scripts/install", LAB / "shared/berth")
     # On a busy machine the first pull may take a minute: what hangs is ended by the tests' own time-outs.
     plugin = " ".join((PLUGIN, "start_timeout=600", *options))
-    script("Scripts/slurm-lab", "start", len(NODES), environment={"BERTH_LAB_PLUGIN": plugin, **(environment or {})})
+    settings.clear()
+    settings.update({"BERTH_LAB_PLUGIN": plugin, **(environment or {})})
+    start_hosts()
     script("Scripts/registry", "start", "--host", "ctl", LAB / "registry")
 
 
@@ -70,6 +82,14 @@ class SiteFile:
         node(self.host, "bash", "-c", "umount /etc/berth; rmdir --ignore-fail-on-non-empty /etc/berth")
 
 
+def patient_nodes():
+    """The first task of a step waits for its neighbours however late this machine lets them start."""
+    stack = contextlib.ExitStack()
+    for host in NODES:
+        stack.enter_context(SiteFile("join-wait = 300000\n", host))
+    return stack
+
+
 def restart_daemons():
     script("Scripts/slurm-lab", "restart-daemons")
     ready = lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").out.strip() == str(len(NODES))  # noqa: E731
@@ -88,6 +108,11 @@ def image(name):
     script("Images/build", name)
     script("Scripts/registry", "push", TOP / "build/images" / name, name, LAB / "registry")
     return f"{REGISTRY}/{name}"
+
+
+def user_id():
+    """The lab makes the user where the machine has none of that name."""
+    return str(pwd.getpwnam(USER).pw_uid)
 
 
 def on(host, *command, user=USER, environment=None):
@@ -122,7 +147,7 @@ class Ended:
         return f"{self.command}\nended with {self.status}\n{self.out}{self.err}"
 
 
-def run(*command, input=None, timeout=120, environment=None):
+def run(*command, input=None, timeout=300, environment=None):
     """Runs COMMAND as alice on ctl to its end.  `timeout` ends srun too, and with it the job."""
     command = ("timeout", "--kill-after=10", timeout, *command)
     process = spawn(*command, environment=environment, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL)
@@ -152,12 +177,12 @@ def hook(host, *command):
 
 def output_of(command):
     done = subprocess.run(
-        command, env={**os.environ, "BERTH_LAB": str(LAB)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        command, env={**os.environ, "BERTH_LAB": str(LAB)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     return done.stdout
 
 
-def wait_for(condition, seconds=30, what="it"):
+def wait_for(condition, seconds=120, what="it"):
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         value = condition()
@@ -198,7 +223,7 @@ def traces(host):
 
 def wait_traces(host, expected):
     """Slurm tidies its cgroups a moment after the job is gone."""
-    for _ in range(50):
+    for _ in range(600):
         now = traces(host)
         if now == expected:
             break

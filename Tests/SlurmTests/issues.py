@@ -48,7 +48,7 @@ def pyxis_123_a_failing_epilog_drains_no_node():
 def pyxis_161_what_a_killed_job_left_is_no_obstacle():
     forget("requeued")
     step = spawn(
-        "timeout", 60, "srun", "-J", "plugin-161", "-n1", "-w", "node1", f"--container-image={image('debian')}",
+        "timeout", 600, "srun", "-J", "plugin-161", "-n1", "-w", "node1", f"--container-image={image('debian')}",
         "--container-name=requeued", *shell("echo kept >/kept; echo ready; sleep 300"),
     )  # fmt: skip
     same(step.stdout.readline(), "ready\n")
@@ -113,7 +113,7 @@ def enroot_91_containers_share_one_tree_and_never_write_to_it():
 def enroot_154_no_lock_is_waited_for_at_the_start():
     forget("locks")
     succeeds(named("locks", f"--container-image={image('debian')}", "true"))
-    ended = named("locks", "-n64", "-O", *shell("readlink /proc/self/ns/mnt"), timeout=240)
+    ended = named("locks", "-n64", "-O", *shell("readlink /proc/self/ns/mnt"), timeout=600)
     same((len(succeeds(ended).lines), len(set(ended.lines))), (64, 1), ended)
     forget("locks")
 
@@ -205,7 +205,7 @@ srun --container-image={image('debian')} --container-name=requeue --container-mo
         same(run("scontrol", "requeue", job).status, 0)
         wait_for(lambda: len(log()) > 4, seconds=240, what=f"the second run of job {job}: {log()}")
         wait_until_quiet()
-    same(log(), ["run ", "1", "run 1", "2", ""], node("ctl", "cat", f"{where}/out"))
+    same(log(), ["run", "1", "run 1", "2", ""], node("ctl", "cat", f"{where}/out"))
     node("ctl", "rm", "-rf", where)
     forget("requeue")
 

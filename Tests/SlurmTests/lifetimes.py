@@ -20,10 +20,10 @@ def while_running(first, second):
         srun --overlap -n1 {second}; status=$?
         scancel --signal=KILL $SLURM_JOB_ID.0 2>/dev/null
         exit $status"""
-    return run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, timeout=60)
+    return run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, timeout=300)
 
 
-READY = "echo ready; sleep 30"
+READY = "echo ready; sleep 300"
 
 
 @test

@@ -5,7 +5,7 @@ import time
 
 import cluster
 from cluster import PluginOptions, image, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
-from harness import contained, fails, forget, named, same, shell, succeeds, test
+from harness import at, contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS
 
 
@@ -41,7 +41,7 @@ def plugin_exit_status_and_signals_are_the_tasks():
     ended = inside("-n1", *shell("ulimit -c 0; kill -SEGV $$"))
     same(ended.status, bare.status, ended)
     program = 'trap "echo caught; exit 0" USR1; echo ready; while :; do sleep .1; done'
-    step = spawn("timeout", 60, "srun", "-J", "plugin-usr1", "-n1", f"--container-image={image('debian')}", *shell(program))
+    step = spawn("timeout", 600, "srun", "-J", "plugin-usr1", "-n1", f"--container-image={image('debian')}", *shell(program))
     same(step.stdout.readline(), "ready\n")
     run("scancel", "-s", "USR1", job_of("plugin-usr1"))
     same((step.communicate()[0], step.returncode), ("caught\n", 0))
@@ -97,6 +97,15 @@ def plugin_multi_prog_heterogeneous_and_array():
     say = shell("echo $SLURM_PROCID $SLURMD_NODENAME $BERTH_TEST_IMAGE")
     ended = srun("-n1", "-w", "node1", chosen, *say, ":", "-n1", "-w", "node2", *say)
     same(sorted(succeeds(ended).lines), ["0 node1 debian", "1 node2 debian"], ended)
+    # Of two different values the last counts, for both; mounts add up.
+    ask = shell(f"echo $BERTH_TEST_IMAGE $TOOL_VERSION; {at('/one')} && {at('/two')}")
+    first = ("-n1", "-w", "node1", chosen, "--container-mounts=/tmp:/one")
+    ended = srun(*first, *ask, ":", "-n1", "-w", "node2", f"--container-image={image('entrypoint')}", "--container-mounts=/tmp:/two", *ask)
+    same(succeeds(ended).lines, ["11.8.0"] * 2, ended)
+    # Each its own, or none, without the flags.
+    words = ("-n1", "-w", "node1", "berth", "run", image("debian"), "--", *shell("echo $BERTH_TEST_IMAGE"))
+    ended = srun(*words, ":", "-n1", "-w", "node2", *shell("echo bare$BERTH_TEST_IMAGE"))
+    same(sorted(succeeds(ended).lines), ["bare", "debian"], ended)
     script = "#!/bin/bash\necho $SLURM_ARRAY_TASK_ID $BERTH_TEST_IMAGE\n"
     succeeds(run("sbatch", "--wait", "--array=0-1", "-o", "/srv/array-%a.out", chosen, input=script))
     same(node("ctl", "bash", "-c", "cat /srv/array-0.out /srv/array-1.out; rm /srv/array-* /srv/multi.conf"), "0 debian\n1 debian\n")
@@ -104,7 +113,7 @@ def plugin_multi_prog_heterogeneous_and_array():
 
 @test
 def plugin_sixty_four_tasks():
-    ended = succeeds(inside("-N1", "-n64", "-O", "readlink", "/proc/self/ns/mnt", timeout=240))
+    ended = succeeds(inside("-N1", "-n64", "-O", "readlink", "/proc/self/ns/mnt", timeout=600))
     same((len(ended.lines), len(set(ended.lines))), (64, 1), ended)
 
 
@@ -233,7 +242,7 @@ def plugin_refuses_options_that_it_does_not_know():
 def plugin_cancelled_while_it_prepares_leaves_nothing():
     before = quiet_traces()
     step = spawn(
-        "timeout", 60, "srun", "-J", "plugin-hang", "-n2", "-N1", "-w", "node1", "--container-entrypoint",
+        "timeout", 600, "srun", "-J", "plugin-hang", "-n2", "-N1", "-w", "node1", "--container-entrypoint",
         f"--container-image={image('entrypoint')}", "true", environment={"ENTRYPOINT_MODE": "hang"},
     )  # fmt: skip
     wait_for(lambda: any("sleep 600" in line for line in cluster.processes("node1")), what="the entrypoint")
@@ -247,7 +256,7 @@ def plugin_cancelled_and_killed_steps_leave_nothing():
     succeeds(inside("-N2", "-n2", "true"))
     before = quiet_traces()
     step = spawn(
-        "timeout", 60, "srun", "-J", "plugin-cancelled", "-N2", "--ntasks-per-node=2", "--gres=gpu:2",
+        "timeout", 600, "srun", "-J", "plugin-cancelled", "-N2", "--ntasks-per-node=2", "--gres=gpu:2",
         f"--container-image={image('debian')}", *shell("touch /written; sleep 300 & echo ready; wait"),
     )  # fmt: skip
     for _ in range(4):

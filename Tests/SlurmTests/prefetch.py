@@ -33,7 +33,7 @@ def prefetch_fills_every_node_for_one_download():
     name = image("debian")
     empty_stores()
     start = log_length()
-    ended = succeeds(run("salloc", "-Q", "-N2", "berth", "prefetch", name, timeout=120))
+    ended = succeeds(run("salloc", "-Q", "-N2", "berth", "prefetch", name, timeout=300))
     assert re.fullmatch(rf"{name}@sha256:\w+\n", ended.out), ended
     assert "2 nodes" in ended.err, ended
     manifest = json.loads((cluster.TOP / "build/images/debian/index.json").read_text())["manifests"][0]["digest"]
@@ -51,7 +51,7 @@ def prefetch_fills_every_node_for_one_download():
 
 @test
 def prefetch_of_what_is_not_there_leaves_nothing():
-    ended = run("salloc", "-Q", "-N2", "berth", "prefetch", f"{cluster.REGISTRY}/nonesuch:1", timeout=60)
+    ended = run("salloc", "-Q", "-N2", "berth", "prefetch", f"{cluster.REGISTRY}/nonesuch:1", timeout=300)
     one_message(ended, 125, "nonesuch")
     for host in [*cluster.NODES, "ctl"]:
         same(node(host, "sh", "-c", "ls -d /tmp/berth-prefetch-* 2>/dev/null"), "", ended)

@@ -46,7 +46,7 @@ def path_finds_programs_of_the_container_alone():
 @test
 def entrypoint_runs_when_asked_for():
     say = shell("echo $SERVICE; cat /entrypoint.log 2>&1")
-    same(succeeds(contained("--container-entrypoint", *say, name="entrypoint")).lines, ["tcp://service:2375", "run by 2001"])
+    same(succeeds(contained("--container-entrypoint", *say, name="entrypoint")).lines, ["tcp://service:2375", f"run by {cluster.user_id()}"])
     assert "SERVICE" not in succeeds(contained("--no-container-entrypoint", "env", name="entrypoint")).out
     assert "SERVICE" not in succeeds(contained("env", name="entrypoint")).out
 
@@ -56,7 +56,7 @@ def entrypoint_by_hand():
     forget("byhand")
     succeeds(named("byhand", f"--container-image={image('entrypoint')}", *shell("! test -e /entrypoint.log")))
     succeeds(named("byhand", "/usr/local/bin/entrypoint.sh", "true"))
-    same(succeeds(named("byhand", "cat", "/entrypoint.log")).out, "run by 2001\n")
+    same(succeeds(named("byhand", "cat", "/entrypoint.log")).out, f"run by {cluster.user_id()}\n")
     forget("byhand")
 
 
@@ -177,9 +177,9 @@ def env_vars_of_flags_without_argument():
     ]:
         for ended in with_variable(name, value, chosen, *words, *question):
             same(ended.status == 0, expected, ended)
-    for value, words, expected in [("1", [], "0"), ("0", [], "2001"), ("yes", ["--no-container-remap-root"], "2001")]:
+    for value, words, expected in [("1", [], "0"), ("0", [], cluster.user_id()), ("yes", ["--no-container-remap-root"], cluster.user_id())]:
         for ended in with_variable("REMAP_ROOT", value, chosen, *words, *uid_map):
-            same(succeeds(ended).out.split(), [expected, "2001", "1"], ended)
+            same(succeeds(ended).out.split(), [expected, cluster.user_id(), "1"], ended)
 
 
 @test
@@ -250,8 +250,8 @@ def mount_home_and_remap_root():
 @test
 def remap_root_maps_the_user():
     say = shell("id -u; cat /proc/self/uid_map")
-    same(succeeds(contained("--container-remap-root", *say)).out.split(), ["0", "0", "2001", "1"])
-    same(succeeds(contained("--no-container-remap-root", *say)).out.split(), ["2001", "2001", "2001", "1"])
+    same(succeeds(contained("--container-remap-root", *say)).out.split(), ["0", "0", cluster.user_id(), "1"])
+    same(succeeds(contained("--no-container-remap-root", *say)).out.split(), [cluster.user_id(), cluster.user_id(), cluster.user_id(), "1"])
 
 
 @test

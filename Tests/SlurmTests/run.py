@@ -21,9 +21,11 @@ from run_words import LIST_GPUS
 
 @test
 def ddp_trains_on_two_nodes_with_two_tasks_each():
-    ended = succeeds(
-        srun("-N2", "-n4", "--ntasks-per-node=2", "--gres=gpu:2", "berth", "run", image("train"), timeout=300)
-    )
+    image("train")
+    with cluster.patient_nodes():
+        ended = succeeds(
+            srun("-N2", "-n4", "--ntasks-per-node=2", "--gres=gpu:2", "berth", "run", image("train"), timeout=600)
+        )
     losses = [float(loss) for loss in re.findall(r"^step +\d+ +loss ([0-9.]+)$", ended.out, re.M)]
     assert len(losses) > 3 and losses[-1] < losses[0] / 10, ended
     ranks = re.findall(r"^rank (\d) on (\w+): (user:\S+), GPUs (.*), parameters (\S+)$", ended.out, re.M)
@@ -68,7 +70,7 @@ def a_task_that_dies_of_a_signal_is_reported_as_such():
 @test
 def scancel_with_a_signal_reaches_the_command():
     program = 'trap "echo caught by $SLURM_PROCID; exit 0" USR1; echo ready; while :; do sleep .1; done'
-    step = spawn("timeout", 60, "srun", "-J", "usr1", "-N2", "-n2", "berth", "run", image("debian"), *in_shell(program))
+    step = spawn("timeout", 600, "srun", "-J", "usr1", "-N2", "-n2", "berth", "run", image("debian"), *in_shell(program))
     for _ in range(2):
         same(step.stdout.readline(), "ready\n")
     run("scancel", "-s", "USR1", job_of("usr1"))
@@ -83,7 +85,7 @@ def scancel_ends_all_and_leaves_nothing():
     wait_until_quiet()
     before = {host: traces(host) for host in cluster.NODES}
     step = spawn(
-        "timeout", 60, "srun", "-J", "cancelled", "-N2", "--ntasks-per-node=4", "--gres=gpu:2", "berth", "run", image("debian"),
+        "timeout", 600, "srun", "-J", "cancelled", "-N2", "--ntasks-per-node=4", "--gres=gpu:2", "berth", "run", image("debian"),
         *in_shell("touch /root-of-container 2>/dev/null; sleep 300 & echo ready; wait"),
     )  # fmt: skip
     for _ in range(8):
@@ -132,7 +134,8 @@ def a_pseudo_terminal_works():
 @test
 def tasks_on_a_node_share_their_namespaces_and_nodes_do_not():
     show = "echo $(hostname) $(readlink /proc/self/ns/user /proc/self/ns/mnt)"
-    ended = succeeds(srun("-N2", "--ntasks-per-node=4", "berth", "run", image("debian"), *in_shell(show)))
+    with cluster.patient_nodes():
+        ended = succeeds(srun("-N2", "--ntasks-per-node=4", "berth", "run", image("debian"), *in_shell(show)))
     spaces = collections.defaultdict(set)
     for line in ended.lines:
         host, user, mount = line.split()
@@ -151,13 +154,16 @@ def network_ipc_pids_and_shared_memory_are_the_nodes():
 
 @test
 def two_steps_at_once_on_a_node_have_a_container_each():
-    show = "readlink /proc/self/ns/mnt; sleep 1"
+    # A namespace's number is used again when it is gone: all four are there at once.
+    show = "readlink /proc/self/ns/mnt; touch /tmp/two-$SLURM_STEP_ID-$SLURM_LOCALID; until [ $(ls /tmp/two-* | wc -l) = 4 ]; do sleep .1; done; sleep 1"
     script = f"""
         srun --overlap -n2 berth run {image("debian")} -- bash -c '{show}' & first=$!
         srun --overlap -n2 berth run {image("debian")} -- bash -c '{show}' & wait $first && wait $!"""
     ended = succeeds(run("salloc", "-Q", "-N1", "-n2", "bash", "-c", script))
     counts = collections.Counter(ended.lines)
     same(sorted(counts.values()), [2, 2], ended)
+    for host in cluster.NODES:
+        node(host, "bash", "-c", "rm -f /tmp/two-*")
 
 
 @test
@@ -165,12 +171,13 @@ def sixty_four_tasks_need_one_pull_and_one_setup():
     reference, store = image("debian"), f"/var/tmp/store-{os.getpid()}"
     succeeds(srun("-N1", "-n1", "-w", "node1", "rm", "-rf", store))
     before = cluster.requests("debian")
-    ended = succeeds(
-        srun(
-            "-N1", "-n64", "-O", "-w", "node1", "berth", "run", reference, *in_shell("readlink /proc/self/ns/mnt"),
-            environment={"BERTH_STORE": store}, timeout=240,
-        )  # fmt: skip
-    )
+    with cluster.patient_nodes():
+        ended = succeeds(
+            srun(
+                "-N1", "-n64", "-O", "-w", "node1", "berth", "run", reference, *in_shell("readlink /proc/self/ns/mnt"),
+                environment={"BERTH_STORE": store}, timeout=600,
+            )  # fmt: skip
+        )
     same(len(ended.lines), 64, ended)
     same(len(set(ended.lines)), 1, ended)
     asked = cluster.requests("debian")[len(before) :]
@@ -200,7 +207,7 @@ def tasks_that_start_late_run_too():
 @test
 def a_hundred_steps_in_a_row_succeed():
     script = f"for i in $(seq 100); do srun -n4 berth run {image('debian')} -- true || exit; done; echo all"
-    ended = succeeds(run("salloc", "-Q", "-N1", "-n4", "bash", "-c", script, timeout=240))
+    ended = succeeds(run("salloc", "-Q", "-N1", "-n4", "bash", "-c", script, timeout=600))
     same(ended.out, "all\n", ended)
 
 
@@ -216,7 +223,7 @@ def two_of_eight_gpus_exist_inside_and_open():
 
 @test
 def gpus_in_use_by_another_job_do_not_exist_inside():
-    other = spawn("timeout", 60, "srun", "-J", "holder", "-n1", "-w", "node1", "--gres=gpu:2", "--mem=100", "bash", "-c", "echo ready; sleep 50")
+    other = spawn("timeout", 600, "srun", "-J", "holder", "-n1", "-w", "node1", "--gres=gpu:2", "--mem=100", "bash", "-c", "echo ready; sleep 500")
     same(other.stdout.readline(), "ready\n")
     try:
         ended = succeeds(
@@ -237,9 +244,8 @@ def a_job_without_gpus_has_none():
 @test
 def a_gpu_for_each_task_makes_the_union_visible():
     program = LIST_GPUS + "; echo"
-    ended = succeeds(
-        srun("-N1", "-n2", "-l", "--gpus-per-task=1", "berth", "run", image("debian"), *in_shell(program))
-    )
+    with cluster.patient_nodes():
+        ended = succeeds(srun("-N1", "-n2", "-l", "--gpus-per-task=1", "berth", "run", image("debian"), *in_shell(program)))
     openable = collections.defaultdict(list)
     for line in ended.lines:
         task, _, rest = line.partition(": ")
@@ -261,7 +267,7 @@ def limits_are_raised_as_far_as_they_may():
 @test
 def the_user_is_the_same_inside_and_has_a_name():
     ended = succeeds(srun("-n1", "berth", "run", image("debian"), *in_shell("id -u; id -un; id -gn; touch /srv/x 2>/dev/null; pwd")))
-    same(ended.lines, ["2001", "alice", "alice", "/workspace"], ended)
+    same(ended.lines, [cluster.user_id(), "alice", "alice", "/workspace"], ended)
 
 
 # ---- MPI -------------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def cancelled(number):
     hangs = random.random() < 0.5
     words = ["--container-entrypoint", "true"] if hangs else shell("trap 'exit 1' INT; sleep 100 & wait")
     step = spawn(
-        "timeout", "--kill-after=5", 60, "srun", *where, *words, environment={"ENTRYPOINT_MODE": "hang"} if hangs else None
+        "timeout", "--kill-after=5", 600, "srun", *where, *words, environment={"ENTRYPOINT_MODE": "hang"} if hangs else None
     )
     job = wait_for(lambda: run("squeue", "-h", "-n", f"soak{number}", "-o", "%i").out.strip(), what="the job")
     time.sleep(random.random())
