@@ -60,7 +60,7 @@ def task_before_its_command(name, script, *options):
     """A task that waits, and a function that has it confined by a site's file, as a privileged hook would; the task goes
     on at the end. Yields also the place for what it printed."""
     step = spawn(
-        "timeout", 120, "srun", "-J", name, "-n1", "-w", "node1", *options, "bash", "-c", "echo $$; read -r; " + script,
+        "timeout", 600, "srun", "-J", name, "-n1", "-w", "node1", *options, "bash", "-c", "echo $$; read -r; " + script,
         stdin=subprocess.PIPE,
     )  # fmt: skip
     process = step.stdout.readline().strip()
@@ -76,7 +76,7 @@ def task_before_its_command(name, script, *options):
     printed = []
     try:
         yield confine, printed
-        out, err = step.communicate("\n", timeout=120)
+        out, err = step.communicate("\n", timeout=300)
         printed += out.splitlines()
         assert printed, err
     finally:
