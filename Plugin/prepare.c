@@ -334,6 +334,9 @@ void end_preparation(void)
 	pid_t berth = -1;
 
 	end.fd = whom[0] < 0 ? -1 : hear(whom[0], &berth);
+	/* What is to be saved is sent behind the tasks' own packets, and a short task may have ended before that. */
+	if (end.fd >= 0 && wanted.save)
+		poll(&end, 1, 5000);
 	/* A tenth of a second at a time: what hangs in the kernel, on a dead file server say, is not waited for. */
 	for (int tenths = 0; end.fd >= 0 && tenths < 50 && poll(&end, 1, tenths == 0 ? 0 : 100) == 0; tenths++)
 		kill(-berth, SIGKILL);
