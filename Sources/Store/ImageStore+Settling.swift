@@ -127,7 +127,8 @@ extension ImageStore {
             }
             throw .system(error)
         }
-        for (note, place) in places where try storing({ () throws(SystemError) in
+        for (note, place) in places
+        where try storing({ () throws(SystemError) in
             try setMark(of: place.descriptor, note, from: boot, to: "")
         }) { try forget(note) }
     }
