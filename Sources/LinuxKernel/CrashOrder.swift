@@ -55,7 +55,9 @@ package enum WriteBack {
     package static func pendingBytes(meminfo: String) -> UInt64? {
         var total: UInt64?
         for line in meminfo.split(separator: "\n") where line.hasPrefix("Dirty:") || line.hasPrefix("Writeback:") {
-            guard let kibibytes = line.split(separator: " ").dropFirst().first.flatMap({ UInt64($0) }) else { return nil }
+            guard let kibibytes = line.split(separator: " ").dropFirst().first.flatMap({ UInt64($0) }) else {
+                return nil
+            }
             total = (total ?? 0) + kibibytes << 10
         }
         return total

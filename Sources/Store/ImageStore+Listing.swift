@@ -17,7 +17,7 @@ extension ImageStore {
     /// Every image that is whole, the newest first. Each costs one small file to read.
     package func images() throws(StoreError) -> [StoredImage] {
         var names: [Digest: [ImageKey]] = [:]
-        for naming in try namesAndDigests() where !naming.key.isPinned {
+        for naming in try namesAndDigests(includingPinned: false) {
             names[naming.digest, default: []].append(naming.key)
         }
         let directory = try storing { () throws(SystemError) in try root.open("images", [.readOnly, .directory]) }
@@ -32,7 +32,8 @@ extension ImageStore {
     /// One image, if it is here.
     package func image(_ digest: Digest) throws(StoreError) -> StoredImage? {
         guard let (record, _) = try recordForHousekeeping("images/\(digest.directoryName)/record") else { return nil }
-        return StoredImage(record, try namesAndDigests().filter { $0.digest == digest && !$0.key.isPinned }.map(\.key))
+        return StoredImage(
+            record, try namesAndDigests(includingPinned: false).filter { $0.digest == digest }.map(\.key))
     }
 
     /// What an image's manifest and configuration were, for `berth inspect`.
@@ -66,25 +67,34 @@ extension ImageStore {
         let digest: Digest
     }
 
-    func namesAndDigests() throws(StoreError) -> [Naming] {
+    /// Every name in the store, each a small file to read; half of them are digests, which not everybody wants to know.
+    func namesAndDigests(includingPinned: Bool = true) throws(StoreError) -> [Naming] {
         var found: [Naming] = []
-        try collectNames(below: [], into: &found)
+        let top = try optional { () throws(SystemError) in
+            try root.open("refs", [.readOnly, .directory, .noFollow])
+        }
+        if let top { try collectNames(in: top, [], includingPinned, into: &found) }
         return found
     }
 
-    private func collectNames(below components: [String], into found: inout [Naming]) throws(StoreError) {
-        let path = (["refs"] + components).joined(separator: "/")
-        guard
-            let names = try optional({ () throws(SystemError) in
-                try root.open(path, [.readOnly, .directory, .noFollow]).entries().map(\.displayPath)
-            })
-        else { return }
-        for name in names where !name.hasPrefix(".draft-") {
-            let inner = components + [name]
-            if let key = ImageKey(components: inner), let digest = try? digest(of: key) {  // a directory, or damaged
+    private func collectNames(
+        in directory: borrowing OwnedFileDescriptor, _ components: [String], _ includingPinned: Bool,
+        into found: inout [Naming]
+    ) throws(StoreError) {
+        for name in try storing({ () throws(SystemError) in try directory.entries() }) {
+            // What begins otherwise is a directory: `ImageKey`.
+            let isName = name.first == UInt8(ascii: ":") || name.first == UInt8(ascii: "@")
+            if name.first == UInt8(ascii: ".") || (!includingPinned && name.first == UInt8(ascii: "@")) { continue }
+            // Gone, a link, or not what belongs there: no name.
+            let flags: OpenFlags = isName ? [.readOnly, .noFollow, .nonBlocking] : [.readOnly, .directory, .noFollow]
+            guard let place = try? directory.open(name, flags) else { continue }  // see above
+            let inner = components + [name.displayPath]
+            if !isName {
+                try collectNames(in: place, inner, includingPinned, into: &found)
+            } else if let key = ImageKey(components: inner), let text = try? place.readAll(limit: 4096).displayPath,  // damaged
+                let digest = try? Digest(parsing: text.last == "\n" ? String(text.dropLast()) : text)  // likewise
+            {
                 found.append(Naming(key: key, digest: digest))
-            } else {
-                try collectNames(below: inner, into: &found)
             }
         }
     }

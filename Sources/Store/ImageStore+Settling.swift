@@ -88,20 +88,25 @@ extension ImageStore {
 
     /// Settles where that does not take long: syncfs(2) waits for what others have written, too.
     package func settleIfLittleIsToBeWritten() throws(StoreError) {
-        if let pending = WriteBack.pendingBytes, pending <= Self.little { try settle() }
+        if let pending = WriteBack.pendingBytes, pending <= Self.little, let lock = try tryWorkLock("unsettled") {
+            try settleAll()
+            withExtendedLifetime(lock.descriptor) {}
+        }
     }
 
     /// Waits until what was published is on disk, and takes the marks away. What can not be written counts as missing from
-    /// then on, and the error is thrown. Nothing is done where somebody else is at it.
+    /// then on, and the error is thrown. Waits for whoever is at it already; two at once would only do the same.
     package func settle() throws(StoreError) {
+        let lock = try workLock("unsettled")
+        defer { withExtendedLifetime(lock) {} }
+        try settleAll()
+    }
+
+    private func settleAll() throws(StoreError) {
         let listed = try optional { () throws(SystemError) in
             try root.open("unsettled", [.readOnly, .directory, .noFollow]).entries().map(\.displayPath)
         }
         guard let listed, !listed.isEmpty, let boot = Boot.identifier else { return }
-        // As a pull does, so that no collection takes the lock's file away.
-        let activity = try beginPulling()
-        guard let lock = try tryWorkLock("unsettled") else { return }
-        defer { withExtendedLifetime((lock.descriptor, activity.descriptor)) {} }
         for start in stride(from: 0, to: listed.count, by: Self.atOnce) {
             // Images last: their records lose the mark when their layers have.
             let notes = listed.sorted { $0 > $1 }[start..<min(start + Self.atOnce, listed.count)]
@@ -127,7 +132,8 @@ extension ImageStore {
             }
             throw .system(error)
         }
-        for (note, place) in places where try storing({ () throws(SystemError) in
+        for (note, place) in places
+        where try storing({ () throws(SystemError) in
             try setMark(of: place.descriptor, note, from: boot, to: "")
         }) { try forget(note) }
     }
@@ -154,7 +160,7 @@ extension ImageStore {
             // Another boot's stays: it tells that the layer is lost.
             guard String(decoding: bytes, as: UTF8.self) == boot else { return true }
             if new.isEmpty {
-                try place.removeFile("boot")
+                do throws(SystemError) { try place.removeFile("boot") } catch { if error.errno != 2 { throw error } }  // ENOENT
             } else {
                 try file.setSize(0)
             }
@@ -167,11 +173,12 @@ extension ImageStore {
         }
         record.boot = new
         let status = try file.status()
-        let settled = try place.open("record.new", [.writeOnly, .create, .truncate, .noFollow], mode: 0o644)
+        let draft = "record." + (try Random.hexadecimal(bytes: 8))
+        let settled = try place.open(draft, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644)
         try settled.writeAll(record.encoded)
         // Its access time tells when the image was used last.
         try settled.setTimes(accessed: status.accessed, modified: status.modified)
-        try place.move("record.new", to: "record", in: place)
+        try place.move(draft, to: "record", in: place)
         return true
     }
 }

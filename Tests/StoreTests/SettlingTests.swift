@@ -91,7 +91,8 @@ import TestSupport
         #expect(store.durability == .never)
         try Workshop.addLayer(11, to: store)
         #expect(
-            try OwnedFileDescriptor(opening: "\(path)/\(try Self.layer())", [.readOnly, .directory]).entries().count == 2)
+            try OwnedFileDescriptor(opening: "\(path)/\(try Self.layer())", [.readOnly, .directory]).entries().count
+                == 2)
     }
 
     @Test func kernelFileSystemsAreNotTakenForDisks() throws {
@@ -99,7 +100,8 @@ import TestSupport
     }
 
     @Test func memoryToBeWrittenIsCounted() throws {
-        #expect(WriteBack.pendingBytes(meminfo: "MemFree: 3 kB\nDirty:   12 kB\nWriteback:  1 kB\nX: 9 kB\n") == 13 << 10)
+        #expect(
+            WriteBack.pendingBytes(meminfo: "MemFree: 3 kB\nDirty:   12 kB\nWriteback:  1 kB\nX: 9 kB\n") == 13 << 10)
         #expect(WriteBack.pendingBytes(meminfo: "MemFree: 3 kB\n") == nil)
         #expect(WriteBack.pendingBytes != nil)
     }
