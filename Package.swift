@@ -158,7 +158,7 @@ let fuzzTargets: [Target] = [
     .executableTarget(
         name: "berth-fuzz",
         dependencies: [
-            "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "TestSupport",
+            "DeviceSpecifications", "Devices", "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "TestSupport",
             .product(name: "Crypto", package: "swift-crypto"),
         ],
         path: "Fuzz", exclude: ["Corpus", "run"], swiftSettings: settings)

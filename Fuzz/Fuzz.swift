@@ -21,7 +21,7 @@ public func start(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutable
     return runDriver(&count, &arguments, fuzz)
 }
 
-/// What libFuzzer calls with its inputs: `BERTH_FUZZ_TARGET` says which of the three is meant. A crash, a trap, or a
+/// What libFuzzer calls with its inputs: `BERTH_FUZZ_TARGET` says which of the four is meant. A crash, a trap, or a
 /// difference from the model is what it looks for; an error that is thrown is an answer like any other.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
@@ -30,7 +30,8 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     case "tar": readArchive(bytes)
     case "layers": applyLayers(bytes)
     case "documents": readDocuments(bytes)
-    default: fatalError("BERTH_FUZZ_TARGET is tar, layers or documents")
+    case "devices": readDevices(bytes)
+    default: fatalError("BERTH_FUZZ_TARGET is tar, layers, documents or devices")
     }
     return 0
 }
@@ -97,8 +98,9 @@ private struct Numbers: RandomNumberGenerator {
     }
 }
 
+let placePath = ProcessInfo.processInfo.environment["BERTH_FUZZ_PLACE"] ?? "."
 private let place: DescriptorBox = {
-    let path = ProcessInfo.processInfo.environment["BERTH_FUZZ_PLACE"] ?? "."
+    let path = placePath
     do {
         return DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .directory]))
     } catch { fatalError("\(path): \(error)") }

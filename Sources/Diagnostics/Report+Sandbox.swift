@@ -59,9 +59,7 @@ extension Report {
         case (.createNamespaces(let kinds, _), .system(let cause)) where kinds.contains(.user):
             return UserNamespaceAdvice.hint(for: cause.errno)
         case (.root(.overlay), .system):
-            return
-                "overlayfs in a user namespace needs Linux 5.11 or later, and a store that is not itself on overlayfs; "
-                + "see docs/troubleshooting.md"
+            return OverlayAdvice.hint
         case (.scratch(.directory(let path)), _):
             return "the site's `scratch = \(path)` must be a local directory in which this user may write"
         case (_, .sourceMissing(let path)):

@@ -16,6 +16,8 @@ extension Report {
         case 28:
             "the file system is full: free space, or put the store elsewhere with BERTH_STORE or `store =` in berth.conf"
         case 122: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"
+        case 38:
+            "this kernel does not have that call, or a seccomp filter hides it: Berth needs Linux 5.11 (docs/kernels.md)"
         case 30: "the file system is read-only; choose a writable store with BERTH_STORE"
         default: nil
         }

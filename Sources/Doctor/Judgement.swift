@@ -53,13 +53,16 @@ extension Diagnosis {
             findings.append(
                 Finding(
                     area, "overlayfs", .error, "overlayfs cannot be mounted (\(symbol(errno))), kernel \(facts.kernel)",
-                    remedy: facts.isRoot
-                        ? "load the module: modprobe overlay"
-                        : "in a user namespace it needs Linux 5.11 or later, and the module: modprobe overlay"))
+                    remedy: OverlayAdvice.tooOld(facts.kernel)
+                        ?? (facts.isRoot
+                            ? "load the module: modprobe overlay"
+                            : "in a user namespace it needs Linux 5.11 or later, and the module: modprobe overlay")))
         } else if reached("overlay") {
             findings.append(Finding(area, "overlayfs", .ok, "mounted as a launch does, kernel \(facts.kernel)"))
         }
-        if let errno = failure("overlay-on-store") {
+        if failure("overlay") != nil {
+            // Where none can be mounted at all the store is not to blame.
+        } else if let errno = failure("overlay-on-store") {
             findings.append(
                 Finding(
                     area, "overlay-on-store", .error,

@@ -30,7 +30,8 @@ enum ProbeCommand {
                 try scratch.makeDirectory(name, mode: 0o755)
             }
         }
-        let marks = isRoot ? "" : ",userxattr"
+        // A launch's own options, as root too.
+        let marks = ",userxattr"
         let here = try? OwnedFileDescriptor(opening: "/tmp/here", [.path, .directory])  // just made
         guard let here else { Processes.exit(0) }
         attempt("overlay") { () throws(SystemError) in

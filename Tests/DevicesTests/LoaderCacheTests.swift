@@ -96,6 +96,26 @@ import Testing
         #expect(try answer() == 42)
     }
 
+    /// No ldconfig writes it so, and an image is not written by ldconfig alone.
+    @Test func ofACacheThatIsNotSortedNothingIsLost() throws {
+        func word(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
+        let names = ["liba.so.1", "libz.so.1", "libm.so.6"]
+        var strings: [UInt8] = []
+        var entries: [UInt8] = []
+        for name in names {
+            let place = 48 + names.count * 24 + strings.count
+            strings += Array(name.utf8) + [0]
+            entries += word(0x0303) + word(place) + word(place) + [UInt8](repeating: 0, count: 12)
+        }
+        let header = Array("glibc-ld.so.cache1.1".utf8) + word(names.count) + word(strings.count)
+        let image = header + [UInt8](repeating: 0, count: 20) + entries + strings
+        let result = try #require(LoaderCache.adding(Self.added, to: image))
+        let after = try #require(LoaderCache(result)).libraries
+        #expect(after.count == names.count + 5)
+        for library in Self.added.dropLast() { #expect(after.contains(library), "\(library.soname)") }
+        for name in names { #expect(after.contains(Library(soname: name, path: name)), "\(name)") }
+    }
+
     @Test func badFilesAreLeftAlone() throws {
         for bytes in [
             [UInt8](repeating: 0, count: 100), Array("glibc-ld.so.cache1.1".utf8),

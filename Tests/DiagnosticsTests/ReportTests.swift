@@ -360,4 +360,13 @@ import TestSupport
     @Test func otherWritingPassesAsItIs() {
         #expect(Report("ü 数 🚢 e\u{301}").text == "berth: ü 数 🚢 e\u{301}\n")
     }
+
+    @Test(arguments: [
+        ("5.10.0-32-amd64", true), ("4.18.0-553.el8_10.x86_64", true), ("3.10.0", true), ("5.11.0", false),
+        ("5.14.0-427.13.1.el9_4.x86_64", false), ("6.1.0-56-amd64", false), ("6", false), ("", false), ("x.y", false),
+    ])
+    func oldKernelsAreNamed(_ release: String, _ isTooOld: Bool) {
+        #expect((OverlayAdvice.tooOld(release) != nil) == isTooOld)
+        if isTooOld { #expect(OverlayAdvice.tooOld(release)?.contains(release) == true) }
+    }
 }

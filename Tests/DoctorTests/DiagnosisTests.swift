@@ -168,6 +168,13 @@ import Testing
         },
         Change("mounting is refused", "mounts", .error) { $0.trials = well.prefix(2) + [.init("mount-namespace", 1)] },
         Change("an old kernel", "overlayfs", .error) { $0.trials = well.prefix(4) + [.init("overlay", 1)] },
+        Change("an old kernel, as root", "overlayfs", .error) {
+            $0.kernel = "5.10.0-32-amd64"
+            $0.isRoot = true
+            $0.trials = [
+                .init("mount-namespace", 0), .init("tmpfs", 0), .init("overlay", 22), .init("overlay-on-store", 22),
+            ]
+        },
         Change("the store can not be stacked", "overlay-on-store", .error) {
             $0.trials = well.prefix(5) + [.init("overlay-on-store", 22)]
         },
@@ -227,6 +234,15 @@ import Testing
         for finding in diagnosis.findings where finding.severity != .ok {
             #expect(finding.remedy?.isEmpty == false, "\(finding.check) says nothing of what to do")
         }
+    }
+
+    @Test func ofAnOldKernelTheStoreIsNotToBlame() throws {
+        var facts = Self.cluster
+        facts.kernel = "5.10.0-32-amd64"
+        facts.trials = Self.well.prefix(4) + [.init("overlay", 1), .init("overlay-on-store", 1)]
+        let findings = Diagnosis(of: facts).findings
+        #expect(findings.first { $0.check == "overlayfs" }?.remedy?.contains("this is Linux 5.10.0-32-amd64") == true)
+        #expect(!findings.contains { $0.check == "overlay-on-store" })
     }
 
     @Test func machinesReadTheSame() throws {

@@ -134,6 +134,49 @@ import TestSupport
         }
     }
 
+    /// Calls of later kernels that Berth can do without, or does not make.
+    @Test(.needsStrace, arguments: ["close_range", "statx", "pidfd_open", "clone3", "renameat2"])
+    func kernelsWithoutThisCallWork(_ missing: String) throws {
+        for caller in Caller.all {
+            let ended = try Self.without(missing, "ENOSYS", Self.box(caller))
+            #expect(ended.status == 42, "\(ended)")
+        }
+    }
+
+    @Test(.needsStrace) func withoutResolvingBeneathADirectoryNothingStarts() throws {
+        let ended = try Self.without("openat2", "ENOSYS", Self.box(.ordinary))
+        #expect(ended.status == 125, "\(ended)")
+        #expect(ended.errors.contains("Function not implemented (ENOSYS)"), "\(ended)")
+    }
+
+    /// What kernels before 5.11 say to a user, and to root, who may mount overlayfs but not with `userxattr`.
+    @Test(.needsStrace, arguments: [("EPERM", Caller.ordinary), ("EINVAL", .root), ("ENODEV", .ordinary)])
+    func withoutOverlayfsForUsersNothingStarts(_ error: String, _ caller: Caller) throws {
+        guard Caller.all.contains(caller) else { return }
+        let box = try Self.box(caller)
+        var seen = 0
+        // The mount of the root is one of the first.
+        for number in 1...8 {
+            let ended = try Self.inject(box, "mount", error, number, [], mark: Mark())
+            guard ended.errors.contains("overlayfs") else { continue }
+            seen += 1
+            #expect(ended.status == 125, "\(ended)")
+            #expect(ended.errors.hasPrefix("berth: cannot join the image's layers with overlayfs: "), "\(ended)")
+            #expect(ended.errors.contains("(\(error))") && ended.errors.contains("5.11"), "\(ended)")
+        }
+        #expect(seen > 0)
+    }
+
+    private static func without(_ call: String, _ error: String, _ box: Box) throws -> Ended {
+        let trace = [
+            "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(call)", "-e", "inject=\(call):error=\(error)",
+        ]
+        return try Command(
+            box.caller.running(trace + [box.fixture.berth, "run", box.image, "--", "probe", "exit", "42"]),
+            environment: box.environment, directory: box.directory.path
+        ).run()
+    }
+
     @Test func interruptedCallsAreMadeAgain() throws {
         let box = try Self.box(.any)
         for call in ["openat", "mount", "fchdir"] {
@@ -162,6 +205,33 @@ import TestSupport
             #expect(mark.processes == [])
             #expect(try box.fingerprint() == before.0)
             #expect(FileManager.default.contents(atPath: "/proc/self/mountinfo") == before.1)
+        }
+    }
+}
+
+/// The kernel that the tests run on.
+enum Kernel {
+    static let release =
+        FileManager.default.contents(atPath: "/proc/sys/kernel/osrelease").map { String(decoding: $0, as: UTF8.self) }?
+        .trimmingCharacters(in: .whitespacesAndNewlines) ?? ""
+    static let isOld: Bool = {
+        let numbers = release.split(whereSeparator: { !$0.isNumber }).prefix(2).compactMap { Int($0) }
+        return numbers.count == 2 && (numbers[0], numbers[1]) < (5, 11)
+    }()
+}
+
+/// On one that is really old.
+@Suite(.needsLauncher, .enabled(if: Kernel.isOld, "needs Linux before 5.11: Scripts/test vm")) struct OldKernelTests {
+    @Test(arguments: Caller.all) func itIsNamed(_ caller: Caller) throws {
+        let ended = try Box(caller).run(probe: "id")
+        #expect(ended.status == 125, "\(ended)")
+        #expect(ended.errors.contains("hint: this is Linux \(Kernel.release): overlayfs"), "\(ended)")
+    }
+
+    @Test func theDoctorsTrialFailsAsALaunchDoes() throws {
+        for caller in Caller.all {
+            let ended = try Box(caller).run(berth: ["probe"])
+            #expect(ended.lines.contains { $0.hasPrefix("overlay ") && $0 != "overlay 0" }, "\(ended)")
         }
     }
 }

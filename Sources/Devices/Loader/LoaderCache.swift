@@ -113,7 +113,11 @@ package struct LoaderCache: Sendable {
         var entries: [UInt8] = []
         entries.reserveCapacity((count + added.count) * Self.entrySize)
         var next = 0
-        let positions = added.map { position(of: Array($0.soname.utf8)[...]) }
+        // Of a cache that is not sorted, too, each must be met on the way.
+        var positions: [Int] = []
+        for library in added {
+            positions.append(max(position(of: Array(library.soname.utf8)[...]), positions.last ?? 0))
+        }
         for index in 0...count {
             while next < added.count, positions[next] == index {
                 entries += Self.word(Self.nativeFlags) + Self.word(store(added[next].soname))

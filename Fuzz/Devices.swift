@@ -1,0 +1,46 @@
+import DeviceSpecifications
+import Devices
+import Foundation
+
+/// What the launcher reads of devices: specifications of the site's, the record made of them, and of the image, which is
+/// hostile, its loader's cache and its libraries.
+func readDevices(_ bytes: [UInt8]) {
+    readSpecification(String(decoding: bytes, as: UTF8.self))
+    _ = DeviceRegistry(decoding: bytes, key: "key")
+    addToCache(bytes)
+    readLibrary(bytes)
+}
+
+/// The record says what the specification said: nothing in a file may end a field or begin one.
+private func readSpecification(_ text: String) {
+    let path = "/etc/cdi/f.yaml"
+    guard let specification = try? SpecificationParser.parse(text, path: path, priority: 1)  // refused: an answer
+    else { return }
+    var registry = DeviceRegistry()
+    registry.specifications = [specification]
+    let back = DeviceRegistry(decoding: registry.encoded(key: "key"), key: "key")
+    precondition(back == registry, "the record says something else")
+}
+
+/// Whatever the cache was, what was added is in what becomes of it.
+private func addToCache(_ bytes: [UInt8]) {
+    let added = ["libcuda.so.1", "libnvidia-ml.so.1", "liba.so.2"].map {
+        LoaderCache.Library(soname: $0, path: "/usr/local/nvidia/lib64/" + $0)
+    }
+    guard let file = LoaderCache.adding(added, to: bytes) else { return }
+    guard let after = LoaderCache(file) else { fatalError("a cache that Berth wrote is none") }
+    let found = after.libraries
+    for library in added {
+        precondition(found.contains(library), "\(library.soname) is missing")
+    }
+}
+
+private func readLibrary(_ bytes: [UInt8]) {
+    let path = placePath + "/library"
+    guard FileManager.default.createFile(atPath: path, contents: Data(bytes)) else {
+        fatalError("cannot write \(path)")
+    }
+    guard let library = ELFFile(path: path) else { return }
+    _ = library.soname
+    _ = library.note(section: CUDACompatibility.section, owner: CUDACompatibility.owner)
+}
