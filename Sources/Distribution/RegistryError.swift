@@ -7,11 +7,14 @@ package struct RegistryError: Error, Equatable, Sendable {
     /// What was asked for: a reference, a digest, or a token's scope. Never holds a secret.
     package let subject: String
     package let reason: Reason
+    /// `HOST:PORT` of the proxy by way of which it was asked.
+    package let proxy: String?
 
-    package init(host: String, subject: String, reason: Reason) {
+    package init(host: String, subject: String, reason: Reason, proxy: String? = nil) {
         self.host = host
         self.subject = subject
         self.reason = reason
+        self.proxy = proxy
     }
 
     package enum Reason: Equatable, Sendable {
@@ -37,6 +40,8 @@ package struct RegistryError: Error, Equatable, Sendable {
         case tooManyRequests(retryAfter: Duration?)
         case unreachable(ConnectionFailure)
         case tls(String)
+        /// The certificate is good, but for another name.
+        case certificateName
         case digestMismatch(expected: Digest, found: Digest)
         case sizeMismatch(expected: Int64, found: Int64)
         /// The connection kept breaking off after this many bytes.

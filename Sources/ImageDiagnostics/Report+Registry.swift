@@ -66,7 +66,16 @@ extension Report {
                 hint: "anonymous pulls are counted for the whole network behind an address: log in, pull once into a "
                     + "shared store, or use a mirror")
         case .unreachable(let failure):
-            self.init("cannot reach \(host): \(Self.sentence(failure))", hint: Self.hint(failure, host))
+            self.init(
+                "cannot reach \(host)\(error.proxy.map { " by way of the proxy \($0)" } ?? ""): \(Self.sentence(failure))",
+                hint: error.proxy == nil
+                    ? Self.hint(failure, host)
+                    : "the variables http_proxy, https_proxy and all_proxy name the proxy; no_proxy, what is reached "
+                        + "without")
+        case .certificateName:
+            self.init(
+                "no trusted connection to \(host): its certificate is for another name",
+                hint: "call the registry by a name that its certificate has; by way of a proxy an address is none")
         case .tls(let text):
             self.init(
                 "no trusted connection to \(host): \(text)",

@@ -23,8 +23,8 @@ import Testing
     @Test(
         arguments: [
             .manifestUnknown, .nameUnknown, .blobUnknown, .tooManyRequests(retryAfter: .seconds(7200)),
-            .unreachable(.refused), .unreachable(.nameNotFound), .tls("expired"), .truncated(received: 1, expected: 2),
-            .schema1, .unsupportedMediaType(.ociEmpty), .proxy("https_proxy"),
+            .unreachable(.refused), .unreachable(.nameNotFound), .tls("expired"), .certificateName,
+            .truncated(received: 1, expected: 2), .schema1, .unsupportedMediaType(.ociEmpty), .proxy("https_proxy"),
             .refusedRealm(.plaintext, realm: "http://x"),
             .refusedRedirect(.tooMany, to: "https://x"), .mediaTypeMismatch(header: .ociIndex, body: .ociManifest),
             .credentials(.helperNotFound("docker-credential-x", file: "/f")),

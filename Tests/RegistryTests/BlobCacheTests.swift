@@ -143,6 +143,26 @@ import Testing
         }
     }
 
+    /// Another user has made the file that this one's would be, keeps its lock, and never writes.
+    @Test(
+        .enabled(if: geteuid() == 0, "root alone makes another user's file"), .timeLimit(.minutes(2)),
+        arguments: [LockReach.everybody, .thisNode])
+    func anotherUsersFileIsNotWaitedFor(_ reach: LockReach) async throws {
+        let cluster = try Cluster()
+        _ = try BlobCache(cluster.path)
+        // Not sticky, as where that user made the directory too: the kernel refuses nothing then.
+        try #require(chmod(cluster.path + "/partial", 0o777) == 0)
+        let file = try cluster.place.write([1], to: cluster.partial)
+        try #require(chown(file, 4321, 4321) == 0)
+        let held = try OwnedFileDescriptor(opening: file, .readWrite)
+        try #require(try held.tryLock(.exclusive))
+        try await FaultyServer.with(Self.image.reply) { server in
+            _ = try await cluster.pull(0, server, patience: 3600, reach: reach)
+            #expect(cluster.asked(server) == ["all"])
+        }
+        withExtendedLifetime(DescriptorBox(held)) {}
+    }
+
     // MARK: Leaders elsewhere
 
     /// Somebody on another node, whose lock is not seen here, writes on: he is followed. Then he stops for good, and is

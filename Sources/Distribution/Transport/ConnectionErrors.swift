@@ -26,6 +26,8 @@ extension HTTPTransport {
             if case .uncleanShutdown = error { return .unreachable(.closed) }
             return .tls(tlsText(error))
         case let error as BoringSSLError: return .tls(tlsText(error))
+        // By way of a proxy a registry's address can not be compared with its certificate: the connection's is the proxy's.
+        case let error as NIOSSLExtraError where error == .failedToValidateHostname: return .certificateName
         case is NIOSSLExtraError: return .tls(tlsText(error))
         case let error as ChannelError:
             if case .connectTimeout = error { return .unreachable(.timedOut) }
@@ -55,7 +57,8 @@ extension HTTPTransport {
             .tlsHandshakeTimeout, .httpProxyHandshakeTimeout, .socksHandshakeTimeout:
             .unreachable(.timedOut)
         case .remoteConnectionClosed: .unreachable(.closed)
-        case .proxyAuthenticationRequired, .invalidProxyResponse: .proxy(String(describing: error))
+        case .proxyAuthenticationRequired: .proxy("it wants a user and a password, or refuses these")
+        case .invalidProxyResponse: .proxy("it does not answer as a proxy does, or refuses the connection")
         default: .unreachable(.other(RegistryError.clean(String(describing: error))))
         }
     }

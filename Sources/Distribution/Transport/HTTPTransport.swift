@@ -61,7 +61,9 @@ final class HTTPTransport: Sendable {
             let response = try await client.execute(message, timeout: timeout)
             return HTTPResponse(response: response, host: host, subject: subject)
         } catch {
-            throw RegistryError(host: host, subject: subject, reason: Self.reason(for: error))
+            var proxy: String?
+            if case .through(let way) = configuration.proxies.choice(for: request.url.origin) { proxy = way.authority }
+            throw RegistryError(host: host, subject: subject, reason: Self.reason(for: error), proxy: proxy)
         }
     }
 

@@ -5,6 +5,8 @@ package struct ProxyRules: Sendable, Equatable {
         package let port: Int
         /// `USER:PASSWORD` from the URL, percent-decoded.
         let userinfo: String?
+
+        var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
     }
 
     package enum Choice: Hashable, Sendable {
