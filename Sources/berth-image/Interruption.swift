@@ -13,13 +13,24 @@ final class Interruption: Sendable {
     /// Runs the work; does not return where a signal came.
     static func guarding<Value: Sendable>(_ work: @escaping @Sendable () async -> Value) async -> Value {
         let interruption = Interruption()
-        let task = Task { await work() }
+        let signals = [SIGINT, SIGTERM]
+        // The work begins when both are watched for: what it leaves before that, nobody would tidy.
+        let (watched, watching) = AsyncStream.makeStream(of: Void.self)
+        let task = Task {
+            var left = signals.count
+            for await _ in watched {
+                left -= 1
+                if left == 0 { break }
+            }
+            return await work()
+        }
         var sources: [any DispatchSourceSignal] = []
-        for number in [SIGINT, SIGTERM] {
+        for number in signals {
             // The default action would be taken besides the source's.
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler { interruption.receive(number) { task.cancel() } }
+            source.setRegistrationHandler { watching.yield() }
             source.resume()
             sources.append(source)
         }
@@ -27,7 +38,7 @@ final class Interruption: Sendable {
         let number = interruption.received.withLock { $0 }
         for source in sources { source.cancel() }
         if let number { Processes.exit(128 + number) }
-        for number in [SIGINT, SIGTERM] { signal(number, SIG_DFL) }
+        for number in signals { signal(number, SIG_DFL) }
         return value
     }
 
