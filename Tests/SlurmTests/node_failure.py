@@ -3,7 +3,8 @@
 
     node_failure.py
 
-A cluster of its own, as node failures take their time; needs what run.py needs.
+A cluster of its own, as node failures take their time; needs what run.py needs.  By hand, and no part of the suite: the first
+part passes; that what is requeued runs to its end has not been seen yet.
 """
 
 import os
