@@ -25,7 +25,7 @@ package enum DeviceConstraint {
     }
 
     private static func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // absent: none of these
+        guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // absent: none of these
             let names = try? directory.entries()  // see above
         else { return [] }
         return names.map(\.displayPath).sorted()

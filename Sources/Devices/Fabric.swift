@@ -61,7 +61,7 @@ package enum Fabric: String, CaseIterable, Sendable, Equatable {
     package static func companionEdits(host: HostTree = HostTree()) -> [DeviceEdit] {
         companions.filter(host.exists).map { path in
             DeviceEdit(
-                .bind(source: host.path(path), path: path, recursive: false, attributes: [.readOnly]),
+                .bind(source: host.path(path), path: path, recursive: false, attributes: .readOnly),
                 .host("read by NCCL"))
         }
     }

@@ -53,7 +53,7 @@ package struct FabricDevices: Equatable, Sendable {
     }
 
     private static func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // absent: no such devices
+        guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // absent: no such devices
             let names = try? directory.entries()  // see above
         else { return [] }
         return names.map(\.displayPath).sorted()
@@ -65,7 +65,7 @@ package struct FabricDevices: Equatable, Sendable {
     }
 
     private static func driver(_ directory: String) -> String {
-        guard let device = try? OwnedFileDescriptor(opening: directory, [.path, .directory]),  // virtual ones have none
+        guard let device = try? OwnedFileDescriptor(opening: directory, .path | .directory),  // virtual ones have none
             let target = try? device.linkTarget("driver").displayPath  // see above
         else { return "" }
         return target.split(separator: "/").last.map(String.init) ?? ""

@@ -22,7 +22,7 @@ package struct HostDevices: Equatable, Sendable {
     ///
     /// - Throws: `SystemError` where `/dev` itself can not be read.
     package init(host: HostTree = HostTree()) throws(SystemError) {
-        let directory = try OwnedFileDescriptor(opening: host.path("/dev"), [.readOnly, .directory])
+        let directory = try OwnedFileDescriptor(opening: host.path("/dev"), .readOnly | .directory)
         let isNVIDIA = directory.holds("nvidiactl") || directory.holds("nvidia0")
         let isAMD = !isNVIDIA && directory.holds("kfd")
         vendor = isNVIDIA ? .nvidia : isAMD ? .amd : nil

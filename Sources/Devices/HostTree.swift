@@ -25,7 +25,7 @@ package struct HostTree: Sendable {
 
     /// The names in a directory, sorted; nothing where there is none.
     package func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: prefix + path, [.readOnly, .directory]),  // see above
+        guard let directory = try? OwnedFileDescriptor(opening: prefix + path, .readOnly | .directory),  // see above
             let names = try? directory.entries()  // see above
         else { return [] }
         return names.map(\.displayPath).sorted()
@@ -34,7 +34,7 @@ package struct HostTree: Sendable {
     /// Where a symbolic link points, as it is written; `nil` for what is none.
     package func link(_ path: String) -> String? {
         guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")),
-            let directory = try? OwnedFileDescriptor(opening: prefix + path[..<slash] + "/", [.path, .directory])  // absent: no link
+            let directory = try? OwnedFileDescriptor(opening: prefix + path[..<slash] + "/", .path | .directory)  // absent: no link
         else { return nil }
         let name = String(path[path.index(after: slash)...])
         return try? directory.linkTarget(name).displayPath  // no link
@@ -63,7 +63,7 @@ package struct HostTree: Sendable {
     /// device cgroup let us through; where a node was not granted it answers `EPERM`.
     package func isGranted(_ path: String) -> Bool {
         do throws(SystemError) {
-            _ = try OwnedFileDescriptor(opening: prefix + path, [.readWrite, .nonBlocking, .noControllingTerminal])
+            _ = try OwnedFileDescriptor(opening: prefix + path, .readWrite | .nonBlocking | .noControllingTerminal)
             return true
         } catch {
             return error.errno != 1 && error.errno != 13 && error.errno != 2  // EPERM, EACCES, ENOENT

@@ -17,7 +17,7 @@ extension LaunchPlan {
         steps.append(
             PlannedStep(
                 .mount(
-                    type: "devpts", target: "/dev/pts", flags: [.noSetUserID, .noExecution],
+                    type: "devpts", target: "/dev/pts", flags: .noSetUserID | .noExecution,
                     data: "newinstance,ptmxmode=0666,mode=0620"), .berth))
         if let terminal = host.terminal {
             steps.append(
@@ -30,7 +30,7 @@ extension LaunchPlan {
                 steps.append(
                     PlannedStep(
                         .mount(
-                            type: type, target: "/dev/\(name)", flags: [.noSetUserID, .noDevices, .noExecution],
+                            type: type, target: "/dev/\(name)", flags: .noSetUserID | .noDevices | .noExecution,
                             data: data), .option("--unshare")))
             }
         }
@@ -38,12 +38,11 @@ extension LaunchPlan {
             steps.append(
                 PlannedStep(.bind(BindMount(source: "/dev/\(name)", target: "/dev/\(name)", optional: true)), .host))
         }
-        for (link, target) in [
-            ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-        ] {
-            steps.append(PlannedStep(.symlink("/dev/\(link)", target: target), .berth))
-        }
+        steps.append(PlannedStep(.symlink("/dev/ptmx", target: "pts/ptmx"), .berth))
+        steps.append(PlannedStep(.symlink("/dev/fd", target: "/proc/self/fd"), .berth))
+        steps.append(PlannedStep(.symlink("/dev/stdin", target: "/proc/self/fd/0"), .berth))
+        steps.append(PlannedStep(.symlink("/dev/stdout", target: "/proc/self/fd/1"), .berth))
+        steps.append(PlannedStep(.symlink("/dev/stderr", target: "/proc/self/fd/2"), .berth))
         var shown: [String] = []
         for gpu in try gpus(options.gpus, host) {
             shown.append(gpu.path)

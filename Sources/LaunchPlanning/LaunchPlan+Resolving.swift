@@ -39,16 +39,16 @@ extension LaunchPlan {
     private static func foundations(
         _ options: LaunchOptions, _ image: ContainerImage, _ site: SitePolicy, _ host: HostFacts
     ) -> [PlannedStep] {
-        var kinds: NamespaceKinds = [.mount]
+        var kinds = NamespaceKinds.mount
         var map: IDMap?
         if host.userID != 0 {
-            kinds.insert(.user)
+            kinds = kinds | .user
             map = IDMap(
                 insideUser: options.root ? 0 : host.userID, outsideUser: host.userID,
                 insideGroup: options.root ? 0 : host.groupID, outsideGroup: host.groupID)
         }
-        if options.hostname != nil { kinds.insert(.hostname) }
-        kinds.formUnion(options.unshare)
+        if options.hostname != nil { kinds = kinds | .hostname }
+        kinds = kinds | options.unshare
         let scratch: PlannedStep
         if let directory = site.scratchDirectory, image.overlay {
             scratch = PlannedStep(.scratch(.directory(path: directory)), .site(site.scratchPlace))
@@ -71,7 +71,7 @@ extension LaunchPlan {
             PlannedStep(.systemDirectory("/proc", mode: 0o555), .berth),
             PlannedStep(.bind(BindMount(source: "/proc", target: "/proc")), .host),
             PlannedStep(.systemDirectory("/sys", mode: 0o555), .berth),
-            PlannedStep(.bind(BindMount(source: "/sys", target: "/sys", attributes: [.readOnly])), .host),
+            PlannedStep(.bind(BindMount(source: "/sys", target: "/sys", attributes: .readOnly)), .host),
             PlannedStep(.systemDirectory("/tmp", mode: 0o1777), .berth),
             PlannedStep(.bind(BindMount(source: "/tmp", target: "/tmp")), .host),
         ]
@@ -80,7 +80,7 @@ extension LaunchPlan {
             for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
                 steps.append(
                     PlannedStep(
-                        .bind(BindMount(source: path, target: path, attributes: [.readOnly], optional: true)), .berth))
+                        .bind(BindMount(source: path, target: path, attributes: .readOnly, optional: true)), .berth))
             }
         }
         return steps

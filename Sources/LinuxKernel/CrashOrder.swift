@@ -27,7 +27,7 @@ package enum CrashOrder: Equatable, Sendable {
     /// ext2 has the same number, and ext4 can be made without a journal.
     private static func hasJournal(_ directory: borrowing OwnedFileDescriptor) -> Bool {
         guard let device = try? directory.status().device,  // not to be told: none
-            let blocks = try? OwnedFileDescriptor(opening: "/sys/dev/block", [.path, .directory]),  // likewise
+            let blocks = try? OwnedFileDescriptor(opening: "/sys/dev/block", .path | .directory),  // likewise
             let link = try? blocks.linkTarget("\(berth_major(device)):\(berth_minor(device))")  // likewise
         else { return false }
         let name = link.displayPath.split(separator: "/").last ?? ""

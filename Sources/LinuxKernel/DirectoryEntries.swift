@@ -87,12 +87,12 @@ extension OwnedFileDescriptor {
         }
         let directory: OwnedFileDescriptor
         do throws(SystemError) {
-            directory = try open(name, [.readOnly, .directory, .noFollow])
+            directory = try open(name, .readOnly | .directory | .noFollow)
         } catch {
             if error.errno == ENOENT { return }
             if error.errno != EACCES { throw error }
             try setPermissions(of: name, 0o700)
-            directory = try open(name, [.readOnly, .directory, .noFollow])
+            directory = try open(name, .readOnly | .directory | .noFollow)
         }
         let status = try directory.status()
         if status.permissions & 0o700 != 0o700 { try directory.setPermissions(0o700) }

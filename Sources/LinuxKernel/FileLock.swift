@@ -24,7 +24,7 @@ extension OwnedFileDescriptor {
         _ name: String, _ kind: LockKind, mode: UInt32
     ) throws(SystemError) -> OwnedFileDescriptor {
         let unnamed = name + ".new"
-        let file = try open(unnamed, [.readWrite, .create, .exclusive, .noFollow], mode: mode)
+        let file = try open(unnamed, .readWrite | .create | .exclusive | .noFollow, mode: mode)
         do throws(SystemError) { try file.lock(kind) } catch { if !error.meansNoLocks { throw error } }
         try move(unnamed, to: name, in: self)
         return file

@@ -6,6 +6,8 @@ package struct MountFlags: OptionSet, Sendable, Hashable {
     package init(rawValue: UInt) { self.rawValue = rawValue }
     /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
     package init(arrayLiteral elements: MountFlags...) { self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue }) }
+    package static func | (one: MountFlags, other: MountFlags) -> MountFlags { MountFlags(rawValue: one.rawValue | other.rawValue) }
+    package func contains(_ other: MountFlags) -> Bool { rawValue & other.rawValue == other.rawValue }
     package static let readOnly = MountFlags(rawValue: BERTH_MS_RDONLY)
     package static let noSetUserID = MountFlags(rawValue: BERTH_MS_NOSUID)
     package static let noDevices = MountFlags(rawValue: BERTH_MS_NODEV)
@@ -27,6 +29,8 @@ package struct MountAttributes: OptionSet, Sendable, Hashable {
     package init(arrayLiteral elements: MountAttributes...) {
         self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
     }
+    package static func | (one: MountAttributes, other: MountAttributes) -> MountAttributes { MountAttributes(rawValue: one.rawValue | other.rawValue) }
+    package func contains(_ other: MountAttributes) -> Bool { rawValue & other.rawValue == other.rawValue }
     package static let readOnly = MountAttributes(rawValue: BERTH_MOUNT_ATTR_RDONLY)
     package static let noSetUserID = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NOSUID)
     package static let noDevices = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NODEV)
@@ -35,12 +39,19 @@ package struct MountAttributes: OptionSet, Sendable, Hashable {
 
 /// Mounts by descriptor: source and target are places already opened and checked, so no path is walked a second time.
 package enum Mounts {
-    /// Mounts a file system of `type` over `target`. The corresponding call is `mount(2)`.
+    /// Mounts a file system of `type` over `target`, from where relative paths in `data` start: it is the working directory
+    /// afterwards, if it may be one. The corresponding call is `mount(2)`.
     package static func mount(
         type: String, over target: borrowing OwnedFileDescriptor, _ flags: MountFlags = [], data: String = "",
         source: String? = nil
     ) throws(SystemError) {
-        let path = target.procPath
+        try mount(type: type, at: target.entered(), flags, data: data, source: source)
+    }
+
+    /// Mounts a file system of `type` at a place of the launcher's own. The corresponding call is `mount(2)`.
+    package static func mount(
+        type: String, at path: String, _ flags: MountFlags = [], data: String = "", source: String? = nil
+    ) throws(SystemError) {
         try path.withCPath { (cTarget) throws(SystemError) in
             try data.withCPath { (cData) throws(SystemError) in
                 try type.withCPath { (cType) throws(SystemError) in
@@ -59,10 +70,23 @@ package enum Mounts {
     package static func detachedCopy(
         of path: some PathBytes, recursive: Bool
     ) throws(SystemError) -> OwnedFileDescriptor? {
+        try detachedCopy(of: path, startingAt: AT_FDCWD, recursive: recursive)
+    }
+
+    /// A copy of what stands at `path` below `directory`; see there.
+    package static func detachedCopy(
+        of path: some PathBytes, in directory: borrowing OwnedFileDescriptor
+    ) throws(SystemError) -> OwnedFileDescriptor? {
+        try detachedCopy(of: path, startingAt: directory.rawValue, recursive: false)
+    }
+
+    private static func detachedCopy(
+        of path: some PathBytes, startingAt directory: Int32, recursive: Bool
+    ) throws(SystemError) -> OwnedFileDescriptor? {
         let flags = UInt32(1 /* OPEN_TREE_CLONE */) | UInt32(O_CLOEXEC) | (recursive ? UInt32(BERTH_AT_RECURSIVE) : 0)
         var raw: Int32 = -1
         try path.withCPath { (cPath) throws(SystemError) in
-            raw = berth_open_tree(AT_FDCWD, cPath, flags)
+            raw = berth_open_tree(directory, cPath, flags)
             if raw < 0, berth_errno() != ENOSYS { throw SystemError.last("open_tree", path.displayPath) }
         }
         return raw < 0 ? nil : OwnedFileDescriptor(rawValue: raw)
@@ -137,11 +161,11 @@ package enum Mounts {
         }
     }
 
-    /// A recursive bind passes over this mount and all below it. The corresponding call is `mount(2)`, `MS_UNBINDABLE`.
+    /// A recursive bind passes over this mount and all below it; its root is the working directory afterwards. The
+    /// corresponding call is `mount(2)`, `MS_UNBINDABLE`.
     package static func forbidBinding(of target: borrowing OwnedFileDescriptor) throws(SystemError) {
-        let path = target.procPath
-        try path.withCPath { (cTarget) throws(SystemError) in
-            _ = try checked("mount", path) { berth_mount(nil, cTarget, nil, BERTH_MS_UNBINDABLE, nil) }
+        try target.entered().withCPath { (cTarget) throws(SystemError) in
+            _ = try checked("mount", "unbindable") { berth_mount(nil, cTarget, nil, BERTH_MS_UNBINDABLE, nil) }
         }
     }
 
@@ -161,4 +185,10 @@ package enum Mounts {
             _ = try checked("umount2", path) { berth_umount2(cTarget, 2 /* MNT_DETACH */) }
         }
     }
+}
+
+extension OwnedFileDescriptor {
+    /// A path for this directory: `.`, with it as working directory, as a path through /proc costs the kernel an inode
+    /// each time; but that where the directory may not be entered.
+    fileprivate func entered() -> String { fchdir(rawValue) == 0 ? "." : procPath }
 }

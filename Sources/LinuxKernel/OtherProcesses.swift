@@ -33,7 +33,7 @@ package struct OtherProcess: Equatable, Sendable {
 
     /// The first one of this name.
     package static func named(_ name: String) -> OtherProcess? {
-        guard let directory = try? OwnedFileDescriptor(opening: "/proc", [.readOnly, .directory]),  // no /proc, no processes
+        guard let directory = try? OwnedFileDescriptor(opening: "/proc", .readOnly | .directory),  // no /proc, no processes
             let entries = try? directory.entries()  // see above
         else { return nil }
         for entry in entries {

@@ -171,7 +171,7 @@ package enum Processes {
 
     /// The absolute path of the program this process runs, by `/proc/self/exe`.
     package static func ownPath() throws(SystemError) -> String {
-        let directory = try OwnedFileDescriptor(opening: "/proc/self", [.path, .directory])
+        let directory = try OwnedFileDescriptor(opening: "/proc/self", .path | .directory)
         return try directory.linkTarget("exe").displayPath
     }
 

@@ -35,7 +35,7 @@ extension ProcessPlan {
         do throws(StepFailure) {
             let root = RootDirectory(
                 try system { () throws(SystemError) in
-                    try OwnedFileDescriptor(opening: "/", [.path, .directory])
+                    try OwnedFileDescriptor(opening: "/", .path | .directory)
                 })
             passwd = try root.contents(of: "etc/passwd")
             group = try root.contents(of: "etc/group")
@@ -62,9 +62,9 @@ extension ProcessPlan {
     package func enterWorkingDirectory() throws(SandboxError) {
         let path = workingDirectory
         try stage(.workingDirectory) { () throws(SystemError) in
-            let root = try OwnedFileDescriptor(opening: "/", [.path, .directory])
+            let root = try OwnedFileDescriptor(opening: "/", .path | .directory)
             do throws(SystemError) {
-                let place = try root.resolve(path, [.path, .directory])
+                let place = try root.resolve(path, .path | .directory)
                 try place.enter()
             } catch {
                 throw SystemError(call: error.call, errno: error.errno, subject: path)
@@ -78,10 +78,7 @@ extension ProcessPlan {
         if name.contains("/") {
             return failure(name, Processes.execute(name, arguments: arguments, environment: environment), searched: nil)
         }
-        let path = environment.first { $0.hasPrefix("PATH=") }.map { String($0.dropFirst(5)) } ?? ""
-        let directories = path.split(separator: ":", omittingEmptySubsequences: false).map {
-            $0.isEmpty ? "." : String($0)
-        }
+        let directories = searchPath(environment)
         var refused: CommandFailure?
         for directory in directories where !name.isEmpty {
             let candidate = directory + "/" + name
@@ -96,6 +93,17 @@ extension ProcessPlan {
             }
         }
         return refused ?? .notFound(searched: directories)
+    }
+
+    /// The directories of PATH in turn; an empty one is the working directory, as in execvp(3).
+    private static func searchPath(_ environment: [String]) -> [String] {
+        var rest = environment.first { $0.hasPrefix("PATH=") }.map { String($0.dropFirst(5)) } ?? ""
+        var directories: [String] = []
+        while let colon = rest.utf8.firstIndex(of: UInt8(ascii: ":")) {
+            directories.append(colon == rest.startIndex ? "." : String(rest[..<colon]))
+            rest = String(rest[rest.utf8.index(after: colon)...])
+        }
+        return directories + [rest.isEmpty ? "." : rest]
     }
 
     private static func failure(_ path: String, _ error: SystemError, searched: [String]?) -> CommandFailure {

@@ -83,7 +83,7 @@ package struct Confiner {
     package func apply(to process: Int32 = 0) throws(ConfinementError) {
         for part in try parts() {
             do throws(SystemError) {
-                let own = try OwnedFileDescriptor(opening: part.place.directory, [.readOnly, .directory])
+                let own = try OwnedFileDescriptor(opening: part.place.directory, .readOnly | .directory)
                 if part.inPlace {
                     if part.isUnified { try handDown(part) }
                     try fill(own, part)
@@ -107,7 +107,7 @@ package struct Confiner {
             while levels < 4, try !Self.has(controller, above(part, levels)) { levels += 1 }
             // Where not even the scope has it, the controller's own file will be missing.
             for level in stride(from: levels, to: 0, by: -1) {
-                let parent = try OwnedFileDescriptor(opening: above(part, level), [.readOnly, .directory])
+                let parent = try OwnedFileDescriptor(opening: above(part, level), .readOnly | .directory)
                 do throws(SystemError) {
                     try parent.open("cgroup.subtree_control", .writeOnly).writeAll(Array("+\(controller)".utf8))
                 } catch { if error.errno != 2 { throw error } }  // ENOENT: this one does not have it either
@@ -144,7 +144,7 @@ package struct Confiner {
             let name = "berth-" + (try Random.hexadecimal(bytes: 8))
             try own.makeDirectory(name, mode: 0o755)
             do throws(SystemError) {
-                let new = try own.open(name, [.readOnly, .directory])
+                let new = try own.open(name, .readOnly | .directory)
                 try fill(new, part)
                 return try Self.write("\(process)", to: "cgroup.procs", new)
             } catch {
@@ -225,7 +225,7 @@ package struct Confiner {
 
     /// Those in a directory of nodes, or the node itself.
     private static func nodes(at path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // no directory: a node
+        guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // no directory: a node
             let names = try? directory.entries()  // see above
         else { return [path] }
         return names.map { path + "/" + $0.displayPath }

@@ -11,7 +11,7 @@ struct ExecutableHeader {
         var interpreter: String?
         var machine: UInt16?
         // An unreadable file tells nothing more than execve already did.
-        if let file = try? OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking]),  // see above
+        if let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking),  // see above
             let bytes = try? Self.start(of: file)  // see above
         {
             if bytes.starts(with: [0x23, 0x21]) {

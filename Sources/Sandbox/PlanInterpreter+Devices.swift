@@ -54,7 +54,7 @@ extension PlanInterpreter {
     private func compatibilityLibraries(_ compatibility: CUDACompatibility) -> [LoaderCache.Library] {
         let path = String(compatibility.directory.drop { $0 == "/" })
         let root = inside().directory
-        guard let directory = try? root.descriptor.resolve(path, [.readOnly, .directory]),  // most images have none
+        guard let directory = try? root.descriptor.resolve(path, .readOnly | .directory),  // most images have none
             let names = try? directory.entries()  // see above
         else { return [] }
         let drivers = names.map(\.displayPath).filter { name in
@@ -62,7 +62,7 @@ extension PlanInterpreter {
             return (try? directory.status(of: name).kind) == .regular  // gone meanwhile: not usable
         }
         guard drivers.count == 1,
-            let library = try? directory.open(drivers[0], [.readOnly, .noFollow, .nonBlocking])  // see above
+            let library = try? directory.open(drivers[0], .readOnly | .noFollow | .nonBlocking)  // see above
         else { return [] }
         let note = ELFFile(library)?.note(section: CUDACompatibility.section, owner: CUDACompatibility.owner)
         guard compatibility.isUsable(version: String(drivers[0].dropFirst(11)), note: note) else { return [] }
@@ -97,7 +97,7 @@ extension PlanInterpreter {
         try system { () throws(SystemError) in
             let own = [try inside().directory.descriptor.status().device] + ownDevices
             guard own.contains(try place.box.descriptor.status().device) else { return }
-            let directory = try place.box.descriptor.open(".", [.readOnly, .directory])
+            let directory = try place.box.descriptor.open(".", .readOnly | .directory)
             do throws(SystemError) { try directory.setPermissions(mode) } catch {
                 if error.errno != 1 && error.errno != 30 { throw error }  // EPERM, EROFS
             }
@@ -151,7 +151,7 @@ extension PlanInterpreter {
             if error.errno == 17 { return }  // EEXIST: an earlier hook's
             throw error
         }
-        try scratch.open("bundle/config.json", [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(bytes)
+        try scratch.open("bundle/config.json", .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)
     }
 
     /// A JSON string.

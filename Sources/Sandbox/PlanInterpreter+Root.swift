@@ -11,19 +11,17 @@ extension PlanInterpreter {
         if case .memory(let limit) = kind { size = limit.map { "size=\($0)" } ?? "size=50%" }
         let options = size + ",mode=755"
         let base = try system { () throws(SystemError) in
-            let beneath = try OwnedFileDescriptor(opening: mountPoint, [.path, .directory])
-            try Mounts.mount(type: "tmpfs", over: beneath, [.noSetUserID, .noDevices], data: options, source: label)
-            let base = try OwnedFileDescriptor(opening: mountPoint, [.path, .directory])
+            try Mounts.mount(type: "tmpfs", at: mountPoint, .noSetUserID | .noDevices, data: options, source: label)
+            let base = try OwnedFileDescriptor(opening: mountPoint, .path | .directory)
             try base.makeDirectory("root", mode: 0o755)
             try base.makeDirectory("dev", mode: 0o755)
             return base
         }
-        let devices = base.procPath + "/dev"
         deviceDirectory = try system { () throws(SystemError) in
             // Before the scratch is made unbindable. Kernels before 5.12 get a tmpfs later.
             do throws(SystemError) {
-                guard let copy = try Mounts.detachedCopy(of: devices, recursive: false) else { return nil }
-                try Mounts.setAttributes([.noSetUserID, .noExecution], on: copy, recursive: false)
+                guard let copy = try Mounts.detachedCopy(of: "dev", in: base) else { return nil }
+                try Mounts.setAttributes(.noSetUserID | .noExecution, on: copy, recursive: false)
                 return DescriptorBox(copy)
             } catch {
                 if error.errno == 38 { return nil }  // ENOSYS
@@ -45,7 +43,7 @@ extension PlanInterpreter {
             }
         case .container(let path):
             try system { () throws(SystemError) in
-                upper = DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .directory]))
+                upper = DescriptorBox(try OwnedFileDescriptor(opening: path, .readOnly | .directory))
             }
             isReused = true
         }
@@ -63,7 +61,7 @@ extension PlanInterpreter {
             }
             for path in paths {
                 do throws(SystemError) {
-                    trees.append(DescriptorBox(try OwnedFileDescriptor(opening: path, [.path, .directory])))
+                    trees.append(DescriptorBox(try OwnedFileDescriptor(opening: path, .path | .directory)))
                 } catch {
                     throw error.errno == 2 ? .sourceMissing(path) : .sourceUnreadable(path, error)
                 }
@@ -72,56 +70,60 @@ extension PlanInterpreter {
     }
 
     mutating func mountRoot(_ kind: RootFilesystem) throws(StepFailure) {
-        guard let base = scratch?.descriptor.procPath, let upper else {
-            preconditionFailure("the scratch step comes first")
-        }
-        let place = base + "/root"
+        guard let base = scratch else { preconditionFailure("the scratch step comes first") }
         if case .overlay = kind, !isReused, rootCopy == nil { try system { () throws(SystemError) in try seedUpper() } }
         let trees = self.trees
         self.trees = []
-        switch kind {
-        case .overlay where rootCopy != nil:
-            try system { () throws(SystemError) in
-                let beneath = try OwnedFileDescriptor(opening: place, [.path, .directory])
-                if let rootCopy { try Mounts.attach(rootCopy.descriptor, over: beneath) }
+        // The overlay's options may name the trees by number: they stay open until the kernel has read them.
+        defer { withExtendedLifetime(trees) {} }
+        try system { () throws(SystemError) in
+            let place = try base.descriptor.open("root", .path | .directory)
+            switch kind {
+            case .overlay(let lower):
+                if let copy = rootCopy {
+                    try Mounts.attach(copy.descriptor, over: place)
+                } else {
+                    try mountOverlay(lowerDirectories(lower, trees), over: place)
+                }
+            case .tree:
+                guard let tree = trees.first else { preconditionFailure("the planner gives a tree") }
+                rootIsTree = true
+                try Mounts.bind(tree.descriptor, over: place, recursive: false)
             }
-            rootCopy = nil
-        case .overlay:
-            // overlayfs wants the highest first. Paths through /proc keep the option short, whatever the store's path,
-            // and free of the characters that overlayfs would want escaped.
-            var lower = ""
-            for index in trees.indices.reversed() {
-                if !lower.isEmpty { lower += ":" }
-                lower += trees[index].descriptor.procPath
-            }
-            let up = upper.descriptor.procPath
-            let volatile = scratchLease == nil ? "" : ",volatile"
-            let options = "lowerdir=\(lower),upperdir=\(up)/upper,workdir=\(up)/work,userxattr\(volatile)"
-            // The options name the trees by number: they must stay open until the kernel has read them.
-            defer { withExtendedLifetime((trees, upper)) {} }
-            try system { () throws(SystemError) in
-                let beneath = try OwnedFileDescriptor(opening: place, [.path, .directory])
-                try Mounts.mount(type: "overlay", over: beneath, [.noSetUserID, .noDevices], data: options)
-            }
-        case .tree:
-            guard let tree = trees.first else { preconditionFailure("the planner gives a tree") }
-            rootIsTree = true
-            try system { () throws(SystemError) in
-                let beneath = try OwnedFileDescriptor(opening: place, [.path, .directory])
-                try Mounts.bind(tree.descriptor, over: beneath, recursive: false)
-            }
-        }
-        let opened = try system { () throws(SystemError) in
             // Or a recursive bind of a directory above, such as a home with the store in it, would show it inside. Only
             // now: overlayfs clones the mount of its upper directory.
-            try Mounts.forbidBinding(of: OwnedFileDescriptor(opening: base, [.path]))
-            return try OwnedFileDescriptor(opening: place, [.path, .directory])
+            try Mounts.forbidBinding(of: base.descriptor)
+            root = RootDirectory(try base.descriptor.open("root", .path | .directory))
         }
-        root = RootDirectory(opened)
+        rootCopy = nil
         if rootIsTree {
             // At once, not at the end: the tree is the store's, and the launcher itself must not write to it either.
             try setAttributes(
-                [.readOnly, .noSetUserID, .noDevices], on: inside().directory.descriptor, recursive: false)
+                .readOnly | .noSetUserID | .noDevices, on: inside().directory.descriptor, recursive: false)
         }
+    }
+
+    private func mountOverlay(_ lower: String, over place: borrowing OwnedFileDescriptor) throws(SystemError) {
+        guard let upper else { preconditionFailure("the scratch step comes first") }
+        let isInMemory = scratchLease == nil && !isReused
+        let up = isInMemory ? ".." : upper.descriptor.procPath
+        let volatile = scratchLease == nil ? "" : ",volatile"
+        let options = "lowerdir=\(lower),upperdir=\(up)/upper,workdir=\(up)/work,userxattr\(volatile)"
+        try Mounts.mount(type: "overlay", over: place, .noSetUserID | .noDevices, data: options)
+    }
+
+    /// The value of overlayfs' `lowerdir`, the highest first, with no character that overlayfs would want escaped.
+    ///
+    /// Layers beside the mount point are named from the root's place, two directories below. Others are named through
+    /// /proc, which is slower and shorter: so are all where one page, which is what mount(2) takes, would not hold them.
+    private func lowerDirectories(_ paths: [String], _ trees: [DescriptorBox]) -> String {
+        let beside = mountPoint.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(mountPoint[...$0]) } ?? mountPoint
+        let isBeside = paths.allSatisfy { $0.hasPrefix(beside + "layers/") } && paths.count <= 32
+        var lower = ""
+        for index in trees.indices.reversed() {
+            if !lower.isEmpty { lower += ":" }
+            lower += isBeside ? "../../" + String(paths[index].dropFirst(beside.count)) : trees[index].descriptor.procPath
+        }
+        return lower
     }
 }

@@ -9,7 +9,7 @@ extension PlanInterpreter {
     /// Afterwards the steps in `seeded` have been done.
     mutating func seedUpper() throws(SystemError) {
         guard let upper else { return }
-        let top = try upper.descriptor.open("upper", [.path, .directory])
+        let top = try upper.descriptor.open("upper", .path | .directory)
         try seedEtc(top)
         for index in plan.steps.indices {
             guard case .directory(let path, let mode) = plan.steps[index].action, path.hasPrefix("/") else { continue }
@@ -72,13 +72,13 @@ extension PlanInterpreter {
         _ name: String, _ mode: UInt32, in top: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> OwnedFileDescriptor {
         try top.makeDirectory(name, mode: mode)
-        return try top.open(name, [.path, .directory])
+        return try top.open(name, .path | .directory)
     }
 
     private static func write(
         _ bytes: [UInt8], to name: String, in directory: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
-        try directory.open(name, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(bytes)
+        try directory.open(name, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)
     }
 
     private struct Layers {
@@ -112,7 +112,7 @@ extension PlanInterpreter {
         _ name: String, in tree: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> DescriptorBox? {
         do throws(SystemError) {
-            return DescriptorBox(try tree.open(name, [.readOnly, .directory, .noFollow]))
+            return DescriptorBox(try tree.open(name, .readOnly | .directory | .noFollow))
         } catch {
             if [2, 20, 40, 13].contains(error.errno) { return nil }  // ENOENT ENOTDIR ELOOP EACCES
             throw error
@@ -137,7 +137,7 @@ extension PlanInterpreter {
                 guard error.errno == 2 else { throw error }  // ENOENT
                 continue
             }
-            return try directory.descriptor.open(name, [.readOnly, .noFollow]).readAll(limit: 4 << 20)
+            return try directory.descriptor.open(name, .readOnly | .noFollow).readAll(limit: 4 << 20)
         }
         return []
     }

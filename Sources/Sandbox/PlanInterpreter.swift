@@ -83,7 +83,7 @@ package struct PlanInterpreter: ~Copyable {
                     try Mounts.attach(directory.descriptor, over: target.box.descriptor)
                 } else {
                     try Mounts.mount(
-                        type: "tmpfs", over: target.box.descriptor, [.noSetUserID, .noExecution],
+                        type: "tmpfs", over: target.box.descriptor, .noSetUserID | .noExecution,
                         data: "size=64k,mode=755")
                 }
             }
@@ -241,7 +241,7 @@ package struct PlanInterpreter: ~Copyable {
             if let copy = try Mounts.detachedCopy(of: bind.source, recursive: bind.recursive) {
                 return Source(descriptor: copy, isDetached: true)
             }
-            return Source(descriptor: try OwnedFileDescriptor(opening: bind.source, [.path]), isDetached: false)
+            return Source(descriptor: try OwnedFileDescriptor(opening: bind.source, .path), isDetached: false)
         } catch {
             if bind.optional { return nil }
             throw error.errno == 2 ? .sourceMissing(bind.source) : .sourceUnreadable(bind.source, error)
@@ -297,14 +297,14 @@ package struct PlanInterpreter: ~Copyable {
     ) throws(SystemError) -> OwnedFileDescriptor {
         if filesMade == 0 {
             try scratch.makeDirectory("files", mode: 0o755)
-            let beneath = try scratch.open("files", [.path, .directory])
-            try Mounts.mount(type: "tmpfs", over: beneath, [.noSetUserID, .noDevices], data: "size=4m,mode=755")
+            let beneath = try scratch.open("files", .path | .directory)
+            try Mounts.mount(type: "tmpfs", over: beneath, .noSetUserID | .noDevices, data: "size=4m,mode=755")
         }
         filesMade += 1
-        let files = try scratch.open("files", [.path, .directory])
+        let files = try scratch.open("files", .path | .directory)
         let name = "\(filesMade)"
-        try files.open(name, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(bytes)
-        return try files.open(name, [.path])
+        try files.open(name, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)
+        return try files.open(name, .path)
     }
 
     func inside() -> RootDirectory {

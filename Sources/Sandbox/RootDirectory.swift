@@ -7,8 +7,9 @@ final class RootDirectory {
 
     init(_ descriptor: consuming OwnedFileDescriptor) { directory = DescriptorBox(descriptor) }
 
-    /// The directory of the last walk, by the path that led to it: a /dev is filled entry by entry.
-    private var lastParent: (path: String, directory: DescriptorBox)?
+    /// The directory of the last walk, and the path that led to it: a /dev is filled entry by entry.
+    private var lastParent: DescriptorBox?
+    private var lastParentPath = ""
 
     struct Place {
         let box: DescriptorBox
@@ -32,8 +33,8 @@ final class RootDirectory {
         if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != path.startIndex {
             let parent = String(path[..<slash])
             let name = Array(path.utf8[path.utf8.index(after: slash)...])
-            if let last = lastParent, last.path == parent,
-                let place = try fresh(name, of: last.directory, creating, path)
+            if let last = lastParent, lastParentPath == parent,
+                let place = try fresh(name, of: last, creating, path)
             {
                 return place
             }
@@ -72,10 +73,10 @@ final class RootDirectory {
         do throws(SystemError) {
             if case .directory(let mode) = creating {
                 try directory.descriptor.makeDirectory(name, mode: mode)
-                let made = try directory.descriptor.open(name, [.path, .directory, .noFollow])
+                let made = try directory.descriptor.open(name, .path | .directory | .noFollow)
                 return Place(box: DescriptorBox(made), isDirectory: true)
             }
-            let file = try directory.descriptor.open(name, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644)
+            let file = try directory.descriptor.open(name, .writeOnly | .create | .exclusive | .noFollow, mode: 0o644)
             return Place(box: DescriptorBox(file), isDirectory: false)
         } catch {
             return nil  // there already, or not to be made: the walk finds out which
@@ -83,7 +84,7 @@ final class RootDirectory {
     }
 
     private func walk(_ path: String, creating: Creating) throws(StepFailure) -> Place {
-        var pending = path.utf8.split(separator: UInt8(ascii: "/")).map { Array($0) }[...]
+        var pending = Self.components(Array(path.utf8))[...]
         var stack: [DescriptorBox] = []
         var links = 0
         var lastLink: String?
@@ -99,7 +100,7 @@ final class RootDirectory {
             if pending.isEmpty, lastLink == nil, path.utf8.last != UInt8(ascii: "/"),
                 let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
             {
-                lastParent = (String(path[..<slash]), directory)
+                (lastParent, lastParentPath) = (directory, String(path[..<slash]))
             }
             switch next.kind {
             case .symlink:
@@ -108,7 +109,7 @@ final class RootDirectory {
                 let target = try system { () throws(SystemError) in try next.box.descriptor.linkTarget([UInt8]()) }
                 lastLink = target.displayPath
                 if target.first == UInt8(ascii: "/") { stack.removeAll() }
-                pending = target.split(separator: UInt8(ascii: "/")).map { Array($0) }[...] + pending
+                pending = Self.components(target)[...] + pending
             case .directory:
                 stack.append(next.box)
             default:
@@ -117,6 +118,20 @@ final class RootDirectory {
             }
         }
         return Place(box: stack.last ?? directory, isDirectory: true)
+    }
+
+    private static func components(_ path: [UInt8]) -> [[UInt8]] {
+        var components: [[UInt8]] = []
+        var component: [UInt8] = []
+        for byte in path + [UInt8(ascii: "/")] {
+            if byte != UInt8(ascii: "/") {
+                component.append(byte)
+            } else if !component.isEmpty {
+                components.append(component)
+                component = []
+            }
+        }
+        return components
     }
 
     /// A name in a directory.
@@ -143,19 +158,17 @@ final class RootDirectory {
         guard !last.isEmpty, last != "..", last != "." else { throw .leavesRoot(path: path, link: nil) }
         let directory = slash.map { $0 == whole.startIndex ? "/" : String(whole[..<$0]) } ?? "/"
         if directory == "/" { return Entry(directory: self.directory, name: last) }
-        if let known = lastParent, known.path == directory {
-            return Entry(directory: known.directory, name: last)
-        }
+        if let known = lastParent, lastParentPath == directory { return Entry(directory: known, name: last) }
         let parent = try walk(directory, creating: creating)
         guard parent.isDirectory else { throw .notADirectory(path) }
-        lastParent = (directory, parent.box)
+        (lastParent, lastParentPath) = (parent.box, directory)
         return Entry(directory: parent.box, name: last)
     }
 
     /// A file's bytes, or nothing where there is none: an image's /etc/passwd may be a FIFO, a device or a link.
     func contents(of path: String) throws(StepFailure) -> [UInt8] {
         do throws(SystemError) {
-            let file = try directory.descriptor.resolve(path, [.readOnly, .nonBlocking, .noControllingTerminal])
+            let file = try directory.descriptor.resolve(path, .readOnly | .nonBlocking | .noControllingTerminal)
             guard try file.status().kind == .regular else { return [] }
             return try file.readAll(limit: 4 << 20)
         } catch {
@@ -166,7 +179,7 @@ final class RootDirectory {
 
     /// Whether a path inside leads to anything.
     func isThere(_ path: String) -> Bool {
-        (try? directory.descriptor.resolve(path, [.path])) != nil  // absent is the answer
+        (try? directory.descriptor.resolve(path, .path)) != nil  // absent is the answer
     }
 
     /// Puts a regular file at `path`, in place of whatever entry has the name.
@@ -182,7 +195,7 @@ final class RootDirectory {
     private static func emptyFile(_ entry: Entry, mode: UInt32) throws(SystemError) -> OwnedFileDescriptor {
         do throws(SystemError) {
             let file = try entry.directory.open(
-                entry.name, [.writeOnly, .create, .truncate, .noFollow, .nonBlocking, .noControllingTerminal],
+                entry.name, .writeOnly | .create | .truncate | .noFollow | .nonBlocking | .noControllingTerminal,
                 mode: mode)
             if try file.status().kind == .regular { return file }
         } catch {
@@ -190,7 +203,7 @@ final class RootDirectory {
             if error.errno == 30 || error.errno == 28 { throw error }  // EROFS, ENOSPC
         }
         try entry.directory.removeTree(entry.name)
-        return try entry.directory.open(entry.name, [.writeOnly, .create, .exclusive, .noFollow], mode: mode)
+        return try entry.directory.open(entry.name, .writeOnly | .create | .exclusive | .noFollow, mode: mode)
     }
 
     private struct Entered {
@@ -202,7 +215,7 @@ final class RootDirectory {
         _ component: [UInt8], of directory: DescriptorBox, isLast: Bool, _ creating: Creating, _ path: String
     ) throws(StepFailure) -> Entered {
         do throws(SystemError) {
-            let found = DescriptorBox(try directory.descriptor.open(component, [.path, .noFollow]))
+            let found = DescriptorBox(try directory.descriptor.open(component, .path | .noFollow))
             return Entered(box: found, kind: try found.descriptor.status().kind)
         } catch {
             guard error.errno == 2 else { throw failure(error, path) }  // ENOENT
@@ -211,13 +224,13 @@ final class RootDirectory {
         do throws(SystemError) {
             if isLast, creating == .file {
                 let file = try directory.descriptor.open(
-                    component, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644)
+                    component, .writeOnly | .create | .exclusive | .noFollow, mode: 0o644)
                 return Entered(box: DescriptorBox(file), kind: .regular)
             }
             var mode: UInt32 = 0o755
             if isLast, case .directory(let wanted) = creating { mode = wanted }
             try directory.descriptor.makeDirectory(component, mode: mode)
-            let made = DescriptorBox(try directory.descriptor.open(component, [.path, .directory, .noFollow]))
+            let made = DescriptorBox(try directory.descriptor.open(component, .path | .directory | .noFollow))
             return Entered(box: made, kind: .directory)
         } catch {
             throw error.errno == 30 ? .targetMissing(path) : failure(error, path)  // EROFS

@@ -17,13 +17,13 @@ package struct RunningContainer: Sendable {
 
     /// The first of this user's containers that `matches` knows by its label.
     package static func find(_ matches: (String) -> Bool) throws(SystemError) -> RunningContainer? {
-        let processes = try OwnedFileDescriptor(opening: "/proc", [.readOnly, .directory])
+        let processes = try OwnedFileDescriptor(opening: "/proc", .readOnly | .directory)
         let own = try processes.linkTarget("self/ns/mnt")
         var seen: [[UInt8]] = [own]
         for name in try processes.entries() {
             guard let first = name.first, (UInt8(ascii: "1")...UInt8(ascii: "9")).contains(first),
                 // Of a process that ends meanwhile everything below is gone, and that is all right.
-                let process = try? processes.open(name, [.readOnly, .directory]),  // see above
+                let process = try? processes.open(name, .readOnly | .directory),  // see above
                 let status = try? process.status(), status.userID == Identity.userID,  // see above
                 let space = try? process.linkTarget("ns/mnt"), !seen.contains(space)  // see above
             else { continue }
@@ -39,7 +39,7 @@ package struct RunningContainer: Sendable {
 
     private init(label: String, process: borrowing OwnedFileDescriptor) throws(SystemError) {
         self.label = label
-        let here = try OwnedFileDescriptor(opening: "/proc/self", [.readOnly, .directory])
+        let here = try OwnedFileDescriptor(opening: "/proc/self", .readOnly | .directory)
         var found: [(NamespaceKinds, DescriptorBox)] = []
         for (kind, name) in Self.names where try process.linkTarget("ns/\(name)") != here.linkTarget("ns/\(name)") {
             // A magic link: followed, it is the namespace itself.

@@ -120,7 +120,7 @@ extension SiteConfiguration {
     private mutating func add(file: String) throws(ConfigurationError) {
         let bytes: [UInt8]
         do throws(SystemError) { bytes = try contents(of: file, limit: 1 << 20) } catch {
-            if [2, 20].contains(error.errno) { return }  // ENOENT, ENOTDIR
+            if error.errno == 2 || error.errno == 20 { return }  // ENOENT, ENOTDIR
             throw ConfigurationError(file: file, line: 0, reason: .unreadable(error))
         }
         try add(text: String(decoding: bytes, as: UTF8.self), file: file)

@@ -9,7 +9,7 @@ package enum DeviceRecords {
     package static func read(_ name: String, store: String) -> [UInt8]? {
         guard
             let file = try? OwnedFileDescriptor(  // absent: it is made anew
-                opening: "\(store)/\(directory)/\(name)", [.readOnly, .noFollow, .nonBlocking]),
+                opening: "\(store)/\(directory)/\(name)", .readOnly | .noFollow | .nonBlocking),
             let status = try? file.status(), status.kind == .regular,  // likewise
             status.userID == Identity.userID, status.permissions & 0o022 == 0
         else { return nil }
@@ -19,15 +19,15 @@ package enum DeviceRecords {
     /// Into a store that is there; not being able to only costs the next launch the same work.
     package static func write(_ bytes: [UInt8], _ name: String, store: String) {
         do throws(SystemError) {
-            let root = try OwnedFileDescriptor(opening: store, [.readOnly, .directory])
+            let root = try OwnedFileDescriptor(opening: store, .readOnly | .directory)
             _ = try root.status(of: "version")
             do throws(SystemError) { try root.makeDirectory(directory, mode: 0o755) } catch {
                 if error.errno != 17 { throw error }  // EEXIST
             }
-            let place = try root.open(directory, [.readOnly, .directory, .noFollow])
+            let place = try root.open(directory, .readOnly | .directory | .noFollow)
             let draft = name + "." + (try Random.hexadecimal(bytes: 8))
             do throws(SystemError) {
-                try place.open(draft, [.writeOnly, .create, .exclusive], mode: 0o600).writeAll(bytes)
+                try place.open(draft, .writeOnly | .create | .exclusive, mode: 0o600).writeAll(bytes)
                 try place.move(draft, to: name, in: place)
             } catch {
                 try place.removeFile(draft)

@@ -67,7 +67,7 @@ extension ImageStore {
 
     func sweepRemoved() {
         // Tidying: what stays is swept by the next collection.
-        guard let drafts = try? root.open("drafts", [.readOnly, .directory, .noFollow]),  // see above
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // see above
             let names = try? drafts.entries()  // see above
         else { return }
         for name in names where name.displayPath.hasPrefix("removed-") {
@@ -77,7 +77,7 @@ extension ImageStore {
 
     func entries(_ directory: String) throws(StoreError) -> [String] {
         try storing { () throws(SystemError) in
-            try root.open(directory, [.readOnly, .directory, .noFollow]).entries().map(\.displayPath)
+            try root.open(directory, .readOnly | .directory | .noFollow).entries().map(\.displayPath)
         }
     }
 }
@@ -163,7 +163,7 @@ private struct Round {
         if reach == .thisNode, isRecent, image.parts != nil { return false }
         let (store, name, dryRun) = (store, image.name, rules.dryRun)
         let lease = try store.optional({ () throws(SystemError) in
-            try store.root.open("images/\(name)/lease", [.readWrite])
+            try store.root.open("images/\(name)/lease", .readWrite)
         })
         if let lease {
             let isHeld: Bool = try storing { () throws(SystemError) in
@@ -203,7 +203,7 @@ private struct Round {
             let place = "\(kind)/\(name)"
             var age = Clock.now.seconds - (try store.root.status(of: place).modified.seconds)
             do throws(SystemError) {
-                let summary = try store.root.open(place + "/summary", [.readWrite, .noAccessTime])
+                let summary = try store.root.open(place + "/summary", .readWrite | .noAccessTime)
                 let status = try summary.status()
                 age = Clock.now.seconds - max(status.modified.seconds, status.accessed.seconds)
                 if reach == .thisNode, age <= ImageStore.graceWithoutLeases { return false }
@@ -234,10 +234,10 @@ extension ImageStore {
     func recordForHousekeeping(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
         try optional { () throws(SystemError) in
             let file: OwnedFileDescriptor
-            do throws(SystemError) { file = try root.open(path, [.readOnly, .noAccessTime]) } catch {
+            do throws(SystemError) { file = try root.open(path, .readOnly | .noAccessTime) } catch {
                 // EPERM: somebody else's store.
                 guard error.errno == 1 else { throw error }
-                file = try root.open(path, [.readOnly])
+                file = try root.open(path, .readOnly)
             }
             let status = try file.status()
             guard let record = LaunchRecord(decoding: try file.readAll(limit: 4 << 20)), record.isOnDiskOrOfThisBoot
@@ -249,11 +249,11 @@ extension ImageStore {
     /// What a layer or flattened tree takes: as noted when it was unpacked, else counted.
     func bytes(of part: String) throws(StoreError) -> UInt64 {
         let noted = try optional { () throws(SystemError) in
-            try root.open(part + "/bytes", [.readOnly]).readAll(limit: 64).displayPath
+            try root.open(part + "/bytes", .readOnly).readAll(limit: 64).displayPath
         }
         if let noted, let bytes = UInt64(noted.prefix { $0 != "\n" }) { return bytes }
         return try optional { () throws(SystemError) in
-            try Self.count(try root.open(part, [.readOnly, .directory, .noFollow]))
+            try Self.count(try root.open(part, .readOnly | .directory | .noFollow))
         } ?? 0
     }
 
@@ -264,7 +264,7 @@ extension ImageStore {
             let status = try directory.status(of: name)
             if status.kind == .directory {
                 let inner: OwnedFileDescriptor
-                do throws(SystemError) { inner = try directory.open(name, [.readOnly, .directory, .noFollow]) } catch {
+                do throws(SystemError) { inner = try directory.open(name, .readOnly | .directory | .noFollow) } catch {
                     if error.errno == 13 { continue }  // EACCES: an image's own closed directory
                     throw error
                 }

@@ -28,10 +28,10 @@ extension ImageStore {
         let directory = "containers/" + name
         guard
             let lease = try optional({ () throws(SystemError) in
-                try root.open(directory + "/lease", [.readOnly, .noFollow])
+                try root.open(directory + "/lease", .readOnly | .noFollow)
             }),
             let bytes = try optional({ () throws(SystemError) in
-                try root.open(directory + "/record", [.readOnly, .noFollow]).readAll(limit: 65536)
+                try root.open(directory + "/record", .readOnly | .noFollow).readAll(limit: 65536)
             })
         else { return nil }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
@@ -51,14 +51,14 @@ extension ImageStore {
             do throws(SystemError) { try root.makeDirectory("containers", mode: 0o700) } catch {
                 if error.errno != 17 { throw error }  // EEXIST
             }
-            let all = try root.open("containers", [.readOnly, .directory, .noFollow])
+            let all = try root.open("containers", .readOnly | .directory | .noFollow)
             try all.removeTree(name)
             try all.makeDirectory(name, mode: 0o700)
-            let own = try all.open(name, [.readOnly, .directory, .noFollow])
+            let own = try all.open(name, .readOnly | .directory | .noFollow)
             try own.makeDirectory("upper", mode: 0o755)
             try own.makeDirectory("work", mode: 0o755)
-            _ = try own.open("lease", [.writeOnly, .create, .exclusive, .noFollow], mode: 0o600)
-            let record = try own.open("record.new", [.writeOnly, .create, .exclusive, .noFollow], mode: 0o600)
+            _ = try own.open("lease", .writeOnly | .create | .exclusive | .noFollow, mode: 0o600)
+            let record = try own.open("record.new", .writeOnly | .create | .exclusive | .noFollow, mode: 0o600)
             try record.writeAll(Array("berth-container-record 1\n\(image)\n\(digest)\n".utf8))
             try own.move("record.new", to: "record", in: own)
         }
@@ -72,12 +72,12 @@ extension ImageStore {
     package func removeContainers(where isOver: (String) -> Bool) throws(StoreError) {
         guard
             let all = try optional({ () throws(SystemError) in
-                try root.open("containers", [.readOnly, .directory, .noFollow])
+                try root.open("containers", .readOnly | .directory | .noFollow)
             })
         else { return }
         for name in try storing({ () throws(SystemError) in try all.entries() }) where isOver(name.displayPath) {
             guard let lock = try tryWorkLock("containers/" + name.displayPath) else { continue }
-            if let lease = try? all.open(name + Array("/lease".utf8), [.readOnly, .noFollow]),  // absent: nobody is in it
+            if let lease = try? all.open(name + Array("/lease".utf8), .readOnly | .noFollow),  // absent: nobody is in it
                 (try? lease.tryLock(.exclusive)) != true  // no lock, or somebody runs in it: it stays
             {
                 continue

@@ -22,7 +22,7 @@ extension ImageStore {
                     if error.errno != 17 { throw error }  // EEXIST
                 }
                 // Under the lock: what has this name is of one who died.
-                try root.open("squashfs", [.readOnly, .directory, .noFollow]).removeTree(key + ".new")
+                try root.open("squashfs", .readOnly | .directory | .noFollow).removeTree(key + ".new")
                 try root.makeDirectory("squashfs/" + key + ".new", mode: 0o700)
             }
         }
@@ -34,11 +34,11 @@ extension ImageStore {
     /// What lies in the draft is whole.
     package func publish(_ file: UnpackedFile) throws(StoreError) -> (tree: String, lease: DescriptorBox?) {
         try storing { () throws(SystemError) in
-            let all = try root.open("squashfs", [.readOnly, .directory, .noFollow])
-            let draft = try all.open(file.key + ".new", [.readOnly, .directory, .noFollow])
+            let all = try root.open("squashfs", .readOnly | .directory | .noFollow)
+            let draft = try all.open(file.key + ".new", .readOnly | .directory | .noFollow)
             // Unpacked as the user, a root of mode 0700 or less would hide the tree from the container's own root.
             try draft.setPermissions(of: "tree", 0o755)
-            _ = try draft.open("lease", [.writeOnly, .create, .noFollow], mode: 0o600)
+            _ = try draft.open("lease", .writeOnly | .create | .noFollow, mode: 0o600)
             do throws(SystemError) { try all.moveWithoutReplacing(file.key + ".new", to: file.key, in: all) } catch {
                 if error.errno != 17 && error.errno != 39 { throw error }  // EEXIST, ENOTEMPTY: no locks, and another was first
                 try all.removeTree(file.key + ".new")
@@ -49,7 +49,7 @@ extension ImageStore {
 
     private func leaseFile(_ key: String) throws(StoreError) -> DescriptorBox? {
         try optional { () throws(SystemError) in
-            let lease = try root.open("squashfs/\(key)/lease", [.readOnly, .noFollow])
+            let lease = try root.open("squashfs/\(key)/lease", .readOnly | .noFollow)
             do throws(SystemError) { try lease.lock(.shared) } catch { if !error.meansNoLocks { throw error } }
             return DescriptorBox(lease)
         }

@@ -20,7 +20,7 @@ extension ImageStore {
         for naming in try namesAndDigests(includingPinned: false) {
             names[naming.digest, default: []].append(naming.key)
         }
-        let directory = try storing { () throws(SystemError) in try root.open("images", [.readOnly, .directory]) }
+        let directory = try storing { () throws(SystemError) in try root.open("images", .readOnly | .directory) }
         var images: [StoredImage] = []
         for name in try storing({ () throws(SystemError) in try directory.entries() }) {
             guard let (record, _) = try recordForHousekeeping("images/\(name.displayPath)/record") else { continue }
@@ -40,10 +40,10 @@ extension ImageStore {
     package func documents(of digest: Digest) throws(StoreError) -> (manifest: [UInt8], config: [UInt8])? {
         let directory = "images/" + digest.directoryName
         let manifest = try optional { () throws(SystemError) in
-            try root.open(directory + "/manifest.json", [.readOnly]).readAll(limit: 16 << 20)
+            try root.open(directory + "/manifest.json", .readOnly).readAll(limit: 16 << 20)
         }
         let config = try optional { () throws(SystemError) in
-            try root.open(directory + "/config.json", [.readOnly]).readAll(limit: 16 << 20)
+            try root.open(directory + "/config.json", .readOnly).readAll(limit: 16 << 20)
         }
         guard let manifest, let config else { return nil }
         return (manifest, config)
@@ -71,7 +71,7 @@ extension ImageStore {
     func namesAndDigests(includingPinned: Bool = true) throws(StoreError) -> [Naming] {
         var found: [Naming] = []
         let top = try optional { () throws(SystemError) in
-            try root.open("refs", [.readOnly, .directory, .noFollow])
+            try root.open("refs", .readOnly | .directory | .noFollow)
         }
         if let top { try collectNames(in: top, [], includingPinned, into: &found) }
         return found
@@ -86,7 +86,7 @@ extension ImageStore {
             let isName = name.first == UInt8(ascii: ":") || name.first == UInt8(ascii: "@")
             if name.first == UInt8(ascii: ".") || (!includingPinned && name.first == UInt8(ascii: "@")) { continue }
             // Gone, a link, or not what belongs there: no name.
-            let flags: OpenFlags = isName ? [.readOnly, .noFollow, .nonBlocking] : [.readOnly, .directory, .noFollow]
+            let flags: OpenFlags = isName ? .readOnly | .noFollow | .nonBlocking : .readOnly | .directory | .noFollow
             guard let place = try? directory.open(name, flags) else { continue }  // see above
             let inner = components + [name.displayPath]
             if !isName {

@@ -34,7 +34,7 @@ extension ImageStore {
     ) throws(StoreError) -> DescriptorBox? {
         try storing { () throws(SystemError) in
             let file = DescriptorBox(
-                try root.open("locks/" + Self.activityLock, [.readWrite, .create, .noFollow], mode: 0o666))
+                try root.open("locks/" + Self.activityLock, .readWrite | .create | .noFollow, mode: 0o666))
             do throws(SystemError) { return try take(file.descriptor) ? file : nil } catch {
                 if error.meansNoLocks { return nil }
                 throw error
@@ -51,7 +51,7 @@ extension ImageStore {
     func tryWorkLock(_ subject: String) throws(StoreError) -> WorkLock? {
         let name = "locks/" + Self.lockName(subject)
         let held = try storing { () throws(SystemError) in
-            let file = DescriptorBox(try root.open(name, [.readWrite, .create, .noFollow], mode: 0o666))
+            let file = DescriptorBox(try root.open(name, .readWrite | .create | .noFollow, mode: 0o666))
             do throws(SystemError) {
                 guard try file.descriptor.tryLock(.exclusive) else { return Held.elsewhere }
             } catch {
@@ -75,7 +75,7 @@ extension ImageStore {
     func workLock(_ subject: String) throws(StoreError) -> DescriptorBox? {
         let name = "locks/" + Self.lockName(subject)
         return try storing { () throws(SystemError) in
-            let file = try root.open(name, [.readWrite, .create, .noFollow], mode: 0o666)
+            let file = try root.open(name, .readWrite | .create | .noFollow, mode: 0o666)
             do throws(SystemError) { try file.lock(.exclusive) } catch {
                 if error.meansNoLocks { return nil }
                 throw error

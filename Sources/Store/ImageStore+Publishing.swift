@@ -36,14 +36,14 @@ extension ImageStore {
     /// What was noted when the layer was unpacked.
     package func layerSummary(_ diffID: Digest) throws(StoreError) -> [UInt8]? {
         try optional { () throws(SystemError) in
-            try root.open("layers/\(diffID.directoryName)/summary", [.readOnly]).readAll(limit: 256 << 20)
+            try root.open("layers/\(diffID.directoryName)/summary", .readOnly).readAll(limit: 256 << 20)
         }
     }
 
     /// The unpacked layer's tree.
     package func layerTree(_ diffID: Digest) throws(StoreError) -> OwnedFileDescriptor? {
         try optional { () throws(SystemError) in
-            try root.open("layers/\(diffID.directoryName)/tree", [.readOnly, .directory])
+            try root.open("layers/\(diffID.directoryName)/tree", .readOnly | .directory)
         }
     }
 
@@ -62,16 +62,16 @@ extension ImageStore {
         let state = try state(of: destination)
         if state.isUsable { return nil }
         return try storing { () throws(SystemError) in
-            let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+            let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
             // Gone at once: a disk that has little room needs it for the new one.
             if state == .lost { try drafts.removeTree(try moveAway(destination)) }
             let name = try Self.draftName()
             try drafts.makeDirectory(name, mode: 0o755)
             do throws(SystemError) {
-                let directory = try drafts.open(name, [.readOnly, .directory, .noFollow])
+                let directory = try drafts.open(name, .readOnly | .directory | .noFollow)
                 let alive = try directory.createLocked("alive", .exclusive, mode: 0o644)
                 try directory.makeDirectory("tree", mode: 0o755)
-                let tree = try directory.open("tree", [.readOnly, .directory, .noFollow])
+                let tree = try directory.open("tree", .readOnly | .directory | .noFollow)
                 return Draft(
                     tree: DescriptorBox(tree), directory: DescriptorBox(directory), name: name,
                     destination: destination, alive: DescriptorBox(alive), workLock: lock)
@@ -94,11 +94,11 @@ extension ImageStore {
             try storing { () throws(SystemError) in
                 for one in finished {
                     let file = try one.draft.directory.descriptor.open(
-                        "summary", [.writeOnly, .create, .exclusive], mode: 0o644)
+                        "summary", .writeOnly | .create | .exclusive, mode: 0o644)
                     try file.writeAll(one.summary)
                     if case .later(let boot) = durability { try mark(one.draft, boot) }
                     guard let bytes = one.bytes else { continue }
-                    try one.draft.directory.descriptor.open("bytes", [.writeOnly, .create, .exclusive], mode: 0o644)
+                    try one.draft.directory.descriptor.open("bytes", .writeOnly | .create | .exclusive, mode: 0o644)
                         .writeAll(Array("\(bytes)\n".utf8))
                 }
                 if durability == .first { try root.synchronizeFileSystem() }
@@ -115,7 +115,7 @@ extension ImageStore {
 
     private func makeVisible(_ draft: Draft) throws(SystemError) {
         try draft.directory.descriptor.removeFile("alive")
-        let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+        let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
         do throws(SystemError) {
             try drafts.moveWithoutReplacing(draft.name, to: draft.destination, in: root)
         } catch {
@@ -136,7 +136,7 @@ extension ImageStore {
     /// Removes a draft that came to nothing.
     package func discard(_ draft: Draft) {
         // What can not be removed now is swept by the next pull.
-        guard let drafts = try? root.open("drafts", [.readOnly, .directory, .noFollow]) else { return }  // see above
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow) else { return }  // see above
         try? drafts.removeTree(draft.name)  // see above
     }
 
@@ -155,7 +155,7 @@ extension ImageStore {
         let record = try marked(record)
         try storing { () throws(SystemError) in
             if (try? root.status(of: "images/" + name)) == nil {  // absent: to be made
-                let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+                let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
                 let draft = try Self.draftName()
                 do throws(SystemError) {
                     try make(record, manifest, config, as: draft, in: drafts, named: name)
@@ -174,12 +174,12 @@ extension ImageStore {
         in drafts: borrowing OwnedFileDescriptor, named name: String
     ) throws(SystemError) {
         try drafts.makeDirectory(draft, mode: 0o755)
-        let directory = try drafts.open(draft, [.readOnly, .directory, .noFollow])
+        let directory = try drafts.open(draft, .readOnly | .directory | .noFollow)
         let alive = try directory.createLocked("lease", .shared, mode: 0o644)
         // Held until it is published, and a moment longer.
         defer { withExtendedLifetime(alive) {} }
         for (file, bytes) in [("record", record.encoded), ("manifest.json", manifest), ("config.json", config)] {
-            try directory.open(file, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(bytes)
+            try directory.open(file, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)
         }
         do throws(SystemError) { try drafts.move(draft, to: "images/" + name, in: root) } catch {
             // EEXIST, ENOTEMPTY: published by somebody else since.
@@ -197,7 +197,7 @@ extension ImageStore {
     /// Out of sight, to be removed at leisure; returns its name among the drafts.
     @discardableResult
     func moveAway(_ part: String) throws(SystemError) -> String {
-        let drafts = try root.open("drafts", [.readOnly, .directory, .noFollow])
+        let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
         let away = "removed-" + (try Random.hexadecimal(bytes: 8))
         try root.move(part, to: away, in: drafts)
         return away
@@ -211,17 +211,17 @@ extension ImageStore {
     }
 
     private func setName(_ key: ImageKey, _ digest: Digest) throws(SystemError) {
-        var directory = try root.open("refs", [.readOnly, .directory, .noFollow])
+        var directory = try root.open("refs", .readOnly | .directory | .noFollow)
         for component in key.components.dropLast() {
             do throws(SystemError) { try directory.makeDirectory(component, mode: 0o755) } catch {
                 if error.errno != 17 { throw error }  // EEXIST
             }
-            directory = try directory.open(component, [.readOnly, .directory, .noFollow])
+            directory = try directory.open(component, .readOnly | .directory | .noFollow)
         }
         guard let name = key.components.last else { preconditionFailure("a key has components") }
         let draft = ".draft-" + (try Random.hexadecimal(bytes: 8))
         do throws(SystemError) {
-            try directory.open(draft, [.writeOnly, .create, .exclusive], mode: 0o644)
+            try directory.open(draft, .writeOnly | .create | .exclusive, mode: 0o644)
                 .writeAll(Array((digest.description + "\n").utf8))
             try directory.move(draft, to: name, in: directory)
         } catch {

@@ -39,7 +39,7 @@ extension ImageStore {
     func state(of part: String) throws(StoreError) -> PartState {
         guard try optional({ () throws(SystemError) in try root.status(of: part) }) != nil else { return .missing }
         return try optional { () throws(SystemError) -> PartState in
-            let mark = try root.open(part + "/boot", [.readOnly, .noFollow]).readAll(limit: 4096)
+            let mark = try root.open(part + "/boot", .readOnly | .noFollow).readAll(limit: 4096)
             return String(decoding: mark, as: UTF8.self) == Boot.identifier ? .unsettled : .lost
         } ?? .settled
     }
@@ -47,7 +47,7 @@ extension ImageStore {
     /// Names come to the disk in the order in which they are made, so no power cut leaves the layer without its mark; an
     /// empty mark is no boot's.
     func mark(_ draft: Draft, _ boot: String) throws(SystemError) {
-        try draft.directory.descriptor.open("boot", [.writeOnly, .create, .exclusive], mode: 0o644)
+        try draft.directory.descriptor.open("boot", .writeOnly | .create | .exclusive, mode: 0o644)
             .writeAll(Array(boot.utf8))
     }
 
@@ -75,7 +75,7 @@ extension ImageStore {
     /// costs a pull in the next boot and nothing else.
     func noteUnsettled(_ part: String) {
         try? root.makeDirectory("unsettled", mode: 0o755)  // mostly it is there
-        _ = try? root.open("unsettled/" + Self.note(of: part), [.writeOnly, .create, .noFollow], mode: 0o644)  // see above
+        _ = try? root.open("unsettled/" + Self.note(of: part), .writeOnly | .create | .noFollow, mode: 0o644)  // see above
     }
 
     private static func note(of part: String) -> String { String(part.map { $0 == "/" ? "." : $0 }) }
@@ -104,7 +104,7 @@ extension ImageStore {
 
     private func settleAll() throws(StoreError) {
         let listed = try optional { () throws(SystemError) in
-            try root.open("unsettled", [.readOnly, .directory, .noFollow]).entries().map(\.displayPath)
+            try root.open("unsettled", .readOnly | .directory | .noFollow).entries().map(\.displayPath)
         }
         guard let listed, !listed.isEmpty, let boot = Boot.identifier else { return }
         for start in stride(from: 0, to: listed.count, by: Self.atOnce) {
@@ -119,7 +119,7 @@ extension ImageStore {
         var places: [(note: String, place: DescriptorBox)] = []
         for note in notes {
             let place = try optional { () throws(SystemError) in
-                try root.open(Self.part(of: note), [.readOnly, .directory, .noFollow])
+                try root.open(Self.part(of: note), .readOnly | .directory | .noFollow)
             }
             if let place { places.append((note, DescriptorBox(place))) } else { try forget(note) }
         }
@@ -150,7 +150,7 @@ extension ImageStore {
         let isImage = note.hasPrefix("images.")
         let file: OwnedFileDescriptor
         do throws(SystemError) {
-            file = try place.open(isImage ? "record" : "boot", [.readWrite, .noFollow, .noAccessTime])
+            file = try place.open(isImage ? "record" : "boot", .readWrite | .noFollow | .noAccessTime)
         } catch {
             if error.errno == 2 { return true }  // ENOENT: no mark
             throw error
@@ -174,7 +174,7 @@ extension ImageStore {
         record.boot = new
         let status = try file.status()
         let draft = "record." + (try Random.hexadecimal(bytes: 8))
-        let settled = try place.open(draft, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644)
+        let settled = try place.open(draft, .writeOnly | .create | .exclusive | .noFollow, mode: 0o644)
         try settled.writeAll(record.encoded)
         // Its access time tells when the image was used last.
         try settled.setTimes(accessed: status.accessed, modified: status.modified)

@@ -23,7 +23,7 @@ extension ImageStore {
     /// - Parameter nobodyPulls: Held alone, the store's activity lock tells that no draft can belong to anybody.
     func sweepDrafts(nobodyPulls: Bool = false) {
         // Sweeping is tidying: failing to is no reason not to pull.
-        guard let drafts = try? root.open("drafts", [.readOnly, .directory, .noFollow]),  // see above
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // see above
             let names = try? drafts.entries()  // see above
         else { return }
         var reach: LockReach?
@@ -34,7 +34,7 @@ extension ImageStore {
     }
 
     private func isDead(_ name: [UInt8], in drafts: borrowing OwnedFileDescriptor, _ reach: inout LockReach?) -> Bool {
-        guard let directory = try? drafts.open(name, [.readOnly, .directory, .noFollow]) else { return false }  // gone
+        guard let directory = try? drafts.open(name, .readOnly | .directory | .noFollow) else { return false }  // gone
         let isElsewhere = !name.displayPath.hasPrefix(Self.node + "-")
         if isElsewhere {
             let known = reach ?? LockReach(of: root, path: path)
@@ -42,8 +42,8 @@ extension ImageStore {
             if known == .thisNode { return isOlder(directory, than: 86_400) }
         }
         let lock =
-            (try? directory.open("alive", [.readWrite, .noFollow]))  // a layer's or a rootfs'
-            ?? (try? directory.open("lease", [.readWrite, .noFollow]))  // an image's
+            (try? directory.open("alive", .readWrite | .noFollow))  // a layer's or a rootfs'
+            ?? (try? directory.open("lease", .readWrite | .noFollow))  // an image's
         if let lock { return (try? lock.tryLock(.exclusive)) == true }  // no way to know: alive
         // Just made and not locked yet, or just unlocked and about to be published.
         return isOlder(directory, than: 3600)
@@ -57,13 +57,13 @@ extension ImageStore {
     /// Removes what killed pulls left beside names, and locks that nobody can hold. Only while nobody pulls.
     func sweepNamesAndLocks() {
         // Tidying, as above.
-        if let locks = try? root.open("locks", [.readOnly, .directory, .noFollow]), let names = try? locks.entries() {  // see above
+        if let locks = try? root.open("locks", .readOnly | .directory | .noFollow), let names = try? locks.entries() {  // see above
             for name in names where name.displayPath != Self.activityLock { try? locks.removeFile(name) }  // see above
         }
         if let names = try? root.entries() {  // see above
             for name in names where name.displayPath.hasPrefix("version.") { try? root.removeFile(name) }  // see above
         }
-        if let refs = try? root.open("refs", [.readOnly, .directory, .noFollow]) { sweepNames(refs, depth: 0) }  // see above
+        if let refs = try? root.open("refs", .readOnly | .directory | .noFollow) { sweepNames(refs, depth: 0) }  // see above
     }
 
     private func sweepNames(_ directory: borrowing OwnedFileDescriptor, depth: Int) {
@@ -71,7 +71,7 @@ extension ImageStore {
         for name in names {
             if name.displayPath.hasPrefix(".draft-") {
                 try? directory.removeFile(name)  // see above
-            } else if let inner = try? directory.open(name, [.readOnly, .directory, .noFollow]) {  // a name, no directory
+            } else if let inner = try? directory.open(name, .readOnly | .directory | .noFollow) {  // a name, no directory
                 sweepNames(inner, depth: depth + 1)
                 // The last name below it may be gone; one that is not empty stays.
                 try? directory.removeDirectory(name)  // see above

@@ -69,7 +69,7 @@ package final class ImageStore: Sendable {
             for component in path.split(separator: "/") {
                 made += "/" + component
                 do throws(SystemError) {
-                    try OwnedFileDescriptor(opening: "/", [.path, .directory]).makeDirectory(made, mode: 0o755)
+                    try OwnedFileDescriptor(opening: "/", .path | .directory).makeDirectory(made, mode: 0o755)
                 } catch {
                     // An existing parent may answer EROFS or EACCES rather than EEXIST.
                     if (try? FileStatus(of: made)) == nil { throw error }  // absent: the first error tells why
@@ -96,14 +96,14 @@ package final class ImageStore: Sendable {
             }
             // Last, so that a store with a version is whole.
             let draft = "version." + (try Random.hexadecimal(bytes: 8))
-            try root.open(draft, [.writeOnly, .create, .exclusive], mode: 0o644).writeAll(Array(version.utf8))
+            try root.open(draft, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(Array(version.utf8))
             try root.move(draft, to: "version", in: root)
         }
         return ImageStore(path: path, root: root, isShared: isShared)
     }
 
     private static func directory(_ path: String) throws(StoreError) -> OwnedFileDescriptor? {
-        do throws(SystemError) { return try OwnedFileDescriptor(opening: path, [.readOnly, .directory]) } catch {
+        do throws(SystemError) { return try OwnedFileDescriptor(opening: path, .readOnly | .directory) } catch {
             if error.errno == 2 { return nil }  // ENOENT
             throw .system(error)
         }
@@ -145,7 +145,7 @@ extension ImageStore {
     package func digest(of key: ImageKey) throws(StoreError) -> Digest? {
         guard
             let bytes = try optional({ () throws(SystemError) in
-                try root.resolve("refs/" + key.path, [.readOnly], .beneath).readAll(limit: 4096)
+                try root.resolve("refs/" + key.path, .readOnly, .beneath).readAll(limit: 4096)
             })
         else { return nil }
         // What a power cut leaves of a small file that was just written.
@@ -162,7 +162,7 @@ extension ImageStore {
         let directory = "images/" + digest.directoryName
         guard
             let lease = try optional({ () throws(SystemError) in
-                try root.open(directory + "/lease", [.readOnly])
+                try root.open(directory + "/lease", .readOnly)
             })
         else { return nil }
         // Shared by all who run the image; collection asks for it alone. Taken before the record is read, so that
@@ -170,7 +170,7 @@ extension ImageStore {
         guard try storing({ () throws(SystemError) in try Self.isLeased(lease) }) else { return nil }
         guard
             let bytes = try optional({ () throws(SystemError) in
-                try root.open(directory + "/record", [.readOnly]).readAll(limit: 4 << 20)
+                try root.open(directory + "/record", .readOnly).readAll(limit: 4 << 20)
             })
         else { return nil }
         // As above.

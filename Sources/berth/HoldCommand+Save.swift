@@ -35,7 +35,7 @@ extension HoldCommand {
             + (try named(Failure.system) { () throws(SystemError) in try Random.hexadecimal(bytes: 4) })
         let number = settings.socket
         let root = try named(Failure.system) { () throws(SystemError) in
-            try OwnedFileDescriptor(opening: "/", [.path, .directory])
+            try OwnedFileDescriptor(opening: "/", .path | .directory)
         }
         do throws(Failure) {
             try step("copy", "/bin/cp", ["--archive", "--one-file-system", "/proc/self/fd/\(number)/.", draft])
@@ -110,14 +110,14 @@ extension HoldCommand {
         rc += "exec \(entrypoint) \"$@\"\n"
         let environment = image.environment.map { $0 + "\n" }.joined()
         try named(Failure.system) { () throws(SystemError) in
-            let directory = try OwnedFileDescriptor(opening: draft, [.readOnly, .directory])
+            let directory = try OwnedFileDescriptor(opening: draft, .readOnly | .directory)
             do throws(SystemError) { try directory.makeDirectory("etc", mode: 0o755) } catch {
                 if error.errno != 17 { throw error }  // EEXIST
             }
             for (name, text, mode) in [("etc/environment", environment, 0o644), ("etc/rc", rc, 0o755)]
                 as [(String, String, UInt32)]
             {
-                try directory.resolve(name, [.writeOnly, .create, .truncate], mode: mode).writeAll(Array(text.utf8))
+                try directory.resolve(name, .writeOnly | .create | .truncate, mode: mode).writeAll(Array(text.utf8))
             }
         }
     }

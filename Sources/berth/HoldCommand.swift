@@ -147,7 +147,7 @@ struct HoldCommand {
         if settings.keepsRoot {
             held.add(
                 root: try named(Failure.system) { () throws(SystemError) in
-                    DescriptorBox(try OwnedFileDescriptor(opening: "/", [.path, .directory]))
+                    DescriptorBox(try OwnedFileDescriptor(opening: "/", .path | .directory))
                 })
         }
         held.count(decision.counted, as: decision.shown)
@@ -160,7 +160,7 @@ struct HoldCommand {
     func enterWorkingDirectory(_ process: ProcessPlan) throws(Failure) -> DescriptorBox {
         try named(Failure.sandbox) { () throws(SandboxError) in try process.enterWorkingDirectory() }
         return try named(Failure.system) { () throws(SystemError) in
-            DescriptorBox(try OwnedFileDescriptor(opening: ".", [.path, .directory]))
+            DescriptorBox(try OwnedFileDescriptor(opening: ".", .path | .directory))
         }
     }
 

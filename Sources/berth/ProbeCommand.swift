@@ -20,19 +20,19 @@ enum ProbeCommand {
         }
         // In the new namespace, where alone overlayfs takes it, and before anything covers it.
         var store: DescriptorBox?
-        if let path = arguments.first, let directory = try? OwnedFileDescriptor(opening: path, [.path, .directory]) {  // absent: not tried
+        if let path = arguments.first, let directory = try? OwnedFileDescriptor(opening: path, .path | .directory) {  // absent: not tried
             store = DescriptorBox(directory)
         }
         step("tmpfs") { () throws(SystemError) in
-            try Mounts.mount(type: "tmpfs", over: OwnedFileDescriptor(opening: "/tmp", [.path, .directory]))
-            let scratch = try OwnedFileDescriptor(opening: "/tmp", [.path, .directory])
+            try Mounts.mount(type: "tmpfs", over: OwnedFileDescriptor(opening: "/tmp", .path | .directory))
+            let scratch = try OwnedFileDescriptor(opening: "/tmp", .path | .directory)
             for name in ["lower", "upper", "work", "upper2", "work2", "here"] {
                 try scratch.makeDirectory(name, mode: 0o755)
             }
         }
         // A launch's own options, as root too.
         let marks = ",userxattr"
-        let here = try? OwnedFileDescriptor(opening: "/tmp/here", [.path, .directory])  // just made
+        let here = try? OwnedFileDescriptor(opening: "/tmp/here", .path | .directory)  // just made
         guard let here else { Processes.exit(0) }
         attempt("overlay") { () throws(SystemError) in
             try Mounts.mount(

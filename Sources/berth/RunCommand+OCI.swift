@@ -41,7 +41,7 @@ extension RunCommand {
     /// From the topmost layer that has it, as overlayfs shows it.
     private func topmost(_ path: String, _ trees: [String]) -> [UInt8] {
         for tree in trees.reversed() {
-            if let bytes = try? OwnedFileDescriptor(opening: tree, [.path, .directory]).resolve(path, .readOnly)  // absent: the next
+            if let bytes = try? OwnedFileDescriptor(opening: tree, .path | .directory).resolve(path, .readOnly)  // absent: the next
                 .readAll(limit: 1 << 20)
             {
                 return bytes

@@ -18,7 +18,7 @@ extension RunCommand {
             },
             ownGPUs: devices.gpus.count,
             // Without a /dev/shm there is none inside either.
-            sharedMemory: try? OwnedFileDescriptor(opening: "/dev/shm", [.path, .directory]).space(),  // see above
+            sharedMemory: try? OwnedFileDescriptor(opening: "/dev/shm", .path | .directory).space(),  // see above
             lockedMemory: .onThisHost())
     }
 

@@ -33,7 +33,7 @@ struct UnpackedSquashfs {
     }
 
     private static func isSquashfs(_ path: String) -> Bool {
-        guard let file = try? OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking]) else { return true }  // unsquashfs says why
+        guard let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking) else { return true }  // unsquashfs says why
         var magic = [UInt8](repeating: 0, count: 4)
         let count = magic.withUnsafeMutableBytes { try? file.read(into: $0) }  // unreadable: likewise
         return count.map { $0 == 4 && magic == Array("hsqs".utf8) } ?? true
