@@ -6,8 +6,8 @@ package struct MountFlags: OptionSet, Sendable, Hashable {
     package init(rawValue: UInt) { self.rawValue = rawValue }
     /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
     package init(arrayLiteral elements: MountFlags...) { self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue }) }
-    package static func | (one: MountFlags, other: MountFlags) -> MountFlags { MountFlags(rawValue: one.rawValue | other.rawValue) }
-    package func contains(_ other: MountFlags) -> Bool { rawValue & other.rawValue == other.rawValue }
+    package static func | (one: Self, other: Self) -> Self { Self(rawValue: one.rawValue | other.rawValue) }
+    package func contains(_ other: Self) -> Bool { rawValue & other.rawValue == other.rawValue }
     package static let readOnly = MountFlags(rawValue: BERTH_MS_RDONLY)
     package static let noSetUserID = MountFlags(rawValue: BERTH_MS_NOSUID)
     package static let noDevices = MountFlags(rawValue: BERTH_MS_NODEV)
@@ -29,8 +29,8 @@ package struct MountAttributes: OptionSet, Sendable, Hashable {
     package init(arrayLiteral elements: MountAttributes...) {
         self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
     }
-    package static func | (one: MountAttributes, other: MountAttributes) -> MountAttributes { MountAttributes(rawValue: one.rawValue | other.rawValue) }
-    package func contains(_ other: MountAttributes) -> Bool { rawValue & other.rawValue == other.rawValue }
+    package static func | (one: Self, other: Self) -> Self { Self(rawValue: one.rawValue | other.rawValue) }
+    package func contains(_ other: Self) -> Bool { rawValue & other.rawValue == other.rawValue }
     package static let readOnly = MountAttributes(rawValue: BERTH_MOUNT_ATTR_RDONLY)
     package static let noSetUserID = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NOSUID)
     package static let noDevices = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NODEV)

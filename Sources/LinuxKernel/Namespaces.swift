@@ -8,8 +8,8 @@ package struct NamespaceKinds: OptionSet, Sendable, Hashable {
     package init(arrayLiteral elements: NamespaceKinds...) {
         self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
     }
-    package static func | (one: NamespaceKinds, other: NamespaceKinds) -> NamespaceKinds { NamespaceKinds(rawValue: one.rawValue | other.rawValue) }
-    package func contains(_ other: NamespaceKinds) -> Bool { rawValue & other.rawValue == other.rawValue }
+    package static func | (one: Self, other: Self) -> Self { Self(rawValue: one.rawValue | other.rawValue) }
+    package func contains(_ other: Self) -> Bool { rawValue & other.rawValue == other.rawValue }
     package static let user = NamespaceKinds(rawValue: BERTH_CLONE_NEWUSER)
     package static let mount = NamespaceKinds(rawValue: BERTH_CLONE_NEWNS)
     package static let hostname = NamespaceKinds(rawValue: BERTH_CLONE_NEWUTS)

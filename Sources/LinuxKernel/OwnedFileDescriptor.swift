@@ -15,8 +15,8 @@ package struct OpenFlags: OptionSet, Sendable {
     package init(rawValue: Int32) { self.rawValue = rawValue }
     /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
     package init(arrayLiteral elements: OpenFlags...) { self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue }) }
-    package static func | (one: OpenFlags, other: OpenFlags) -> OpenFlags { OpenFlags(rawValue: one.rawValue | other.rawValue) }
-    package func contains(_ other: OpenFlags) -> Bool { rawValue & other.rawValue == other.rawValue }
+    package static func | (one: Self, other: Self) -> Self { Self(rawValue: one.rawValue | other.rawValue) }
+    package func contains(_ other: Self) -> Bool { rawValue & other.rawValue == other.rawValue }
     package static let readOnly = OpenFlags(rawValue: O_RDONLY)
     package static let writeOnly = OpenFlags(rawValue: O_WRONLY)
     package static let readWrite = OpenFlags(rawValue: O_RDWR)

@@ -122,7 +122,8 @@ extension PlanInterpreter {
         var lower = ""
         for index in trees.indices.reversed() {
             if !lower.isEmpty { lower += ":" }
-            lower += isBeside ? "../../" + String(paths[index].dropFirst(beside.count)) : trees[index].descriptor.procPath
+            lower +=
+                isBeside ? "../../" + String(paths[index].dropFirst(beside.count)) : trees[index].descriptor.procPath
         }
         return lower
     }
