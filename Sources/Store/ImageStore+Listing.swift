@@ -29,11 +29,10 @@ extension ImageStore {
         return images.sorted { ($0.record.created, $0.record.name) > ($1.record.created, $1.record.name) }
     }
 
-    /// One image, if it is here.
+    /// One image, if it is here. Costs the same, however many others there are.
     package func image(_ digest: Digest) throws(StoreError) -> StoredImage? {
         guard let (record, _) = try recordForHousekeeping("images/\(digest.directoryName)/record") else { return nil }
-        return StoredImage(
-            record, try namesAndDigests(includingPinned: false).filter { $0.digest == digest }.map(\.key))
+        return StoredImage(record, try names(of: digest).filter { !$0.isPinned })
     }
 
     /// What an image's manifest and configuration were, for `berth inspect`.
@@ -52,12 +51,12 @@ extension ImageStore {
     /// Takes a name away; the image goes with the next `prune` when it has no other. `false` where there was none.
     package func removeName(_ key: ImageKey) throws(StoreError) -> Bool {
         guard let digest = try digest(of: key) else { return false }
-        let others = try namesAndDigests().filter { $0.digest == digest && $0.key != key }
+        let others = try names(of: digest).filter { $0 != key }
         try storing { () throws(SystemError) in
             try root.removeFile("refs/" + key.path)
             // The digests were noted along with the name; by themselves they would keep the image for ever.
-            guard others.allSatisfy(\.key.isPinned) else { return }
-            for other in others { try root.removeFile("refs/" + other.key.path) }
+            guard others.allSatisfy(\.isPinned) else { return }
+            for other in others { try root.removeFile("refs/" + other.path) }
         }
         return true
     }
@@ -91,8 +90,8 @@ extension ImageStore {
             let inner = components + [name.displayPath]
             if !isName {
                 try collectNames(in: place, inner, includingPinned, into: &found)
-            } else if let key = ImageKey(components: inner), let text = try? place.readAll(limit: 4096).displayPath,  // damaged
-                let digest = try? Digest(parsing: text.last == "\n" ? String(text.dropLast()) : text)  // likewise
+            } else if let key = ImageKey(components: inner), let bytes = try? place.readAll(limit: 4096),  // damaged
+                let digest = Self.digest(inName: bytes)
             {
                 found.append(Naming(key: key, digest: digest))
             }

@@ -158,30 +158,34 @@ extension ImageStore {
                 let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
                 let draft = try Self.draftName()
                 do throws(SystemError) {
-                    try make(record, manifest, config, as: draft, in: drafts, named: name)
+                    try make(record, manifest, config, names, as: draft, in: drafts)
                 } catch {
                     try? drafts.removeTree(draft)  // the first error tells; swept otherwise
                     throw error
                 }
             }
             if !record.boot.isEmpty { noteUnsettled("images/" + name) }
-            for key in names { try setName(key, record.digest) }
         }
+        try self.name(record.digest, names)
     }
 
     private func make(
-        _ record: LaunchRecord, _ manifest: [UInt8], _ config: [UInt8], as draft: String,
-        in drafts: borrowing OwnedFileDescriptor, named name: String
+        _ record: LaunchRecord, _ manifest: [UInt8], _ config: [UInt8], _ names: [ImageKey], as draft: String,
+        in drafts: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
         try drafts.makeDirectory(draft, mode: 0o755)
         let directory = try drafts.open(draft, .readOnly | .directory | .noFollow)
         let alive = try directory.createLocked("lease", .shared, mode: 0o644)
         // Held until it is published, and a moment longer.
         defer { withExtendedLifetime(alive) {} }
-        for (file, bytes) in [("record", record.encoded), ("manifest.json", manifest), ("config.json", config)] {
+        let files = [
+            ("record", record.encoded), ("manifest.json", manifest), ("config.json", config),
+            (Self.noteOfNames, Self.note(of: names)),
+        ]
+        for (file, bytes) in files {
             try directory.open(file, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)
         }
-        do throws(SystemError) { try drafts.move(draft, to: "images/" + name, in: root) } catch {
+        do throws(SystemError) { try drafts.move(draft, to: "images/" + record.digest.directoryName, in: root) } catch {
             // EEXIST, ENOTEMPTY: published by somebody else since.
             guard error.errno == 17 || error.errno == 39 else { throw error }
             try drafts.removeTree(draft)
@@ -205,6 +209,8 @@ extension ImageStore {
 
     /// Gives an image that is there already further names.
     package func name(_ digest: Digest, _ names: [ImageKey]) throws(StoreError) {
+        // First, so that there is no name without a note of it, whenever this ends.
+        try noteNames(names, of: digest)
         try storing { () throws(SystemError) in
             for key in names { try setName(key, digest) }
         }

@@ -150,11 +150,16 @@ extension ImageStore {
         else { return nil }
         // What a power cut leaves of a small file that was just written.
         if bytes.isEmpty { return nil }
-        let text = bytes.displayPath
-        do throws(DigestError) { return try Digest(parsing: text.last == "\n" ? String(text.dropLast()) : text) } catch
-        {
+        guard let digest = Self.digest(inName: bytes) else {
             throw .damaged(path: "\(path)/refs/\(key.path)", reason: "not a digest")
         }
+        return digest
+    }
+
+    /// What the file of a name holds: a digest and the end of a line. `nil` for anything else.
+    static func digest(inName bytes: [UInt8]) -> Digest? {
+        let text = bytes.displayPath
+        return try? Digest(parsing: text.last == "\n" ? String(text.dropLast()) : text)  // malformed: none
     }
 
     /// An image by the digest of its manifest.

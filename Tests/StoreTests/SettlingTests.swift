@@ -66,7 +66,7 @@ import TestSupport
         try store.settle()
         #expect(try image.status(of: "record").accessed == used, "settling is no use of the image")
         #expect(try shop.names(try Self.layer()) == ["summary", "tree"])
-        #expect(try shop.names(try Self.image()) == ["config.json", "lease", "manifest.json", "record"])
+        #expect(try shop.names(try Self.image()) == ["config.json", "lease", "manifest.json", "names", "record"])
         #expect(try Self.record(shop).boot == "")
         #expect(try Self.record(shop) == Workshop.record(1, layers: [11]))
         #expect(try shop.names("unsettled") == [])
