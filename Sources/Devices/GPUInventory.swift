@@ -101,10 +101,31 @@ extension GPUInventory {
         return result.isEmpty ? nil : result
     }
 
-    /// The variables that select among visible GPUs by number.
+    /// The variables that select among visible GPUs by number. What ROCm's runtime leaves is what those behind it count.
     package static let selectors = [
-        "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
+        "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
     ]
+
+    /// Counts all these lists of an environment anew.
+    ///
+    /// - Returns: Whether there was one.
+    package static func renumber(_ environment: inout [String], before: [String], after: [String]) -> Bool {
+        var (before, after) = (before, after)
+        var isCounted = false
+        for name in selectors {
+            let prefix = name + "="
+            guard let place = environment.firstIndex(where: { $0.hasPrefix(prefix) }) else { continue }
+            let list = String(environment[place].dropFirst(prefix.utf8.count))
+            guard let positions = indices(list) else { continue }
+            environment[place] = prefix + renumbered(list, before: before, after: after)
+            isCounted = true
+            if name == "ROCR_VISIBLE_DEVICES" {
+                before = positions.compactMap { before.indices.contains($0) ? before[$0] : nil }
+                after = before.filter(after.contains)
+            }
+        }
+        return isCounted
+    }
 
     /// A list that counts within `before`, for a container that shows `after`; GPUs that it does not show drop out.
     /// Names, such as MIG's and UUIDs, mean the same everywhere and are left.

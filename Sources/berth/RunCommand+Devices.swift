@@ -69,7 +69,8 @@ extension RunCommand {
         // A host without devices of whom nobody asks any.
         let isPlain = gpus.isEmpty && options.cdiDevices.isEmpty && grant.devices.fabric.isEmpty
         var decision = DeviceDecision(
-            request: isPlain ? options.gpus : request(grant.devices.vendor, image, options), granted: gpus, environment: host.environment,
+            request: isPlain ? options.gpus : request(grant.devices.vendor, image, options), granted: gpus,
+            environment: host.environment,
             edits: [])
         if !gpus.isEmpty || !options.cdiDevices.isEmpty {
             try decideGPUs(grant, image, options, &decision)
@@ -102,7 +103,13 @@ extension RunCommand {
         let chosen = try named(Failure.plan) { () throws(PlanError) in
             try LaunchPlan.chosenGPUs(request, granted: granted)
         }
-        renumber(before: grant.counted ?? granted, after: granted.filter(chosen.contains), &decision)
+        if renumber(before: grant.counted ?? granted, after: granted.filter(chosen.contains), &decision),
+            grant.devices.vendor == .nvidia
+        {
+            // CUDA itself counts the fastest first, and Slurm by PCI address.
+            decision.edits.append(
+                DeviceEdit(.variable("CUDA_DEVICE_ORDER=PCI_BUS_ID", isDefault: true), .host("GPUs counted anew")))
+        }
         guard !chosen.isEmpty || !options.cdiDevices.isEmpty else { return }
 
         var edits = try cdiEdits(grant, chosen: chosen, granted: granted, image, options)
@@ -111,6 +118,9 @@ extension RunCommand {
             edits = driver.edits(NVIDIADriver.capabilities(wanted))
         }
         if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
+        if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.hasPrefix("/dev/nvidia-fs") }) {
+            edits = (edits ?? []) + NVIDIADriver.storageEdits()
+        }
         decision.edits += edits ?? []
         if !image.overlay, speaks(options),
             decision.edits.contains(where: { if case .bind = $0.action { true } else { false } })
@@ -166,18 +176,13 @@ extension RunCommand {
     }
 
     /// Lists that count GPUs, for what the container shows.
-    private func renumber(before: [String], after: [String], _ decision: inout DeviceDecision) {
-        if before == after { return }
+    private func renumber(before: [String], after: [String], _ decision: inout DeviceDecision) -> Bool {
+        if before == after { return false }
         if isForOthers {
             (decision.counted, decision.shown) = (before, after)
-            return
+            return true
         }
-        for name in GPUInventory.selectors {
-            let prefix = name + "="
-            guard let place = decision.environment.firstIndex(where: { $0.hasPrefix(prefix) }) else { continue }
-            let list = String(decision.environment[place].dropFirst(prefix.utf8.count))
-            decision.environment[place] = prefix + GPUInventory.renumbered(list, before: before, after: after)
-        }
+        return GPUInventory.renumber(&decision.environment, before: before, after: after)
     }
 
     /// Of the tasks that share a container, one is enough.

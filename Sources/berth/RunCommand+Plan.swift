@@ -30,9 +30,13 @@ extension RunCommand {
         warnOfLockedMemory(facts)
         let (site, container) = (site, image.image)
         let wanted = options
-        return try named(Failure.plan) { () throws(PlanError) in
+        let plan = try named(Failure.plan) { () throws(PlanError) in
             try LaunchPlan(options: wanted, image: container, site: site, host: facts)
         }
+        if !options.requirements.isEmpty || !site.requirements.isEmpty {
+            try requireLibraries(plan, container, facts.requirements)
+        }
+        return plan
     }
 
     /// What would be done, as far as it can be known without doing it.

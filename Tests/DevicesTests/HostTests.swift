@@ -207,6 +207,23 @@ import Testing
         #expect(GPUInventory.renumbered(list, before: all, after: shown.map { "node\($0)" }) == result)
     }
 
+    /// What is behind ROCm's runtime counts what that leaves; lists of names stay.
+    @Test(arguments: [
+        (["ROCR_VISIBLE_DEVICES=2", "HIP_VISIBLE_DEVICES=0"], ["ROCR_VISIBLE_DEVICES=1", "HIP_VISIBLE_DEVICES=0"]),
+        (
+            ["HIP_VISIBLE_DEVICES=1,0", "ROCR_VISIBLE_DEVICES=3,2"],
+            ["HIP_VISIBLE_DEVICES=0", "ROCR_VISIBLE_DEVICES=1"]
+        ),
+        (["HIP_VISIBLE_DEVICES=2,0", "A=2"], ["HIP_VISIBLE_DEVICES=1,0", "A=2"]),
+        (["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=2"], ["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=1"]),
+        (["CUDA_VISIBLE_DEVICES=GPU-1"], ["CUDA_VISIBLE_DEVICES=GPU-1"]),
+    ]) func listsBehindAnotherCountWhatItLeaves(_ environment: [String], _ expected: [String]) {
+        var changed = environment
+        let before = (0..<4).map { "node\($0)" }
+        let isCounted = GPUInventory.renumber(&changed, before: before, after: ["node0", "node2"])
+        #expect(changed == expected && isCounted == !environment.contains("CUDA_VISIBLE_DEVICES=GPU-1"))
+    }
+
     @Test func GPUsHaveNames() throws {
         let (tree7, inventory) = try Self.inventory()
         defer { withExtendedLifetime(tree7) {} }
@@ -309,6 +326,13 @@ import Testing
         #expect(names(nil) == names("compute,utility") && names("nonsense, compute") == names("compute"))
         // Of another version, and of the toolkit: never.
         #expect(names("all").isDisjoint(with: ["libnvidia-nvvm.so.535.1", "libcudart.so.12.4", "libc.so.6"]))
+    }
+
+    @Test func GPUDirectStorageReadsItsSettings() throws {
+        let (tree, host) = try Self.host(["etc/cufile.json": "", "run/udev/data/b8:0": ""])
+        defer { withExtendedLifetime(tree) {} }
+        #expect(Self.mounts(NVIDIADriver.storageEdits(host: host)) == ["/etc/cufile.json", "/run/udev"])
+        #expect(NVIDIADriver.storageEdits(host: HostTree(root: "/nonexistent")).isEmpty)
     }
 
     @Test func withoutADriverThereIsNone() throws {

@@ -177,7 +177,8 @@ import TestSupport
         let unasked = try DeviceInjection.edits(of: [Self.found(limits)], host: host)
         #expect(unasked.edits.isEmpty && unasked.ignored.isEmpty)
         let asked = try DeviceInjection.edits(of: [Self.found(limits)], host: host, limitsMemory: true)
-        #expect(asked.edits.isEmpty && asked.ignored == ["/etc/cdi/n.yaml:5 nvidia.com/gpu=0: apply-cuda-memory-limits"])
+        #expect(
+            asked.edits.isEmpty && asked.ignored == ["/etc/cdi/n.yaml:5 nvidia.com/gpu=0: apply-cuda-memory-limits"])
     }
 
     @Test func nodesAreNotMadeByTheDriver() throws {
