@@ -1,5 +1,5 @@
-/// All GPUs of the host, granted or not, in the order in which CUDA and Slurm count them: by PCI address. The number in
-/// `/dev/nvidiaN` follows another order on some hosts.
+/// All GPUs of the host, granted or not, in the order in which CUDA, ROCm and Slurm count them: NVIDIA's by PCI address,
+/// AMD's as the compute driver lists them. The number in `/dev/nvidiaN` follows another order on some hosts.
 package struct GPUInventory: Equatable, Sendable {
     package struct GPU: Equatable, Sendable {
         package let address: String
@@ -9,11 +9,18 @@ package struct GPUInventory: Equatable, Sendable {
     }
 
     package private(set) var gpus: [GPU] = []
+    /// Whether GPUs that were not granted are among them: AMD's driver may hide those.
+    package private(set) var isWhole = true
 
     package init(_ vendor: HostDevices.Vendor?, host: HostTree = HostTree()) {
         switch vendor {
         case .nvidia: gpus = Self.nvidia(host)
-        case .amd: gpus = Self.amd(host)
+        case .amd:
+            if let topology = KFDTopology(host) {
+                (gpus, isWhole) = (topology.gpus, topology.isWhole)
+            } else {
+                gpus = Self.amd(host)
+            }
         case nil: break
         }
     }
@@ -31,6 +38,7 @@ package struct GPUInventory: Equatable, Sendable {
         }
     }
 
+    /// Without the compute driver's list: by PCI address.
     private static func amd(_ host: HostTree) -> [GPU] {
         host.names("/sys/class/drm").compactMap { name -> GPU? in
             guard name.hasPrefix("renderD"), let device = host.link("/sys/class/drm/\(name)/device"),
@@ -58,9 +66,8 @@ extension GPUInventory {
     ///
     /// - Returns: `nil` where nothing has to be narrowed, or where the lists count something else than whole GPUs.
     package func grantedBySlurm(open: [String], variable: (String) -> String?) -> [String]? {
-        guard variable("SLURM_JOB_ID") != nil, !gpus.isEmpty, gpus.allSatisfy({ open.contains($0.node) }) else {
-            return nil
-        }
+        guard variable("SLURM_JOB_ID") != nil, isWhole, !gpus.isEmpty, gpus.allSatisfy({ open.contains($0.node) })
+        else { return nil }
         guard let list = Self.list(variable) else { return nil }
         // Slurm's word for no GPU at all, before 21.08.
         if list == "NoDevFiles" { return [] }
@@ -94,10 +101,31 @@ extension GPUInventory {
         return result.isEmpty ? nil : result
     }
 
-    /// The variables that select among visible GPUs by number.
+    /// The variables that select among visible GPUs by number. What ROCm's runtime leaves is what those behind it count.
     package static let selectors = [
-        "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
+        "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
     ]
+
+    /// Counts all these lists of an environment anew.
+    ///
+    /// - Returns: Whether there was one.
+    package static func renumber(_ environment: inout [String], before: [String], after: [String]) -> Bool {
+        var (before, after) = (before, after)
+        var isCounted = false
+        for name in selectors {
+            let prefix = name + "="
+            guard let place = environment.firstIndex(where: { $0.hasPrefix(prefix) }) else { continue }
+            let list = String(environment[place].dropFirst(prefix.utf8.count))
+            guard let positions = indices(list) else { continue }
+            environment[place] = prefix + renumbered(list, before: before, after: after)
+            isCounted = true
+            if name == "ROCR_VISIBLE_DEVICES" {
+                before = positions.compactMap { before.indices.contains($0) ? before[$0] : nil }
+                after = before.filter(after.contains)
+            }
+        }
+        return isCounted
+    }
 
     /// A list that counts within `before`, for a container that shows `after`; GPUs that it does not show drop out.
     /// Names, such as MIG's and UUIDs, mean the same everywhere and are left.

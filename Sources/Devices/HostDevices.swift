@@ -1,7 +1,7 @@
 package import LinuxKernel
 
-/// The device nodes that this process may use, found by opening them: the device cgroup answers `EPERM` where a node
-/// was not granted, whatever the environment says.
+/// The device nodes that this process may use, by the kernel's word: the device cgroup answers `EPERM` where a node was
+/// not granted, whatever the environment says. They are asked for with access(2), see `HostTree.isGranted`.
 package struct HostDevices: Equatable, Sendable {
     package enum Vendor: Equatable, Sendable { case nvidia, amd }
 
@@ -10,9 +10,9 @@ package struct HostDevices: Equatable, Sendable {
     /// `/dev/nvidiaN`, or AMD's `/dev/dri/renderDN`, by rising number.
     package let gpus: [String]
     /// What every GPU needs besides its own node.
-    package let gpuControl: [String]
+    package private(set) var gpuControl: [String]
     /// MIG slices' nodes, `/dev/nvidia-caps/nvidia-capN`: those of the GPUs above; they are in `gpuControl` as well.
-    package let capabilities: [String]
+    package private(set) var capabilities: [String]
     /// RDMA verbs and their connection manager, Slingshot, and memory shared between processes; management nodes (umad,
     /// issm) are an administrator's.
     package let fabric: [String]
@@ -37,6 +37,14 @@ package struct HostDevices: Equatable, Sendable {
             directory.holds("infiniband") || directory.holds("cxi0") || directory.holds("xpmem")
             || directory.holds("knem")
         fabric = isFabric ? try Self.fabrics(directory, host) : []
+    }
+
+    /// Slices of neighbours in the same container, who may open them while this process may not.
+    package mutating func add(capabilities others: [String]) {
+        for node in others where !capabilities.contains(node) {
+            capabilities.append(node)
+            gpuControl.append(node)
+        }
     }
 
     private static func nvidiaNodes(_ names: [String], _ host: HostTree) -> [String] {
@@ -85,7 +93,7 @@ package struct HostDevices: Equatable, Sendable {
         return Int(String(Substring(digits)))
     }
 
-    /// The render nodes whose driver is AMD's and which open, by rising number.
+    /// The render nodes whose driver is AMD's and which are granted, by rising number.
     private static func amdNodes(_ host: HostTree) -> [String] {
         host.names("/dev/dri").compactMap { name -> (Int, String)? in
             number(in: name, after: "renderD").map { ($0, name) }

@@ -38,6 +38,9 @@ extension UnmetRequirement.Reason {
         case .sharedMemoryAboveJob(let limit):
             "this job may use \(limit) bytes of memory in all, and what is written to /dev/shm counts"
         case .noChannel: "no IMEX channel is shown inside"
+        case .noLibrary(let names, let devices):
+            (names.isEmpty ? "no library" : "none of \(names.joined(separator: ", "))")
+                + " is found inside, by which NCCL would use \(devices.joined(separator: ", ")): it would go over TCP"
         }
     }
 }
@@ -66,6 +69,11 @@ extension UnmetRequirement {
         case .noChannel:
             "the job needs SwitchType=switch/nvidia_imex in slurm.conf, or a prolog that makes "
                 + "/dev/nvidia-caps-imex-channels/channel0; nvidia-imex must run on the node"
+        case .noLibrary(let names, _):
+            names.contains("libibverbs.so.1")
+                ? "install rdma-core (libibverbs1, ibverbs-providers) in the image, or bring the host's along with fabric-library"
+                : "install aws-ofi-nccl in the image where its loader finds it (ldconfig, LD_LIBRARY_PATH), or bring the "
+                    + "host's along with fabric-library"
         }
     }
 }

@@ -12,14 +12,13 @@ extension Diagnosis {
                         area, "driver", .error,
                         "there are nodes (\(nvidia.nodes[0])…), but no driver of NVIDIA's is loaded",
                         remedy: "modprobe nvidia; dmesg says why it does not load")
-                ]
+                ] + specifications(facts)
             }
-            return [
-                Finding(
-                    area, "driver", .ok,
-                    facts.hasKFD
-                        ? "AMD's driver is loaded (/dev/kfd)" : "no GPU's driver is loaded, and there are no nodes")
-            ]
+            return
+                (facts.amd.hasKFD
+                ? amd(facts.amd)
+                : [Finding(area, "driver", .ok, "no GPU's driver is loaded, and there are no nodes")])
+                + specifications(facts)
         }
         var findings = [Finding(area, "driver", .ok, "NVIDIA \(driver), \(nvidia.gpus) GPUs")]
         if nvidia.nodes.count < nvidia.gpus || !nvidia.hasControl || !nvidia.hasUVM {
@@ -36,43 +35,111 @@ extension Diagnosis {
                     area, "nodes", .ok,
                     "\(nvidia.nodes.count - nvidia.refused.count) of \(nvidia.nodes.count) can be opened here"))
         }
-        if nvidia.library == nil {
+        if let library = nvidia.library {
+            findings.append(Finding(area, "libraries", .ok, library))
+        } else if facts.cdi.specifications.contains(where: { $0.isOfNVIDIA && $0.namesDriver }) {
+            findings.append(Finding(area, "libraries", .ok, "by the CDI specification; the host's loader knows none"))
+        } else {
             findings.append(
                 Finding(
                     area, "libraries", .error,
-                    "libcuda.so.1 is not where libraries are: containers would get no driver",
+                    "the host's loader does not know libcuda.so.1: containers would get no driver",
                     remedy:
-                        "install the driver's user-space part of version \(driver) (libcuda1, nvidia-driver-cuda-libs)")
-            )
-        } else {
-            findings.append(Finding(area, "libraries", .ok, nvidia.library ?? ""))
+                        "install the driver's user-space part of version \(driver) (libcuda1, nvidia-driver-cuda-libs), "
+                        + "and run ldconfig"))
         }
-        let specifications = nvidia.specifications.filter(\.isOfNVIDIA)
-        if specifications.isEmpty {
-            findings.append(Finding(area, "CDI", .ok, "no specification: the driver's files are found without one"))
-        } else if let stale = specifications.first(where: { !$0.namesDriver }) {
-            findings.append(
-                Finding(
-                    area, "CDI", .error, "\(stale.path) is of another driver than the loaded one (\(driver))",
-                    remedy: "nvidia-ctk cdi generate --output=\(stale.path), or enable nvidia-cdi-refresh.service"))
-        } else {
-            findings.append(Finding(area, "CDI", .ok, specifications.map(\.path).joined(separator: ", ")))
-        }
-        if nvidia.hasIMEX {
-            findings.append(
-                nvidia.channels > 0
-                    ? Finding(area, "IMEX", .ok, "\(nvidia.channels) channels")
-                    : Finding(
-                        area, "IMEX", .warning, "the driver has IMEX, but there is no channel: no NVLink between nodes",
-                        remedy: "SwitchType=switch/nvidia_imex in slurm.conf, or a prolog that makes "
-                            + "/dev/nvidia-caps-imex-channels/channel0; nvidia-imex.service must run"))
-        }
+        findings += specifications(facts)
+        if nvidia.hasIMEX { findings.append(imex(nvidia)) }
         if !facts.fabrics.isEmpty, !nvidia.hasPeerMemory {
             findings.append(
                 Finding(
                     area, "GPUDirect", .ok,
                     "nvidia_peermem is not loaded; with the open driver, Linux 5.12 and NCCL 2.13 DMA-BUF does the same"
                 ))
+        }
+        return findings
+    }
+
+    private static func imex(_ nvidia: NodeFacts.NVIDIA) -> Finding {
+        if nvidia.openChannels > 0 {
+            return Finding(
+                "GPUs", "IMEX", .ok, "\(nvidia.openChannels) of \(nvidia.channels) channels can be opened here")
+        }
+        return Finding(
+            "GPUs", "IMEX", .warning,
+            nvidia.channels > 0
+                ? "none of the \(nvidia.channels) channels can be opened here: no NVLink between nodes"
+                : "the driver has IMEX, but there is no channel: no NVLink between nodes",
+            remedy: "SwitchType=switch/nvidia_imex in slurm.conf, or a prolog that makes "
+                + "/dev/nvidia-caps-imex-channels/channel0; nvidia-imex.service must run")
+    }
+
+    private static func amd(_ amd: NodeFacts.AMD) -> [Finding] {
+        let area = "GPUs"
+        var findings: [Finding] = []
+        if amd.gpus == 0, amd.isWhole {
+            findings.append(
+                Finding(
+                    area, "driver", .warning, "AMD's driver is loaded (/dev/kfd), but lists no GPU",
+                    remedy: "dmesg | grep -i kfd says why; `rocminfo` shows what ROCm sees"))
+        } else {
+            findings.append(
+                Finding(
+                    area, "driver", .ok,
+                    "AMD's driver is loaded (/dev/kfd), \(amd.gpus) GPUs"
+                        + (amd.isWhole ? "" : "; others are hidden by a device cgroup")))
+        }
+        if amd.refusedByMode.isEmpty {
+            let own = amd.granted.count { $0 != "/dev/kfd" }
+            findings.append(Finding(area, "nodes", .ok, "\(own) of \(amd.gpus) can be opened here"))
+        } else {
+            findings.append(
+                Finding(
+                    area, "nodes", .warning,
+                    "\(amd.refusedByMode.joined(separator: ", ")) cannot be opened by this user: modes and owners forbid it",
+                    remedy: "mode 0666 by a udev rule, or the user in the groups render and video"))
+        }
+        return findings
+    }
+
+    /// What `berth cdi` says, and whether it fits the driver.
+    private static func specifications(_ facts: NodeFacts) -> [Finding] {
+        let area = "GPUs"
+        let cdi = facts.cdi
+        var findings: [Finding] = []
+        for file in cdi.refused {
+            findings.append(
+                Finding(
+                    area, "CDI", .warning,
+                    "\(file.path)\(file.line > 0 ? ":\(file.line)" : "") is not taken in: \(file.reason)",
+                    remedy: "mend the file or remove it; its devices are not known. `berth cdi` lists those that are"))
+        }
+        if !cdi.conflicts.isEmpty {
+            findings.append(
+                Finding(
+                    area, "CDI", .warning, "two files of one directory define \(cdi.conflicts.joined(separator: ", "))",
+                    remedy: "remove one of them"))
+        }
+        guard let driver = facts.nvidia.driver else { return findings }
+        let specifications = cdi.specifications.filter(\.isOfNVIDIA)
+        let refresh =
+            "nvidia-ctk cdi generate --output=\(specifications.first?.path ?? "/etc/cdi/nvidia.yaml")"
+            + ", or enable nvidia-cdi-refresh.service"
+        if specifications.isEmpty {
+            findings.append(Finding(area, "CDI", .ok, "no specification: the driver's files are found without one"))
+        } else if let stale = specifications.first(where: { !$0.namesDriver }) {
+            findings.append(
+                Finding(
+                    area, "CDI", .error, "\(stale.path) is of another driver than the loaded one (\(driver))",
+                    remedy: refresh))
+        } else if !cdi.unknownNodes.isEmpty {
+            findings.append(
+                Finding(
+                    area, "CDI", .warning,
+                    "no specification knows \(cdi.unknownNodes.joined(separator: ", ")): the driver's files are found without one",
+                    remedy: refresh))
+        } else {
+            findings.append(Finding(area, "CDI", .ok, specifications.map(\.path).joined(separator: ", ")))
         }
         return findings
     }

@@ -1,5 +1,5 @@
 internal import Allocation
-internal import Devices
+package import Devices
 internal import Diagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
@@ -8,9 +8,14 @@ internal import SiteConfig
 extension NodeFacts {
     /// Looks at this node, as this user.
     ///
-    /// - Parameter launcher: The program `berth`, which tries namespaces in a process of its own: security modules judge
-    ///   by the program, and another one's answer would be another.
-    package init(environment: @escaping (String) -> String?, store option: String?, launcher: String) {
+    /// - Parameters:
+    ///   - launcher: The program `berth`, which tries namespaces in a process of its own: security modules judge by the
+    ///     program, and another one's answer would be another.
+    ///   - compile: Reads the CDI specifications of these directories.
+    package init(
+        environment: @escaping (String) -> String?, store option: String?, launcher: String,
+        compile: ([String]) -> DeviceRegistry = { _ in DeviceRegistry() }
+    ) {
         self.init()
         isRoot = Identity.userID == 0
         kernel = Self.line("/proc/sys/kernel/osrelease")
@@ -29,6 +34,8 @@ extension NodeFacts {
         trials = Self.trials(launcher, Self.nearest(store.path))
         namespaceAdvice = UserNamespaceAdvice.hint(for: 1)
         readDevices()
+        let directories = site.cdiDirectories.isEmpty ? SpecificationFiles.directories : site.cdiDirectories
+        cdi = CDI(compile(directories), driver: nvidia.driver, nodes: nvidia.nodes)
         readLimits()
         slurm = Slurm(named: environment("SLURM_CONF"), root: "")
         credentials = Self.credentials(environment, home)
@@ -60,14 +67,14 @@ extension NodeFacts {
     }
 
     private mutating func readDevices() {
-        nvidia = NVIDIA(root: "")
+        nvidia = NVIDIA(HostTree())
         nvidia.refused = nvidia.nodes.filter(OwnedFileDescriptor.isRefusedByCgroup)
-        hasKFD = Self.exists("/dev/kfd")
+        amd = AMD(HostTree())
         fabrics = FabricDevices().devices
         refusedFabrics = fabrics.map(\.node).filter { !OwnedFileDescriptor.mayReadAndWrite($0) }
         constrained = DeviceConstraint.refused()
         hasConnectionManager = Self.exists("/dev/infiniband/rdma_cm")
-        topologyFile = ["/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/nccl.conf"].first(where: Self.exists)
+        topologyFile = Fabric.companions.first(where: Self.exists)
     }
 
     private mutating func readLimits() {
@@ -169,46 +176,6 @@ extension NodeFacts {
             let names = try? directory.entries()  // see above
         else { return [] }
         return names.map(\.displayPath).sorted()
-    }
-}
-
-extension NodeFacts.NVIDIA {
-    /// - Parameter root: Where the host's files are looked for; empty for the host's own.
-    init(root: String) {
-        self.init()
-        let version = NodeFacts.line(root + "/sys/module/nvidia/version")
-        driver = version.isEmpty ? Self.version(in: NodeFacts.line(root + "/proc/driver/nvidia/version")) : version
-        gpus = NodeFacts.names(root + "/proc/driver/nvidia/gpus").count
-        let names = NodeFacts.names(root + "/dev")
-        nodes = names.filter { $0.hasPrefix("nvidia") && Int($0.dropFirst(6)) != nil }
-            .sorted { Int($0.dropFirst(6)) ?? 0 < Int($1.dropFirst(6)) ?? 0 }.map { "/dev/" + $0 }
-        hasControl = names.contains("nvidiactl")
-        hasUVM = names.contains("nvidia-uvm")
-        library = [
-            "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/lib64", "/usr/lib",
-            "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib",
-        ].map { $0 + "/libcuda.so.1" }.first { NodeFacts.exists(root + $0) }
-        for directory in ["/etc/cdi", "/var/run/cdi"] {
-            for name in NodeFacts.names(root + directory) where name.hasSuffix(".yaml") || name.hasSuffix(".json") {
-                let path = directory + "/" + name
-                let text = NodeFacts.text(root + path) ?? ""
-                specifications.append(
-                    NodeFacts.Specification(
-                        path: path, isOfNVIDIA: text.contains("nvidia.com/"),
-                        namesDriver: driver.map { text.contains(".so." + $0) } ?? false))
-            }
-        }
-        hasIMEX = NodeFacts.lines(root + "/proc/devices").contains { $0.hasSuffix(" nvidia-caps-imex-channels") }
-        channels = NodeFacts.names(root + "/dev/nvidia-caps-imex-channels").count
-        hasPeerMemory = NodeFacts.exists(root + "/sys/module/nvidia_peermem")
-    }
-
-    /// `NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 …`
-    static func version(in line: String) -> String? {
-        line.split(separator: " ").map(String.init).first { word in
-            let parts = word.split(separator: ".")
-            return parts.count >= 2 && parts.allSatisfy { Int($0) != nil }
-        }
     }
 }
 

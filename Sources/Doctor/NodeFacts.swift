@@ -50,18 +50,39 @@ package struct NodeFacts: Equatable, Sendable {
         package var hasControl = false
         package var hasUVM = false
         package var library: String?
-        package var specifications: [Specification] = []
-        /// What /proc/devices says of IMEX, and the channels' nodes.
+        /// What /proc/devices says of IMEX, the channels' nodes, and how many of them may be opened.
         package var hasIMEX = false
         package var channels = 0
+        package var openChannels = 0
         package var hasPeerMemory = false
         package init() {}
     }
 
-    /// A CDI file.
+    package struct AMD: Equatable, Sendable {
+        package var hasKFD = false
+        /// Those of the compute driver's list that can be read, and whether that is all of it.
+        package var gpus = 0
+        package var isWhole = true
+        package var granted: [String] = []
+        /// What a mode or owner refuses, not a device cgroup.
+        package var refusedByMode: [String] = []
+        package init() {}
+    }
+
+    /// The CDI specifications of this node, compiled.
+    package struct CDI: Equatable, Sendable {
+        package var refused: [DeviceRegistry.Refused] = []
+        package var conflicts: [String] = []
+        package var specifications: [Specification] = []
+        /// GPUs' nodes that none of the specifications knows; empty where there is no specification.
+        package var unknownNodes: [String] = []
+        package init() {}
+    }
+
     package struct Specification: Equatable, Sendable {
         package let path: String
         package let isOfNVIDIA: Bool
+        /// It mounts a library of the loaded driver's version.
         package let namesDriver: Bool
         package init(path: String, isOfNVIDIA: Bool, namesDriver: Bool) {
             self.path = path
@@ -137,7 +158,8 @@ package struct NodeFacts: Equatable, Sendable {
     package var storeIsInHome = false
     package var scratch: Place?
     package var nvidia = NVIDIA()
-    package var hasKFD = false
+    package var amd = AMD()
+    package var cdi = CDI()
     package var fabrics: [FabricDevices.Device] = []
     package var refusedFabrics: [String] = []
     /// Those that a device cgroup refuses; a node's mode may refuse others.

@@ -1,3 +1,4 @@
+package import Devices
 internal import LinuxKernel
 
 /// Where a variable comes from. One byte, as every launch carries one for each and only `--dry-run` reads them.
@@ -39,10 +40,13 @@ package struct Explanation: Equatable, Sendable {
     package var inJob: Bool
     /// By name: `--env`, or `--env-file FILE:LINE`.
     package var variables: [(name: String, place: String)]
+    /// Which variables and groups among them come from where.
+    package var edits: [DeviceEdit]
 
     package init(
         devices: DeviceLayer, memory: CgroupLimit? = nil, cpuQuota: CgroupLimit? = nil, processes: CgroupLimit? = nil,
-        affinity: String = "", inJob: Bool = false, variables: [(name: String, place: String)] = []
+        affinity: String = "", inJob: Bool = false, variables: [(name: String, place: String)] = [],
+        edits: [DeviceEdit] = []
     ) {
         self.devices = devices
         self.memory = memory
@@ -51,12 +55,13 @@ package struct Explanation: Equatable, Sendable {
         self.affinity = affinity
         self.inJob = inJob
         self.variables = variables
+        self.edits = edits
     }
 
     package static func == (one: Explanation, other: Explanation) -> Bool {
         one.devices == other.devices && one.memory == other.memory && one.cpuQuota == other.cpuQuota
             && one.processes == other.processes && one.affinity == other.affinity && one.inJob == other.inJob
-            && one.variables.elementsEqual(other.variables, by: ==)
+            && one.variables.elementsEqual(other.variables, by: ==) && one.edits == other.edits
     }
 }
 
@@ -85,11 +90,27 @@ extension Explanation {
         case .host: return "host"
         case .berth: return "berth"
         case .image: return "image"
-        case .device: return "device"
+        case .device: return device(entry)?.summary ?? "device"
         case .option:
             let name = entry.prefix { $0 != "=" }
             return variables.last { $0.name == name }?.place ?? "--env"
         }
+    }
+
+    /// The edit that a variable has its value from: the last one that overrules, else the first default.
+    private func device(_ entry: String) -> Origin? {
+        let name = entry.prefix { $0 != "=" }
+        var found: Origin?
+        for edit in edits {
+            guard case .variable(let other, let isDefault) = edit.action, other.prefix(while: { $0 != "=" }) == name
+            else { continue }
+            if !isDefault || found == nil { found = Origin(edit.origin) }
+        }
+        return found
+    }
+
+    func place(ofGroup group: UInt32) -> String? {
+        edits.first { $0.action == .group(group) }.map { Origin($0.origin).summary }
     }
 
     func lines(_ plan: LaunchPlan) -> [String] {

@@ -53,7 +53,7 @@ extension LaunchPlan {
             steps += host.fabricNodes.map { PlannedStep(.bind(node($0)), .grant("fabric")) }
         }
         for edit in host.deviceEdits {
-            // What was granted is there already, found by opening it.
+            // What was granted is there already.
             guard case .node(let source, let path) = edit.action, !shown.contains(path) else { continue }
             steps.append(
                 PlannedStep(

@@ -46,15 +46,15 @@ extension LaunchPlan {
         var root = ("rootfs", readOnly: false)
         var layers: [String] = []
         var hostname: String?
-        var propagation: String?
         for step in steps {
             switch step.action {
             case .createNamespaces(let kinds, let ids):
                 if kinds.contains(.user) { namespaces.append("user") }
                 if kinds.contains(.mount) { namespaces.append("mount") }
                 if kinds.contains(.hostname) { namespaces.append("uts") }
+                if kinds.contains(.network) { namespaces.append("network") }
+                if kinds.contains(.ipc) { namespaces.append("ipc") }
                 map = ids
-            case .receivePropagationOnly: propagation = "rslave"
             case .root(.overlay(let trees)): layers = trees
             case .root(.tree(let path)): root = (path, readOnly: true)
             case .sealRoot: root.readOnly = true
@@ -82,8 +82,10 @@ extension LaunchPlan {
                 mounts.append(
                     Self.mount(BindMount(source: source, target: target, recursive: false, attributes: .readOnly)))
             case .hostname(let name): hostname = name
-            // The runtime makes its working directory and the links in /dev; it has no words for the rest.
-            case .scratch, .systemDirectory, .directory, .symlink, .append, .accounts, .pivot, .unmount, .file, .cover,
+            // The runtime makes its working directory and the links in /dev; it has no words for the rest. Of propagation
+            // the schema has "slave", which is the root's alone and would leave what lies below as it is.
+            case .receivePropagationOnly, .scratch, .systemDirectory, .directory, .symlink, .append, .accounts, .pivot,
+                .unmount, .file, .cover,
                 .mode, .loader, .hook:
                 continue
             }
@@ -103,7 +105,7 @@ extension LaunchPlan {
                     ("namespaces", .array(namespaces.map { .members(("type", .string($0))) })),
                     ("uidMappings", map.map { Self.mapping($0.insideUser, $0.outsideUser) }),
                     ("gidMappings", map.map { Self.mapping($0.insideGroup, $0.outsideGroup) }),
-                    ("resources", resources(facts)), ("rootfsPropagation", propagation.map { .string($0) }),
+                    ("resources", resources(facts)),
                     ("readonlyPaths", readOnlyPaths.isEmpty ? nil : .strings(readOnlyPaths)))
             ))
     }

@@ -19,6 +19,8 @@ package struct UnmetRequirement: Equatable, Sendable {
         /// What is written to /dev/shm counts as the job's memory.
         case sharedMemoryAboveJob(limit: UInt64)
         case noChannel
+        /// None of these is found inside, and NCCL asks for one to use these devices.
+        case noLibrary([String], devices: [String])
     }
 
     package let requirement: Requirement
@@ -52,10 +54,52 @@ extension LaunchPlan {
             case .imex:
                 reason =
                     targets.contains { $0.hasPrefix("/dev/nvidia-caps-imex-channels/channel") } ? nil : .noChannel
+            // Looked at once the plan stands: it takes the image's own files.
+            case .nccl: reason = nil
             }
             if let reason { result.append(UnmetRequirement(one.requirement, one.origin, reason)) }
         }
         return result
+    }
+
+    /// What NCCL would open to use a fabric, and would go over TCP without, in silence: libibverbs for InfiniBand, a plugin
+    /// for the others. `NCCL_NET_PLUGIN` names another plugin.
+    /// https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/env.html#nccl-net-plugin
+    ///
+    /// - Parameter isFound: Whether the loader inside finds a library of that name.
+    package func unmetLibraries(
+        _ wanted: [PlacedRequirement], _ facts: RequirementFacts, isFound: (String) -> Bool
+    ) -> [UnmetRequirement] {
+        let shown = targets
+        let usable = facts.fabrics.filter { device in
+            shown.contains { device.node == $0 || device.node.hasPrefix($0 + "/") }
+        }
+        let needsPlugin = usable.contains { $0.driver == "efa" || $0.node.hasPrefix("/dev/cxi") }
+        let names = plugins + (needsPlugin ? [] : ["libibverbs.so.1", "libibverbs.so"])
+        let reason: UnmetRequirement.Reason
+        if facts.fabrics.isEmpty {
+            reason = .noFabric(others: [])
+        } else if usable.isEmpty {
+            reason = .fabricNotGranted(facts.fabrics.map(\.node))
+        } else if names.contains(where: isFound) {
+            return []
+        } else {
+            reason = .noLibrary(names, devices: usable.map { $0.name.isEmpty ? $0.node : $0.name })
+        }
+        return wanted.filter { $0.requirement == .nccl }.map { UnmetRequirement($0.requirement, $0.origin, reason) }
+    }
+
+    private var plugins: [String] {
+        let prefix = "NCCL_NET_PLUGIN="
+        guard let entry = process.environment.last(where: { $0.hasPrefix(prefix) }),
+            entry.utf8.count > prefix.utf8.count
+        else { return ["libnccl-net.so"] }
+        var names: [String] = []
+        for word in entry.dropFirst(prefix.count).split(separator: ",") where word != "none" {
+            let name = word.split(separator: "/").last.map(String.init) ?? ""
+            names += name.contains(".so") ? [name] : ["libnccl-net-\(name).so"]
+        }
+        return names
     }
 
     private var targets: [String] {

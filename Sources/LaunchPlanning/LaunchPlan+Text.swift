@@ -16,18 +16,22 @@ extension LaunchPlan {
                 "\(pad)\(number)  \(step.action.summary)  [\(step.origin.summary)\(explanation?.suffix(step) ?? "")]")
         }
         lines.append("process")
+        // Golden files hold what varies.
+        let own = explanation == nil ? "" : "  [berth]"
         for change in process.limits {
             lines.append(
                 "     limit \(change.limit.rawValue) \(change.from.summary) -> \(change.to.summary)  [\(change.origin.summary)]"
             )
         }
         if let kept = process.boundingCapabilities {
-            lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))")
+            lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))" + own)
         }
         if case .named(let user) = process.user { lines.append("     user \(user)  [image]") }
-        for group in process.additionalGroups { lines.append("     group \(group)") }
+        for group in process.additionalGroups {
+            lines.append("     group \(group)" + (explanation?.place(ofGroup: group).map { "  [\($0)]" } ?? ""))
+        }
         lines.append("     workdir \(process.workingDirectory)  [\(process.workingDirectoryOrigin.summary)]")
-        lines.append("     no_new_privs")
+        lines.append("     no_new_privs" + own)
         for (index, entry) in process.environment.enumerated() {
             let place =
                 process.environmentSources.indices.contains(index)

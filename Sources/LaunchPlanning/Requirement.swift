@@ -24,10 +24,12 @@ package enum Requirement: Equatable, Sendable {
     case sharedMemory(UInt64)
     /// A channel of NVIDIA's IMEX, for NVLink between nodes.
     case imex
+    /// The library by which NCCL uses the fabric that is shown.
+    case nccl
 }
 
 extension Requirement {
-    static let forms = "rdma, ib, efa, cxi, gpu[=COUNT], memlock[=SIZE], shm=SIZE or imex, separated by commas"
+    static let forms = "rdma, ib, efa, cxi, gpu[=COUNT], memlock[=SIZE], shm=SIZE, imex or nccl, separated by commas"
 
     /// The words of one option or setting.
     package static func parse(_ text: String, option: String = "--require") throws(OptionError) -> [Requirement] {
@@ -52,6 +54,7 @@ extension Requirement {
         }
         switch (name, value) {
         case ("imex", nil): self = .imex
+        case ("nccl", nil): self = .nccl
         case ("gpu", nil): self = .gpu(count: 1)
         case ("gpu", let value?):
             guard let count = Int(value), count > 0 else { return nil }
@@ -75,6 +78,7 @@ extension Requirement {
         case .lockedMemory(let bytes): bytes == .max ? "memlock" : "memlock=\(bytes)"
         case .sharedMemory(let bytes): "shm=\(bytes)"
         case .imex: "imex"
+        case .nccl: "nccl"
         }
     }
 }

@@ -27,11 +27,12 @@ package enum DevicePrograms {
 }
 
 extension OwnedFileDescriptor {
-    /// Whether this process may read and write there. The corresponding call is `access(2)`.
+    /// Whether this process may read and write there, by mode and, of a device node, by device cgroup: the kernel's
+    /// `inode_permission` asks both, for access(2) as for open(2). Nothing is opened, so nothing behind it is woken. The
+    /// corresponding call is `access(2)`.
     package static func mayReadAndWrite(_ path: String) -> Bool { accessError(path) == nil }
 
-    /// Whether a device cgroup refuses to have the node opened. Nothing is opened, so nothing behind it is woken: the
-    /// kernel asks the cgroup when access(2) asks. The corresponding call is `access(2)`.
+    /// Whether it is a device cgroup that refuses: modes answer `EACCES`. The corresponding call is `access(2)`.
     package static func isRefusedByCgroup(_ path: String) -> Bool { accessError(path) == EPERM }
 
     private static func accessError(_ path: String) -> Int32? {

@@ -9,10 +9,10 @@ package enum StepRendezvous {
     /// What a task brings along: its place on the node and the device nodes that its own cgroup lets it open.
     package struct Arrival: Sendable {
         package let localID: Int
-        package let grantedGPUs: [String]
-        package init(localID: Int, grantedGPUs: [String]) {
+        package let grantedNodes: [String]
+        package init(localID: Int, grantedNodes: [String]) {
             self.localID = localID
-            self.grantedGPUs = grantedGPUs
+            self.grantedNodes = grantedNodes
         }
     }
 
@@ -42,7 +42,7 @@ package enum StepRendezvous {
                 if attempt > 16 { throw .squatted(name: candidate, processID: peer.processID, userID: peer.userID) }
                 continue
             }
-            let hello = "\(own.localID)\n" + own.grantedGPUs.joined(separator: "\n")
+            let hello = "\(own.localID)\n" + own.grantedNodes.joined(separator: "\n")
             // A builder that dies meanwhile shows as a failure to send or as the end of what it says.
             guard (try? connection.send(Array(hello.utf8))) != nil,  // see above
                 let answer = try talking({ () throws(SystemError) in try connection.receive() })
@@ -119,7 +119,7 @@ extension StepRendezvous {
             else { return nil }
             var lines = hello.bytes.displayText.split(separator: "\n").map(String.init)
             guard !lines.isEmpty, let localID = Int(lines.removeFirst()) else { return nil }
-            let arrival = Arrival(localID: localID, grantedGPUs: lines)
+            let arrival = Arrival(localID: localID, grantedNodes: lines)
             waiting.append((DescriptorBox(connection), arrival))
             return arrival
         }

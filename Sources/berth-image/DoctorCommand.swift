@@ -1,6 +1,9 @@
 internal import ArgumentParser
+internal import DeviceSpecifications
+internal import Devices
 internal import Doctor
 internal import Foundation
+internal import ImageDiagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
 
@@ -29,7 +32,8 @@ struct DoctorCommand: ParsableCommand {
         let own = try? Processes.ownPath()  // without /proc the launcher can not be found, which is a finding
         let prefix = (own ?? "/").split(separator: "/").dropLast(3).map { "/" + $0 }.joined()
         let facts = NodeFacts(
-            environment: { environment[$0] }, store: store.store, launcher: prefix + "/bin/berth")
+            environment: { environment[$0] }, store: store.store, launcher: prefix + "/bin/berth",
+            compile: { SpecificationCompiler.compile(SpecificationFiles(in: $0), describe: \.text) })
         var diagnosis = Diagnosis(of: facts)
         let status = diagnosis.exitStatus
         if quiet { diagnosis = Diagnosis(diagnosis.findings.filter { $0.severity != .ok }) }

@@ -94,7 +94,8 @@ struct RunOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Do not start without: rdma, ib, efa, cxi, gpu[=n], memlock[=size], shm=size, imex.", valueName: "what,…"),
+            "Do not start without: rdma, ib, efa, cxi, gpu[=n], memlock[=size], shm=size, imex, nccl.",
+            valueName: "what,…"),
         completion: .list(["rdma", "ib", "efa", "cxi", "gpu", "memlock", "imex"]))
     var require: [String] = []
 

@@ -57,7 +57,7 @@ struct ConfineCommand {
             let membership = try settled()
             try named(Failure.system) { () throws(SystemError) in try join(membership) }
             var confinement = confinement
-            // Found by opening, and so only from within the task's cgroup.
+            // Found by asking the kernel, and so only from within the task's cgroup.
             if confinement.devices != nil {
                 let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
                 confinement.devices =

@@ -8,11 +8,25 @@ internal import Store
 
 /// The host's devices as this task was granted them.
 struct DeviceGrant {
-    let devices: HostDevices
+    var devices: HostDevices
     /// Nodes of GPUs: those that open, or of these the ones that Slurm names where it constrains nothing.
     let gpus: [String]
     /// The GPUs that the variables of the host's environment count, where these are more than the granted ones.
     let counted: [String]?
+}
+
+extension DeviceGrant {
+    /// What a task's cgroup may let it alone open: its GPUs, or its slices of one.
+    var ownNodes: [String] { gpus + devices.capabilities }
+
+    /// What a container of several tasks shows, and the GPUs among it.
+    func shared(with lists: [[String]]) -> (grant: DeviceGrant, gpus: [String]) {
+        let nodes = DeviceOrder.union(lists)
+        let slices = nodes.filter { $0.hasPrefix("/dev/nvidia-caps/") }
+        var shared = self
+        shared.devices.add(capabilities: slices)
+        return (shared, nodes.filter { !slices.contains($0) })
+    }
 }
 
 /// The devices of one launch, decided.
@@ -28,12 +42,15 @@ struct DeviceDecision {
 }
 
 extension RunCommand {
+    /// Whether other tasks use the container, with variables of their own.
+    private var isShared: Bool { isForOthers || (task?.localTasks ?? 1) > 1 }
+
     func grant() throws(Failure) -> DeviceGrant {
         let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
         // A task's own list would make each task of a step want another container.
         let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
-        let isShared = isForOthers || (task?.localTasks ?? 1) > 1
         let host = self.host
+        let isShared = isShared
         let variable = { (name: String) in isShared && perTask.contains(name) ? nil : host.variable(name) }
         guard !devices.gpus.isEmpty, GPUInventory.mayBeNarrower(than: devices.gpus, variable: variable)
         else {
@@ -52,7 +69,8 @@ extension RunCommand {
         // A host without devices of whom nobody asks any.
         let isPlain = gpus.isEmpty && options.cdiDevices.isEmpty && grant.devices.fabric.isEmpty
         var decision = DeviceDecision(
-            request: isPlain ? options.gpus : request(image, options), granted: gpus, environment: host.environment,
+            request: isPlain ? options.gpus : request(grant.devices.vendor, image, options), granted: gpus,
+            environment: host.environment,
             edits: [])
         if !gpus.isEmpty || !options.cdiDevices.isEmpty {
             try decideGPUs(grant, image, options, &decision)
@@ -85,7 +103,13 @@ extension RunCommand {
         let chosen = try named(Failure.plan) { () throws(PlanError) in
             try LaunchPlan.chosenGPUs(request, granted: granted)
         }
-        renumber(before: grant.counted ?? granted, after: granted.filter(chosen.contains), &decision)
+        if renumber(before: grant.counted ?? granted, after: granted.filter(chosen.contains), &decision),
+            grant.devices.vendor == .nvidia
+        {
+            // CUDA itself counts the fastest first, and Slurm by PCI address.
+            decision.edits.append(
+                DeviceEdit(.variable("CUDA_DEVICE_ORDER=PCI_BUS_ID", isDefault: true), .host("GPUs counted anew")))
+        }
         guard !chosen.isEmpty || !options.cdiDevices.isEmpty else { return }
 
         var edits = try cdiEdits(grant, chosen: chosen, granted: granted, image, options)
@@ -94,6 +118,9 @@ extension RunCommand {
             edits = driver.edits(NVIDIADriver.capabilities(wanted))
         }
         if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
+        if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.hasPrefix("/dev/nvidia-fs") }) {
+            edits = (edits ?? []) + NVIDIADriver.storageEdits()
+        }
         decision.edits += edits ?? []
         if !image.overlay, speaks(options),
             decision.edits.contains(where: { if case .bind = $0.action { true } else { false } })
@@ -106,10 +133,14 @@ extension RunCommand {
 
     // MARK: Which GPUs
 
-    /// `--gpus`, else what the image or `-e` says through `NVIDIA_VISIBLE_DEVICES`, which can only take away.
-    private func request(_ image: ContainerImage, _ options: LaunchOptions) -> LaunchOptions.GPURequest {
+    /// `--gpus`, else what the image or `-e` says through `NVIDIA_VISIBLE_DEVICES` or `AMD_VISIBLE_DEVICES`, which can only
+    /// take away.
+    private func request(
+        _ vendor: HostDevices.Vendor?, _ image: ContainerImage, _ options: LaunchOptions
+    ) -> LaunchOptions.GPURequest {
         guard case .granted = options.gpus else { return options.gpus }
-        switch variable("NVIDIA_VISIBLE_DEVICES", image, options) ?? "" {
+        let name = vendor == .amd ? "AMD_VISIBLE_DEVICES" : "NVIDIA_VISIBLE_DEVICES"
+        switch variable(name, image, options) ?? "" {
         case "", "all": return .granted
         case "none", "void": return .none
         case let list: return .names(list.split(separator: ",").map(String.init))
@@ -145,18 +176,13 @@ extension RunCommand {
     }
 
     /// Lists that count GPUs, for what the container shows.
-    private func renumber(before: [String], after: [String], _ decision: inout DeviceDecision) {
-        if before == after { return }
+    private func renumber(before: [String], after: [String], _ decision: inout DeviceDecision) -> Bool {
+        if before == after { return false }
         if isForOthers {
             (decision.counted, decision.shown) = (before, after)
-            return
+            return true
         }
-        for name in GPUInventory.selectors {
-            let prefix = name + "="
-            guard let place = decision.environment.firstIndex(where: { $0.hasPrefix(prefix) }) else { continue }
-            let list = String(decision.environment[place].dropFirst(prefix.utf8.count))
-            decision.environment[place] = prefix + GPUInventory.renumbered(list, before: before, after: after)
-        }
+        return GPUInventory.renumber(&decision.environment, before: before, after: after)
     }
 
     /// Of the tasks that share a container, one is enough.
@@ -192,9 +218,12 @@ extension RunCommand {
         }
         let all = devices
         let hooks = configuration.cdiHooks
+        let limitsMemory = DeviceInjection.memoryVariables.allSatisfy {
+            variable($0, image, options) ?? host.variable($0) != nil
+        }
         let result = try named(Failure.devices) { () throws(DeviceError) in
             try DeviceRegistry.checkGrant(of: all, gpus: granted)
-            return try DeviceInjection.edits(of: all, host: HostTree(), allowedHooks: hooks)
+            return try DeviceInjection.edits(of: all, host: HostTree(), allowedHooks: hooks, limitsMemory: limitsMemory)
         }
         if speaks(options) {
             for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
@@ -210,7 +239,7 @@ extension RunCommand {
     private func slices(_ registry: DeviceRegistry, _ options: LaunchOptions) -> [DeviceRegistry.Found]? {
         var names: [String] = []
         if case .names(let asked) = options.gpus { names = asked }
-        if names.isEmpty, case .granted = options.gpus {
+        if names.isEmpty, !isShared, case .granted = options.gpus {
             names = host.variable("CUDA_VISIBLE_DEVICES")?.split(separator: ",").map(String.init) ?? []
         }
         guard !names.isEmpty, names.allSatisfy({ $0.hasPrefix("MIG-") }) else { return nil }

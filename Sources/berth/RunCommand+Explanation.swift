@@ -6,7 +6,7 @@ internal import Sandbox
 
 extension RunCommand {
     /// What holds the command to the plan. Asked for by `--dry-run` alone.
-    func explanation(_ plan: LaunchPlan) throws(Failure) -> Explanation {
+    func explanation(_ plan: LaunchPlan, _ edits: [DeviceEdit]) throws(Failure) -> Explanation {
         // Without /proc there are no cgroups to tell of.
         let membership = try? CgroupMembership()  // see above
         let limits = membership.map { CgroupLimits($0) }
@@ -17,7 +17,7 @@ extension RunCommand {
         return Explanation(
             devices: deviceLayer(plan, membership, inJob: inJob), memory: limit(limits?.memory),
             cpuQuota: limit(limits?.cpuQuota), processes: limit(limits?.processes), affinity: Self.affinity,
-            inJob: inJob, variables: try variablePlaces())
+            inJob: inJob, variables: try variablePlaces(), edits: edits)
     }
 
     private func deviceLayer(

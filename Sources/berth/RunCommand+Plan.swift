@@ -30,13 +30,17 @@ extension RunCommand {
         warnOfLockedMemory(facts)
         let (site, container) = (site, image.image)
         let wanted = options
-        return try named(Failure.plan) { () throws(PlanError) in
+        let plan = try named(Failure.plan) { () throws(PlanError) in
             try LaunchPlan(options: wanted, image: container, site: site, host: facts)
         }
+        if !options.requirements.isEmpty || !site.requirements.isEmpty {
+            try requireLibraries(plan, container, facts.requirements)
+        }
+        return plan
     }
 
     /// What would be done, as far as it can be known without doing it.
-    func dryPlan() throws(Failure) -> LaunchPlan {
+    func dryPlan() throws(Failure) -> (plan: LaunchPlan, edits: [DeviceEdit]) {
         let grant = try grant()
         var image: PreparedImage?
         do throws(Failure) { image = try found() } catch {
@@ -47,8 +51,10 @@ extension RunCommand {
         }
         let unknown = ContainerImage(
             trees: ["(layers of \(options.image))"], command: ["(the image's command)"], name: options.image)
-        return try plan(
-            image ?? PreparedImage(image: unknown, mountPoint: "/", leases: []), grant: grant, gpus: grant.gpus)
+        let options = try wantedOptions()
+        let prepared = image ?? PreparedImage(image: unknown, mountPoint: "/", leases: [])
+        let decision = try decide(grant, gpus: grant.gpus, image: prepared.image, options: options)
+        return (try plan(prepared, grant: grant, options, decision), decision.edits)
     }
 
     private func facts(_ devices: HostDevices, _ decision: DeviceDecision) throws(Failure) -> HostFacts {

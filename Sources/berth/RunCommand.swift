@@ -61,9 +61,9 @@ struct RunCommand {
 
     func carryOut() throws(Failure) -> Never {
         if let format = options.dryRun {
-            let plan = try dryPlan()
+            let (plan, edits) = try dryPlan()
             switch format {
-            case .text: Terminal.print(plan.text(try explanation(plan)))
+            case .text: Terminal.print(plan.text(try explanation(plan, edits)))
             case .oci: try printOCIConfiguration(plan)
             }
             Processes.exit(0)
@@ -78,7 +78,7 @@ struct RunCommand {
     /// One of several tasks on this node: one container for all of them.
     private func meet(_ task: SlurmTask) throws(Failure) -> Never {
         let grant = try grant()
-        let own = StepRendezvous.Arrival(localID: task.localID, grantedGPUs: grant.gpus)
+        let own = StepRendezvous.Arrival(localID: task.localID, grantedNodes: grant.ownNodes)
         let name = "berth/\(Identity.userID)/\(task.jobID).\(task.stepID).\(task.nodeID)/\(options.containerKey)"
         let role = try named(Failure.rendezvous) { () throws(RendezvousError) in try StepRendezvous.arrive(name, own) }
         switch consume role {
@@ -89,8 +89,8 @@ struct RunCommand {
                 let arrivals = try named(Failure.rendezvous) { () throws(RendezvousError) in
                     try builder.gather(tasks: task.localTasks, own: own, limitMilliseconds: wait)
                 }
-                let gpus = DeviceOrder.union(arrivals.map(\.grantedGPUs))
-                try build(image: image, grant: grant, gpus: gpus, for: &builder)
+                let (shared, gpus) = grant.shared(with: arrivals.map(\.grantedNodes))
+                try build(image: image, grant: shared, gpus: gpus, for: &builder)
             } catch {
                 builder.fail(localID: task.localID)
                 throw error

@@ -90,6 +90,55 @@ import Testing
         #expect(devices.gpuControl == ["/dev/kfd"])
     }
 
+    /// The driver's own list: a processor, two GPUs against the order of their nodes, a partition of the second, and one
+    /// that a device cgroup refuses, of which nothing can be read.
+    @Test func AMDsGPUsAreListedByTheComputeDriver() throws {
+        func gpu(_ minor: Int, _ location: Int, _ unique: String, domain: Int = 0) -> String {
+            "cpu_cores_count 0\nsimd_count 440\nvendor_id 4098\nlocation_id \(location)\ndomain \(domain)\n"
+                + "drm_render_minor \(minor)\nunique_id \(unique)\n"
+        }
+        let nodes = "sys/class/kfd/kfd/topology/nodes/"
+        var files = [
+            nodes + "0/properties": "cpu_cores_count 64\nsimd_count 0\nlocation_id 0\ndrm_render_minor 0\n",
+            nodes + "1/properties": gpu(129, 0xC103, "18446744073709551615", domain: 1),
+            nodes + "2/properties": gpu(128, 0x2300, "0"), nodes + "10/properties": gpu(136, 0x1000_2300, "255"),
+        ]
+        let (place, host) = try Self.host(files)
+        defer { withExtendedLifetime(place) {} }
+        let inventory = GPUInventory(.amd, host: host)
+        #expect(inventory.isWhole)
+        #expect(
+            inventory.gpus == [
+                .init(address: "0001:c1:00.3", uuid: "GPU-ffffffffffffffff", node: "/dev/dri/renderD129"),
+                .init(address: "0000:23:00.0", uuid: "", node: "/dev/dri/renderD128"),
+                .init(address: "0000:23:00.0", uuid: "GPU-00000000000000ff", node: "/dev/dri/renderD136"),
+            ])
+        let open = inventory.gpus.map(\.node)
+        let variables = ["SLURM_JOB_ID": "1", "SLURM_STEP_GPUS": "0"]
+        #expect(inventory.grantedBySlurm(open: open) { variables[$0] } == ["/dev/dri/renderD129"])
+        // Where one can not be read, a cgroup constrains: what opens is the grant.
+        files[nodes + "3/properties"] = ""
+        let (other, constrained) = try Self.host(files)
+        defer { withExtendedLifetime(other) {} }
+        let rest = GPUInventory(.amd, host: constrained)
+        #expect(!rest.isWhole && rest.gpus == inventory.gpus)
+        #expect(rest.grantedBySlurm(open: open) { variables[$0] } == nil)
+    }
+
+    /// Without it, by PCI address; what other drivers drive is not counted.
+    @Test func AMDsGPUsWithoutTheComputeDriversList() throws {
+        var links: [String: String] = [:]
+        for (minor, address, driver) in [
+            (128, "0000:41:00.0", "amdgpu"), (129, "0000:03:00.0", "amdgpu"), (130, "0000:01:00.0", "ast"),
+        ] {
+            links["sys/class/drm/renderD\(minor)/device"] = "../../../devices/pci0000:00/\(address)"
+            links["sys/devices/pci0000:00/\(address)/driver"] = "../../../bus/pci/drivers/\(driver)"
+        }
+        let (place, host) = try Self.host([:], links: links)
+        defer { withExtendedLifetime(place) {} }
+        #expect(GPUInventory(.amd, host: host).gpus.map(\.node) == ["/dev/dri/renderD129", "/dev/dri/renderD128"])
+    }
+
     // MARK: The order of GPUs
 
     /// PCI order 0..3 is minor 2, 0, 3, 1.
@@ -156,6 +205,23 @@ import Testing
     ]) func listsAreRenumbered(_ list: String, _ shown: [Int], _ result: String) {
         let all = (0..<6).map { "node\($0)" }
         #expect(GPUInventory.renumbered(list, before: all, after: shown.map { "node\($0)" }) == result)
+    }
+
+    /// What is behind ROCm's runtime counts what that leaves; lists of names stay.
+    @Test(arguments: [
+        (["ROCR_VISIBLE_DEVICES=2", "HIP_VISIBLE_DEVICES=0"], ["ROCR_VISIBLE_DEVICES=1", "HIP_VISIBLE_DEVICES=0"]),
+        (
+            ["HIP_VISIBLE_DEVICES=1,0", "ROCR_VISIBLE_DEVICES=3,2"],
+            ["HIP_VISIBLE_DEVICES=0", "ROCR_VISIBLE_DEVICES=1"]
+        ),
+        (["HIP_VISIBLE_DEVICES=2,0", "A=2"], ["HIP_VISIBLE_DEVICES=1,0", "A=2"]),
+        (["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=2"], ["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=1"]),
+        (["CUDA_VISIBLE_DEVICES=GPU-1"], ["CUDA_VISIBLE_DEVICES=GPU-1"]),
+    ]) func listsBehindAnotherCountWhatItLeaves(_ environment: [String], _ expected: [String]) {
+        var changed = environment
+        let before = (0..<4).map { "node\($0)" }
+        let isCounted = GPUInventory.renumber(&changed, before: before, after: ["node0", "node2"])
+        #expect(changed == expected && isCounted == !environment.contains("CUDA_VISIBLE_DEVICES=GPU-1"))
     }
 
     @Test func GPUsHaveNames() throws {
@@ -260,6 +326,13 @@ import Testing
         #expect(names(nil) == names("compute,utility") && names("nonsense, compute") == names("compute"))
         // Of another version, and of the toolkit: never.
         #expect(names("all").isDisjoint(with: ["libnvidia-nvvm.so.535.1", "libcudart.so.12.4", "libc.so.6"]))
+    }
+
+    @Test func GPUDirectStorageReadsItsSettings() throws {
+        let (tree, host) = try Self.host(["etc/cufile.json": "", "run/udev/data/b8:0": ""])
+        defer { withExtendedLifetime(tree) {} }
+        #expect(Self.mounts(NVIDIADriver.storageEdits(host: host)) == ["/etc/cufile.json", "/run/udev"])
+        #expect(NVIDIADriver.storageEdits(host: HostTree(root: "/nonexistent")).isEmpty)
     }
 
     @Test func withoutADriverThereIsNone() throws {

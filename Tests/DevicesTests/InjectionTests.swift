@@ -155,6 +155,32 @@ import TestSupport
             ])
     }
 
+    @Test func linksOfLibrariesAloneAndLimitsOfMemory() throws {
+        var edits = Self.hook("nvidia-cdi-hook", "create-soname-symlinks", "--folder", "/usr/lib64")
+        edits.mounts = [
+            ContainerEdits.Mount(
+                line: 7, hostPath: "/usr/lib64/libcuda.so.550", containerPath: "/usr/lib64/libcuda.so.550",
+                options: ["bind"], soname: "libcuda.so.1")
+        ]
+        #expect(
+            try Self.edits(edits).dropFirst() == [
+                .symlink(path: "/usr/lib64/libcuda.so.1", target: "libcuda.so.550")
+            ])
+        // With the cache as well, once.
+        edits.hooks += Self.hook("nvidia-cdi-hook", "update-ldcache", "--folder", "/usr/lib64").hooks
+        #expect(try Self.edits(edits).count == 3)
+        // It sets nothing unless the container's variables ask for it.
+        let limits = Self.hook(
+            "nvidia-ctk", "hook", "apply-cuda-memory-limits", "--driver-root", "", "--gpu-id", "GPU-1",
+            path: "/usr/bin/nvidia-ctk")
+        let host = HostTree(root: "/nonexistent")
+        let unasked = try DeviceInjection.edits(of: [Self.found(limits)], host: host)
+        #expect(unasked.edits.isEmpty && unasked.ignored.isEmpty)
+        let asked = try DeviceInjection.edits(of: [Self.found(limits)], host: host, limitsMemory: true)
+        #expect(
+            asked.edits.isEmpty && asked.ignored == ["/etc/cdi/n.yaml:5 nvidia.com/gpu=0: apply-cuda-memory-limits"])
+    }
+
     @Test func nodesAreNotMadeByTheDriver() throws {
         let place = try TemporaryDirectory()
         let edits = Self.hook("nvidia-cdi-hook", "disable-device-node-modification")

@@ -37,7 +37,7 @@ import Testing
         facts.nvidia.hasControl = true
         facts.nvidia.hasUVM = true
         facts.nvidia.library = "/usr/lib/x86_64-linux-gnu/libcuda.so.1"
-        facts.nvidia.specifications = [
+        facts.cdi.specifications = [
             NodeFacts.Specification(path: "/var/run/cdi/nvidia.yaml", isOfNVIDIA: true, namesDriver: true)
         ]
         facts.nvidia.hasPeerMemory = true
@@ -90,7 +90,11 @@ import Testing
         facts.nvidia.nodes.removeLast()
         facts.nvidia.hasUVM = false
         facts.nvidia.library = nil
-        facts.nvidia.specifications = [
+        facts.cdi.refused = [
+            DeviceRegistry.Refused(path: "/etc/cdi/v.yaml", line: 3, reason: "the field \"x\" is not known")
+        ]
+        facts.cdi.conflicts = ["v.com/c=d in /etc/cdi/a.yaml and /etc/cdi/b.yaml"]
+        facts.cdi.specifications = [
             NodeFacts.Specification(path: "/etc/cdi/nvidia.yaml", isOfNVIDIA: true, namesDriver: false)
         ]
         facts.nvidia.hasIMEX = true
@@ -210,14 +214,45 @@ import Testing
         },
         Change("slurm.conf is closed", "configuration", .warning) { $0.slurm.isReadable = false },
         Change("an old CDI file", "CDI", .error) {
-            $0.nvidia.specifications = [.init(path: "/etc/cdi/n.json", isOfNVIDIA: true, namesDriver: false)]
+            $0.cdi.specifications = [.init(path: "/etc/cdi/n.json", isOfNVIDIA: true, namesDriver: false)]
         },
         Change("another vendor's CDI file", "CDI", .ok) {
-            $0.nvidia.specifications = [.init(path: "/etc/cdi/x.json", isOfNVIDIA: false, namesDriver: false)]
+            $0.cdi.specifications = [.init(path: "/etc/cdi/x.json", isOfNVIDIA: false, namesDriver: false)]
         },
         Change("an IMEX channel", "IMEX", .ok) {
             $0.nvidia.hasIMEX = true
+            $0.nvidia.channels = 2
+            $0.nvidia.openChannels = 1
+        },
+        Change("an IMEX channel of others", "IMEX", .warning) {
+            $0.nvidia.hasIMEX = true
             $0.nvidia.channels = 1
+        },
+        Change("a CDI file that is refused", "CDI", .warning) {
+            $0.cdi.refused = [.init(path: "/etc/cdi/x.yaml", line: 0, reason: "no")]
+        },
+        Change("a device in two files", "CDI", .warning) { $0.cdi.conflicts = ["a.com/b=c in /x and /y"] },
+        Change("a GPU that no CDI file knows", "CDI", .warning) { $0.cdi.unknownNodes = ["/dev/nvidia7"] },
+        Change("the loader knows no libcuda", "libraries", .error) {
+            $0.nvidia.library = nil
+            $0.cdi.specifications = []
+        },
+        Change("only the CDI file knows libcuda", "libraries", .ok) { $0.nvidia.library = nil },
+        Change("AMD's GPUs", "nodes", .ok) {
+            $0.nvidia = .init()
+            $0.amd.hasKFD = true
+            $0.amd.gpus = 4
+            $0.amd.granted = ["/dev/kfd", "/dev/dri/renderD128"]
+        },
+        Change("AMD's GPUs are closed", "nodes", .warning) {
+            $0.nvidia = .init()
+            $0.amd.hasKFD = true
+            $0.amd.gpus = 1
+            $0.amd.refusedByMode = ["/dev/kfd"]
+        },
+        Change("AMD's driver finds nothing", "driver", .warning) {
+            $0.nvidia = .init()
+            $0.amd.hasKFD = true
         },
         Change("no port is up", "mlx5_0", .warning) {
             $0.fabrics[0] = FabricDevices.Device(node: "/dev/infiniband/uverbs0", name: "mlx5_0", states: ["1: DOWN"])
@@ -272,36 +307,85 @@ import Testing
 
     @Test func aDriverIsReadFromItsFiles() throws {
         let root = try TemporaryDirectory()
-        #expect(NodeFacts.NVIDIA(root: root.path) == NodeFacts.NVIDIA())
-        for directory in [
-            "proc/driver/nvidia/gpus/0000:17:00.0", "proc/driver/nvidia/gpus/0000:65:00.0",
-            "dev/nvidia-caps-imex-channels",
-            "usr/lib64", "var/run/cdi", "etc/cdi", "sys/module/nvidia_peermem",
-        ] { try root.makeDirectory(directory) }
+        let host = HostTree(root: root.path)
+        #expect(NodeFacts.NVIDIA(host) == NodeFacts.NVIDIA())
         try root.write(
             "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\nGCC version: 12.2.0\n",
             to: "proc/driver/nvidia/version")
-        for name in ["nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm", "nvidia-caps-imex-channels/channel0"] {
+        for (address, minor, excluded) in [
+            ("0000:17:00.0", 2, "No"), ("0000:65:00.0", 10, "No"), ("0000:81:00.0", 3, "Yes"),
+        ] {
+            try root.write(
+                "Device Minor: \t \(minor)\nGPU Excluded: \t \(excluded)\n",
+                to: "proc/driver/nvidia/gpus/\(address)/information")
+        }
+        let channels = ["channel0", "channel1"].map { "nvidia-caps-imex-channels/" + $0 }
+        for name in ["nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm"] + channels {
             try root.write("", to: "dev/" + name)
         }
-        try root.write("", to: "usr/lib64/libcuda.so.1")
-        try root.write("kind: nvidia.com/gpu\n# libcuda.so.550.54.14\n", to: "var/run/cdi/nvidia.yaml")
-        try root.write("{\"kind\": \"nvidia.com/gpu\", \"x\": \"libcuda.so.535.1.1\"}", to: "etc/cdi/old.json")
-        try root.write("", to: "etc/cdi/README")
+        try root.makeDirectory("sys/module/nvidia_peermem")
+        // As the launcher finds it: the loader knows the name, and the file behind it is there.
+        try root.write("", to: "opt/driver/libcuda.so.550.54.14")
+        try root.link("opt/driver/libcuda.so.1", to: "libcuda.so.550.54.14")
+        let known = ["/gone/libcuda.so.1", "/opt/driver/libcuda.so.1"].map {
+            LoaderCache.Library(soname: "libcuda.so.1", path: $0)
+        }
+        try root.write(try #require(LoaderCache.adding(Array(known.suffix(1)), to: [])), to: "etc/ld.so.cache")
         try root.write("Character devices:\n195 nvidia\n239 nvidia-caps-imex-channels\n", to: "proc/devices")
-        let found = NodeFacts.NVIDIA(root: root.path)
+        let found = NodeFacts.NVIDIA(host)
         #expect(found.driver == "550.54.14" && found.gpus == 2)
         #expect(found.nodes == ["/dev/nvidia2", "/dev/nvidia10"] && found.hasControl && found.hasUVM)
-        #expect(found.library == "/usr/lib64/libcuda.so.1" && found.hasPeerMemory)
-        #expect(
-            found.specifications == [
-                .init(path: "/etc/cdi/old.json", isOfNVIDIA: true, namesDriver: false),
-                .init(path: "/var/run/cdi/nvidia.yaml", isOfNVIDIA: true, namesDriver: true),
-            ])
-        #expect(found.hasIMEX && found.channels == 1)
-        try root.makeDirectory("sys/module/nvidia")
+        #expect(found.library == "/opt/driver/libcuda.so.550.54.14" && found.hasPeerMemory)
+        #expect(found.hasIMEX && found.channels == 2 && found.openChannels == 2)
+        try root.write(try #require(LoaderCache.adding(Array(known.prefix(1)), to: [])), to: "etc/ld.so.cache")
+        #expect(NodeFacts.NVIDIA(host).library == nil)
         try root.write("560.1\n", to: "sys/module/nvidia/version")
-        #expect(NodeFacts.NVIDIA(root: root.path).driver == "560.1")
+        #expect(NodeFacts.NVIDIA(host).driver == "560.1")
+    }
+
+    @Test func AMDsDriverIsReadFromItsFiles() throws {
+        let root = try TemporaryDirectory()
+        let host = HostTree(root: root.path)
+        #expect(NodeFacts.AMD(host) == NodeFacts.AMD())
+        try root.write("", to: "dev/kfd")
+        for (number, minor) in [(1, 128), (2, 129)] {
+            try root.write(
+                "location_id \(number << 8)\ndrm_render_minor \(minor)\n",
+                to: "sys/class/kfd/kfd/topology/nodes/\(number)/properties")
+        }
+        try root.write("", to: "dev/dri/renderD128")
+        let found = NodeFacts.AMD(host)
+        #expect(found.hasKFD && found.gpus == 2 && found.isWhole)
+        #expect(found.granted == ["/dev/kfd", "/dev/dri/renderD128"] && found.refusedByMode.isEmpty)
+    }
+
+    @Test func specificationsAreHeldAgainstTheDriver() throws {
+        func specification(_ path: String, _ vendor: String, _ library: String, _ nodes: String...)
+            -> DeviceRegistry.Specification
+        {
+            var edits = ContainerEdits()
+            edits.deviceNodes = nodes.map { ContainerEdits.DeviceNode(line: 1, path: $0) }
+            var whole = ContainerEdits()
+            whole.mounts = [ContainerEdits.Mount(line: 1, hostPath: library, containerPath: library)]
+            return DeviceRegistry.Specification(
+                path: path, priority: 0, vendor: vendor, class: "gpu", edits: whole,
+                devices: [DeviceRegistry.Device(name: "0", line: 1, edits: edits)])
+        }
+        var registry = DeviceRegistry()
+        registry.specifications = [
+            specification("/a.yaml", "nvidia.com", "/lib/libcuda.so.550.54.14", "/dev/nvidia0", "/dev/nvidiactl"),
+            specification("/b.yaml", "amd.com", "/lib/x.so.1", "/dev/dri/renderD128"),
+            specification("/c.yaml", "amd.com", "/lib/x.so.1", "/dev/dri/renderD129"),
+        ]
+        registry.refused = [DeviceRegistry.Refused(path: "/d.yaml", line: 3, reason: "no")]
+        let found = NodeFacts.CDI(registry, driver: "550.54.14", nodes: ["/dev/nvidia0", "/dev/nvidia1"])
+        #expect(found.specifications.map(\.isOfNVIDIA) == [true, false, false])
+        #expect(found.specifications.map(\.namesDriver) == [true, false, false])
+        #expect(found.conflicts == ["amd.com/gpu=0 in /b.yaml and /c.yaml"])
+        #expect(found.unknownNodes == ["/dev/nvidia1"] && found.refused == registry.refused)
+        let older = NodeFacts.CDI(registry, driver: "550.54.1", nodes: [])
+        #expect(older.specifications.allSatisfy { !$0.namesDriver })
+        #expect(NodeFacts.CDI(DeviceRegistry(), driver: "1.1", nodes: ["/dev/nvidia0"]).unknownNodes == [])
     }
 
     @Test func helpersAreFoundInDockersFile() {

@@ -373,6 +373,15 @@ import Testing
             return nodes.map(String.init) + [ended.lines[1]]
         }
         #expect(try seen([], slurm) == ["nvidia1", "nvidia2", "CUDA_VISIBLE_DEVICES=1,0"])
+        // Counted by PCI address, as Slurm does; CUDA would count the fastest first. Who says otherwise is heard.
+        func order(_ options: [String], _ environment: [String: String]) throws -> String {
+            try installed.run(
+                options, command: ["/bin/probe", "env", "CUDA_DEVICE_ORDER"], setup: setup, environment: environment
+            ).output
+        }
+        #expect(try order([], slurm) == "CUDA_DEVICE_ORDER=PCI_BUS_ID\n")
+        #expect(try order(["-e", "CUDA_DEVICE_ORDER=FASTEST_FIRST"], slurm) == "CUDA_DEVICE_ORDER=FASTEST_FIRST\n")
+        #expect(try order([], ["CUDA_VISIBLE_DEVICES": "2"]) == "CUDA_DEVICE_ORDER unset\n")
         // Of these the second by PCI address, which is node 1; a list counts what is left.
         #expect(try seen(["--gpus", "1"], slurm) == ["nvidia1", "CUDA_VISIBLE_DEVICES=0"])
         #expect(try seen(["--gpus", "GPU-00"], slurm) == ["nvidia2", "CUDA_VISIBLE_DEVICES=0"])

@@ -10,6 +10,7 @@ struct FakeDevices: Sendable {
         let major: Int
         let minor: Int
         var mode = "666"
+        var group = 0
     }
 
     /// The first minor number of uverbs, and the majors that NVIDIA has.
@@ -30,6 +31,7 @@ struct FakeDevices: Sendable {
         for node in nodes {
             lines.append("mkdir -p $d/$(dirname \(node.path))")
             lines.append("mknod -m \(node.mode) $d/\(node.path) c \(node.major) \(node.minor)")
+            if node.group != 0 { lines.append("chgrp \(node.group) $d/\(node.path)") }
         }
         // Moved away before the command starts: the directory that it was made on can go.
         return (lines + ["mount --move $d /dev", "rmdir $d", "exec \"$@\""]).joined(separator: "\n")

@@ -117,6 +117,47 @@ import Testing
         try Self.compare(.runc, .ordinary, Self.options + ["--root"])
     }
 
+    /// The runtime-spec's own schema, from Debian's package of the specification.
+    static let schema = "/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/"
+    static let hasSchema =
+        FileManager.default.fileExists(atPath: schema + "config-schema.json")
+        && (try? Command(["/usr/bin/python3", "-c", "import jsonschema"]).run().status) == 0  // no Python: no validator
+
+    static let validator = """
+        import json, jsonschema, pathlib, sys
+        path = pathlib.Path("\(schema)config-schema.json")
+        schema = json.loads(path.read_text())
+        resolver = jsonschema.RefResolver(base_uri=path.as_uri(), referrer=schema)
+        checker = jsonschema.validators.validator_for(schema)(schema, resolver=resolver)
+        wrong = [f"{list(e.absolute_path)}: {e.message}" for e in checker.iter_errors(json.load(sys.stdin))]
+        print("\\n".join(wrong))
+        sys.exit(1 if wrong else 0)
+        """
+
+    @Test(
+        .enabled(
+            if: hasSchema, "needs golang-github-opencontainers-specs-dev and python3-jsonschema: Scripts/setup test"),
+        arguments: Caller.all,
+        [
+            [], ["--root"], ["--read-only"], ["--hostname", "h"], ["--unshare", "net,ipc,uts"],
+            ["--enforce", "devices,pids=9"],
+            ["--device", "/dev/null:/dev/other", "--fabric", "none", "--gpus", "none"],
+        ])
+    func itValidatesAgainstTheSchema(_ caller: Caller, _ more: [String]) throws {
+        if caller == .ordinary, more.first == "--enforce" { return }  // root's alone
+        let box = try Self.box(caller)
+        let export = try box.run(
+            berth: ["run", "--dry-run=oci"] + Self.options + more + [box.image, "--", "/bin/probe", "id"])
+        #expect(export.status == 0, "\(export)")
+        var check = Command(["/usr/bin/python3", "-W", "ignore", "-c", Self.validator])
+        check.input = export.output
+        let ended = try check.run()
+        #expect(ended.status == 0, "\(ended)")
+        // It can say no.
+        check.input = export.output.replacingOccurrences(of: "\"ociVersion\"", with: "\"version\"")
+        #expect(try check.run().output.contains("'ociVersion' is a required property"))
+    }
+
     /// The list of the documents, each line of it.
     @Test(.needsRoot, .enabled(if: path(.runc) != nil, "runc is not installed"), .needsCgroups)
     func whatDiffersIsAsDocumented() throws {

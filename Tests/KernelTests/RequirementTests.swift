@@ -110,6 +110,33 @@ import Testing
         #expect(ended.status == 0, "\(ended)")
     }
 
+    /// The library lies in the image, in a directory of LD_LIBRARY_PATH that is mounted, is brought by the site, or is not
+    /// there; a link that leads nowhere is no library.
+    @Test(.needsFakeDevices, arguments: Caller.all) func whatNCCLOpensMustBeFoundInside(_ caller: Caller) throws {
+        func run(_ box: Box, _ options: [String] = []) throws -> Ended {
+            try Self.run(box, ["-q", "--require", "nccl"] + options, devices: FakeDevices.verbs)
+        }
+        let box = try Box(caller)
+        try box.directory.makeDirectory("libs")
+        try box.directory.write("", to: "libs/libibverbs.so.1.14.39")
+        try box.directory.link("libs/libibverbs.so.1", to: "libibverbs.so.1.14.39")
+        let missing = try run(box)
+        #expect(missing.status == 125 && missing.output == "", "\(missing)")
+        #expect(missing.errors.contains("none of libnccl-net.so, libibverbs.so.1, libibverbs.so"), "\(missing)")
+        #expect(missing.errors.contains("hint: install rdma-core"), "\(missing)")
+        #expect(try run(box, ["-v", "./libs:/opt/v", "-e", "LD_LIBRARY_PATH=/x:/opt/v"]).status == 0)
+        #expect(try run(box, ["-v", "./libs:/opt/v", "-e", "LD_LIBRARY_PATH=/opt"]).status == 125)
+        try box.directory.write("fabric-library = ib \(box.path("libs/libibverbs.so.1"))\n", to: "berth.conf")
+        #expect(try run(box).status == 0)
+        try box.directory.write("", to: "berth.conf")
+        try box.directory.link("rootfs/usr/lib64/libibverbs.so.1", to: "libibverbs.so.1.14.39")
+        #expect(try run(box).status == 125)
+        try box.directory.write("", to: "rootfs/usr/lib64/libibverbs.so.1.14.39")
+        #expect(try run(box).status == 0)
+        let none = try Self.run(box, ["-q", "--require", "nccl"])
+        #expect(none.status == 125 && none.errors.contains("this host has no such device"), "\(none)")
+    }
+
     @Test func lockedMemoryIsHeldAgainstWhatWillBeInForce() throws {
         let box = try Box(.any)
         let limit = "65536:131072"

@@ -79,7 +79,7 @@ import Testing
                             ["type": .oneOf(["mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time"])],
                             required: ["type"]), unique: true),
                     "uidMappings": mappings, "gidMappings": mappings,
-                    "rootfsPropagation": .oneOf(["private", "shared", "slave", "unbindable", "rslave", "rprivate"]),
+                    "rootfsPropagation": .oneOf(["private", "shared", "slave", "unbindable"]),
                     "readonlyPaths": .array(of: .absolutePath, unique: true),
                     "resources": .object(
                         [
@@ -214,6 +214,17 @@ import Testing
         let asRoot = try Self.configuration { $0.root = true }
         let held = ((asRoot["process"] as? Object)?["capabilities"] as? [String: [String]])?["effective"]
         #expect(held?.count == 41 && held?[21] == "CAP_SYS_ADMIN" && held?.last == "CAP_CHECKPOINT_RESTORE")
+    }
+
+    @Test func namespacesAreThosePlanned() throws {
+        func types(_ change: (inout LaunchOptions) -> Void) throws -> [String?] {
+            let configuration = try Self.configuration { change(&$0) }
+            let linux = try #require(configuration["linux"] as? Object)
+            return try #require(linux["namespaces"] as? [[String: String]]).map { $0["type"] }
+        }
+        #expect(try types { _ in } == ["user", "mount"])
+        #expect(try types { $0.hostname = "h" } == ["user", "mount", "uts"])
+        #expect(try types { $0.unshare = [.network, .ipc] } == ["user", "mount", "network", "ipc"])
     }
 
     @Test func theImagesUserIsResolved() throws {

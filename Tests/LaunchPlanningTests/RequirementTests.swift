@@ -39,14 +39,14 @@ import Testing
     }
 
     @Test(arguments: [
-        "", ",", "tcp", "rdma=1", "gpu=0", "gpu=x", "gpu=", "shm", "shm=0", "shm=x", "memlock=", "imex=1",
+        "", ",", "tcp", "rdma=1", "gpu=0", "gpu=x", "gpu=", "shm", "shm=0", "shm=x", "memlock=", "imex=1", "nccl=1",
     ])
     func otherWordsAreRefused(_ text: String) {
         #expect(throws: OptionError.self) { try Requirement.parse(text) }
     }
 
     @Test func aWordReadsBackAsItself() throws {
-        for requirement in try Requirement.parse("rdma,ib,efa,cxi,gpu,gpu=3,memlock,memlock=4096,shm=1,imex") {
+        for requirement in try Requirement.parse("rdma,ib,efa,cxi,gpu,gpu=3,memlock,memlock=4096,shm=1,imex,nccl") {
             #expect(try Requirement.parse(requirement.word) == [requirement])
         }
     }
@@ -55,6 +55,48 @@ import Testing
         let options = try LaunchOptions(
             parsing: ["--require", "gpu", "--require=rdma,imex", "debian"], workingDirectory: "/")
         #expect(options.requirements == [.gpu(count: 1), .fabric(.rdma), .imex])
+    }
+
+    // MARK: Libraries
+
+    struct Libraries: Sendable, CustomTestStringConvertible {
+        let devices: [Facts.FabricDevice]
+        var plugin: String?
+        let found: [String]
+        let reason: UnmetRequirement.Reason?
+        var testDescription: String { "\(devices.map(\.name)) \(plugin ?? "") \(found)" }
+        init(
+            _ devices: [Facts.FabricDevice], plugin: String? = nil, _ found: [String],
+            _ reason: UnmetRequirement.Reason? = nil
+        ) { (self.devices, self.plugin, self.found, self.reason) = (devices, plugin, found, reason) }
+    }
+
+    static let libraries: [Libraries] = [
+        Libraries([mellanox], ["libibverbs.so.1"]), Libraries([mellanox], ["libnccl-net.so"]),
+        Libraries(
+            [mellanox], [], .noLibrary(["libnccl-net.so", "libibverbs.so.1", "libibverbs.so"], devices: ["mlx5_0"])),
+        Libraries([efa], ["libnccl-net.so"]),
+        Libraries([efa], ["libibverbs.so.1"], .noLibrary(["libnccl-net.so"], devices: ["rdmap0"])),
+        Libraries([cxi], ["libibverbs.so.1"], .noLibrary(["libnccl-net.so"], devices: ["cxi0"])),
+        Libraries(
+            [efa], plugin: "aws-ofi", ["libnccl-net.so"], .noLibrary(["libnccl-net-aws-ofi.so"], devices: ["rdmap0"])),
+        Libraries([efa], plugin: "aws-ofi,x", ["libnccl-net-x.so"]),
+        Libraries([efa], plugin: "/opt/libmine.so", ["libmine.so"]),
+        Libraries([efa], plugin: "none", ["libnccl-net.so"], .noLibrary([], devices: ["rdmap0"])),
+        Libraries([mellanox], plugin: "none", ["libibverbs.so.1"]), Libraries([], [], .noFabric(others: [])),
+    ]
+
+    @Test(arguments: libraries) func NCCLFindsWhatItOpens(_ row: Libraries) throws {
+        let host = Self.host(row.devices.map(\.node))
+        let plan = try Sample.plan(host: host) { options in
+            options.variables = row.plugin.map { [.set(name: "NCCL_NET_PLUGIN", value: $0)] } ?? []
+        }
+        let wanted = [PlacedRequirement(.nccl, .option("--require")), PlacedRequirement(.imex, .berth)]
+        let unmet = plan.unmetLibraries(wanted, Facts(fabrics: row.devices)) { row.found.contains($0) }
+        #expect(unmet == row.reason.map { [UnmetRequirement(.nccl, .option("--require"), $0)] } ?? [])
+        // Devices that are there and not shown.
+        let hidden = try Sample.plan().unmetLibraries(wanted, Facts(fabrics: [Self.efa])) { _ in true }
+        #expect(hidden.map(\.reason) == [.fabricNotGranted([Self.efa.node])])
     }
 
     // MARK: GPUs

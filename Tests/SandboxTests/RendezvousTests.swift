@@ -8,7 +8,7 @@ import Testing
     /// A task that was killed before it could say which it is must not cost those behind it their container.
     @Test(arguments: [true, false]) func whoHasDiedIsPassedOver(_ succeeds: Bool) throws {
         let name = "berth-test/\(getpid())/\(UInt64.random(in: 0...UInt64.max))"
-        switch try StepRendezvous.arrive(name, StepRendezvous.Arrival(localID: 0, grantedGPUs: [])) {
+        switch try StepRendezvous.arrive(name, StepRendezvous.Arrival(localID: 0, grantedNodes: [])) {
         case .member: Issue.record("the name was taken")
         case .builder(var builder):
             _ = try #require(try LocalSockets.connect(name) != nil)

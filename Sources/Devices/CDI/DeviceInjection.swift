@@ -16,21 +16,30 @@ package struct DeviceInjection {
     private var files: [DeviceEdit] = []
     private var hooks: [DeviceEdit] = []
     private var folders: [String] = []
+    /// Of these, those whose libraries only get the links that ldconfig(8) makes.
+    private var linkFolders: [String] = []
+    private let limitsMemory: Bool
     private var loaderOrigin: DeviceEdit.Origin?
     private var compatibility: CUDACompatibility?
     private var profileOrigin: DeviceEdit.Origin?
 
-    /// - Parameter allowedHooks: Programs of the host that the site lets specifications run.
-    package init(host: HostTree, allowedHooks: [String] = []) {
+    /// - Parameters:
+    ///   - allowedHooks: Programs of the host that the site lets specifications run.
+    ///   - limitsMemory: Whether the container's variables ask for a limit of the GPUs' memory.
+    package init(host: HostTree, allowedHooks: [String] = [], limitsMemory: Bool = false) {
         self.host = host
         self.allowedHooks = allowedHooks
+        self.limitsMemory = limitsMemory
     }
+
+    /// Without both of them `apply-cuda-memory-limits` does nothing.
+    package static let memoryVariables = ["NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT"]
 
     /// The edits in the order in which they must be made.
     package static func edits(
-        of devices: [DeviceRegistry.Found], host: HostTree, allowedHooks: [String] = []
+        of devices: [DeviceRegistry.Found], host: HostTree, allowedHooks: [String] = [], limitsMemory: Bool = false
     ) throws(DeviceError) -> (edits: [DeviceEdit], ignored: [String]) {
-        var injection = DeviceInjection(host: host, allowedHooks: allowedHooks)
+        var injection = DeviceInjection(host: host, allowedHooks: allowedHooks, limitsMemory: limitsMemory)
         var specifications: [String] = []
         for found in devices {
             let path = found.specification.path
@@ -133,6 +142,10 @@ package struct DeviceInjection {
             case .updateLoaderCache(let folders):
                 self.folders += folders.filter { !self.folders.contains($0) }
                 loaderOrigin = loaderOrigin ?? origin
+            case .createSonameLinks(let folders):
+                linkFolders += folders.filter { !linkFolders.contains($0) }
+            // Limits by NVML on a cgroup of version 2; whoever has asked for some is to know that there are none.
+            case .limitMemory: if limitsMemory { ignored.append("\(place): apply-cuda-memory-limits") }
             case .enableCUDACompatibility(let wanted):
                 compatibility = wanted
                 loaderOrigin = loaderOrigin ?? origin
@@ -165,20 +178,23 @@ package struct DeviceInjection {
         }.map(\.element)
         var links: [DeviceEdit] = []
         var loader: [DeviceEdit] = []
-        if let loaderOrigin {
-            var libraries: [LoaderCache.Library] = []
+        var libraries: [LoaderCache.Library] = []
+        if loaderOrigin != nil || !linkFolders.isEmpty {
             for (edit, mount) in sorted where !mount.soname.isEmpty {
                 let slash = mount.containerPath.utf8.lastIndex(of: UInt8(ascii: "/")) ?? mount.containerPath.startIndex
                 let directory = String(mount.containerPath[..<slash])
-                guard folders.contains(directory) else { continue }
+                let isKnown = folders.contains(directory)
+                guard isKnown || linkFolders.contains(directory) else { continue }
                 // ldconfig(8) makes these links, so specifications do not name them.
                 let path = directory + "/" + mount.soname
                 if path != mount.containerPath {
                     let name = String(mount.containerPath.dropFirst(directory.count + 1))
                     links.append(DeviceEdit(.symlink(path: path, target: name), edit.origin))
                 }
-                libraries.append(LoaderCache.Library(soname: mount.soname, path: path))
+                if isKnown { libraries.append(LoaderCache.Library(soname: mount.soname, path: path)) }
             }
+        }
+        if let loaderOrigin {
             let update = LoaderUpdate(libraries: libraries, folders: folders, compatibility: compatibility)
             loader = [DeviceEdit(.loader(update), loaderOrigin)]
         }

@@ -1,4 +1,21 @@
 extension DeviceRegistry {
+    /// Devices that two files of one directory define, and no stronger one; each once.
+    package var conflicts: [(name: String, paths: [String])] {
+        var result: [(name: String, paths: [String])] = []
+        for specification in specifications {
+            for device in specification.devices {
+                let text = specification.kind + "=" + device.name
+                guard !result.contains(where: { $0.name == text }),
+                    let name = try? QualifiedName(parsing: text)  // checked when compiled
+                else { continue }
+                do throws(DeviceError) { _ = try self.device(name) } catch {
+                    if case .conflict(_, let paths) = error { result.append((text, paths)) }
+                }
+            }
+        }
+        return result
+    }
+
     /// The CDI devices that stand for GPUs by their nodes; `nil` where one of the nodes is in no specification, which is
     /// then older than the host's GPUs.
     ///

@@ -3,10 +3,12 @@
 enum NativeHook: Equatable {
     case createSymlinks([(target: String, path: String)])
     case updateLoaderCache(folders: [String])
+    case createSonameLinks(folders: [String])
     case enableCUDACompatibility(CUDACompatibility?)
     case disableDeviceNodeModification
     case setMode(UInt32, paths: [String])
     case updateApplicationProfile
+    case limitMemory
 
     static func == (one: NativeHook, other: NativeHook) -> Bool { "\(one)" == "\(other)" }
 
@@ -57,6 +59,10 @@ enum NativeHook: Equatable {
             try onlyKnown("folder", "ldconfig-path")
             guard values("folder").allSatisfy({ $0.hasPrefix("/") }) else { throw bad() }
             self = .updateLoaderCache(folders: values("folder"))
+        case "create-soname-symlinks":
+            try onlyKnown("folder", "ldconfig-path")
+            guard values("folder").allSatisfy({ $0.hasPrefix("/") }) else { throw bad() }
+            self = .createSonameLinks(folders: values("folder"))
         case "enable-cuda-compat":
             try onlyKnown("host-driver-version", "host-cuda-version", "cuda-compat-container-root")
             let driver = values("host-driver-version").last ?? ""
@@ -80,6 +86,9 @@ enum NativeHook: Equatable {
         case "update-application-profile":
             try onlyKnown()
             self = .updateApplicationProfile
+        case "apply-cuda-memory-limits":
+            try onlyKnown("driver-root", "gpu-id")
+            self = .limitMemory
         default: return nil
         }
     }

@@ -47,12 +47,23 @@ package struct NVIDIADriver: Equatable, Sendable {
         self.libraries = libraries
     }
 
+    /// The file behind `libcuda.so.1`, as the host's loader knows it, of whatever version.
+    package static func library(_ host: HostTree) -> String? {
+        guard let bytes = host.contents("/etc/ld.so.cache", limit: 64 << 20), let cache = LoaderCache(bytes) else {
+            return nil
+        }
+        let wanted = Array("libcuda.so.1".utf8)
+        return cache.libraries { $0.elementsEqual(wanted) }.lazy.map { host.resolved($0.path) }.first(
+            where: host.exists)
+    }
+
     private static func isLibrary(_ soname: ArraySlice<UInt8>, _ name: String) -> Bool {
         let prefix = name.utf8
         return soname.starts(with: prefix) && soname.dropFirst(prefix.count).starts(with: ".so.".utf8)
     }
 
-    private static func loadedVersion(_ host: HostTree) -> String? {
+    /// The kernel module's, `nil` where none is loaded.
+    package static func loadedVersion(_ host: HostTree) -> String? {
         if let text = host.text("/sys/module/nvidia/version") {
             let version = text.filter { !$0.isWhitespace }
             if CUDACompatibility.numbers(version) != nil { return version }
@@ -178,6 +189,17 @@ extension NVIDIADriver {
         let update = LoaderUpdate(libraries: known, folders: [Self.directory], compatibility: compatibility)
         let hidden = [NativeHook.hiddenParameters(host, origin)].compactMap { $0 }
         return mounts + links + [DeviceEdit(.loader(update), origin)] + files + hidden
+    }
+
+    /// What GPUDirect Storage reads besides its nodes: its settings, and which disk is near which GPU.
+    /// https://docs.nvidia.com/gpudirect-storage/configuration-guide/index.html
+    package static func storageEdits(host: HostTree = HostTree()) -> [DeviceEdit] {
+        ["/etc/cufile.json", "/run/udev"].filter(host.exists).map { path in
+            DeviceEdit(
+                .bind(
+                    source: host.path(path), path: path, recursive: false,
+                    attributes: [.readOnly, .noSetUserID, .noDevices]), .host("read by GPUDirect Storage"))
+        }
     }
 
     /// Where the driver's daemons listen.

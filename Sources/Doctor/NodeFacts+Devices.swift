@@ -1,0 +1,59 @@
+package import Devices
+internal import LinuxKernel
+
+extension NodeFacts.NVIDIA {
+    package init(_ host: HostTree) {
+        self.init()
+        driver = NVIDIADriver.loadedVersion(host)
+        gpus = GPUInventory(.nvidia, host: host).gpus.count
+        let names = host.names("/dev")
+        nodes = names.compactMap { name in HostDevices.gpuNumber("/dev/" + name) }.sorted().map { "/dev/nvidia\($0)" }
+        hasControl = names.contains("nvidiactl")
+        hasUVM = names.contains("nvidia-uvm")
+        library = NVIDIADriver.library(host)
+        hasIMEX = (host.text("/proc/devices") ?? "").split(separator: "\n").contains {
+            $0.hasSuffix(" nvidia-caps-imex-channels")
+        }
+        let places = host.names("/dev/nvidia-caps-imex-channels").map { "/dev/nvidia-caps-imex-channels/" + $0 }
+        channels = places.count
+        openChannels = places.count(where: host.isGranted)
+        hasPeerMemory = host.exists("/sys/module/nvidia_peermem")
+    }
+}
+
+extension NodeFacts.AMD {
+    package init(_ host: HostTree) {
+        self.init()
+        hasKFD = host.exists("/dev/kfd")
+        guard hasKFD else { return }
+        let inventory = GPUInventory(.amd, host: host)
+        (gpus, isWhole) = (inventory.gpus.count, inventory.isWhole)
+        let nodes = ["/dev/kfd"] + inventory.gpus.map(\.node)
+        granted = nodes.filter(host.isGranted)
+        refusedByMode = nodes.filter { node in
+            host.exists(node) && !granted.contains(node)
+                && !OwnedFileDescriptor.isRefusedByCgroup(host.path(node))
+        }
+    }
+}
+
+extension NodeFacts.CDI {
+    /// - Parameter driver: NVIDIA's, where it is loaded.
+    package init(_ registry: DeviceRegistry, driver: String?, nodes: [String]) {
+        self.init()
+        refused = registry.refused
+        conflicts = registry.conflicts.map { "\($0.name) in \($0.paths.joined(separator: " and "))" }
+        specifications = registry.specifications.map { specification in
+            let mounts = specification.edits.mounts + specification.devices.flatMap(\.edits.mounts)
+            return NodeFacts.Specification(
+                path: specification.path,
+                isOfNVIDIA: specification.vendor == "nvidia.com" && specification.class == "gpu",
+                namesDriver: driver.map { version in mounts.contains { $0.hostPath.hasSuffix(".so." + version) } }
+                    ?? false)
+        }
+        if specifications.contains(where: \.isOfNVIDIA) {
+            let known = registry.devices(class: "gpu").flatMap { $0.device.edits.deviceNodes.map(\.source) }
+            unknownNodes = nodes.filter { !known.contains($0) }
+        }
+    }
+}
