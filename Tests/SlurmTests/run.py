@@ -318,6 +318,7 @@ def a_bad_image_for_many_tasks_is_still_125():
     wait_until_quiet()
 
 
+import documents  # noqa: E402, F401
 import grant  # noqa: E402, F401
 import headers  # noqa: E402, F401
 import issues  # noqa: E402, F401
