@@ -68,32 +68,20 @@ static int receive(int connection, struct container *container, int flags)
 	return 1;
 }
 
-/* NAME SOFT HARD. Slurm would set the submitting shell's soft limit again, unless it finds none to set. */
+/* NUMBER NAME SOFT HARD. Slurm would set the submitting shell's soft limit again, unless it finds none to set. */
 static int limit(spank_t spank, const char *word)
 {
-	static const struct { const char *name; int number; } limits[] = {
-		{"as", RLIMIT_AS}, {"core", RLIMIT_CORE}, {"cpu", RLIMIT_CPU}, {"data", RLIMIT_DATA}, {"fsize", RLIMIT_FSIZE},
-		{"locks", RLIMIT_LOCKS}, {"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
-		{"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC}, {"rss", RLIMIT_RSS}, {"rtprio", RLIMIT_RTPRIO},
-		{"rttime", RLIMIT_RTTIME}, {"sigpending", RLIMIT_SIGPENDING}, {"stack", RLIMIT_STACK},
-	};
 	unsigned long long soft, hard;
+	int number;
 	char name[16], variable[40];
 
-	if (sscanf(word, "%15s %llu %llu", name, &soft, &hard) != 3)
+	if (sscanf(word, "%d %15s %llu %llu", &number, name, &soft, &hard) != 4)
 		return -1;
-	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-		if (!strcmp(name, limits[i].name)) {
-			struct rlimit wished = {soft, hard};
-
-			snprintf(variable, sizeof variable, "SLURM_RLIMIT_%s", name);
-			for (char *letter = variable; *letter; letter++)
-				*letter = (char)toupper((unsigned char)*letter);
-			spank_unsetenv(spank, variable);
-			return setrlimit(limits[i].number, &wished);
-		}
-	errno = EINVAL;
-	return -1;
+	snprintf(variable, sizeof variable, "SLURM_RLIMIT_%s", name);
+	for (char *letter = variable; *letter; letter++)
+		*letter = (char)toupper((unsigned char)*letter);
+	spank_unsetenv(spank, variable);
+	return setrlimit((__rlimit_resource_t)number, &(struct rlimit){soft, hard});
 }
 
 /* Numbers of capabilities that root keeps; everything else goes. */
@@ -246,7 +234,7 @@ static void tell_of_pmix(spank_t spank, int connection)
 
 int join(spank_t spank, int connection)
 {
-	static const char version[] = "berth-container 1";
+	static const char version[] = "berth-container 2";
 	struct container container = {.words = malloc(MOST_BYTES)};
 
 	tell_of_pmix(spank, connection);

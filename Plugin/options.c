@@ -15,44 +15,46 @@ struct wanted wanted = {
 /* A flag of srun, sbatch and salloc; those of Pyxis have its names and its grammar. */
 struct flag {
 	const char *name, *argument, *help;
+	const char *option;      /* of `berth run`; NULL where `berth hold` is told in words of its own */
 	char **text;             /* takes an argument */
+	bool each;               /* of which each value with a comma behind it is an option */
 	int *choice, value;      /* or chooses */
 };
 
+#define TAKES(name, argument, field, option, help, each) \
+	{"container-" name, argument, "[berth] " help, option, &wanted.field, each, NULL, 0}
+#define TEXT(name, argument, field, option, help) TAKES(name, argument, field, option, help, false)
+#define LIST(name, argument, field, option, help) TAKES(name, argument, field, option, help, true)
+#define CHOICE(name, field, value, option, help) {name, NULL, "[berth] " help, option, NULL, false, &wanted.field, value}
+
 static const struct flag flags[] = {
-	{"container-image", "IMAGE|PATH", "[berth] the image to run in: [USER@][REGISTRY#]NAME[:TAG], oci:, oci-archive:, "
-		"docker-archive:, dir:, or a path to a squashfs file or a directory on the node", &wanted.image, NULL, 0},
-	{"container-mounts", "SRC:DST[:FLAGS][,...]", "[berth] mounts inside the container; flags are joined by +",
-		&wanted.mounts, NULL, 0},
-	{"container-workdir", "PATH", "[berth] working directory inside the container", &wanted.workdir, NULL, 0},
-	{"container-name", "NAME[:auto|create|exec|no_exec]", "[berth] keep what is written to the container on the node "
-		"under this name, or use what is there; JOB.STEP attaches to a running step's", &wanted.name, NULL, 0},
-	{"container-save", "PATH", "[berth] save the container's files after the step", &wanted.save, NULL, 0},
-	{"container-mount-home", NULL, "[berth] mount the user's home directory", NULL, &wanted.home, YES},
-	{"no-container-mount-home", NULL, "[berth] do not mount the user's home directory", NULL, &wanted.home, NO},
-	{"container-remap-root", NULL, "[berth] be root inside the container, with the user's own rights outside", NULL,
-		&wanted.root, YES},
-	{"no-container-remap-root", NULL, "[berth] be the user inside the container", NULL, &wanted.root, NO},
-	{"container-entrypoint", NULL, "[berth] run the image's entrypoint once per node, before the tasks", NULL,
-		&wanted.entrypoint, YES},
-	{"no-container-entrypoint", NULL, "[berth] do not run the image's entrypoint", NULL, &wanted.entrypoint, NO},
-	{"container-entrypoint-log", NULL, "[berth] show what the entrypoint prints", NULL, &wanted.entrypoint_log, YES},
-	{"container-writable", NULL, "[berth] the container can be written to, the default", NULL, &wanted.writable, YES},
-	{"container-readonly", NULL, "[berth] the container can not be written to", NULL, &wanted.writable, NO},
-	{"container-env", "NAME[,NAME...]", "[berth] variables whose value outside wins over the image's", &wanted.env,
-		NULL, 0},
-	{"container-unshare", "NS[,NS...]", "[berth] new namespaces for the container: net, ipc, uts", &wanted.unshare,
-		NULL, 0},
-	{"container-gpus", "all|none|granted|N,N", "[berth] which of the granted GPUs to show", &wanted.gpus, NULL, 0},
-	{"container-require", "NEED[,NEED...]", "[berth] what must be there, or the step fails", &wanted.require, NULL, 0},
-	{"container-pull", "missing|always|never", "[berth] when to ask the registry", &wanted.pull, NULL, 0},
-	{"container-ulimit", "NAME=SOFT[:HARD][,...]", "[berth] resource limits of the tasks", &wanted.ulimit, NULL, 0},
-	{"container-device", "VENDOR/CLASS=NAME|/dev/NODE[,...]", "[berth] devices to show, by CDI or by path", &wanted.device,
-		NULL, 0},
-	{"container-fabric", "auto|none|ib|efa", "[berth] the network between nodes", &wanted.fabric, NULL, 0},
-	{"container-profile", "pytorch|none", "[berth] variables for a kind of program", &wanted.profile, NULL, 0},
-	{"container-slurm", NULL, "[berth] show srun, sbatch and what they need inside", NULL, &wanted.slurm, YES},
-	{"container-verbose", NULL, "[berth] one line per node: what took how long", NULL, &wanted.verbose, YES},
+	TEXT("image", "IMAGE|PATH", image, NULL, "the image to run in: [USER@][REGISTRY#]NAME[:TAG], oci:, oci-archive:, "
+		"docker-archive:, dir:, or a path to a squashfs file or a directory on the node"),
+	TEXT("mounts", "SRC:DST[:FLAGS][,...]", mounts, NULL, "mounts inside the container; flags are joined by +"),
+	TEXT("workdir", "PATH", workdir, NULL, "working directory inside the container"),
+	TEXT("name", "NAME[:auto|create|exec|no_exec]", name, NULL, "keep what is written to the container on the node under "
+		"this name, or use what is there; JOB.STEP attaches to a running step's"),
+	TEXT("save", "PATH", save, NULL, "save the container's files after the step"),
+	CHOICE("container-mount-home", home, YES, "--home", "mount the user's home directory"),
+	CHOICE("no-container-mount-home", home, NO, "--no-home", "do not mount the user's home directory"),
+	CHOICE("container-remap-root", root, YES, "--root", "be root inside the container, with the user's own rights outside"),
+	CHOICE("no-container-remap-root", root, NO, NULL, "be the user inside the container"),
+	CHOICE("container-entrypoint", entrypoint, YES, NULL, "run the image's entrypoint once per node, before the tasks"),
+	CHOICE("no-container-entrypoint", entrypoint, NO, NULL, "do not run the image's entrypoint"),
+	CHOICE("container-entrypoint-log", entrypoint_log, YES, NULL, "show what the entrypoint prints"),
+	CHOICE("container-writable", writable, YES, NULL, "the container can be written to, the default"),
+	CHOICE("container-readonly", writable, NO, "--read-only", "the container can not be written to"),
+	LIST("env", "NAME[,NAME...]", env, "--env", "variables whose value outside wins over the image's"),
+	TEXT("unshare", "NS[,NS...]", unshare, "--unshare", "new namespaces for the container: net, ipc, uts"),
+	TEXT("gpus", "all|none|granted|N,N", gpus, "--gpus", "which of the granted GPUs to show"),
+	LIST("require", "NEED[,NEED...]", require, "--require", "what must be there, or the step fails"),
+	TEXT("pull", "missing|always|never", pull, "--pull", "when to ask the registry"),
+	LIST("ulimit", "NAME=SOFT[:HARD][,...]", ulimit, "--ulimit", "resource limits of the tasks"),
+	LIST("device", "VENDOR/CLASS=NAME|/dev/NODE[,...]", device, "--device", "devices to show, by CDI or by path"),
+	TEXT("fabric", "auto|none|ib|efa", fabric, "--fabric", "the network between nodes"),
+	TEXT("profile", "pytorch|none", profile, "--profile", "variables for a kind of program"),
+	CHOICE("container-slurm", slurm, YES, "--slurm", "show srun, sbatch and what they need inside"),
+	CHOICE("container-verbose", verbose, YES, NULL, "one line per node: what took how long"),
 };
 enum { FLAGS = sizeof flags / sizeof *flags };
 
@@ -65,15 +67,11 @@ static int refuse(const struct flag *flag, const char *reason)
 /* Mounts that are given more than once add up; a value seen before is the same flag handed on by Slurm. */
 static int add_mounts(const char *value)
 {
-	char *joined = NULL;
+	char *joined;
 
 	if (wanted.mounts && !strcmp(wanted.mounts, value))
 		return 0;
-	if (!wanted.mounts)
-		joined = strdup(value);
-	else if (asprintf(&joined, "%s,%s", wanted.mounts, value) < 0)
-		joined = NULL;
-	if (!joined)
+	if (asprintf(&joined, "%s%s%s", wanted.mounts ? wanted.mounts : "", wanted.mounts ? "," : "", value) < 0)
 		return -1;
 	free(wanted.mounts);
 	wanted.mounts = joined;
@@ -165,14 +163,8 @@ static int read_variable(spank_t spank, const struct flag *flag, const char *pre
 		return 0;
 	if (flag->text)
 		return *flag->text ? 0 : set(flag, value);
-	if (*flag->choice != UNSET)
-		return 0;
-	for (const char *const *word = (const char *const[]){"1", "true", "yes", "y", NULL}; *word; word++)
-		if (!strcmp(value, *word))
-			*flag->choice = flag->value;
-	for (const char *const *word = (const char *const[]){"0", "false", "no", "n", NULL}; *word; word++)
-		if (!strcmp(value, *word))
-			*flag->choice = !flag->value;
+	if (*flag->choice == UNSET && truth(value) != UNSET)
+		*flag->choice = truth(value) == YES ? flag->value : !flag->value;
 	return 0;
 }
 
@@ -206,4 +198,19 @@ int read_variables(spank_t spank)
 bool wants_container(void)
 {
 	return wanted.image || wanted.name;
+}
+
+void add_options_of_flags(struct words *words)
+{
+	for (const struct flag *flag = flags; flag < flags + FLAGS; flag++) {
+		if (!flag->option || (flag->text ? !*flag->text : *flag->choice != flag->value))
+			continue;
+		if (flag->each) {
+			add_each(words, flag->option, *flag->text);
+			continue;
+		}
+		add_word(words, "%s", flag->option);
+		if (flag->text)
+			add_word(words, "%s", *flag->text);
+	}
 }

@@ -29,6 +29,17 @@ struct site {
 };
 extern struct site site;
 int read_site(int count, char **words);
+int truth(const char *value);    /* the words of Pyxis and Slurm for yes and no; otherwise UNSET */
+
+/* A NULL-terminated list of words to execute with: words.c. */
+struct words {
+	char **list;
+	size_t count;
+	bool failed;             /* out of memory, once: nothing may be executed with what there is */
+};
+void add_word(struct words *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void add_each(struct words *words, const char *option, const char *list);
+void free_words(struct words *words);
 
 /* What the user asked for: options.c. A text is NULL where the flag was not given. */
 struct wanted {
@@ -40,16 +51,7 @@ int register_options(spank_t spank);
 int read_variables(spank_t spank);
 void hand_on_mounts(void);
 bool wants_container(void);
-
-/* A NULL-terminated list of words to execute with: words.c. */
-struct words {
-	char **list;
-	size_t count;
-	bool failed;             /* out of memory, once: nothing may be executed with what there is */
-};
-void add_word(struct words *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void add_each(struct words *words, const char *option, const char *list);
-void free_words(struct words *words);
+void add_options_of_flags(struct words *words);
 
 /* Building the container, once on a node: prepare.c. */
 int prepare(spank_t spank);

@@ -167,22 +167,6 @@ static int hear(int connection, pid_t *process)
 	return handle;
 }
 
-static void choose(struct words *words, int choice, const char *yes, const char *no)
-{
-	if (choice == YES && yes)
-		add_word(words, "%s", yes);
-	if (choice == NO && no)
-		add_word(words, "%s", no);
-}
-
-static void option(struct words *words, const char *name, const char *value)
-{
-	if (value) {
-		add_word(words, "%s", name);
-		add_word(words, "%s", value);
-	}
-}
-
 static void name_container(spank_t spank, struct words *words)
 {
 	uint32_t job = 0;
@@ -228,23 +212,11 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	if (wanted.verbose == YES)
 		add_word(words, "report");
 	add_word(words, "--");
-	choose(words, wanted.home, "--home", "--no-home");
-	choose(words, wanted.root, "--root", NULL);
-	choose(words, wanted.writable, NULL, "--read-only");
-	choose(words, wanted.slurm, "--slurm", NULL);
+	add_options_of_flags(words);
 	if (wanted.workdir) {
 		add_word(words, "--workdir");
 		add_word(words, "%s%s", *wanted.workdir == '/' ? "" : "/", wanted.workdir);
 	}
-	option(words, "--gpus", wanted.gpus);
-	option(words, "--pull", wanted.pull);
-	option(words, "--unshare", wanted.unshare);
-	option(words, "--fabric", wanted.fabric);
-	option(words, "--profile", wanted.profile);
-	add_each(words, "--device", wanted.device);
-	add_each(words, "--require", wanted.require);
-	add_each(words, "--ulimit", wanted.ulimit);
-	add_each(words, "--env", wanted.env);
 	if (node != 0)
 		add_word(words, "--quiet");     /* one node's progress says enough */
 	if (wanted.image) {

@@ -9,8 +9,7 @@
 
 struct site site = {.entrypoint = NO, .sbatch = true};
 
-/* The words of Pyxis and Slurm for yes and no. */
-static int truth(const char *value)
+int truth(const char *value)
 {
 	static const char *const yes[] = {"1", "true", "yes", "y"}, *const no[] = {"0", "false", "no", "n"};
 

@@ -18,7 +18,7 @@ package enum ResourceLimit: String, CaseIterable, Sendable {
     case stack
 
     /// `RLIMIT_*` of Linux on every architecture Berth builds for.
-    var number: Int32 {
+    package var number: Int32 {
         switch self {
         case .cpu: 0
         case .fileSize: 1

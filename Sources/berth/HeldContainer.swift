@@ -10,7 +10,7 @@ struct HeldContainer {
     var phases: [(String, UInt64)] = []
 
     init(namespaces: [DescriptorBox], directory: DescriptorBox?, leases: [DescriptorBox]) {
-        add("berth-container 1")
+        add("berth-container 2")
         for namespace in namespaces { add("N", namespace) }
         if let directory { add("D", directory) }
         for lease in leases { add("K", lease) }
@@ -30,15 +30,20 @@ struct HeldContainer {
         for entry in outside where !names.contains(Self.name(entry)) { add("-" + Self.name(entry)) }
         let same = Set(outside)
         for entry in process.environment where !same.contains(entry) { add("+" + entry) }
-        for change in process.limits { add("L\(change.limit.rawValue) \(change.to.soft) \(change.to.hard)") }
+        for change in process.limits { add(change.limit, change.to.soft, change.to.hard) }
         // These are at their hard limit here, but Slurm would give each task the soft limit of the submitting shell.
         for limit in [ResourceLimit.lockedMemory, .stack, .openFiles]
         where !process.limits.contains(where: { $0.limit == limit }) {
             guard let now = try? limit.current() else { continue }  // unknown to this kernel
-            add("L\(limit.rawValue) \(now.hard) \(now.hard)")
+            add(limit, now.hard, now.hard)
         }
         if let kept = process.boundingCapabilities { add("C" + kept.map(String.init).joined(separator: ",")) }
         add("P")
+    }
+
+    /// By its number, and by its name in Slurm's variables.
+    private mutating func add(_ limit: ResourceLimit, _ soft: UInt64, _ hard: UInt64) {
+        add("L\(limit.number) \(limit.rawValue) \(soft) \(hard)")
     }
 
     /// The tasks' lists of GPUs are each its own: they are told which position becomes which.

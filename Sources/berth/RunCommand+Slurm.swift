@@ -14,6 +14,15 @@ extension RunCommand {
                     "--slurm: there is no slurm.conf on this node",
                     hint: "it is looked for beside SLURM_CONF, in /etc/slurm and in /run/slurm/conf"))
         }
+        // Slurm's programs look nowhere else then, and try to open it for a minute.
+        if let named = host.variable("SLURM_CONF"), named.hasPrefix("/"),
+            named.split(separator: "/").dropLast() != directory.split(separator: "/")
+        {
+            throw .report(
+                Report(
+                    "--slurm: SLURM_CONF is \(named), which is not on this node",
+                    hint: "unset SLURM_CONF, or set it to a slurm.conf that the node has"))
+        }
         let plugins = configuration.value(of: "PluginDir", in: "slurm.conf") ?? ""
         guard
             let client = SlurmClient(

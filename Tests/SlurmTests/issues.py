@@ -2,13 +2,12 @@
 docs/pyxis-compatibility.md. Enroot 278, tokens that expire, is in Tests/RegistryTests.
 """
 
-import collections
 import re
 
 import cluster
 from cluster import PluginOptions, image, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
 from harness import contained, fails, forget, named, same, shell, succeeds, test
-from run_words import LIST_GPUS
+from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
 
 @test
@@ -21,13 +20,7 @@ def pyxis_31_srun_from_inside_a_container():
 @test
 def pyxis_73_gpus_per_task_are_all_there():
     ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
-    openable = collections.defaultdict(list)
-    for line in ended.lines:
-        task, _, rest = line.partition(": ")
-        if rest.endswith("No such device or address"):
-            openable[task].append(rest.split()[0])
-    same([len(gpus) for gpus in openable.values()], [1, 1], ended)
-    assert openable["0"] != openable["1"], ended
+    each_task_opens_one_gpu_of_its_own(ended)
 
 
 @test

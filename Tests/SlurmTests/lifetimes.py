@@ -158,6 +158,10 @@ def squashfs_images():
     words = ("-n1", "-w", "node1", f"--container-image={where}")
     assert len(succeeds(srun("-N1", "-n4", "-w", "node1", f"--container-image={where}", "/bin/probe", "id")).lines) >= 4
     succeeds(srun(*words, "--container-writable", "--container-mounts=/tmp:/mnt", "--container-workdir=/mnt", "/bin/probe", "id"))
+    # Steps that want it at once, when it is not unpacked yet.
+    node("node1", "rm", "-rf", f"{cluster.STORE}/squashfs")
+    steps = f"for i in 1 2 3; do srun --overlap -n1 --container-image={where} /bin/probe id & p+=($!); done; for i in ${{p[@]}}; do wait $i || exit; done"
+    succeeds(run("salloc", "-Q", "-N1", "-n3", "-w", "node1", "bash", "-c", steps))
     fails(srun("-n1", "--container-image=./nonexistent.sqsh", "true"), "nonexistent.sqsh")
     fails(srun("-n1", "--container-image=pyxis-test.sqsh", "true"), "pyxis-test.sqsh")
     same(len(node("node1", "bash", "-c", f"ls {cluster.STORE}/squashfs").split()), 1)
@@ -246,11 +250,18 @@ def unshare_net_has_a_loopback_only():
 
 @test
 def unshare_ipc_has_its_own_shared_memory():
-    program = "stat -c %d /dev/shm /dev/mqueue; ls /dev/shm; echo x >/dev/shm/own"
+    program = "stat -c %d /dev/shm /dev/mqueue /dev; ls /dev/shm; echo x >/dev/shm/own"
     inside = succeeds(contained("--container-unshare=ipc", *shell(program))).lines
-    outside = succeeds(srun("-n1", "-w", "node1", "bash", "-c", "stat -c %d /dev/shm /dev/mqueue")).lines
-    same(len(inside), 2, inside)
-    assert inside[0] != outside[0] and inside[1] != outside[1], (inside, outside)
+    outside = succeeds(srun("-n1", "-w", "node1", "bash", "-c", "stat -c %d /dev/shm /dev/mqueue /dev")).lines
+    same(len(inside), 3, inside)
+    assert all(one != other for one, other in zip(inside, outside)), (inside, outside)
+    # System V: 1 MiB that /proc shows inside, and nobody outside, while it is there or afterwards.
+    before = node("node1", "cat", "/proc/sysvipc/shm")
+    first = f"--container-image={image('debian')} --container-unshare=ipc bash -c 'ipcmk -M 1M >/dev/null; {READY}'"
+    ended = succeeds(while_running(first, "--container-name=$SLURM_JOB_ID.0 cat /proc/sysvipc/shm"))
+    same(len(ended.lines), 2, ended)
+    same(succeeds(while_running(first, "cat /proc/sysvipc/shm")).out, before)
+    same(node("node1", "cat", "/proc/sysvipc/shm"), before)
 
 
 @test

@@ -1,5 +1,6 @@
 """What the plugin promises beyond Pyxis' own tests: Slurm stays Slurm, errors are whole, nothing is left."""
 
+import os
 import re
 import time
 
@@ -118,6 +119,16 @@ def plugin_sixty_four_tasks():
 
 
 @test
+def plugin_pulls_in_little_memory():
+    # The image is several times as large as what the step may have, and nothing of it is on the node yet.
+    store = f"/var/tmp/small-{os.getpid()}"
+    succeeds(contained("--mem=100", "true", name="train", environment={"BERTH_STORE": store}, timeout=600))
+    size = int(node("node1", "du", "-sm", f"{store}/layers").split()[0])
+    assert size > 300, size
+    node("node1", "bash", "-c", f"chmod -R u+w {store}; rm -rf {store}")
+
+
+@test
 def plugin_flags_of_an_allocation_reach_its_steps():
     chosen = f"--container-image={image('debian')}"
     same(succeeds(run("salloc", "-Q", "-n1", chosen, "srun", *shell("echo $BERTH_TEST_IMAGE"))).out, "debian\n")
@@ -172,7 +183,9 @@ def slurm_can_be_asked_from_inside_by_berth_run():
     ended = run("salloc", "-Q", "-n1", "berth", "run", "--slurm", image("debian"), "--", *shell(program))
     assert re.fullmatch(r"\d+\ncat\n", succeeds(ended).out), ended
     fails(run("salloc", "-Q", "-n1", "berth", "run", image("debian"), "--", "srun", "true"), "srun")
-    fails(srun("-n1", "berth", "run", "--slurm", image("debian"), "true", environment={"SLURM_CONF": "/nowhere/slurm.conf"}), "slurm.conf")
+    # Set for berth alone: Slurm's own programs try for a minute to open a slurm.conf that is not there.
+    elsewhere = shell(f"SLURM_CONF=/nowhere/slurm.conf exec berth run --slurm {image('debian')} true")
+    same(fails(srun("-n1", *elsewhere), "/nowhere/slurm.conf").status, 125)
     wait_until_quiet()
 
 
@@ -251,6 +264,9 @@ def plugin_cancelled_while_it_prepares_leaves_nothing():
         f"--container-image={image('entrypoint')}", "true", environment={"ENTRYPOINT_MODE": "hang"},
     )  # fmt: skip
     wait_for(lambda: any("sleep 600" in line for line in cluster.processes("node1")), what="the entrypoint")
+    # What it uses is the step's.
+    cgroups = node("node1", "bash", "-c", "cat /proc/$(pgrep -nf 'sleep 600')/cgroup")
+    assert re.search(r"(:memory:|^0::).*/step_0", cgroups, re.M), cgroups
     run("scancel", job_of("plugin-hang"))
     step.communicate()
     nothing_is_left(before)

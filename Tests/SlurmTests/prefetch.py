@@ -19,6 +19,13 @@ def blob_requests(name, start):
     return found
 
 
+def bytes_sent(name, start):
+    """What the registry says that it has sent of a repository since then, bodies alone."""
+    lines = (cluster.LAB / "registry/access.log").read_text().splitlines()[start:]
+    asked = (re.search(rf'"GET /v2/{name}/\S+ HTTP/1.1" 20[06] (\d+)', line) for line in lines)
+    return sum(int(found[1]) for found in asked if found)
+
+
 def log_length():
     return len((cluster.LAB / "registry/access.log").read_text().splitlines())
 
@@ -30,22 +37,28 @@ def empty_stores():
 
 @test
 def prefetch_fills_every_node_for_one_download():
-    name = image("debian")
+    # On as many nodes as the lab has: BERTH_LAB_NODES.
+    name, nodes = image("debian"), f"-N{len(cluster.NODES)}"
     empty_stores()
     start = log_length()
-    ended = succeeds(run("salloc", "-Q", "-N2", "berth", "prefetch", name, timeout=300))
+    ended = succeeds(run("salloc", "-Q", nodes, "berth", "prefetch", name, timeout=300))
     assert re.fullmatch(rf"{name}@sha256:\w+\n", ended.out), ended
-    assert "2 nodes" in ended.err, ended
+    assert f"{len(cluster.NODES)} nodes" in ended.err, ended
     manifest = json.loads((cluster.TOP / "build/images/debian/index.json").read_text())["manifests"][0]["digest"]
     layout = cluster.TOP / "build/images/debian/blobs/sha256"
     layers = {layer["digest"] for layer in json.loads((layout / manifest.split(":")[1]).read_text())["layers"]}
     sent = blob_requests("debian", start)
     same({digest: sent.get(digest) for digest in layers}, {digest: 1 for digest in layers}, ended)
+    # Besides the layers each node asks for the manifest and the configuration.
+    once = sum((layout / digest.split(":")[1]).stat().st_size for digest in layers)
+    small = bytes_sent("debian", start) - once
+    assert 0 < small <= 4096 * len(cluster.NODES), (small, once, ended)
+    print(f"# {len(cluster.NODES)} nodes: layers of {once} bytes, and {small} bytes besides")
     for host in cluster.NODES:
         same(node(host, "sh", "-c", "ls -d /tmp/berth-prefetch-* 2>/dev/null"), "", ended)
     # Nothing needs to be brought any more.
     start = log_length()
-    ended = succeeds(run("srun", "-N2", "berth", "run", "--pull", "never", name, "--", "true"))
+    ended = succeeds(run("srun", nodes, "berth", "run", "--pull", "never", name, "--", "true"))
     same(blob_requests("debian", start), {}, ended)
 
 

@@ -21,7 +21,8 @@ def shell(text):
 def kinds(names):
     """Name, srun's words, and the exit statuses that are right."""
     debian, entry = f"--container-image={image('debian')}", f"--container-image={image('entrypoint')}"
-    name = random.choice(names)
+    name, saved = random.choice(names), f"/srv/soak/{random.randrange(1 << 30)}"
+    attached = f"srun --overlap {debian} sleep 100 & until srun --overlap --container-name=$SLURM_JOB_ID.0 true; do sleep .1; done; scancel -s KILL $SLURM_JOB_ID.0"
     return [
         ("one", ["-n1", debian, "true"], [0]),
         ("status", ["-n1", debian, *shell("exit 7")], [7]),
@@ -30,6 +31,12 @@ def kinds(names):
         ("gpus", ["-n1", "--gres=gpu:2", debian, *shell("test -e /dev/nvidia1 -o -e /dev/nvidia3 -o -e /dev/nvidia5 -o -e /dev/nvidia7")], [0]),
         ("entrypoint", ["-n2", "--container-entrypoint", entry, *shell("test -n $SERVICE")], [0]),
         ("named", ["-n1", "-w", "node1", debian, f"--container-name={name}", *shell("echo x >>/kept")], [0]),
+        ("saved in an archive", ["-n1", debian, f"--container-save=oci-archive:{saved}.tar", *shell("echo x >/kept")], [0]),
+        ("saved as a directory", ["-n1", entry, f"--container-save={saved}", "true"], [0]),
+        ("attached", None, [0], ["salloc", "-Q", "-n1", "bash", "-c", attached]),
+        ("a GPU for each", ["-N1", "-n2", "--gpus-per-task=1", debian, *shell("ls /dev/nvidia[0-7] >/dev/null")], [0]),
+        ("without the plugin's flags", ["-n2", "berth", "run", image("debian"), "true"], [0]),
+        ("failing entrypoint", ["-n2", "--container-entrypoint", entry, "true"], [125], None, {"ENTRYPOINT_MODE": "fail"}),
         ("unshared", ["-n1", debian, "--container-unshare=net,ipc,uts", "true"], [0]),
         ("children", ["-n1", debian, *shell("sleep 100 & sleep 100 & exit 0")], [0]),
         ("missing image", ["-n1", f"--container-image={cluster.REGISTRY}/nonesuch", "true"], [125]),
@@ -67,6 +74,15 @@ def daemons():
     return result
 
 
+def locks(host):
+    """Files that are locked by a process of that host."""
+    return sorted(line.split()[5] for line in node(host, "cat", "/proc/locks").splitlines() if line.split()[4] != "0")
+
+
+def state(host):
+    return {**traces(host), "locks": locks(host)}
+
+
 def soak(steps, seed, say=print):
     random.seed(seed)
     names = ["soak-a", "soak-b"]
@@ -75,24 +91,30 @@ def soak(steps, seed, say=print):
             done = srun("-n1", "-w", host, f"--container-image={image(warm)}", "true")
             assert done.status == 0, done
     wait_until_quiet()
-    before, daemons_before = {host: traces(host) for host in cluster.NODES}, daemons()
+    node("ctl", "bash", "-c", "rm -rf /srv/soak; mkdir -m 1777 /srv/soak")
+    before, daemons_before = {host: state(host) for host in cluster.NODES}, daemons()
     for number in range(steps):
         if random.random() < 0.15:
             cancelled(number)
             continue
-        kind, words, right = random.choice(kinds(names))
-        ended = srun(*words)
+        kind, words, right, command, environment = (*random.choice(kinds(names)), None, None)[:5]
+        ended = run(*(command or ["srun", *words]), environment=environment)
         assert ended.status in right, f"step {number}, {kind}: {ended}"
         if number % 50 == 49:
+            node("ctl", "bash", "-c", "chmod -R u+w /srv/soak/*; rm -rf /srv/soak/*")
             say(f"# {number + 1} steps, slurmd {daemons()}")
     wait_until_quiet()
     for host in cluster.NODES:
-        after = wait_traces(host, before[host])
+        wait_traces(host, {key: before[host][key] for key in before[host] if key != "locks"})
+        after = state(host)
         assert after == before[host], f"left on {host}: {[(k, set(map(str, after[k])) ^ set(map(str, before[host][k]))) for k in after if after[k] != before[host][k]]}"
-        drafts = node(host, "bash", "-c", f"ls {cluster.STORE}/drafts; ls {cluster.STORE}/squashfs 2>/dev/null | grep new").split()
+        drafts = node(host, "bash", "-c", f"cd {cluster.STORE}; ls drafts; ls squashfs 2>/dev/null | grep new").split()
         assert not drafts, f"left in {host}'s store: {drafts}"
+        kept = node(host, "bash", "-c", f"cd {cluster.STORE}/containers 2>/dev/null && ls").split()
+        assert set(kept) <= set(names), f"left in {host}'s store: {kept}"
     for name in names:
         node("node1", "rm", "-rf", f"{cluster.STORE}/containers/{name}")
+    node("ctl", "rm", "-rf", "/srv/soak")
     for host, (memory, descriptors) in daemons().items():
         was = daemons_before[host]
         assert descriptors <= was[1] + 2, f"slurmd on {host} had {was[1]} descriptors and has {descriptors}"
