@@ -60,6 +60,15 @@ extension Diagnosis {
         } else if reached("overlay") {
             findings.append(Finding(area, "overlayfs", .ok, "mounted as a launch does, kernel \(facts.kernel)"))
         }
+        // The site's own scratch is not what was tried.
+        if let errno = failure("overlay-removal"), facts.scratch == nil {
+            findings.append(
+                Finding(
+                    area, "scratch-in-memory", .warning,
+                    "programs cannot remove directories of the image (\(symbol(errno))): the kernel's tmpfs keeps no "
+                        + "extended attributes for users",
+                    remedy: "`scratch = /DIRECTORY` on a local ext4 or xfs in berth.conf, or Linux 6.6"))
+        }
         if failure("overlay") != nil {
             // Where none can be mounted at all the store is not to blame.
         } else if let errno = failure("overlay-on-store") {

@@ -26,17 +26,24 @@ enum ProbeCommand {
         step("tmpfs") { () throws(SystemError) in
             try Mounts.mount(type: "tmpfs", over: OwnedFileDescriptor(opening: "/tmp", .path | .directory))
             let scratch = try OwnedFileDescriptor(opening: "/tmp", .path | .directory)
-            for name in ["lower", "upper", "work", "upper2", "work2", "here"] {
+            for name in ["lower", "lower/gone", "upper", "work", "upper2", "work2", "here"] {
                 try scratch.makeDirectory(name, mode: 0o755)
             }
+            _ = try scratch.open("lower/gone/file", .writeOnly | .create | .exclusive)
         }
         // A launch's own options, as root too.
         let marks = ",userxattr"
         let here = try? OwnedFileDescriptor(opening: "/tmp/here", .path | .directory)  // just made
         guard let here else { Processes.exit(0) }
-        attempt("overlay") { () throws(SystemError) in
+        let isMounted = attempt("overlay") { () throws(SystemError) in
             try Mounts.mount(
                 type: "overlay", over: here, data: "lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work" + marks)
+        }
+        if isMounted {
+            // An upper directory that keeps no extended attributes cannot hide a directory of the image.
+            attempt("overlay-removal") { () throws(SystemError) in
+                try OwnedFileDescriptor(opening: "/tmp/here", .path | .directory).removeTree("gone")
+            }
         }
         if let store {
             attempt("overlay-on-store") { () throws(SystemError) in

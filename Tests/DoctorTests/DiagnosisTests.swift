@@ -10,7 +10,7 @@ import Testing
 /// What the doctor says of nodes that are values here.
 @Suite struct DiagnosisTests {
     static let well: [NodeFacts.Trial] = [
-        "user-namespace", "id-map", "mount-namespace", "tmpfs", "overlay", "overlay-on-store",
+        "user-namespace", "id-map", "mount-namespace", "tmpfs", "overlay", "overlay-removal", "overlay-on-store",
     ].map { NodeFacts.Trial($0, 0) }
 
     /// A node on which nothing is wrong and nothing special is there.
@@ -178,6 +178,10 @@ import Testing
             $0.trials = [
                 .init("mount-namespace", 0), .init("tmpfs", 0), .init("overlay", 22), .init("overlay-on-store", 22),
             ]
+        },
+        Change("a tmpfs without extended attributes", "scratch-in-memory", .warning) {
+            $0.scratch = nil
+            $0.trials = well.prefix(5) + [.init("overlay-removal", 5), .init("overlay-on-store", 0)]
         },
         Change("the store can not be stacked", "overlay-on-store", .error) {
             $0.trials = well.prefix(5) + [.init("overlay-on-store", 22)]
