@@ -118,6 +118,8 @@ extension OverlayCompatibility.Reason {
             "layer \(layer + 1) has a hard link into a lower layer: \(path.displayPath)"
         case .implicitDirectory(let layer, let path):
             "layer \(layer + 1) leaves out the entry of a directory that lower layers have otherwise: \(path.displayPath)"
+        case .idleWhiteout(let layer, let path):
+            "layer \(layer + 1) hides a name in a directory that no layer below it has: \(path.displayPath)"
         case .opaqueRoot(let layer): "layer \(layer + 1) hides everything below it"
         case .tooManyLayers(let count): "\(count) layers are more than overlayfs joins"
         }

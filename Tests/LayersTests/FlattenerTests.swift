@@ -143,6 +143,11 @@ import Testing
     @Test(
         arguments: [
             ([[.dir("a")], [.dir("a"), .file("a/.wh.x")]], nil),
+            ([[.dir("a"), .file("a/.wh.x")]], .idleWhiteout(layer: 0, path: Array("a/x".utf8))),
+            ([[.file(".wh.x")]], .idleWhiteout(layer: 0, path: [0x78])),
+            ([[.file(".wh.x")], [.dir("a")]], nil),
+            ([[.dir("b")], [.dir("a"), .file("a/.wh.x")]], .idleWhiteout(layer: 1, path: Array("a/x".utf8))),
+            ([[.dir("a")], [.dir("a"), .file("a/.wh..wh..opq"), .file("a/.wh.x")]], nil),
             ([[.dir("a")], [.file("a/f", "1")]], nil),
             ([[.dir("a", 0o700)], [.file("a/f", "1")]], .implicitDirectory(layer: 1, path: [0x61])),
             ([[.dir("b"), .symlink("b", "a")], [.file("a/f", "1")]], .implicitDirectory(layer: 1, path: [0x61])),

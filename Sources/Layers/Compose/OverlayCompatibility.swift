@@ -12,6 +12,8 @@ package enum OverlayCompatibility: Equatable, Sendable {
         case openHardLink(layer: Int, path: [UInt8])
         /// The lower layers have the directory as a link, or with other attributes than overlayfs would show.
         case implicitDirectory(layer: Int, path: [UInt8])
+        /// In a directory that no lower layer has, overlayfs lists a whiteout as a name, which then is not there.
+        case idleWhiteout(layer: Int, path: [UInt8])
         /// overlayfs does not look for the mark on the root itself.
         case opaqueRoot(layer: Int)
         /// More than overlayfs stacks (OVL_MAX_STACK).
@@ -29,6 +31,9 @@ package enum OverlayCompatibility: Equatable, Sendable {
                 return .incompatible(.openHardLink(layer: index, path: link.path))
             }
             if index > 0, summary.opaqueDirectories.contains([]) { return .incompatible(.opaqueRoot(layer: index)) }
+            if let path = try idleWhiteout(index, layers, sets) {
+                return .incompatible(.idleWhiteout(layer: index, path: path))
+            }
             for path in summary.implicitDirectories where index > 0 {
                 // What the layer itself cuts off from below may be whatever it is.
                 if sets[index].cuts(path) { continue }
@@ -41,10 +46,31 @@ package enum OverlayCompatibility: Equatable, Sendable {
                 }
             }
         }
-        if layers.count == 1, let layer = layers.first, let link = layer.summary.openHardLinks.first {
-            return .incompatible(.openHardLink(layer: 0, path: link.path))
+        if layers.count == 1, let summary = layers.first?.summary {
+            if let link = summary.openHardLinks.first {
+                return .incompatible(.openHardLink(layer: 0, path: link.path))
+            }
+            if summary.areMarksMade, let path = summary.whiteouts.first {
+                return .incompatible(.idleWhiteout(layer: 0, path: path))
+            }
         }
         return .compatible
+    }
+
+    /// A whiteout in a directory that is no joined one. The root of several layers always is.
+    private static func idleWhiteout(
+        _ index: Int, _ layers: [LayerTree], _ sets: [Hidden]
+    ) throws(LayerError) -> [UInt8]? {
+        var joined: Set<[UInt8]> = [[]]
+        for path in layers[index].summary.whiteouts {
+            let parent = Array(EntryPath.parent(path))
+            if joined.contains(parent) { continue }
+            guard !sets[index].cuts(parent), !sets[index].opaque.contains(parent),
+                let lower = try lookUp(parent, below: index, layers, sets), lower.status.kind == .directory
+            else { return path }
+            joined.insert(parent)
+        }
+        return nil
     }
 
     private static func owner(_ layer: LayerTree) throws(LayerError) -> UInt32 {

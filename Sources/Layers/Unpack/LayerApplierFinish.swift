@@ -50,10 +50,18 @@ extension LayerApplier {
             }
             if let kind = try tree.kind(of: name, in: parent) {
                 records.layer.settleWhiteout(path, isDirectory: kind == .directory)
+            }
+        }
+        for path in records.layer.whiteouts {
+            // Nothing of a lower layer shows there anyway, and where overlayfs joins nothing it lists marks as names.
+            if records.layer.isBelowOpaque(path) {
+                records.layer.removeWhiteout(path)
                 continue
             }
-            guard summary.areMarksMade else { continue }
-            do throws(SystemError) { try parent.directory.descriptor.makeOverlayWhiteout(name) } catch {
+            guard summary.areMarksMade, case .place(let parent) = try tree.find(EntryPath.parent(path), .report) else {
+                continue
+            }
+            do throws(SystemError) { try parent.directory.descriptor.makeOverlayWhiteout(EntryPath.base(path)) } catch {
                 try refused(error, &summary)
             }
         }

@@ -77,6 +77,17 @@ struct LayerRecords {
         implicitDirectories.remove(path)
     }
 
+    /// Whether one of the directories that the path is in hides what the lower layers have there.
+    func isBelowOpaque(_ path: [UInt8]) -> Bool {
+        if opaqueDirectories.isEmpty { return false }
+        var parent = EntryPath.parent(path)
+        while !parent.isEmpty {
+            if opaqueDirectories.contains(Array(parent)) { return true }
+            parent = parent.lastIndex(of: EntryPath.slash).map { parent[..<$0] } ?? []
+        }
+        return opaqueDirectories.contains([])
+    }
+
     mutating func removeWhiteout(_ path: [UInt8]) { whiteouts.remove(path) }
 
     /// Forgets a directory that was replaced, and all that was below it.
