@@ -99,7 +99,7 @@ import Testing
             \(root)/Scripts/registry start --listen 10.99.7.1:5000 "$PWD/registry" 2>/dev/null
             skopeo copy -q --insecure-policy --dest-tls-verify=false "$SOURCE" docker://10.99.7.1:5000/team/app:1
             for n in 1 2 3 4; do
-              unshare -n sleep 120 & space=$!
+              unshare -n sleep 300 & space=$!
               spaces="$spaces $space"
               until [ "$(readlink /proc/$space/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep .01; done
               ip link add v$n type veth peer name eth0 netns $space
