@@ -313,7 +313,7 @@ import Testing
         #expect(!box.directory.exists("rootfs/etc/ld.so.cache"))
     }
 
-    /// An image whose directories are links out of the container: nothing of ours may be written there.
+    /// CVE-2024-0132, CVE-2025-23359. An image whose directories are links out of the container: nothing of ours may be written there.
     @Test(.enabled(if: hasRich, "no built berth-image: run Scripts/build"), arguments: Caller.all)
     func linksOfTheImageLeadNoFileOut(_ caller: Caller) throws {
         let installed = try Installed(caller)

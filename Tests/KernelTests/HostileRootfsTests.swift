@@ -50,7 +50,8 @@ import TestSupport
         .file, .fifo, .directory,
     ]
 
-    /// CVE-2019-19921, CVE-2026-41579, CVE-2026-47766: the runtime fills /dev through the image's link.
+    /// CVE-2019-19921, CVE-2023-27561, CVE-2019-16884: /proc that is something else. CVE-2026-41579, CVE-2026-47766: the
+    /// runtime fills /dev through the image's link.
     @Test(arguments: systemPaths, disguises) func systemDirectoriesThatAreSomethingElse(
         _ path: String, _ disguise: Disguise
     ) throws {
@@ -63,6 +64,23 @@ import TestSupport
             #expect(ended.lines.prefix(2) == ["/dev/null: ok", "probe"], "\(ended)")
             #expect(ended.lines.dropFirst(2).first?.hasPrefix("\(path): directory") == true, "\(ended)")
             #expect(ended.lines.count == 4, "exactly one mount there: \(ended)")
+            #expect(try (box.fingerprint(), box.fingerprint("outside")) == before)
+        }
+    }
+
+    /// CVE-2025-31133, CVE-2025-52565: what a runtime mounts over or on is a link of the image's.
+    @Test(arguments: ["null", "console", "ptmx", "pts/0", "full", "shm"])
+    func devicesOfTheImageThatAreLinksAreNotUsed(_ name: String) throws {
+        for caller in Caller.all {
+            let box = try Self.box(caller, "/dev/pts/beside", .directory)
+            let target = name == "shm" ? "outside/pts" : "outside/null"
+            try box.directory.link("rootfs/dev/" + name, to: box.path(target))
+            box.give("rootfs")
+            let before = try (box.fingerprint(), box.fingerprint("outside"))
+            let ended = try box.run(probe: "open", "/dev/null", "--", "stat", "/dev/null", "/dev/pts")
+            #expect(ended.lines.first == "/dev/null: ok", "\(ended)")
+            #expect(ended.lines.dropFirst().first?.hasPrefix("/dev/null: character") == true, "\(ended)")
+            #expect(ended.lines.last?.hasPrefix("/dev/pts: directory") == true, "\(ended)")
             #expect(try (box.fingerprint(), box.fingerprint("outside")) == before)
         }
     }

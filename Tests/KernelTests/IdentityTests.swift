@@ -21,6 +21,7 @@ import TestSupport
             try Command(["stat", "-c", "%u:%g", box.path("out/f")]).run().lines == ["\(caller.user):\(caller.group)"])
     }
 
+    /// CVE-2023-25173: the groups are those of the caller, no more and no fewer.
     @Test(.needsRoot) func supplementaryGroupsAreKept() throws {
         let box = try Box(.ordinary)
         try box.directory.makeDirectory("out", mode: 0o070)

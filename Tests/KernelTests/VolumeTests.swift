@@ -190,7 +190,7 @@ import TestSupport
         #expect(try box.run(["-v", "./d:/absolute"], probe: "cat", "/real/f").output == "in d")
     }
 
-    /// An absolute link is read inside: /var/tmp of the host must not be where it leads.
+    /// CVE-2021-30465, CVE-2024-1753. An absolute link is read inside: /var/tmp of the host must not be where it leads.
     @Test(arguments: Caller.all) func anAbsoluteLinkToAPlaceOfTheHostStaysInside(_ caller: Caller) throws {
         let box = try Self.box(caller)
         try box.directory.makeDirectory("outside", mode: 0o777)

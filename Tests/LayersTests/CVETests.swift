@@ -233,7 +233,7 @@ import Testing
         #expect(error?.reason == .limit(.sparseExtents, limit: 1 << 18))
     }
 
-    /// CVE-2025-62518, CVE-2026-33055, GHSA-3cv2-h65g-fgmm: an entry hidden by two sizes, one of which other readers take.
+    /// CVE-2025-62518, CVE-2026-33055, GHSA-3cv2-h65g-fgmm, RUSTSEC-2026-0112: an entry hidden by two sizes, one of which other readers take.
     @Test(arguments: ["L", "K", "x"]) func cve_2025_62518_sizesThatDisagree(_ between: Character) throws {
         var inner = TarWriter()
         inner.add(.init(name: Array("smuggled".utf8)))

@@ -204,6 +204,25 @@ import Testing
         #expect(found.data == [1, 2])
     }
 
+    /// POSIX pax: an empty value takes back what was said before; Go's `pax-*` archives rely on it.
+    @Test func emptyPAXValuesTakeBack() throws {
+        let found = try Self.single {
+            $0.pax(
+                [
+                    ("path", Array("other".utf8)), ("path", []), ("linkpath", []), ("mtime", Array("7".utf8)),
+                    ("mtime", []), ("uid", []), ("gid", []), ("size", []), ("SCHILY.xattr.user.gone", [1]),
+                    ("SCHILY.xattr.user.kept", [2]), ("SCHILY.xattr.user.gone", []), ("SCHILY.xattr.user.never", []),
+                ])
+            $0.add(.init(name: [0x61], user: 5, group: 6, size: 2), [1, 2])
+        }
+        #expect(found.entry.name == [0x61])
+        #expect(found.entry.modified.seconds == 1_700_000_000)
+        #expect((found.entry.userID, found.entry.groupID) == (5, 6))
+        #expect(found.data == [1, 2])
+        #expect(found.entry.extendedAttributes.map(\.name) == [Array("user.kept".utf8)])
+        #expect(found.entry.extendedAttributes.map(\.value) == [[2]])
+    }
+
     /// CVE-2025-62518 and kin: a PAX size must count for the entry itself, and never for a header before it.
     @Test func paxSizeHidesNothing() throws {
         var writer = TarWriter()

@@ -89,6 +89,24 @@ import Testing
         }
     }
 
+    /// docs/known-attacks.md: where a file of tests is named, each of the row's numbers is in it.
+    @Test func knownAttacksAreTestedWhereTheDocumentSays() throws {
+        let root = packageRoot()
+        let tests = FileManager.default.enumerator(atPath: root + "/Tests")?.compactMap { $0 as? String } ?? []
+        let rows = try String(contentsOfFile: root + "/docs/known-attacks.md", encoding: .utf8)
+            .split(separator: "\n").filter { $0.hasPrefix("| CVE") || $0.hasPrefix("| GHSA") }
+        #expect(rows.count > 25)
+        for row in rows {
+            let cells = row.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+            try #require(cells.count == 3, "\(row)")
+            guard cells[2].hasPrefix("`") else { continue }
+            let name = cells[2].trimmingCharacters(in: ["`"])
+            let file = try #require(tests.first { $0.hasSuffix("/" + name) }, "\(name)")
+            let text = try String(contentsOfFile: root + "/Tests/" + file, encoding: .utf8)
+            for number in cells[0].split(separator: ", ") { #expect(text.contains(number), "\(number) in \(name)") }
+        }
+    }
+
     @Test(arguments: ["run", "pull", "images", "inspect", "export", "rmi", "prune", "prefetch"])
     func everyVerbHasAPage(_ verb: String) {
         #expect(FileManager.default.fileExists(atPath: packageRoot() + "/docs/commands/\(verb).md"))

@@ -1,26 +1,28 @@
 internal import CLinux
 
-/// A few large buffers that go round between one producing and one consuming thread, so that memory stays bounded
-/// and neither side copies: the producer fills a buffer in place, the consumer reads it in place.
+/// A few large buffers that go round between one producing thread and those that consume, each of which sees all of it, so
+/// that memory stays bounded and no side copies: the producer fills a buffer in place, the consumers read it in place.
 ///
-/// Blocking on purpose (a mutex and a condition): both sides run on threads of their own, outside Swift's pool.
-final class BoundedRing: ChunkSource, @unchecked Sendable {
+/// Blocking on purpose (a mutex and a condition): all sides run on threads of their own, outside Swift's pool.
+final class BoundedRing: @unchecked Sendable {
     private let slots: [UnsafeMutableRawBufferPointer]
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     // All below under the mutex. Counts only grow; a slot's index is the count modulo the number of slots.
     private var filled = 0
-    private var released = 0
+    private var released: [Int]
     private var lengths: [Int]
     private var isFinished = false
     private var isCancelled = false
     private var failure: LayerError?
-    /// Consumer's own: whether a slot is lent out.
-    private var isLent = false
+    /// Whether a slot is lent to the consumer.
+    private var isLent: [Bool]
 
-    init(slots: Int, bytes: Int) {
+    init(slots: Int, bytes: Int, consumers: Int = 1) {
         self.slots = (0..<slots).map { _ in .allocate(byteCount: bytes, alignment: 4096) }
         lengths = Array(repeating: 0, count: slots)
+        released = Array(repeating: 0, count: consumers)
+        isLent = Array(repeating: false, count: consumers)
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(changed, nil)
     }
@@ -33,11 +35,26 @@ final class BoundedRing: ChunkSource, @unchecked Sendable {
         for slot in slots { slot.deallocate() }
     }
 
-    /// The producer's next buffer to fill, waiting for one; nil once the consumer has given up.
+    /// What one consumer sees.
+    func chunks(for consumer: Int) -> any ChunkSource { Reader(self, consumer) }
+
+    private final class Reader: ChunkSource {
+        private let ring: BoundedRing
+        private let consumer: Int
+
+        init(_ ring: BoundedRing, _ consumer: Int) {
+            self.ring = ring
+            self.consumer = consumer
+        }
+
+        func next() throws(LayerError) -> UnsafeRawBufferPointer { try ring.next(consumer) }
+    }
+
+    /// The producer's next buffer to fill, waiting for one; nil once a consumer has given up.
     func emptySlot() -> UnsafeMutableRawBufferPointer? {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
-        while filled - released == slots.count && !isCancelled { pthread_cond_wait(changed, mutex) }
+        while !isCancelled, released.contains(where: { filled - $0 == slots.count }) { pthread_cond_wait(changed, mutex) }
         return isCancelled ? nil : slots[filled % slots.count]
     }
 
@@ -46,7 +63,7 @@ final class BoundedRing: ChunkSource, @unchecked Sendable {
         pthread_mutex_lock(mutex)
         lengths[filled % slots.count] = count
         filled += 1
-        pthread_cond_signal(changed)
+        pthread_cond_broadcast(changed)
         pthread_mutex_unlock(mutex)
     }
 
@@ -55,34 +72,34 @@ final class BoundedRing: ChunkSource, @unchecked Sendable {
         pthread_mutex_lock(mutex)
         isFinished = true
         failure = error
-        pthread_cond_signal(changed)
+        pthread_cond_broadcast(changed)
         pthread_mutex_unlock(mutex)
     }
 
-    /// The consumer's last word: the producer's next `emptySlot` is nil.
+    /// A consumer's last word: the producer's next `emptySlot` is nil.
     func cancel() {
         pthread_mutex_lock(mutex)
         isCancelled = true
-        pthread_cond_signal(changed)
+        pthread_cond_broadcast(changed)
         pthread_mutex_unlock(mutex)
     }
 
-    /// The consumer's next buffer, valid until the next call; empty at the end.
-    func next() throws(LayerError) -> UnsafeRawBufferPointer {
+    /// A consumer's next buffer, valid until its next call; empty at the end.
+    private func next(_ consumer: Int) throws(LayerError) -> UnsafeRawBufferPointer {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
-        if isLent {
-            released += 1
-            isLent = false
-            pthread_cond_signal(changed)
+        if isLent[consumer] {
+            released[consumer] += 1
+            isLent[consumer] = false
+            pthread_cond_broadcast(changed)
         }
-        while filled == released && !isFinished { pthread_cond_wait(changed, mutex) }
-        if filled == released {
+        while filled == released[consumer] && !isFinished { pthread_cond_wait(changed, mutex) }
+        if filled == released[consumer] {
             if let failure { throw failure }
             return UnsafeRawBufferPointer(start: nil, count: 0)
         }
-        isLent = true
-        let index = released % slots.count
+        isLent[consumer] = true
+        let index = released[consumer] % slots.count
         return UnsafeRawBufferPointer(rebasing: slots[index][..<lengths[index]])
     }
 }

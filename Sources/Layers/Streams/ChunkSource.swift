@@ -30,20 +30,16 @@ package final class SourceChunks: ChunkSource {
     }
 }
 
-/// Hashes and counts what goes through, for the diffID.
-final class HashingChunks: ChunkSource {
+/// Counts what goes through.
+final class CountingChunks: ChunkSource {
     private let base: any ChunkSource
-    private var hasher: ContentHasher
     private let limit: Int64
     private(set) var count: Int64 = 0
     private let progress: (@Sendable (Int64) -> Void)?
 
-    init(
-        _ base: any ChunkSource, algorithm: Digest.Algorithm, limit: Int64, _ progress: (@Sendable (Int64) -> Void)?
-    ) {
+    init(_ base: any ChunkSource, limit: Int64, _ progress: (@Sendable (Int64) -> Void)?) {
         self.progress = progress
         self.base = base
-        self.hasher = ContentHasher(algorithm)
         self.limit = limit
     }
 
@@ -51,14 +47,34 @@ final class HashingChunks: ChunkSource {
         let chunk = try base.next()
         count += Int64(chunk.count)
         if count > limit { throw LayerError(.limit(.totalBytes, limit: limit)) }
-        hasher.update(chunk)
         progress?(count)
         return chunk
     }
 
-    /// The digest of everything, the bytes behind the archive's end included, which belong to the diffID too.
-    func finish() throws(LayerError) -> Digest {
-        while try !next().isEmpty {}
-        return hasher.finish()
+    /// The bytes behind the archive's end, which belong to the diffID, too.
+    func drain() throws(LayerError) { while try !next().isEmpty {} }
+}
+
+/// The digest of all chunks, found by a thread of its own.
+final class ChunkDigest: @unchecked Sendable {
+    private let chunks: any ChunkSource
+    private var hasher: ContentHasher
+    /// To be asked for after the thread was joined; nil where the chunks ended in an error.
+    private(set) var digest: Digest?
+
+    init(_ chunks: any ChunkSource, _ algorithm: Digest.Algorithm) {
+        self.chunks = chunks
+        hasher = ContentHasher(algorithm)
+    }
+
+    func run() {
+        // The error is everybody's, and told by whoever parses.
+        while let chunk = try? chunks.next() {  // see above
+            if chunk.isEmpty {
+                digest = hasher.finish()
+                return
+            }
+            hasher.update(chunk)
+        }
     }
 }

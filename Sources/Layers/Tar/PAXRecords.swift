@@ -20,6 +20,7 @@ struct PAXRecords {
     private var sparseOffset: Int64?
     /// By name: a header may hold more attributes than it would be wise to search through for each.
     private var attributePlaces: [[UInt8]: Int] = [:]
+    private var hasRemovedAttributes = false
     var hasSparseMap = false
 
     /// `length SP key = value LF`, the length counting itself and the newline.
@@ -43,8 +44,11 @@ struct PAXRecords {
             rest = rest[(rest.startIndex + length)...]
         }
         if sparseOffset != nil { throw .archive(.sparseMap) }
+        if hasRemovedAttributes { extendedAttributes.removeAll { $0.name.isEmpty } }
     }
 
+    /// - Parameter value: Where it is empty, it takes back what an earlier record said (POSIX pax, "Extended Header
+    ///   Keywords"), and the header's own field holds.
     private mutating func set(
         _ key: Slice<UnsafeRawBufferPointer>, _ value: Slice<UnsafeRawBufferPointer>, _ limits: UnpackLimits
     ) throws(LayerError) {
@@ -55,10 +59,10 @@ struct PAXRecords {
         switch key[key.startIndex] {
         case UInt8(ascii: "p") where matches("path"): path = try name(value)
         case UInt8(ascii: "l") where matches("linkpath"): linkPath = try name(value)
-        case UInt8(ascii: "s") where matches("size"): size = try number(value)
-        case UInt8(ascii: "u") where matches("uid"): userID = try number(value)
-        case UInt8(ascii: "g") where matches("gid"): groupID = try number(value)
-        case UInt8(ascii: "m") where matches("mtime"): modified = try time(value)
+        case UInt8(ascii: "s") where matches("size"): size = try value.isEmpty ? nil : number(value)
+        case UInt8(ascii: "u") where matches("uid"): userID = try value.isEmpty ? nil : number(value)
+        case UInt8(ascii: "g") where matches("gid"): groupID = try value.isEmpty ? nil : number(value)
+        case UInt8(ascii: "m") where matches("mtime"): modified = try value.isEmpty ? nil : time(value)
         case UInt8(ascii: "S"):
             let prefix = Array("SCHILY.xattr.".utf8)
             guard key.starts(with: prefix) else { return }
@@ -66,8 +70,13 @@ struct PAXRecords {
                 throw LayerError(.limit(.extendedAttributeBytes, limit: limits.extendedAttributeBytes))
             }
             let name = Array(key.dropFirst(prefix.count))
-            // An attribute may be repeated; the later one holds.
-            if let known = attributePlaces[name] {
+            // An attribute may be repeated; the later one holds. An empty one is none: pax's rule, and so do Go's tools.
+            if value.isEmpty {
+                if let known = attributePlaces.removeValue(forKey: name) {
+                    extendedAttributes[known] = .init(name: [], value: [])
+                    hasRemovedAttributes = true
+                }
+            } else if let known = attributePlaces[name] {
                 extendedAttributes[known] = .init(name: name, value: Array(value))
             } else {
                 attributePlaces[name] = extendedAttributes.count
@@ -121,7 +130,6 @@ struct PAXRecords {
 
     private func name(_ value: Slice<UnsafeRawBufferPointer>) throws(LayerError) -> [UInt8]? {
         if value.contains(0) { throw .archive(.nulInName) }
-        // An empty value takes back what an earlier record said.
         return value.isEmpty ? nil : Array(value)
     }
 

@@ -16,6 +16,9 @@ final class LayerApplier {
     let records: Records
     /// The permission bits that this process's umask takes away on creation.
     let maskedBits: UInt32
+    /// Whose what is made here is. Directories get their owners at the end, so until then it is the same everywhere, also
+    /// where a setgid bit above the store or the mount option `grpid` has its say.
+    private let maker: (user: UInt32, group: UInt32)
     private var path: [UInt8] = []
     private var linkPath: [UInt8] = []
     var counts = Counts()
@@ -46,7 +49,11 @@ final class LayerApplier {
         self.records = records
         let tree = RootedTree(directory)
         self.tree = tree
-        do throws(SystemError) { maskedBits = try Self.bitsTakenByUmask(directory) } catch {
+        do throws(SystemError) {
+            let made = try Self.probe(directory)
+            maskedBits = 0o777 & ~made.permissions
+            maker = (made.userID, made.groupID)
+        } catch {
             throw LayerError(.system(error))
         }
         tree.onCreate = { (path) throws(LayerError) in try records.layer.addImplicitDirectory(path) }
@@ -57,11 +64,16 @@ final class LayerApplier {
 
     /// Found by making a file, since a default ACL may take the umask's place; umask(2) itself can not be read
     /// without changing it for the whole process.
-    private static func bitsTakenByUmask(_ directory: DescriptorBox) throws(SystemError) -> UInt32 {
+    private static func probe(_ directory: DescriptorBox) throws(SystemError) -> FileStatus {
         let name = ".berth-mode"
         let probe = try directory.descriptor.open(name, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o777)
         try directory.descriptor.removeFile(name)
-        return 0o777 & ~(try probe.status().permissions)
+        return try probe.status()
+    }
+
+    /// Whether an entry's file belongs to somebody else than it was made for.
+    func needsOwner(_ entry: TarEntry) -> Bool {
+        ownership == .preserve && (entry.userID, entry.groupID) != maker
     }
 
     // MARK: Entries

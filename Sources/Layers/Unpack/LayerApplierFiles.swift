@@ -28,7 +28,7 @@ extension LayerApplier {
         counts.fileBytes += entry.size
         try system { () throws(SystemError) in
             if !entry.extendedAttributes.isEmpty { try setExtendedAttributes(entry, on: file) }
-            if ownership == .preserve { try file.setOwner(user: entry.userID, group: entry.groupID) }
+            if needsOwner(entry) { try file.setOwner(user: entry.userID, group: entry.groupID) }
             if permissions & maskedBits != 0 { try file.setPermissions(permissions) }
             try file.setTimes(modified: entry.modified)
         }
@@ -84,7 +84,7 @@ extension LayerApplier {
     /// Owner and times of what has no descriptor of its own.
     func finish(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
         try system { () throws(SystemError) in
-            if ownership == .preserve {
+            if needsOwner(entry) {
                 try parent.directory.descriptor.setOwner(of: name, user: entry.userID, group: entry.groupID)
             }
             try parent.directory.descriptor.setTimes(of: name, modified: entry.modified)

@@ -6,8 +6,8 @@ package import LinuxKernel
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
 ///
-/// Two threads: one reads, verifies and inflates the blob, the other hashes, parses and writes. They share a ring of
-/// a few large buffers, so that memory does not grow with the layer and no byte is copied between them.
+/// Three threads: one reads, verifies and inflates the blob, one finds the diffID, one parses and writes. They share a
+/// ring of a few large buffers, so that memory does not grow with the layer and no byte is copied between them.
 package struct LayerUnpacker: Sendable {
     package enum Ownership: Equatable, Sendable {
         /// Everything belongs to whoever unpacks; the archive's numbers mean nothing to him.
@@ -35,27 +35,43 @@ package struct LayerUnpacker: Sendable {
         _ source: any ByteSource, diffID: Digest, into directory: DescriptorBox,
         isCancelled: @escaping @Sendable () -> Bool = { false }, progress: (@Sendable (Int64) -> Void)? = nil
     ) throws(LayerError) -> LayerSummary {
-        let ring = BoundedRing(slots: ringSlots, bytes: slotBytes)
+        let ring = BoundedRing(slots: ringSlots, bytes: slotBytes, consumers: 2)
         let limits = limits
         // Only the thread uses the source until it was joined.
         nonisolated(unsafe) let source = source
-        let thread: WorkerThread
+        let hash = ChunkDigest(ring.chunks(for: 1), diffID.algorithm)
+        let producer: WorkerThread
+        let hasher: WorkerThread
         do throws(SystemError) {
-            thread = try WorkerThread { Self.produce(from: source, into: ring, limits) }
+            producer = try WorkerThread { Self.produce(from: source, into: ring, limits) }
         } catch {
             throw LayerError(.system(error))
         }
-        let outcome: Result<LayerSummary, LayerError>
+        do throws(SystemError) { hasher = try WorkerThread { hash.run() } } catch {
+            ring.cancel()
+            producer.join()
+            throw LayerError(.system(error))
+        }
+        let chunks = CountingChunks(ring.chunks(for: 0), limit: limits.totalBytes, progress)
+        let outcome: Result<LayerApplier, LayerError>
         do throws(LayerError) {
-            outcome = .success(try consume(ring, diffID: diffID, into: directory, isCancelled, progress))
+            outcome = .success(try consume(chunks, into: directory, isCancelled))
         } catch {
             outcome = .failure(error)
         }
         ring.cancel()
-        thread.join()
-        switch outcome {
-        case .success(let summary): return summary
-        case .failure(let error):
+        producer.join()
+        hasher.join()
+        do throws(LayerError) {
+            let applier = try outcome.get()
+            // Verified before the marks are made: nothing is finished that will not be kept.
+            guard let actual = hash.digest else { preconditionFailure("who parsed to the end saw no error") }
+            if actual != diffID { throw LayerError(.diffID(expected: diffID, actual: actual)) }
+            var summary = LayerSummary(diffID: diffID)
+            summary.archiveBytes = chunks.count
+            try applier.finish(&summary)
+            return summary
+        } catch {
             // Where the bytes made no sense, the blob's own size or digest is likelier to tell why.
             if error.isAboutContent { try source.drain() }
             throw error
@@ -77,12 +93,10 @@ package struct LayerUnpacker: Sendable {
         }
     }
 
+    /// Everything but what waits for the whole layer to be seen and believed.
     private func consume(
-        _ ring: BoundedRing, diffID: Digest, into directory: DescriptorBox,
-        _ isCancelled: @escaping @Sendable () -> Bool,
-        _ progress: (@Sendable (Int64) -> Void)?
-    ) throws(LayerError) -> LayerSummary {
-        let chunks = HashingChunks(ring, algorithm: diffID.algorithm, limit: limits.totalBytes, progress)
+        _ chunks: CountingChunks, into directory: DescriptorBox, _ isCancelled: @escaping @Sendable () -> Bool
+    ) throws(LayerError) -> LayerApplier {
         let reader = TarReader(chunks, limits: limits)
         let applier = try LayerApplier(directory, reader, self)
         while try reader.advance() {
@@ -91,12 +105,7 @@ package struct LayerUnpacker: Sendable {
                 throw error.at(reader.entry.name, reader.entry.offset)
             }
         }
-        // Verified before the marks are made: nothing is finished that will not be kept.
-        let actual = try chunks.finish()
-        if actual != diffID { throw LayerError(.diffID(expected: diffID, actual: actual)) }
-        var summary = LayerSummary(diffID: diffID)
-        summary.archiveBytes = chunks.count
-        try applier.finish(&summary)
-        return summary
+        try chunks.drain()
+        return applier
     }
 }

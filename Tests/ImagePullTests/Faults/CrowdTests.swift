@@ -78,11 +78,13 @@ import Testing
 
     /// Sixty-four in four network namespaces, like four nodes: a shared store, or a store for each and a shared cache of
     /// blobs. The registry counts.
+    /// `isLeaderKilled`: the first that unpacks a layer, or that fills the cache, is killed; somebody else goes on from there.
     @Test(
         .enabled(if: Program.isRoot && registryTools, "root, docker-registry, skopeo, curl and iproute2"),
-        arguments: [false, true])
-    func fourNetworkNamespacesDownloadOnce(_ haveCache: Bool) throws {
-        let scene = try Scene(.sample())
+        arguments: [false, true], [false, true])
+    func fourNetworkNamespacesDownloadOnce(_ haveCache: Bool, _ isLeaderKilled: Bool) throws {
+        // So large where one is killed that it is met at work.
+        let scene = try Scene(.sample(largest: isLeaderKilled ? 24 << 20 : 1 << 20))
         if haveCache {
             try scene.place.makeDirectory("cache")
             try scene.place.write("blob-cache = \(scene.place.path)/cache\n", to: "berth.conf")
@@ -97,7 +99,7 @@ import Testing
             \(root)/Scripts/registry start --listen 10.99.7.1:5000 "$PWD/registry" 2>/dev/null
             skopeo copy -q --insecure-policy --dest-tls-verify=false "$SOURCE" docker://10.99.7.1:5000/team/app:1
             for n in 1 2 3 4; do
-              unshare -n sleep 120 & space=$!
+              unshare -n sleep 300 & space=$!
               spaces="$spaces $space"
               until [ "$(readlink /proc/$space/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep .01; done
               ip link add v$n type veth peer name eth0 netns $space
@@ -111,8 +113,20 @@ import Testing
                 pulls="$pulls $!"
               done
             done
+            killed=0
+            if \(isLeaderKilled); then
+              for i in $(seq 400); do
+                for lock in \(haveCache ? "cache/*/* cache/*" : "store/drafts/*/alive"); do
+                  [ -f "$lock" ] || continue
+                  leader=$(awk -v inode=":$(stat -c %i "$lock")$" '$2 == "FLOCK" && $4 == "WRITE" && $6 ~ inode { print $5; exit }' /proc/locks)
+                  case " $pulls " in *" ${leader:-none} "*) kill -9 $leader && killed=1 && break 2;; esac
+                done
+                sleep .01
+              done
+            fi
+            echo killed $killed
             failed=0
-            for pull in $pulls; do wait $pull || failed=$((failed + 1)); done
+            for pull in $pulls; do wait $pull 2>/dev/null || failed=$((failed + 1)); done
             sleep .3
             echo failed $failed
             echo names $(wc -l <names)
@@ -123,10 +137,18 @@ import Testing
             environment: ["SOURCE": scene.source(), "BERTH_INSECURE_REGISTRIES": "10.99.7.1:5000"])
         command.directory = scene.place.path
         let ended = try command.run()
-        // Three layers once, and the configuration for each store.
-        #expect(
-            ended.lines.suffix(3) == ["failed 0", "names 64", "blobs \(haveCache ? 7 : 4)"],
-            "\(ended)\n\(scene.place.text("errors")?.prefix(2000) ?? "")")
+        let context: Comment = "\(ended)\n\(scene.place.text("errors")?.prefix(2000) ?? "")"
+        // Three layers once, and the configuration for each store; more only for the one who was killed.
+        let blobs = haveCache ? 7 : 4
+        let lines = Array(ended.lines.suffix(4))
+        try #require(lines.count == 4, context)
+        if isLeaderKilled {
+            #expect(Array(lines[..<3]) == ["killed 1", "failed 1", "names 63"], context)
+            let asked = Int(lines[3].dropFirst("blobs ".count)) ?? 0
+            #expect((blobs...blobs + 4).contains(asked), context)
+        } else {
+            #expect(lines == ["killed 0", "failed 0", "names 64", "blobs \(blobs)"], context)
+        }
         let stores = try FileManager.default.contentsOfDirectory(atPath: scene.place.path).filter {
             $0.hasPrefix("store")
         }

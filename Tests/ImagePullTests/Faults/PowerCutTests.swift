@@ -6,7 +6,7 @@ import Testing
 /// ioctl(2) that file systems' own crash tests use, and mounted again under another boot's number.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct PowerCutTests {
     static let isPossible: Bool = {
-        let tools = ["/usr/sbin/mkfs.ext4", "/usr/bin/python3", "/dev/loop-control"]
+        let tools = ["/usr/bin/python3", "/dev/loop-control"]
         let missing = tools.filter { !FileManager.default.fileExists(atPath: $0) }
         if Program.isRoot, missing.isEmpty { return true }
         FileHandle.standardError.write(
@@ -14,16 +14,18 @@ import Testing
         return false
     }()
 
+    static let cases = ["ext4", "xfs"].flatMap { kind in
+        [(kind, 0, true), (kind, 0, false), (kind, 150, true), (kind, 150, false)]
+    }
+
     /// `neighbour`: MB that somebody else has written and not waited for, so that the pull does not wait either. In half of
     /// the cases names come to the disk, and what the files hold does not.
-    @Test(.enabled(if: isPossible), arguments: [(0, true), (0, false), (150, true), (150, false)])
-    func whatIsVisibleAfterwardsIsWhole(_ neighbour: Int, _ areNamesCommitted: Bool) throws {
+    @Test(.enabled(if: isPossible), arguments: cases)
+    func whatIsVisibleAfterwardsIsWhole(_ kind: String, _ neighbour: Int, _ areNamesCommitted: Bool) throws {
+        guard LoopDisk.isThere(kind) else { return }
         let scene = try Scene(.sample(layers: 2, files: 60))
         let script = """
-            truncate -s 600m disk.img
-            mkfs.ext4 -q -F disk.img
-            mkdir disk
-            mount -o loop disk.img disk
+            \(LoopDisk.script(kind))
             head -c \(neighbour)m /dev/zero >neighbour
             "$@" pull -q --store "$PWD/disk/store" "$SOURCE" >/dev/null
             find disk/store -name boot | grep -q . && echo unsettled || echo settled
@@ -57,7 +59,7 @@ import Testing
         // may not have come to the disk.
         if lines[0] == "unsettled" { #expect(lines[1] == "images 0", "\(ended)") }
         if lines[1] != "images 0" { #expect(lines[1...2] == ["images 1", "same"], "\(ended)") }
-        print("\(lines[0]), names committed \(areNamesCommitted): \(lines[1]), files \(lines[2])")
+        print("\(kind), \(lines[0]), names committed \(areNamesCommitted): \(lines[1]), files \(lines[2])")
         #expect(lines[3...4] == ["whole", "images 1"], "\(ended)")
     }
 }
