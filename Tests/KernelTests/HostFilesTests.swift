@@ -54,7 +54,9 @@ import Testing
         }
         let ran = try run([], [])
         #expect(ran.status == 42, "\(ran) \(ran.errors)")
-        #expect(try FileManager.default.contentsOfDirectory(atPath: box.path("home/pulled/rootfs")).count == 1, "not flattened")
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: box.path("home/pulled/rootfs")).count == 1,
+            "not flattened")
         let seen = try run(
             ["-e", "A=1"],
             [
@@ -102,7 +104,9 @@ import Testing
         let seen = try run(
             // An ordinary user's memlock is the machine's; root's does not count.
             caller == .root ? ["--require", "efa"] : [],
-            ["env"] + names + ["--", "cat", "/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/libibverbs.d/efa.driver"])
+            ["env"] + names + [
+                "--", "cat", "/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/libibverbs.d/efa.driver",
+            ])
         #expect(seen.status == 0, "\(seen)")
         #expect(
             seen.output
