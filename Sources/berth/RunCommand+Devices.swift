@@ -123,9 +123,8 @@ extension RunCommand {
         guard !chosen.isEmpty || !options.cdiDevices.isEmpty else { return }
 
         var edits = try cdiEdits(registry, slices, grant, chosen: chosen, granted: granted, image, options)
-        if edits == nil, !chosen.isEmpty, grant.devices.vendor == .nvidia, let driver = NVIDIADriver() {
-            let wanted = variable("NVIDIA_DRIVER_CAPABILITIES", image, options)
-            edits = driver.edits(NVIDIADriver.capabilities(wanted))
+        if edits == nil, !chosen.isEmpty, grant.devices.vendor == .nvidia {
+            edits = driverEdits(chosen, image, options)
         }
         if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
         if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.hasPrefix("/dev/nvidia-fs") }) {
@@ -139,6 +138,21 @@ extension RunCommand {
                 "warning: the driver's files can not be added to this image: its root file system is read-only (see berth "
                     + "inspect)")
         }
+    }
+
+    /// What no CDI specification says.
+    func driverEdits(_ chosen: [String], _ image: ContainerImage, _ options: LaunchOptions) -> [DeviceEdit]? {
+        guard let driver = NVIDIADriver() else {
+            if speaks(options), let version = NVIDIADriver.loadedVersion(HostTree()) {
+                Terminal.note(
+                    "warning: NVIDIA's driver \(version) is loaded, but the host's loader knows no libraries of that version "
+                        + "(/etc/ld.so.cache) and there is no CDI specification: the container gets GPUs without a driver; "
+                        + "see berth doctor")
+            }
+            return nil
+        }
+        let wanted = NVIDIADriver.capabilities(variable("NVIDIA_DRIVER_CAPABILITIES", image, options))
+        return driver.edits(wanted) + NVIDIADriver.renderEdits(of: chosen, wanted)
     }
 
     // MARK: Which GPUs

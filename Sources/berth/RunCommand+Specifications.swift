@@ -47,9 +47,10 @@ extension RunCommand {
         if speaks(options) {
             for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
         }
-        if !speaksOfGPUs, !chosen.isEmpty, grant.devices.vendor == .nvidia, let driver = NVIDIADriver() {
-            let wanted = variable("NVIDIA_DRIVER_CAPABILITIES", image, options)
-            return result.edits + driver.edits(NVIDIADriver.capabilities(wanted))
+        if !speaksOfGPUs, !chosen.isEmpty, grant.devices.vendor == .nvidia,
+            let driver = driverEdits(chosen, image, options)
+        {
+            return result.edits + driver
         }
         return speaksOfGPUs || !result.edits.isEmpty ? result.edits : nil
     }

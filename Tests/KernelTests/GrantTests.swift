@@ -137,6 +137,27 @@ import Testing
         }
     }
 
+    /// A module whose libraries are not there is said; `-q` and hosts without a driver are quiet.
+    @Test(
+        .needsFakeDevices, .enabled(if: FileManager.default.fileExists(atPath: "/proc/driver"), "needs /proc/driver"),
+        arguments: Caller.all)
+    func aDriverWithoutLibrariesIsSaid(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try box.directory.write(
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue\n", to: "driver/nvidia/version")
+        func run(_ options: [String], mounting: Bool = true) throws -> Ended {
+            var command = box.command(options, probe: ["exit"])
+            command.arguments =
+                ["sh", "-ec", (mounting ? "mount --bind driver /proc/driver; " : "") + "exec \"$@\"", "sh"]
+                + command.arguments
+            return try FakeDevices(nodes: FakeDevices.gpus(1)).around(command).run()
+        }
+        let warned = try run([])
+        #expect(warned.status == 0 && warned.errors.contains("NVIDIA's driver 550.54.15 is loaded, but"), "\(warned)")
+        #expect(try run(["-q"]).errors.isEmpty && run(["--gpus", "none"]).errors.isEmpty)
+        #expect(try run([], mounting: false).errors.isEmpty)
+    }
+
     // MARK: AMD
 
     /// Four GPUs of which the driver lists renderD130 first; lists count as it does.
