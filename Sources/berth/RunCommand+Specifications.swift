@@ -25,6 +25,10 @@ extension RunCommand {
             {
                 devices = found
                 speaksOfGPUs = true
+            } else if speaks(options), let file = registry.refused.first {
+                Terminal.note(
+                    "the CDI specification \(file.path)\(file.line > 0 ? ":\(file.line)" : "") is not taken in (\(file.reason)): the "
+                        + "driver's files are found without it; see berth cdi")
             } else if speaks(options), !registry.devices(class: "gpu").isEmpty {
                 Terminal.note(
                     "the CDI specifications of this host lack \(chosen.joined(separator: ", ")) or parts of it: the driver's "

@@ -158,6 +158,27 @@ import Testing
         #expect(try run([], mounting: false).errors.isEmpty)
     }
 
+    @Test(
+        .needsFakeDevices, .enabled(if: DeviceTests.hasRich, "no built berth-image: run Scripts/build"),
+        arguments: Caller.all)
+    func aSpecificationThatIsRefusedIsSaid(_ caller: Caller) throws {
+        let installed = try DeviceTests.Installed(caller)
+        let box = installed.box
+        try box.directory.write("cdiVersion: 0.5.0\nkind: nvidia.com/gpu\nbogus: 1\n", to: "cdi/nvidia.yaml")
+        func run(_ options: [String]) throws -> Ended {
+            let words = caller.running(
+                [installed.berth, "run", "--store", box.path("store")] + options + [box.image, "--", "probe", "exit"])
+            return try FakeDevices(nodes: FakeDevices.gpus(1)).around(
+                Command(words, environment: box.environment, directory: box.directory.path)
+            ).run()
+        }
+        let said = try run([])
+        #expect(
+            said.status == 0 && said.errors.contains("\(box.path("cdi/nvidia.yaml")):3 is not taken in ("), "\(said)")
+        #expect(said.errors.contains("bogus") && said.errors.split(separator: "\n").count == 1, "\(said)")
+        #expect(try run(["-q"]).errors.isEmpty && run(["--gpus", "none"]).errors.isEmpty)
+    }
+
     // MARK: AMD
 
     /// Four GPUs of which the driver lists renderD130 first; lists count as it does.
