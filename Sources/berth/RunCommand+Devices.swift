@@ -226,8 +226,19 @@ extension RunCommand {
         }
         let chosen = wanted == .auto ? present : wanted
         let rules = configuration.fabricRules.compactMap(FabricRule.init)
+        var edits = chosen.edits(rules)
+        if options.unshare.contains(.network) {
+            // Loopback is all there is, and NCCL would find no interface.
+            edits.removeAll { edit in
+                if case .host = edit.origin, case .variable(let entry, _) = edit.action {
+                    entry.hasPrefix("NCCL_SOCKET_IFNAME=")
+                } else {
+                    false
+                }
+            }
+        }
         // GPUs bring NCCL's files along already.
-        return chosen.edits(rules) + (grant.gpus.isEmpty ? Fabric.companionEdits() : [])
+        return edits + (grant.gpus.isEmpty ? Fabric.companionEdits() : [])
     }
 
     func wantsPyTorch(_ image: ContainerImage, _ options: LaunchOptions) -> Bool {

@@ -114,6 +114,10 @@ import Testing
                 + "RDMAV_FORK_SAFE unset\n<system/>driver efa\n", "\(seen)")
         // The user's word is stronger; with another fabric, or none, there is none of it.
         #expect(try run(["-e", "FI_PROVIDER=tcp"], ["env", "FI_PROVIDER"]).output == "FI_PROVIDER=tcp\n")
+        // Where loopback is the only interface NCCL must be let use it.
+        #expect(
+            try run(["--unshare", "net"], ["env", "FI_PROVIDER", "NCCL_SOCKET_IFNAME"]).output
+                == "FI_PROVIDER=efa\nNCCL_SOCKET_IFNAME unset\n")
         let none = try run(["--fabric", "none"], ["env"] + names + ["--", "ls", "/dev"])
         #expect(none.output.hasPrefix(names.map { $0 + " unset\n" }.joined()), "\(none)")
         #expect(!none.output.contains("infiniband"))
