@@ -54,7 +54,9 @@ extension Report {
             self.init(
                 "no GPU granted here is \"\(name)\"",
                 details: ["granted: " + (granted.isEmpty ? "no GPU" : granted.joined(separator: ", "))],
-                hint: "name positions, UUIDs (nvidia-smi -L) or PCI addresses of granted GPUs")
+                hint:
+                    "name positions, UUIDs (nvidia-smi -L) or PCI addresses of granted GPUs, or MIG slices that a CDI specification has"
+            )
         case .noFabric(let name):
             self.init(
                 name == "efa"

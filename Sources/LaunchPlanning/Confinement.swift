@@ -78,7 +78,9 @@ extension Confinement {
         guard wanted != .nothing else { return nil }
         self.init(
             devices: wanted.devices ? Self.nodes(steps) : nil,
-            memory: wanted.memory ? host.memoryLimit ?? Self.memoryPerCPU(host) : nil,
+            memory: wanted.memory
+                ? host.memoryLimit ?? Self.memory("SLURM_MEM_PER_CPU", times: "SLURM_CPUS_ON_NODE", host)
+                    ?? Self.memory("SLURM_MEM_PER_GPU", times: "SLURM_GPUS_ON_NODE", host) : nil,
             cpus: wanted.cpus ? Self.cpus(host) : nil, processes: wanted.processes, onlyInPlace: onlyInPlace,
             origin: origin)
         if devices == nil, memory == nil, cpus == nil, processes == nil { return nil }
@@ -102,11 +104,10 @@ extension Confinement {
         number("SLURM_CPUS_PER_TASK", host) ?? number("SLURM_CPUS_ON_NODE", host)
     }
 
-    private static func memoryPerCPU(_ host: HostFacts) -> UInt64? {
-        guard let mebibytes = number("SLURM_MEM_PER_CPU", host), let cpus = number("SLURM_CPUS_ON_NODE", host) else {
-            return nil
-        }
-        let (total, overflow) = UInt64(mebibytes).multipliedReportingOverflow(by: UInt64(cpus))
+    /// Mebibytes of each, in bytes.
+    private static func memory(_ each: String, times count: String, _ host: HostFacts) -> UInt64? {
+        guard let mebibytes = number(each, host), let count = number(count, host) else { return nil }
+        let (total, overflow) = UInt64(mebibytes).multipliedReportingOverflow(by: UInt64(count))
         return overflow || total > UInt64.max >> 20 ? nil : total << 20
     }
 }

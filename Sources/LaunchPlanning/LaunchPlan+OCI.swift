@@ -138,7 +138,8 @@ extension LaunchPlan {
     private func processConfiguration(_ facts: OCIFacts, _ map: IDMap?) -> JSON {
         let userID = facts.imageUser?.userID ?? map?.insideUser ?? facts.userID
         let groupID = facts.imageUser?.groupID ?? map?.insideGroup ?? facts.groupID
-        let groups = facts.imageUser?.supplementaryGroups ?? (map == nil ? facts.supplementaryGroups : [])
+        var groups = facts.imageUser?.supplementaryGroups ?? (map == nil ? facts.supplementaryGroups : [])
+        groups += process.additionalGroups.filter { !groups.contains($0) }
         var environment = process.environment
         if let user = facts.imageUser {
             for (name, value) in [("HOME", user.home), ("USER", user.name), ("LOGNAME", user.name)]

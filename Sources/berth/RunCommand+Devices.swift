@@ -39,11 +39,13 @@ struct DeviceDecision {
     /// nothing has to be counted anew. Only where others do it, as the variables are each task's own.
     var counted: [String] = []
     var shown: [String] = []
+    /// Nodes of slices that are granted and not asked for.
+    var withheld: [String] = []
 }
 
 extension RunCommand {
     /// Whether other tasks use the container, with variables of their own.
-    private var isShared: Bool { isForOthers || (task?.localTasks ?? 1) > 1 }
+    var isShared: Bool { isForOthers || (task?.localTasks ?? 1) > 1 }
 
     func grant() throws(Failure) -> DeviceGrant {
         let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
@@ -100,8 +102,16 @@ extension RunCommand {
         case .granted, .all, .none: break
         }
         let (request, granted) = (decision.request, decision.granted)
-        let chosen = try named(Failure.plan) { () throws(PlanError) in
+        var chosen = try named(Failure.plan) { () throws(PlanError) in
             try LaunchPlan.chosenGPUs(request, granted: granted)
+        }
+        let registry = chosen.isEmpty && options.cdiDevices.isEmpty ? nil : try registry()
+        let slices = chosen.isEmpty ? nil : try slices(registry, granted: granted, options)
+        if let slices {
+            let nodes = slices.flatMap { $0.device.edits.deviceNodes.map(\.source) }
+            chosen = chosen.filter(nodes.contains)
+            decision.granted = chosen
+            decision.withheld = grant.devices.capabilities.filter { !nodes.contains($0) }
         }
         if renumber(before: grant.counted ?? granted, after: granted.filter(chosen.contains), &decision),
             grant.devices.vendor == .nvidia
@@ -112,10 +122,9 @@ extension RunCommand {
         }
         guard !chosen.isEmpty || !options.cdiDevices.isEmpty else { return }
 
-        var edits = try cdiEdits(grant, chosen: chosen, granted: granted, image, options)
-        if edits == nil, !chosen.isEmpty, grant.devices.vendor == .nvidia, let driver = NVIDIADriver() {
-            let wanted = variable("NVIDIA_DRIVER_CAPABILITIES", image, options)
-            edits = driver.edits(NVIDIADriver.capabilities(wanted))
+        var edits = try cdiEdits(registry, slices, grant, chosen: chosen, granted: granted, image, options)
+        if edits == nil, !chosen.isEmpty, grant.devices.vendor == .nvidia {
+            edits = driverEdits(chosen, image, options)
         }
         if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
         if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.hasPrefix("/dev/nvidia-fs") }) {
@@ -129,6 +138,21 @@ extension RunCommand {
                 "warning: the driver's files can not be added to this image: its root file system is read-only (see berth "
                     + "inspect)")
         }
+    }
+
+    /// What no CDI specification says.
+    func driverEdits(_ chosen: [String], _ image: ContainerImage, _ options: LaunchOptions) -> [DeviceEdit]? {
+        guard let driver = NVIDIADriver() else {
+            if speaks(options), let version = NVIDIADriver.loadedVersion(HostTree()) {
+                Terminal.note(
+                    "warning: NVIDIA's driver \(version) is loaded, but the host's loader knows no libraries of that version "
+                        + "(/etc/ld.so.cache) and there is no CDI specification: the container gets GPUs without a driver; "
+                        + "see berth doctor")
+            }
+            return nil
+        }
+        let wanted = NVIDIADriver.capabilities(variable("NVIDIA_DRIVER_CAPABILITIES", image, options))
+        return driver.edits(wanted) + NVIDIADriver.renderEdits(of: chosen, wanted)
     }
 
     // MARK: Which GPUs
@@ -148,7 +172,7 @@ extension RunCommand {
     }
 
     /// Of the container's own making, not the host's: as the command will see it.
-    private func variable(_ name: String, _ image: ContainerImage, _ options: LaunchOptions) -> String? {
+    func variable(_ name: String, _ image: ContainerImage, _ options: LaunchOptions) -> String? {
         for case .set(name, let value) in options.variables.reversed() { return value }
         let prefix = name + "="
         return image.environment.last { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.utf8.count)) }
@@ -186,95 +210,7 @@ extension RunCommand {
     }
 
     /// Of the tasks that share a container, one is enough.
-    private func speaks(_ options: LaunchOptions) -> Bool { !options.quiet && (task?.localID ?? 0) == 0 }
-
-    // MARK: CDI
-
-    /// `nil` where no specification speaks of the GPUs.
-    private func cdiEdits(
-        _ grant: DeviceGrant, chosen: [String], granted: [String], _ image: ContainerImage, _ options: LaunchOptions
-    ) throws(Failure) -> [DeviceEdit]? {
-        guard let registry = try registry() else {
-            if let name = options.cdiDevices.first { throw .devices(.unknownKind(name.kind, refused: [])) }
-            return nil
-        }
-        var devices: [DeviceRegistry.Found] = []
-        var speaksOfGPUs = false
-        if !chosen.isEmpty {
-            if let found = slices(registry, options)
-                ?? registry.devices(forNodes: chosen, capabilities: grant.devices.capabilities)
-            {
-                devices = found
-                speaksOfGPUs = true
-            } else if speaks(options), !registry.devices(class: "gpu").isEmpty {
-                Terminal.note(
-                    "the CDI specifications of this host lack \(chosen.joined(separator: ", ")) or parts of it: the driver's "
-                        + "files are found without them")
-            }
-        }
-        for name in options.cdiDevices {
-            let found = try named(Failure.devices) { () throws(DeviceError) in try registry.device(name) }
-            if !devices.contains(found) { devices.append(found) }
-        }
-        let all = devices
-        let hooks = configuration.cdiHooks
-        let limitsMemory = DeviceInjection.memoryVariables.allSatisfy {
-            variable($0, image, options) ?? host.variable($0) != nil
-        }
-        let result = try named(Failure.devices) { () throws(DeviceError) in
-            try DeviceRegistry.checkGrant(of: all, gpus: granted)
-            return try DeviceInjection.edits(of: all, host: HostTree(), allowedHooks: hooks, limitsMemory: limitsMemory)
-        }
-        if speaks(options) {
-            for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
-        }
-        if !speaksOfGPUs, !chosen.isEmpty, grant.devices.vendor == .nvidia, let driver = NVIDIADriver() {
-            let wanted = variable("NVIDIA_DRIVER_CAPABILITIES", image, options)
-            return result.edits + driver.edits(NVIDIADriver.capabilities(wanted))
-        }
-        return speaksOfGPUs || !result.edits.isEmpty ? result.edits : nil
-    }
-
-    /// MIG slices by name, where no cgroup tells them apart: `--gpus MIG-…`, or what Slurm put into the environment.
-    private func slices(_ registry: DeviceRegistry, _ options: LaunchOptions) -> [DeviceRegistry.Found]? {
-        var names: [String] = []
-        if case .names(let asked) = options.gpus { names = asked }
-        if names.isEmpty, !isShared, case .granted = options.gpus {
-            names = host.variable("CUDA_VISIBLE_DEVICES")?.split(separator: ",").map(String.init) ?? []
-        }
-        guard !names.isEmpty, names.allSatisfy({ $0.hasPrefix("MIG-") }) else { return nil }
-        let all = registry.devices(class: "gpu")
-        let found = names.compactMap { name in all.first { $0.device.name == name } }
-        return found.count == names.count ? found : nil
-    }
-
-    /// Read from the store, where an earlier launch has left it; made anew where the files are not the same any more.
-    private func registry() throws(Failure) -> DeviceRegistry? {
-        let directories =
-            configuration.cdiDirectories.isEmpty ? SpecificationFiles.directories : configuration.cdiDirectories
-        let files = SpecificationFiles(in: directories)
-        guard !files.isEmpty else { return nil }
-        let name = "cdi-\(host.userID)~\(files.shortKey)"
-        if let bytes = DeviceRecords.read(name, store: storePath),
-            let registry = DeviceRegistry(decoding: bytes, key: files.key)
-        {
-            return registry
-        }
-        let bytes = try RichProgram.compile(directories: directories, environment: host.environment)
-        // Between our look and the compiler's the files may have changed: then this is right, and not to be kept.
-        if let registry = DeviceRegistry(decoding: bytes, key: files.key) {
-            DeviceRecords.write(bytes, name, store: storePath)
-            return registry
-        }
-        let now = SpecificationFiles(in: directories)
-        guard let registry = DeviceRegistry(decoding: bytes, key: now.key) else {
-            throw .report(
-                Report(
-                    "the CDI specifications in \(directories.joined(separator: ", ")) could not be read",
-                    hint: "`berth cdi` says what is wrong with them"))
-        }
-        return registry
-    }
+    func speaks(_ options: LaunchOptions) -> Bool { !options.quiet && (task?.localID ?? 0) == 0 }
 
     // MARK: Fabric and profile
 
@@ -290,8 +226,19 @@ extension RunCommand {
         }
         let chosen = wanted == .auto ? present : wanted
         let rules = configuration.fabricRules.compactMap(FabricRule.init)
+        var edits = chosen.edits(rules)
+        if options.unshare.contains(.network) {
+            // Loopback is all there is, and NCCL would find no interface.
+            edits.removeAll { edit in
+                if case .host = edit.origin, case .variable(let entry, _) = edit.action {
+                    entry.hasPrefix("NCCL_SOCKET_IFNAME=")
+                } else {
+                    false
+                }
+            }
+        }
         // GPUs bring NCCL's files along already.
-        return chosen.edits(rules) + (grant.gpus.isEmpty ? Fabric.companionEdits() : [])
+        return edits + (grant.gpus.isEmpty ? Fabric.companionEdits() : [])
     }
 
     func wantsPyTorch(_ image: ContainerImage, _ options: LaunchOptions) -> Bool {

@@ -66,7 +66,9 @@ extension RunCommand {
                 environment: decision.environment,
                 limits: limits, terminal: Streams.terminal(terminal), memoryLimit: memoryLimit,
                 grantedGPUs: decision.granted,
-                gpuControlNodes: devices.gpuControl, fabricNodes: devices.fabric,
+                gpuControlNodes: decision.withheld.isEmpty
+                    ? devices.gpuControl : devices.gpuControl.filter { !decision.withheld.contains($0) },
+                fabricNodes: devices.fabric,
                 raisesHardLimits: host.userID == 0 && Identity.holds(.systemResource),
                 requirements: requirementFacts(devices))
             facts.deviceEdits = decision.edits

@@ -328,6 +328,26 @@ import Testing
         #expect(names("all").isDisjoint(with: ["libnvidia-nvvm.so.535.1", "libcudart.so.12.4", "libc.so.6"]))
     }
 
+    @Test func graphicsNeedTheGPUsOwnRenderNodes() throws {
+        var files = Self.nodes("dri/card1", "dri/renderD128", "dri/card2", "dri/renderD129")
+        for (address, minor, number) in [("0000:3b:00.0", 0, 1), ("0000:5e:00.0", 1, 2), ("0000:af:00.0", 2, 3)] {
+            files["proc/driver/nvidia/gpus/\(address)/information"] = "Device Minor: \t \(minor)\n"
+            for name in ["card\(number)", "renderD\(127 + number)", "version"] {
+                files["sys/bus/pci/devices/\(address)/drm/\(name)/uevent"] = ""
+            }
+        }
+        let (place, host) = try Self.host(files)
+        let edits = NVIDIADriver.renderEdits(of: ["/dev/nvidia1", "/dev/nvidia2"], [.graphics], host: host)
+        #expect(
+            edits
+                == ["card2", "renderD129"].map {
+                    DeviceEdit(
+                        .node(source: place.path + "/dev/dri/" + $0, path: "/dev/dri/" + $0),
+                        .host("graphics of /dev/nvidia1"))
+                })
+        #expect(NVIDIADriver.renderEdits(of: ["/dev/nvidia1"], [.compute, .utility], host: host).isEmpty)
+    }
+
     @Test func GPUDirectStorageReadsItsSettings() throws {
         let (tree, host) = try Self.host(["etc/cufile.json": "", "run/udev/data/b8:0": ""])
         defer { withExtendedLifetime(tree) {} }

@@ -103,6 +103,12 @@ import TestSupport
             throws: DeviceError.notGranted("nvidia.com/gpu=all", node: "/dev/nvidia1", granted: ["/dev/nvidia0"])
         ) { try DeviceRegistry.checkGrant(of: [all], gpus: ["/dev/nvidia0"]) }
         try DeviceRegistry.checkGrant(of: [all], gpus: ["/dev/nvidia1", "/dev/nvidia0"])
+        let slice = try Self.mig.device(Self.name("nvidia.com/gpu=MIG-1"))
+        let own = ["/dev/nvidia-caps/nvidia-cap21", "/dev/nvidia-caps/nvidia-cap22"]
+        try DeviceRegistry.checkGrant(of: [slice], gpus: ["/dev/nvidia1"], capabilities: own)
+        #expect(
+            throws: DeviceError.notGranted("nvidia.com/gpu=MIG-1", node: own[1], granted: ["/dev/nvidia1", own[0]])
+        ) { try DeviceRegistry.checkGrant(of: [slice], gpus: ["/dev/nvidia1"], capabilities: [own[0]]) }
     }
 
     @Test func mutationsOfARecordDoNoHarm() throws {

@@ -64,6 +64,121 @@ import Testing
         #expect(answers[1] == ["EACCES", "EACCES", "ENXIO", "ENXIO"], "\(ended)")
     }
 
+    /// A GPU with two slices and one without, as the driver and a specification tell of them. The ordinary user may open
+    /// the first slice alone.
+    @Test(
+        .needsFakeDevices, .enabled(if: DeviceTests.hasRich, "no built berth-image: run Scripts/build"),
+        .enabled(if: FileManager.default.fileExists(atPath: "/proc/driver"), "needs /proc/driver"),
+        arguments: Caller.all)
+    func slicesAreGrantedOneByOne(_ caller: Caller) throws {
+        let installed = try DeviceTests.Installed(caller)
+        let box = installed.box
+        for (path, minor) in [
+            ("gpu0/mig/gi1/access", 30), ("gpu0/mig/gi1/ci0/access", 31), ("gpu0/mig/gi2/access", 39),
+            ("gpu0/mig/gi2/ci0/access", 40), ("mig/config", 1), ("mig/monitor", 2),
+        ] {
+            try box.directory.write(
+                "DeviceFileMinor: \(minor)\nDeviceFileMode: 292\nDeviceFileModify: 1\n",
+                to: "driver/nvidia/capabilities/" + path)
+        }
+        func slice(_ name: String, _ gi: Int, _ ci: Int) -> String {
+            "- {name: \"\(name)\", containerEdits: {env: [\"SLICE_\(gi)=\(name)\"], deviceNodes: [{path: /dev/nvidia0}, "
+                + "{path: /dev/nvidia-caps/nvidia-cap\(gi)}, {path: /dev/nvidia-caps/nvidia-cap\(ci)}]}}\n"
+        }
+        try box.directory.write(
+            "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n" + slice("0:0", 30, 31) + slice("0:1", 39, 40)
+                + slice("MIG-aa", 30, 31) + slice("MIG-bb", 39, 40)
+                + "- {name: \"1\", containerEdits: {env: [WHOLE=1], deviceNodes: [{path: /dev/nvidia1}]}}\n",
+            to: "cdi/nvidia.yaml")
+        func cap(_ minor: Int, _ mode: String) -> FakeDevices.Node {
+            FakeDevices.Node(path: "nvidia-caps/nvidia-cap\(minor)", major: 234, minor: minor, mode: mode)
+        }
+        let nodes = FakeDevices(
+            nodes: FakeDevices.gpus(2) + [cap(1, "666"), cap(2, "666"), cap(30, "666"), cap(31, "666")]
+                + [cap(39, "600"), cap(40, "600")])
+        func run(_ options: [String], _ environment: [String: String] = [:]) throws -> Ended {
+            let words = caller.running(
+                [installed.berth, "run", "-q", "--store", box.path("store")] + options + [
+                    box.image, "--", "/bin/probe", "ls", "/dev/nvidia-caps", "--", "env", "SLICE_30", "SLICE_39",
+                    "WHOLE",
+                    "CUDA_VISIBLE_DEVICES", "--", "stat", "/dev/nvidia1",
+                ])
+            let script = "mount --bind driver /proc/driver; exec \"$@\""
+            return try nodes.around(
+                Command(
+                    ["sh", "-ec", script, "sh"] + words, environment: box.environment.merging(environment) { $1 },
+                    directory: box.directory.path)
+            ).run()
+        }
+        let all = try run([])
+        let first = ["/dev/nvidia-caps: nvidia-cap30 nvidia-cap31", "SLICE_30=0:0", "SLICE_39 unset", "WHOLE=1"]
+        let both = [
+            "/dev/nvidia-caps: nvidia-cap30 nvidia-cap31 nvidia-cap39 nvidia-cap40", "SLICE_30=0:0", "SLICE_39=0:1",
+        ]
+        #expect(Array(all.lines.prefix(4)) == (caller == .root ? both + ["WHOLE=1"] : first), "\(all) \(all.errors)")
+        // By name: nothing of the other slice, nor of the other GPU. Names are the same inside.
+        let named = [
+            "/dev/nvidia-caps: nvidia-cap30 nvidia-cap31", "SLICE_30=MIG-aa", "SLICE_39 unset", "WHOLE unset",
+        ]
+        let asked = try run(["--gpus", "MIG-aa"], ["CUDA_VISIBLE_DEVICES": "MIG-aa"])
+        #expect(
+            asked.lines == named + ["CUDA_VISIBLE_DEVICES=MIG-aa", "/dev/nvidia1: ENOENT"], "\(asked) \(asked.errors)")
+        #expect(try Array(run([], ["CUDA_VISIBLE_DEVICES": "MIG-aa"]).lines.prefix(4)) == named)
+        // What nobody knows, and what others have.
+        let unknown = try run(["--gpus", "MIG-cc"])
+        #expect(unknown.status == 125 && unknown.errors.contains("MIG-cc"), "\(unknown)")
+        let other = try run(["--gpus", "MIG-bb"])
+        if caller == .root {
+            #expect(other.lines.first == "/dev/nvidia-caps: nvidia-cap39 nvidia-cap40", "\(other)")
+        } else {
+            #expect(
+                other.status == 125 && other.errors.contains("/dev/nvidia-caps/nvidia-cap39, which was not granted"),
+                "\(other)")
+        }
+    }
+
+    /// A module whose libraries are not there is said; `-q` and hosts without a driver are quiet.
+    @Test(
+        .needsFakeDevices, .enabled(if: FileManager.default.fileExists(atPath: "/proc/driver"), "needs /proc/driver"),
+        arguments: Caller.all)
+    func aDriverWithoutLibrariesIsSaid(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try box.directory.write(
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue\n", to: "driver/nvidia/version")
+        func run(_ options: [String], mounting: Bool = true) throws -> Ended {
+            var command = box.command(options, probe: ["exit"])
+            command.arguments =
+                ["sh", "-ec", (mounting ? "mount --bind driver /proc/driver; " : "") + "exec \"$@\"", "sh"]
+                + command.arguments
+            return try FakeDevices(nodes: FakeDevices.gpus(1)).around(command).run()
+        }
+        let warned = try run([])
+        #expect(warned.status == 0 && warned.errors.contains("NVIDIA's driver 550.54.15 is loaded, but"), "\(warned)")
+        #expect(try run(["-q"]).errors.isEmpty && run(["--gpus", "none"]).errors.isEmpty)
+        #expect(try run([], mounting: false).errors.isEmpty)
+    }
+
+    @Test(
+        .needsFakeDevices, .enabled(if: DeviceTests.hasRich, "no built berth-image: run Scripts/build"),
+        arguments: Caller.all)
+    func aSpecificationThatIsRefusedIsSaid(_ caller: Caller) throws {
+        let installed = try DeviceTests.Installed(caller)
+        let box = installed.box
+        try box.directory.write("cdiVersion: 0.5.0\nkind: nvidia.com/gpu\nbogus: 1\n", to: "cdi/nvidia.yaml")
+        func run(_ options: [String]) throws -> Ended {
+            let words = caller.running(
+                [installed.berth, "run", "--store", box.path("store")] + options + [box.image, "--", "probe", "exit"])
+            return try FakeDevices(nodes: FakeDevices.gpus(1)).around(
+                Command(words, environment: box.environment, directory: box.directory.path)
+            ).run()
+        }
+        let said = try run([])
+        #expect(
+            said.status == 0 && said.errors.contains("\(box.path("cdi/nvidia.yaml")):3 is not taken in ("), "\(said)")
+        #expect(said.errors.contains("bogus") && said.errors.split(separator: "\n").count == 1, "\(said)")
+        #expect(try run(["-q"]).errors.isEmpty && run(["--gpus", "none"]).errors.isEmpty)
+    }
+
     // MARK: AMD
 
     /// Four GPUs of which the driver lists renderD130 first; lists count as it does.

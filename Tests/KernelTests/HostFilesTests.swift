@@ -54,7 +54,9 @@ import Testing
         }
         let ran = try run([], [])
         #expect(ran.status == 42, "\(ran) \(ran.errors)")
-        #expect(try FileManager.default.contentsOfDirectory(atPath: box.path("home/pulled/rootfs")).count == 1, "not flattened")
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: box.path("home/pulled/rootfs")).count == 1,
+            "not flattened")
         let seen = try run(
             ["-e", "A=1"],
             [
@@ -102,7 +104,9 @@ import Testing
         let seen = try run(
             // An ordinary user's memlock is the machine's; root's does not count.
             caller == .root ? ["--require", "efa"] : [],
-            ["env"] + names + ["--", "cat", "/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/libibverbs.d/efa.driver"])
+            ["env"] + names + [
+                "--", "cat", "/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/libibverbs.d/efa.driver",
+            ])
         #expect(seen.status == 0, "\(seen)")
         #expect(
             seen.output
@@ -110,6 +114,10 @@ import Testing
                 + "RDMAV_FORK_SAFE unset\n<system/>driver efa\n", "\(seen)")
         // The user's word is stronger; with another fabric, or none, there is none of it.
         #expect(try run(["-e", "FI_PROVIDER=tcp"], ["env", "FI_PROVIDER"]).output == "FI_PROVIDER=tcp\n")
+        // Where loopback is the only interface NCCL must be let use it.
+        #expect(
+            try run(["--unshare", "net"], ["env", "FI_PROVIDER", "NCCL_SOCKET_IFNAME"]).output
+                == "FI_PROVIDER=efa\nNCCL_SOCKET_IFNAME unset\n")
         let none = try run(["--fabric", "none"], ["env"] + names + ["--", "ls", "/dev"])
         #expect(none.output.hasPrefix(names.map { $0 + " unset\n" }.joined()), "\(none)")
         #expect(!none.output.contains("infiniband"))

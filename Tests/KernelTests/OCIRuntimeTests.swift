@@ -54,7 +54,8 @@ import Testing
         "dispositions",
         "--", "ls", "/", "/bin", "--", "stat", "/", "/tmp", "/sys", "/proc", "/dev", "/dev/null", "/dev/zero",
         "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/fd", "/dev/stdin", "/dev/stdout",
-        "/dev/stderr", "/dev/console", "/dev/full", "--", "open", "/dev/null", "/dev/random", "/dev/tty", "/dev/kmsg",
+        "/dev/stderr", "/dev/console", "/dev/full", "/dev/another", "--", "open", "/dev/another", "--", "open",
+        "/dev/null", "/dev/random", "/dev/tty", "/dev/kmsg",
         "--", "write", "/sys/x", "x", "--", "write", "/new", "x", "--", "rm", "/bin/new", "--", "write",
         "/proc/sys/kernel/domainname", "x",
         "--", "mount", "tmpfs", "/tmp", "--", "cat", "/d/f", "--", "write", "/d/f", "x", "--", "statfs", "/t",
@@ -97,16 +98,17 @@ import Testing
 
     @Test(
         .needsRoot, .enabled(if: path(.runc) != nil, "runc is not installed"), .needsCgroups,
-        arguments: [[], ["--read-only"], ["--hostname", "h"]])
+        arguments: [[], ["--read-only"], ["--hostname", "h"], ["--device", "/dev/zero:/dev/another"]])
     func underRuncAsRootAllIsTheSame(_ more: [String]) throws { try Self.compare(.runc, .root, Self.options + more) }
 
     @Test(
         .needsRoot, .enabled(if: path(.crun) != nil, "crun is not installed"),
-        arguments: [[], ["--read-only"], ["--hostname", "h"]])
+        arguments: [[], ["--read-only"], ["--hostname", "h"], ["--device", "/dev/zero:/dev/another"]])
     func underCrunAsRootAllIsTheSame(_ more: [String]) throws { try Self.compare(.crun, .root, Self.options + more) }
 
     @Test(
-        .needsRoot, .enabled(if: path(.crun) != nil, "crun is not installed"), arguments: [[], ["--root"]])
+        .needsRoot, .enabled(if: path(.crun) != nil, "crun is not installed"),
+        arguments: [[], ["--root"], ["--device", "/dev/zero:/dev/another"]])
     func underCrunAsAnOrdinaryUserAllIsTheSame(_ more: [String]) throws {
         try Self.compare(.crun, .ordinary, Self.options + more)
     }

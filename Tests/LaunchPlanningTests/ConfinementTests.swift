@@ -75,6 +75,11 @@ import Testing
         host.environment += ["SLURM_CPUS_ON_NODE=8", "SLURM_MEM_PER_CPU=1024"]
         let perCPU = try #require(try Self.confinement(host, enforce: "memory,cpu,pids=99"))
         #expect(perCPU.memory == 8 << 30 && perCPU.cpus == 8 && perCPU.processes == 99 && perCPU.devices == nil)
+        var other = Sample.root
+        other.environment += ["SLURM_MEM_PER_GPU=2048", "SLURM_GPUS_ON_NODE=4"]
+        #expect(try Self.confinement(other, enforce: "memory")?.memory == 8 << 30)
+        other.environment[other.environment.count - 1] = "SLURM_GPUS_ON_NODE=99999999999999999"
+        #expect(try Self.confinement(other, enforce: "memory") == nil, "no number of GPUs")
         host.environment.append("SLURM_CPUS_PER_TASK=2")
         host.memoryLimit = 1 << 30
         let perNode = try #require(try Self.confinement(host, enforce: "memory,cpu"))

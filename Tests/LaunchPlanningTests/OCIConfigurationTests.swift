@@ -1,3 +1,4 @@
+import Devices
 import Foundation
 import LaunchPlanning
 import LinuxKernel
@@ -225,6 +226,14 @@ import Testing
         #expect(try types { _ in } == ["user", "mount"])
         #expect(try types { $0.hostname = "h" } == ["user", "mount", "uts"])
         #expect(try types { $0.unshare = [.network, .ipc] } == ["user", "mount", "network", "ipc"])
+    }
+
+    @Test func groupsOfDevicesAreJoined() throws {
+        var host = Sample.root
+        host.deviceEdits = [44, 4242].map { DeviceEdit(.group($0), .cdi("/etc/cdi/x.yaml v.com/c=d")) }
+        let facts = OCIFacts(userID: 0, groupID: 0, supplementaryGroups: [0, 44])
+        let process = try #require(Self.configuration(host, facts: facts)["process"] as? Object)
+        #expect((process["user"] as? Object)?["additionalGids"] as? [Int] == [0, 44, 4242])
     }
 
     @Test func theImagesUserIsResolved() throws {

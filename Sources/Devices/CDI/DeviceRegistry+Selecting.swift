@@ -42,11 +42,17 @@ extension DeviceRegistry {
         return result
     }
 
-    /// A device that was asked for by its name may bring no GPU that this process was not granted.
-    package static func checkGrant(of devices: [Found], gpus granted: [String]) throws(DeviceError) {
+    /// A device that was asked for by its name may bring no GPU, and no slice of one, that this process was not granted.
+    package static func checkGrant(
+        of devices: [Found], gpus granted: [String], capabilities: [String] = []
+    ) throws(DeviceError) {
         for found in devices {
-            for node in Nodes(found).gpus where !granted.contains(node) {
+            let nodes = Nodes(found)
+            for node in nodes.gpus where !granted.contains(node) {
                 throw .notGranted(found.name, node: node, granted: granted)
+            }
+            for node in nodes.capabilities where !capabilities.contains(node) {
+                throw .notGranted(found.name, node: node, granted: granted + capabilities)
             }
         }
     }

@@ -191,6 +191,19 @@ extension NVIDIADriver {
         return mounts + links + [DeviceEdit(.loader(update), origin)] + files + hidden
     }
 
+    /// The nodes by which EGL and Vulkan reach these GPUs through the kernel's graphics system, where they are granted.
+    package static func renderEdits(
+        of gpus: [String], _ capabilities: [Capability], host: HostTree = HostTree()
+    ) -> [DeviceEdit] {
+        guard capabilities.contains(.graphics) || capabilities.contains(.display) else { return [] }
+        return GPUInventory(.nvidia, host: host).gpus.filter { gpus.contains($0.node) }.flatMap { gpu in
+            host.names("/sys/bus/pci/devices/\(gpu.address)/drm")
+                .filter { $0.hasPrefix("card") || $0.hasPrefix("renderD") }.map { "/dev/dri/" + $0 }
+                .filter(host.isGranted)
+                .map { DeviceEdit(.node(source: host.path($0), path: $0), .host("graphics of \(gpu.node)")) }
+        }
+    }
+
     /// What GPUDirect Storage reads besides its nodes: its settings, and which disk is near which GPU.
     /// https://docs.nvidia.com/gpudirect-storage/configuration-guide/index.html
     package static func storageEdits(host: HostTree = HostTree()) -> [DeviceEdit] {

@@ -1,0 +1,112 @@
+internal import Devices
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import SiteConfig
+internal import Store
+
+extension RunCommand {
+    // MARK: CDI
+
+    /// `nil` where no specification speaks of the GPUs.
+    func cdiEdits(
+        _ registry: DeviceRegistry?, _ slices: [DeviceRegistry.Found]?, _ grant: DeviceGrant, chosen: [String],
+        granted: [String], _ image: ContainerImage, _ options: LaunchOptions
+    ) throws(Failure) -> [DeviceEdit]? {
+        guard let registry else {
+            if let name = options.cdiDevices.first { throw .devices(.unknownKind(name.kind, refused: [])) }
+            return nil
+        }
+        var devices: [DeviceRegistry.Found] = []
+        var speaksOfGPUs = false
+        if !chosen.isEmpty {
+            if let found = slices
+                ?? registry.devices(forNodes: chosen, capabilities: grant.devices.capabilities)
+            {
+                devices = found
+                speaksOfGPUs = true
+            } else if speaks(options), let file = registry.refused.first {
+                Terminal.note(
+                    "the CDI specification \(file.path)\(file.line > 0 ? ":\(file.line)" : "") is not taken in (\(file.reason)): the "
+                        + "driver's files are found without it; see berth cdi")
+            } else if speaks(options), !registry.devices(class: "gpu").isEmpty {
+                Terminal.note(
+                    "the CDI specifications of this host lack \(chosen.joined(separator: ", ")) or parts of it: the driver's "
+                        + "files are found without them")
+            }
+        }
+        for name in options.cdiDevices {
+            let found = try named(Failure.devices) { () throws(DeviceError) in try registry.device(name) }
+            if !devices.contains(found) { devices.append(found) }
+        }
+        let all = devices
+        let hooks = configuration.cdiHooks
+        let limitsMemory = DeviceInjection.memoryVariables.allSatisfy {
+            variable($0, image, options) ?? host.variable($0) != nil
+        }
+        let result = try named(Failure.devices) { () throws(DeviceError) in
+            try DeviceRegistry.checkGrant(of: all, gpus: granted, capabilities: grant.devices.capabilities)
+            return try DeviceInjection.edits(of: all, host: HostTree(), allowedHooks: hooks, limitsMemory: limitsMemory)
+        }
+        if speaks(options) {
+            for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
+        }
+        if !speaksOfGPUs, !chosen.isEmpty, grant.devices.vendor == .nvidia,
+            let driver = driverEdits(chosen, image, options)
+        {
+            return result.edits + driver
+        }
+        return speaksOfGPUs || !result.edits.isEmpty ? result.edits : nil
+    }
+
+    /// MIG slices by name, where no cgroup tells them apart: `--gpus MIG-…`, or what Slurm put into the environment.
+    func slices(
+        _ registry: DeviceRegistry?, granted: [String], _ options: LaunchOptions
+    ) throws(Failure) -> [DeviceRegistry.Found]? {
+        var names: [String] = []
+        var isAsked = false
+        if case .names(let asked) = options.gpus { (names, isAsked) = (asked, true) }
+        if names.isEmpty, !isShared, case .granted = options.gpus {
+            names = host.variable("CUDA_VISIBLE_DEVICES")?.split(separator: ",").map(String.init) ?? []
+        }
+        guard !names.isEmpty, names.allSatisfy({ $0.hasPrefix("MIG-") }) else { return nil }
+        let all = registry?.devices(class: "gpu") ?? []
+        var found: [DeviceRegistry.Found] = []
+        for name in names {
+            guard let device = all.first(where: { $0.device.name == name }) else {
+                if isAsked { throw .devices(.noSuchGPU(name, granted: granted)) }
+                return nil
+            }
+            if !found.contains(device) { found.append(device) }
+        }
+        return found
+    }
+
+    /// Read from the store, where an earlier launch has left it; made anew where the files are not the same any more.
+    func registry() throws(Failure) -> DeviceRegistry? {
+        let directories =
+            configuration.cdiDirectories.isEmpty ? SpecificationFiles.directories : configuration.cdiDirectories
+        let files = SpecificationFiles(in: directories)
+        guard !files.isEmpty else { return nil }
+        let name = "cdi-\(host.userID)~\(files.shortKey)"
+        if let bytes = DeviceRecords.read(name, store: storePath),
+            let registry = DeviceRegistry(decoding: bytes, key: files.key)
+        {
+            return registry
+        }
+        let bytes = try RichProgram.compile(directories: directories, environment: host.environment)
+        // Between our look and the compiler's the files may have changed: then this is right, and not to be kept.
+        if let registry = DeviceRegistry(decoding: bytes, key: files.key) {
+            DeviceRecords.write(bytes, name, store: storePath)
+            return registry
+        }
+        let now = SpecificationFiles(in: directories)
+        guard let registry = DeviceRegistry(decoding: bytes, key: now.key) else {
+            throw .report(
+                Report(
+                    "the CDI specifications in \(directories.joined(separator: ", ")) could not be read",
+                    hint: "`berth cdi` says what is wrong with them"))
+        }
+        return registry
+    }
+}
