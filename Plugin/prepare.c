@@ -76,6 +76,33 @@ void execute(char *const words[], char *const environment[], int connection)
 	fail_to_start(words[0]);
 }
 
+/* By now slurmstepd may have moved the task into a cgroup of its own, which opens that one task's GPUs, and this child of the
+ * task's with it. The container is for the GPUs of all tasks: back to the step's cgroup, as a task's is before it is moved. */
+static void leave_cgroup_of_task(void)
+{
+	static char lines[16384], place[sizeof lines + 64];
+	int file = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	ssize_t size = file < 0 ? -1 : read(file, lines, sizeof lines - 1);
+
+	close(file);
+	for (char *line = size > 0 ? lines : NULL, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+		*end = '\0';
+		char *controllers = strchr(line, ':') + 1, *path = strchr(controllers, ':'), *task = strrchr(line, '/');
+		bool unified = controllers == path;
+
+		*path++ = '\0';
+		if (strncmp(task, "/task_", 6) || task[6] < '0' || task[6] > '9' || !(unified || !strcmp(controllers, "devices")))
+			continue;
+		*task = '\0';
+		strcpy(place, unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/devices");
+		strcat(strcat(place, path), unified ? "/task_special/cgroup.procs" : "/cgroup.procs");
+		int processes = open(place, O_WRONLY | O_CLOEXEC);
+
+		(void)!write(processes, "0", 1);
+		close(processes);
+	}
+}
+
 /* In the forked child: async-signal-safe calls only. */
 static void become(const struct person *person, char *const words[], char *const environment[], int connection)
 {
@@ -84,6 +111,7 @@ static void become(const struct person *person, char *const words[], char *const
 	/* Wherever this comes from: root in every respect, to be the user for good. */
 	if (syscall(SYS_setresuid, 0, 0, 0) != 0)
 		fail_to_start(words[0]);
+	leave_cgroup_of_task();
 	if ((score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)) >= 0 && write(score, "0", 1) != 1)
 		fail_to_start(words[0]);
 	raise_hard_limits();

@@ -3,6 +3,7 @@ docs/pyxis-compatibility.md. Enroot 278, tokens that expire, is in Tests/Registr
 """
 
 import re
+import subprocess
 
 import cluster
 from cluster import PluginOptions, image, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
@@ -20,6 +21,34 @@ def pyxis_31_srun_from_inside_a_container():
 @test
 def pyxis_73_gpus_per_task_are_all_there():
     ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
+    each_task_opens_one_gpu_of_its_own(ended)
+
+
+SLOW = """
+#include <string.h>
+#include <unistd.h>
+#include <slurm/spank.h>
+SPANK_PLUGIN(slow, 1)
+int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
+{
+	int task = -1;
+	return spank_get_item(spank, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0 ? usleep(500000) : 0;
+}
+"""
+
+
+@test
+def pyxis_73_gpus_per_task_are_all_there_when_the_first_task_is_late():
+    # Another plugin holds up the first task, and slurmstepd has moved it to a cgroup with one GPU before the container is begun.
+    etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/slow.so"
+    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
+    subprocess.run(compile, input=SLOW, text=True, check=True)
+    (etc / "a-slow.conf").write_text("required /srv/slow.so\n")
+    try:
+        ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
+    finally:
+        (etc / "a-slow.conf").unlink()
+        plugin.unlink()
     each_task_opens_one_gpu_of_its_own(ended)
 
 

@@ -3,8 +3,7 @@
 
     node_failure.py
 
-A cluster of its own, as node failures take their time; needs what run.py needs.  By hand, and no part of the suite: the first
-part passes; that what is requeued runs to its end has not been seen yet.
+A cluster of its own, and minutes, as Slurm's time-outs are: by hand, and no part of run.py.  Needs what that needs.
 """
 
 import os
@@ -22,7 +21,7 @@ SLURM = "SlurmdTimeout=20\nAuthInfo=cred_expire=20\nJobRequeue=1\n"
 
 def training(steps):
     """srun's words; without a limit of steps the ranks go on until they are ended."""
-    return ["-N4", "-n4", "--mem=1000", "--kill-on-bad-exit=1", "--container-profile=pytorch", f"--container-image={image('train')}",
+    return ["-N4", "-n4", "--mem=1000", "--container-profile=pytorch", f"--container-image={image('train')}",
             "python3", "train.py", f"--steps={steps}"]  # fmt: skip
 
 
@@ -58,7 +57,7 @@ def main():
         before = {host: traces(host) for host in cluster.NODES if host != VICTIM}
 
         started = time.monotonic()
-        step = spawn("timeout", "--kill-after=10", 600, "srun", *training(1000000))
+        step = spawn("timeout", "--kill-after=10", 600, "srun", "--kill-on-bad-exit=1", *training(1000000))
         if not any(line.startswith("step  10") for line in step.stdout):
             raise AssertionError(f"it never trained: {step.communicate()}")
         kill_victim()
@@ -69,6 +68,8 @@ def main():
         revive_victim()
         wait_until_quiet()
 
+        # Not with --kill-on-bad-exit: the signal that it has slurmctld send to the dead node is sent again after a minute, and if
+        # the node is back then it ends the step of the same number in the second run (seen with 22.05, in its Agent log).
         words = " ".join(training("$steps"))
         # The script does not end by itself the first time: what ends the job is to be the dead node.
         body = f"""#!/bin/bash

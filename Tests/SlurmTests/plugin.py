@@ -303,7 +303,7 @@ def plugin_named_containers_end_with_their_job_where_the_site_says_so():
 
 
 @test
-def plugin_soak_of_thirty_steps():
+def plugin_soak_of_forty_steps():
     import soak
 
-    soak.soak(30, 7)
+    soak.soak(40, 7)

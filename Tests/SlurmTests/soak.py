@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Many steps of mixed kinds, some cancelled at random; then nothing may be left on any node.
+"""Many steps of mixed kinds, several at once, some cancelled at random; then nothing may be left on any node.
 
     soak.py [STEPS [SEED]]       1000 steps; the seed of a run is printed, and repeats it
 
 Needs what run.py needs. The tests run a short one.
 """
 
+import concurrent.futures
 import random
 import sys
 import time
@@ -14,25 +15,31 @@ import cluster
 from cluster import image, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
 
 
+AT_ONCE = 4
+
+
 def shell(text):
     return ("bash", "-c", text)
 
 
-def kinds(names):
-    """Name, srun's words, and the exit statuses that are right."""
+def kinds(random, names):
+    """Name, srun's words, and the exit statuses that are right; for some another command, and variables."""
     debian, entry = f"--container-image={image('debian')}", f"--container-image={image('entrypoint')}"
     name, saved = random.choice(names), f"/srv/soak/{random.randrange(1 << 30)}"
-    attached = f"srun --overlap {debian} sleep 100 & until srun --overlap --container-name=$SLURM_JOB_ID.0 true; do sleep .1; done; scancel -s KILL $SLURM_JOB_ID.0"
+    hello = f"--container-image={image('hello')}"
+    attached = f"""exec 3< <(exec srun --overlap {debian} bash -c 'echo ready; sleep 100'); read -r ready <&3
+        srun --overlap --container-name=$SLURM_JOB_ID.0 true; status=$?
+        scancel -s KILL $SLURM_JOB_ID.0; exit $status"""
     return [
         ("one", ["-n1", debian, "true"], [0]),
         ("status", ["-n1", debian, *shell("exit 7")], [7]),
         ("many", ["-N1", "-n8", "-O", debian, *shell("echo $SLURM_LOCALID >/dev/null")], [0]),
         ("nodes", ["-N2", "-n4", debian, "true"], [0]),
-        ("gpus", ["-n1", "--gres=gpu:2", debian, *shell("test -e /dev/nvidia1 -o -e /dev/nvidia3 -o -e /dev/nvidia5 -o -e /dev/nvidia7")], [0]),
+        ("gpus", ["-n1", "--gres=gpu:2", debian, *shell("test $(ls /dev/nvidia[0-7] | wc -l) = 2")], [0]),
         ("entrypoint", ["-n2", "--container-entrypoint", entry, *shell("test -n $SERVICE")], [0]),
         ("named", ["-n1", "-w", "node1", debian, f"--container-name={name}", *shell("echo x >>/kept")], [0]),
-        ("saved in an archive", ["-n1", debian, f"--container-save=oci-archive:{saved}.tar", *shell("echo x >/kept")], [0]),
-        ("saved as a directory", ["-n1", entry, f"--container-save={saved}", "true"], [0]),
+        ("saved in an archive", ["-n1", hello, f"--container-save=oci-archive:{saved}.tar", "/hello"], [0]),
+        ("saved as a directory", ["-n1", hello, f"--container-save={saved}", "/hello"], [0]),
         ("attached", None, [0], ["salloc", "-Q", "-n1", "bash", "-c", attached]),
         ("a GPU for each", ["-N1", "-n2", "--gpus-per-task=1", debian, *shell("ls /dev/nvidia[0-7] >/dev/null")], [0]),
         ("without the plugin's flags", ["-n2", "berth", "run", image("debian"), "true"], [0]),
@@ -46,7 +53,7 @@ def kinds(names):
     ]
 
 
-def cancelled(number):
+def cancelled(random, number):
     """A step that is cancelled some time after it was begun, by any of the ways there are."""
     where = ["-J", f"soak{number}", "-N1", "-n2", f"--container-image={image('entrypoint')}"]
     how = random.choice([[], ["-s", "KILL"], ["-s", "INT"]])
@@ -83,26 +90,29 @@ def state(host):
     return {**traces(host), "locks": locks(host)}
 
 
+def one(random, names, number):
+    if random.random() < 0.15:
+        return cancelled(random, number)
+    kind, words, right, command, environment = (*random.choice(kinds(random, names)), None, None)[:5]
+    ended = run(*(command or ["srun", *words]), environment=environment)
+    assert ended.status in right, f"step {number}, {kind}: {ended}"
+
+
 def soak(steps, seed, say=print):
-    random.seed(seed)
     names = ["soak-a", "soak-b"]
-    for warm in "debian", "entrypoint":
+    for warm, command in ("debian", "true"), ("entrypoint", "true"), ("hello", "/hello"):
         for host in cluster.NODES:
-            done = srun("-n1", "-w", host, f"--container-image={image(warm)}", "true")
+            done = srun("-n1", "-w", host, f"--container-image={image(warm)}", command)
             assert done.status == 0, done
     wait_until_quiet()
     node("ctl", "bash", "-c", "rm -rf /srv/soak; mkdir -m 1777 /srv/soak")
     before, daemons_before = {host: state(host) for host in cluster.NODES}, daemons()
-    for number in range(steps):
-        if random.random() < 0.15:
-            cancelled(number)
-            continue
-        kind, words, right, command, environment = (*random.choice(kinds(names)), None, None)[:5]
-        ended = run(*(command or ["srun", *words]), environment=environment)
-        assert ended.status in right, f"step {number}, {kind}: {ended}"
-        if number % 50 == 49:
-            node("ctl", "bash", "-c", "chmod -R u+w /srv/soak/*; rm -rf /srv/soak/*")
-            say(f"# {number + 1} steps, slurmd {daemons()}")
+    # Several at once; what each does depends on the seed alone.
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as several:
+        ended = several.map(lambda number: one(random.Random(seed * 1000003 + number), names, number), range(steps))
+        for number, _ in enumerate(ended, 1):
+            if number % 50 == 0:
+                say(f"# {number} steps, slurmd {daemons()}", flush=True)
     wait_until_quiet()
     for host in cluster.NODES:
         wait_traces(host, {key: before[host][key] for key in before[host] if key != "locks"})
