@@ -24,7 +24,7 @@ extension LaunchPlan {
         if let kept = process.boundingCapabilities {
             lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))")
         }
-        if case .named(let user) = process.user { lines.append("     user \(user)  [image]") }
+        if case .named(let user, let origin) = process.user { lines.append("     user \(user)  [\(origin.summary)]") }
         for group in process.additionalGroups { lines.append("     group \(group)") }
         lines.append("     workdir \(process.workingDirectory)  [\(process.workingDirectoryOrigin.summary)]")
         lines.append("     no_new_privs")

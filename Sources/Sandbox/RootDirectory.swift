@@ -31,7 +31,7 @@ final class RootDirectory {
     func place(_ path: String, creating: Creating) throws(StepFailure) -> Place {
         if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != path.startIndex {
             let parent = String(path[..<slash])
-            let name = Array(path.utf8[path.utf8.index(after: slash)...])
+            let name = String(path[path.utf8.index(after: slash)...]).kernelBytes
             if let last = lastParent, last.path == parent,
                 let place = try fresh(name, of: last.directory, creating, path)
             {
@@ -83,7 +83,7 @@ final class RootDirectory {
     }
 
     private func walk(_ path: String, creating: Creating) throws(StepFailure) -> Place {
-        var pending = path.utf8.split(separator: UInt8(ascii: "/")).map { Array($0) }[...]
+        var pending = path.kernelBytes.split(separator: UInt8(ascii: "/")).map { Array($0) }[...]
         var stack: [DescriptorBox] = []
         var links = 0
         var lastLink: String?
