@@ -16,6 +16,10 @@ extension Report {
                 hint: "berth run [OPTIONS] IMAGE [--] [COMMAND…], for example: berth run debian:12 -- id")
         case .badValue(let option, let value, let expected):
             self.init("option \(option) can not be \"\(value)\"", hint: "it takes \(expected)")
+        case .namedVolume(let name) where name.hasPrefix("~"):
+            self.init(
+                "\"\(name)\" is no path: the shell puts the home directory in place of ~ only at the beginning of a word",
+                hint: "write \"$HOME\" in its place")
         case .namedVolume(let name):
             self.init(
                 "\"\(name)\" is no path: Berth keeps no named volumes",
@@ -28,6 +32,18 @@ extension Report {
                     ? "\(path), line \(line): there is no name before the ="
                     : "\(path), line \(line): a variable can not be named \"\(name)\"",
                 hint: "a line of an --env-file is NAME=VALUE or NAME, without `export`, quotes or blanks in the name")
+        case .environmentFileBytes(let path, let line):
+            self.init(
+                "\(path), line \(line): it holds a NUL byte, or bytes that are not UTF-8",
+                hint: "an --env-file is a text file; set other bytes with --env \"NAME=$VALUE\"")
+        case .otherUser(let user, let userID, let groupID):
+            self.init(
+                "--user \(user): an ordinary user can be nobody else inside",
+                hint: "leave it out, or write --user \(userID):\(groupID); --root, or --user 0, makes you uid 0 inside")
+        case .noWorkingDirectory(let path):
+            self.init(
+                "\(path) is a relative path, and the current directory is gone",
+                hint: "cd to a directory that exists, or write an absolute path")
         case .helpRequested: self.init("help was asked for", hint: help)
         }
     }
@@ -38,7 +54,9 @@ extension Report {
         case .unreadable(let cause):
             self.init(
                 "cannot read the configuration \(error.file): \(cause.sentence)",
-                hint: "make it readable for everybody, or name another with BERTH_CONFIG")
+                hint: error.file.hasSuffix("/.config/berth/berth.conf")
+                    ? "it is the user's own: is HOME the home directory of who runs this?"
+                    : "make it readable for everybody, or name another with BERTH_CONFIG")
         case .unknownName(let name):
             self.init("\(place): there is no setting \"\(name)\"", hint: "docs/configuration.md lists them all")
         case .badValue(let name, let value, let expected):
@@ -53,7 +71,11 @@ extension Report {
 
     package init(_ error: PlanError) {
         switch error {
-        case .noCommand(let image):
+        case .noCommand(let image, entrypointIsDropped: true):
+            self.init(
+                "no command: --entrypoint \"\" takes the ENTRYPOINT of the image \(image) away, and its CMD with it",
+                hint: "name one behind the image: berth run --entrypoint \"\" \(image) -- COMMAND")
+        case .noCommand(let image, _):
             self.init(
                 "no command: the image \(image) has neither ENTRYPOINT nor CMD",
                 hint: "name one behind the image: berth run \(image) -- COMMAND")
@@ -109,6 +131,13 @@ extension Report {
                     "\(path) is a SIF image, which Berth does not read",
                     hint: "unpack it once with `apptainer build --sandbox rootfs \(path)` and use dir:rootfs")
             }
+        case .unsupportedScheme(let scheme, let rest)
+        where ["oci", "oci-archive", "docker-archive", "dir"].contains(scheme):
+            self.init(
+                "\(scheme)://\(rest) is no path",
+                hint:
+                    "write \(scheme):PATH, or \(scheme):///PATH with an absolute one; an image of a registry is docker://NAME"
+            )
         case .unsupportedScheme(let scheme, let rest):
             self.init(
                 "images of kind \"\(scheme)\" are not supported",

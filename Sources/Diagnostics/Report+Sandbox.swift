@@ -11,8 +11,8 @@ extension Report {
         case .process(let stage, let cause): self.init(stage, cause)
         case .unknownUser(let user):
             self.init(
-                "the image runs as user \"\(user)\", whom its /etc/passwd does not know",
-                hint: "run it as root of the container with --root")
+                "user \"\(user)\" is not known to /etc/passwd and /etc/group of the image",
+                hint: "numbers need no entry: --user UID[:GID]; or --root, whatever the image's USER")
         case .command(let name, let failure): self.init(command: name, failure)
         }
     }

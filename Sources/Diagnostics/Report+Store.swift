@@ -6,7 +6,8 @@ extension Report {
         switch error {
         case .system(let cause):
             self.init(
-                "the image store failed: \(cause.call) \(cause.subject): \(cause.sentence)", hint: Self.hint(for: cause)
+                "the image store failed: \(cause.call) \(cause.subject): \(cause.sentence)",
+                hint: Self.storeHint(for: cause)
             )
         case .notAStore(let path):
             self.init(
@@ -40,6 +41,14 @@ extension Report {
             self.init(
                 "the store can not be written to: \(path) is on a read-only file system",
                 hint: "choose another with BERTH_STORE")
+        }
+    }
+
+    private static func storeHint(for cause: SystemError) -> String? {
+        switch cause.errno {
+        case 1, 13, 20:  // EPERM, EACCES, ENOTDIR
+            "name a directory that you can write to with BERTH_STORE or --store; by default it is ~/.local/share/berth"
+        default: hint(for: cause)
         }
     }
 }

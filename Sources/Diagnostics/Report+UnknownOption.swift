@@ -5,24 +5,15 @@ extension Report {
     /// another launcher's, why it is not needed or what there is.
     static func instead(of option: String) -> String? {
         switch option {
-        case "-i", "-t", "--interactive", "--tty":
-            "leave it out: standard input and the terminal are always the caller's"
-        case "--rm": "leave it out: a container is gone when its last process has ended"
         case "-d", "--detach": "there is no daemon to leave it to: use the shell's &, or sbatch"
         case "--name": "a container of `berth run` has no name; with the Slurm plugin: srun --container-name"
-        case "-u", "--user": "leave it out: you are yourself inside; --root makes you uid 0 there"
         case "--group-add": "leave it out: your supplementary groups give access inside, too"
-        case "--net", "--network":
-            "the network is the host's; --unshare net gives the container one with nothing but a loopback interface"
         case "-p", "-P", "--publish", "--publish-all", "--expose":
             "leave it out: the network is the host's, and so is a port on which the command listens"
-        case "--ipc", "--shm-size": "IPC and /dev/shm are the host's; --unshare ipc gives the container its own"
-        case "--pid": "leave it out: the container sees the host's processes"
-        case "--uts": "the host name is the host's; --unshare uts, or --hostname NAME, gives the container its own"
+        case "--shm-size": "IPC and /dev/shm are the host's; --unshare ipc gives the container its own"
         case "--init": "leave it out: there is no process 1 of the container's own"
         case "--privileged", "--cap-add", "--cap-drop", "--security-opt", "--userns":
             "leave it out: what is started has its user's rights and no others"
-        case "--tmpfs": "write --mount type=tmpfs,target=PATH"
         case "-m", "--memory", "--cpus", "--cpuset-cpus", "--pids-limit":
             "ask the scheduler (--mem, --cpus-per-task); as root there is --enforce"
         case "--runtime", "--nv", "--rocm":
@@ -43,7 +34,7 @@ extension Report {
     }
 
     /// Levenshtein's distance.
-    private static func slips(_ one: [UInt8], _ other: [UInt8]) -> Int {
+    package static func slips(_ one: [UInt8], _ other: [UInt8]) -> Int {
         var row = Array(0...other.count)
         for (i, byte) in one.enumerated() {
             var diagonal = row[0]

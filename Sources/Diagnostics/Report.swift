@@ -32,8 +32,8 @@ package struct Report: Equatable, Sendable {
     private static func steers(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         // C0, DEL and C1; line and paragraph separators; embeddings, overrides and isolates of the bidirectional
-        // algorithm.
-        case 0..<0x20, 0x7F...0x9F, 0x2028...0x202E, 0x2066...0x2069: true
+        // algorithm; bytes of an argument that are no text.
+        case 0..<0x20, 0x7F...0x9F, 0x2028...0x202E, 0x2066...0x2069, 0x10FF80...0x10FFFF: true
         default: false
         }
     }

@@ -22,7 +22,7 @@ extension NodeFacts {
         isInJob = environment("SLURM_JOB_ID") != nil
         let home = environment("HOME") ?? "/"
         let site = readConfiguration(environment, home)
-        let path = site.storePath(option: option, environment: environment, isRoot: isRoot)
+        let path = site.storePath(option: option, environment: environment, userID: Identity.userID)
         store = Self.place(path.hasPrefix("/") ? path : "/" + path, tryingWhiteouts: true)
         storeIsInHome = home != "/" && path.hasPrefix(home + "/")
         scratch = site.scratch.map { Self.place($0, tryingWhiteouts: false) }

@@ -33,8 +33,10 @@ extension Report {
                 hint: "an archive made to do harm, or an image larger than most: if you trust it, write layer-limit = "
                     + "\(kind.rawValue)=NUMBER with a larger number into berth.conf")
         case .system(let error):
+            // A file that is open is named by the entry, below; the number of its descriptor says nobody anything.
+            let file = error.subject.hasPrefix("/proc/self/fd/") ? "" : " \(error.subject)"
             self.init(
-                "cannot unpack \(subject): \(error.call) \(error.subject): \(error.sentence)",
+                "cannot unpack \(subject): \(error.call)\(file): \(error.sentence)",
                 hint: Self.hint(for: error))
         case .cancelled: self.init("interrupted while unpacking \(subject)")
         }

@@ -1,41 +1,67 @@
 package import Distribution
 package import ImageSpec
 package import Layers
+internal import Synchronization
 
-/// An image in a registry.
+/// An image in a registry, or in the first of its mirrors that has it.
 package final class RegistryOrigin: ImageOrigin {
     private let client: RegistryClient
     private let reference: Reference
+    private let mirrors: [Reference]
+    /// Told of each mirror that was passed over.
+    private let passedOver: @Sendable (RegistryError) -> Void
+    /// Where the manifest came from, and so its blobs.
+    private let chosen: Mutex<Reference>
     /// Asked for a blob before the registry is.
     private let cache: BlobCache?
 
-    package init(_ reference: Reference, client: RegistryClient, cache: BlobCache? = nil) {
+    package init(
+        _ reference: Reference, mirrors: [Reference] = [], client: RegistryClient, cache: BlobCache? = nil,
+        passedOver: @escaping @Sendable (RegistryError) -> Void = { _ in }
+    ) {
         self.reference = reference
+        self.mirrors = mirrors
+        self.passedOver = passedOver
+        chosen = Mutex(reference)
         self.client = client
         self.cache = cache
     }
 
     package func resolve(for platform: Platform) async throws(PullError) -> ResolvedImage {
-        let image: RemoteImage
-        do throws(RegistryError) { image = try await client.image(reference, for: platform) } catch {
+        for mirror in mirrors {
+            do throws(RegistryError) {
+                let image = try await client.image(mirror, for: platform)
+                chosen.withLock { $0 = mirror }
+                return Self.resolved(image)
+            } catch {
+                // Whatever it is, the registry itself has the last word.
+                if error.reason == .cancelled { throw .registry(error) }
+                passedOver(error)
+            }
+        }
+        do throws(RegistryError) { return Self.resolved(try await client.image(reference, for: platform)) } catch {
             throw .registry(error)
         }
-        return ResolvedImage(
+    }
+
+    private static func resolved(_ image: RemoteImage) -> ResolvedImage {
+        ResolvedImage(
             digest: image.digest, manifestDigest: image.manifestDigest, manifest: image.manifest,
             manifestBytes: image.manifestBytes, config: image.config, configBytes: image.configBytes)
     }
 
     package func open(_ blob: Descriptor) throws(PullError) -> any ByteSource {
         // The digest is verified behind the channel, on the thread that also inflates.
+        let reference = chosen.withLock { $0 }
         guard let cache else { return BlobChannel(client.blob(blob, in: reference, verifyingDigest: false)) }
-        let (client, reference) = (client, reference)
+        let client = client
         return cache.source(blob) { offset in BlobChannel(client.blob(blob, in: reference, from: offset)) }
     }
 
     package func reopen(_ blob: Descriptor) throws(PullError) -> (any ByteSource)? {
         guard let cache else { return nil }
         cache.forget(blob.digest)
-        return BlobChannel(client.blob(blob, in: reference, verifyingDigest: false))
+        return BlobChannel(client.blob(blob, in: chosen.withLock { $0 }, verifyingDigest: false))
     }
 
     package func close() async { await client.shutdown() }

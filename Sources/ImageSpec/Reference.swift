@@ -31,6 +31,15 @@ package struct Reference: Hashable, Sendable {
         Reference(registry: registry, repository: repository, tag: tag, digest: digest, user: user)
     }
 
+    /// The same image at a mirror of its registry, below a path there where one is given. Whose credentials to use is
+    /// said of the registry, not of its mirror.
+    package func mirrored(at host: String, path: String) throws(ReferenceError) -> Reference {
+        var text = "\(host)#" + (path.isEmpty || path.hasSuffix("/") ? path : path + "/") + repository
+        if let tag { text += ":\(tag)" }
+        if let digest { text += "@\(digest)" }
+        return try Reference(parsing: text)
+    }
+
     /// `REGISTRY/REPOSITORY`, canonical. A registry without dot, port or `localhost` is set off by Enroot's `#`, for
     /// with a slash it would be read as a namespace of Docker Hub's: another image.
     package var name: String {

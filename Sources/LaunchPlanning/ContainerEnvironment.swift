@@ -63,7 +63,7 @@ enum ContainerEnvironment {
     }
 
     static func becomesImageUser(_ options: LaunchOptions, _ image: ContainerImage, _ host: HostFacts) -> Bool {
-        host.userID == 0 && !options.root && !image.user.isEmpty
+        host.userID == 0 && !options.root && (options.user != nil || !image.user.isEmpty)
     }
 
     private static func isHostOnly(_ name: String) -> Bool {

@@ -190,7 +190,7 @@ package struct PlacedEnforcement: Equatable, Sendable {
 
 /// A request that the host, the image or the grant does not allow.
 package enum PlanError: Error, Equatable, Sendable {
-    case noCommand(image: String)
+    case noCommand(image: String, entrypointIsDropped: Bool = false)
     case gpuNotGranted(position: Int, granted: Int)
     case noGPUs
     case limitAboveHard(ResourceLimit, requested: UInt64, hard: UInt64)

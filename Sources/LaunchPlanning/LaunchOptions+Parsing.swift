@@ -38,12 +38,17 @@ extension LaunchOptions {
         _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String
     ) throws(OptionError) {
         let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        let name = String(parts[0])
+        // Docker's other name for it.
+        let name = parts[0] == "net" ? "network" : String(parts[0])
         guard let option = RunOption.all.first(where: { $0.name == name }) else { throw .unknown(option: "--\(name)") }
         switch option.argument {
         case .none:
-            guard parts.count == 1 else { throw .unexpectedValue(option: "--\(name)") }
-            try apply(option.name, "", cwd)
+            // Docker's flags take a boolean; one that is said to be off is one that is not given.
+            switch parts.count == 2 ? parts[1] : "true" {
+            case "true", "1": try apply(option.name, "", cwd)
+            case "false", "0": break
+            default: throw .unexpectedValue(option: "--\(name)")
+            }
         case .optional: try apply(option.name, parts.count == 2 ? String(parts[1]) : "", cwd)
         case .one:
             if parts.count == 2 {
@@ -86,6 +91,7 @@ extension LaunchOptions {
         switch name {
         case "volume": mounts.append(try MountRequest(volume: value, workingDirectory: cwd))
         case "mount": mounts.append(try MountRequest(mount: value, workingDirectory: cwd))
+        case "tmpfs": mounts.append(try MountRequest(tmpfs: value))
         case "env": variables.append(try Variable(parsing: value))
         case "env-file": environmentFiles.append(value)
         case "workdir":
@@ -120,6 +126,9 @@ extension LaunchOptions {
         case "slurm": slurm = true
         case "read-only": readOnly = true
         case "root": root = true
+        case "user":
+            guard !value.isEmpty else { throw .badValue(option: "--user", value: value, expected: "UID[:GID]") }
+            user = value
         case "home":
             if home == false { throw .contradiction("--home", "--no-home") }
             home = true
@@ -146,6 +155,9 @@ extension LaunchOptions {
                     )
                 }
             }
+        case "network", "ipc", "pid", "uts": try share(name, value)
+        // How it is in any case: the streams and the terminal are the caller's, and nothing stays behind.
+        case "interactive", "tty", "rm": break
         case "pull":
             guard let policy = PullPolicy(rawValue: value) else {
                 throw .badValue(option: "--pull", value: value, expected: "missing, always or never")
@@ -154,6 +166,7 @@ extension LaunchOptions {
         case "platform": platform = value
         case "store":
             guard !value.isEmpty else { throw .badValue(option: "--store", value: value, expected: "a directory") }
+            guard value.hasPrefix("/") || !cwd.isEmpty else { throw .noWorkingDirectory(value) }
             store = absolutePath(value, from: cwd)
         case "dry-run":
             switch value {
@@ -169,6 +182,42 @@ extension LaunchOptions {
 }
 
 extension LaunchOptions {
+    /// Docker's words for whose a namespace is; the host's unless said otherwise.
+    private mutating func share(_ name: String, _ value: String) throws(OptionError) {
+        switch (name, value) {
+        case (_, "host"): break
+        case ("network", "none"): unshare.insert(.network)
+        case ("ipc", "private"): unshare.insert(.ipc)
+        case ("network", _):
+            throw .badValue(
+                option: "--network", value: value,
+                expected: "host (the default), or none for nothing but a loopback interface: Berth makes no bridges")
+        case ("ipc", _):
+            throw .badValue(option: "--ipc", value: value, expected: "host (the default) or private")
+        default:
+            throw .badValue(option: "--\(name)", value: value, expected: "host, which is the default")
+        }
+    }
+
+    /// What `--user` means for this caller. An ordinary user is himself inside, or root with `--root`, and nobody else,
+    /// as a user namespace maps one id without privilege; root becomes whom it names.
+    package mutating func settleUser(userID: UInt32, groupID: UInt32) throws(OptionError) {
+        guard let text = user else { return }
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let group = parts.count == 2 ? parts[1] : nil
+        if parts[0] == "0" || parts[0] == "root", group == nil || group == "0" || group == "root" {
+            user = nil
+            root = true
+            return
+        }
+        if root { throw .contradiction("--root", "--user \(text)") }
+        if userID == 0 { return }
+        guard parts[0] == "\(userID)", group == nil || group == "\(groupID)" else {
+            throw .otherUser(text, userID: userID, groupID: groupID)
+        }
+        user = nil
+    }
+
     private static func isOfHostName(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
@@ -198,13 +247,15 @@ extension LaunchOptions.Variable {
     }
 
     /// The lines of Docker's `--env-file`: `NAME=VALUE` or `NAME`, `#` comments, nothing quoted. As there, a name holds
-    /// no blanks: a line that has one was meant for a shell.
+    /// no blanks: a line that has one was meant for a shell; a byte order mark before the first line is no part of it,
+    /// and a line that is not UTF-8 is an error.
     ///
     /// - Parameter path: The file's, for the error.
-    package static func parse(file text: String, path: String) throws(OptionError) -> [LaunchOptions.Variable] {
+    package static func parse(file bytes: [UInt8], path: String) throws(OptionError) -> [LaunchOptions.Variable] {
         var result: [LaunchOptions.Variable] = []
         var number = 0
-        for line in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+        let text = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+        for line in text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
             number += 1
             let ended = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
             let trimmed = ended.drop(while: isBlank)
@@ -214,7 +265,10 @@ extension LaunchOptions.Variable {
                 // The name alone: what stands behind it may be a secret.
                 throw .environmentFile(path, line: number, name: String(decoding: name, as: UTF8.self))
             }
-            result.append(try LaunchOptions.Variable(parsing: String(decoding: trimmed, as: UTF8.self)))
+            guard let whole = String(validating: trimmed, as: UTF8.self), !trimmed.contains(0) else {
+                throw .environmentFileBytes(path, line: number)
+            }
+            result.append(try LaunchOptions.Variable(parsing: whole))
         }
         return result
     }

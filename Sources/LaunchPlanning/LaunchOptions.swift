@@ -62,6 +62,8 @@ package struct LaunchOptions: Equatable, Sendable {
     package var enforcement: EnforcementRequest?
     package var readOnly = false
     package var root = false
+    /// `UID[:GID]` or names, as the image's USER; root's alone, see `settleUser`.
+    package var user: String?
     package var home: Bool?
     package var hostname: String?
     /// Namespaces of the container's own that are the host's otherwise.

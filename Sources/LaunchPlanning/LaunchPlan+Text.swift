@@ -26,7 +26,7 @@ extension LaunchPlan {
         if let kept = process.boundingCapabilities {
             lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))" + own)
         }
-        if case .named(let user) = process.user { lines.append("     user \(user)  [image]") }
+        if case .named(let user, let origin) = process.user { lines.append("     user \(user)  [\(origin.summary)]") }
         for group in process.additionalGroups {
             lines.append("     group \(group)" + (explanation?.place(ofGroup: group).map { "  [\($0)]" } ?? ""))
         }

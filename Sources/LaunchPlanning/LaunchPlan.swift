@@ -148,8 +148,8 @@ package struct ProcessPlan: Equatable, Sendable {
     package enum User: Equatable, Sendable {
         /// Whoever the process is already.
         case unchanged
-        /// `USER` of the image's configuration, looked up inside: only where Berth runs as root.
-        case named(String)
+        /// `--user`, or `USER` of the image's configuration, looked up inside: only where Berth runs as root.
+        case named(String, Origin)
     }
 
     package var arguments: [String]

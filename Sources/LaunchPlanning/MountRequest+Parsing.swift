@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 extension MountRequest {
     /// Docker's `-v SRC:DST[:OPTIONS]`, and `-v PATH` for the same path inside, as Pyxis and Apptainer have it.
     package init(volume text: String, workingDirectory cwd: String) throws(OptionError) {
@@ -7,6 +9,7 @@ extension MountRequest {
             throw bad("SRC:DST[:ro|rw]")
         }
         guard source.hasPrefix("/") || source.hasPrefix(".") else { throw .namedVolume(source) }
+        guard source.hasPrefix("/") || !cwd.isEmpty else { throw .noWorkingDirectory(source) }
         let host = absolutePath(source, from: cwd)
         let target = parts.count > 1 ? parts[1] : host
         guard target.hasPrefix("/") else { throw bad("an absolute path inside the container after the colon") }
@@ -21,14 +24,42 @@ extension MountRequest {
                 case "rbind" where recursive != false: recursive = true
                 case "bind" where recursive != true: recursive = false
                 case "rbind", "bind": throw bad("bind or rbind, not both")
-                // Docker's SELinux relabelling: nothing to do, as Berth relabels nothing.
-                case "z", "Z": break
+                // Docker's SELinux relabelling, of which Berth does none, and its words for other systems' file sharing.
+                case "z", "Z", "cached", "delegated", "consistent": break
                 default: throw bad("ro, rw, bind or rbind after the second colon")
                 }
             }
         }
         self.init(
             kind: .bind(source: host, recursive: recursive ?? true), target: target, readOnly: readOnly ?? false)
+    }
+
+    /// Docker's `--tmpfs DST[:OPTIONS]`; it passes the options of mount(8) on, of which those that do something are read.
+    package init(tmpfs text: String) throws(OptionError) {
+        func bad(_ expected: String) -> OptionError { .badValue(option: "--tmpfs", value: text, expected: expected) }
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard let target = parts.first, target.hasPrefix("/") else { throw bad("DST[:size=BYTES,mode=OCTAL,ro]") }
+        var (size, mode, readOnly, noExecution) = (UInt64?.none, UInt32(0o1777), false, false)
+        for word in parts.count == 2 ? parts[1].split(separator: ",", omittingEmptySubsequences: false) : [] {
+            let pair = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            switch (pair[0], pair.count == 2 ? pair[1] : nil) {
+            case ("size", let value?):
+                guard let bytes = byteCount(value) else { throw bad("size=BYTES, with k, m, g or t") }
+                size = bytes
+            case ("mode", let value?):
+                guard let bits = UInt32(value, radix: 8), bits <= 0o1777 else { throw bad("mode=OCTAL") }
+                mode = bits
+            case ("ro", nil): readOnly = true
+            case ("rw", nil): readOnly = false
+            case ("noexec", nil): noExecution = true
+            case ("exec", nil): noExecution = false
+            // These always hold.
+            case ("nosuid", nil), ("nodev", nil): break
+            default: throw bad("size=BYTES, mode=OCTAL, ro, rw, noexec or exec after the colon")
+            }
+        }
+        self.init(kind: .tmpfs(size: size, mode: mode), target: target, readOnly: readOnly)
+        if noExecution { attributes.insert(.noExecution) }
     }
 
     /// Docker's `--mount type=bind|tmpfs,source=…,target=…`.
@@ -73,6 +104,7 @@ extension MountRequest {
             guard let source, !source.isEmpty else { throw bad("source=PATH") }
             guard size == nil, mode == nil else { throw bad("tmpfs-size and tmpfs-mode with type=tmpfs only") }
             guard source.hasPrefix("/") || source.hasPrefix(".") else { throw .namedVolume(source) }
+            guard source.hasPrefix("/") || !cwd.isEmpty else { throw .noWorkingDirectory(source) }
             self.init(
                 kind: .bind(source: absolutePath(source, from: cwd), recursive: recursive ?? true), target: target,
                 readOnly: readOnly)

@@ -23,6 +23,7 @@ package struct RunOption: Sendable {
     package static let all: [RunOption] = [
         RunOption("volume", short: "v", repeats: true),
         RunOption("mount", repeats: true),
+        RunOption("tmpfs", repeats: true),
         RunOption("env", short: "e", repeats: true),
         RunOption("env-file", repeats: true),
         RunOption("workdir", short: "w"),
@@ -37,10 +38,18 @@ package struct RunOption: Sendable {
         RunOption("enforce"),
         RunOption("read-only", .none),
         RunOption("root", .none),
+        RunOption("user", short: "u"),
         RunOption("home", .none),
         RunOption("no-home", .none),
         RunOption("hostname", short: "h"),
         RunOption("unshare"),
+        RunOption("network"),
+        RunOption("ipc"),
+        RunOption("pid"),
+        RunOption("uts"),
+        RunOption("interactive", short: "i", .none),
+        RunOption("tty", short: "t", .none),
+        RunOption("rm", .none),
         RunOption("pull"),
         RunOption("platform"),
         RunOption("store"),
@@ -63,6 +72,12 @@ package enum OptionError: Error, Equatable, Sendable {
     case contradiction(String, String)
     /// A line of an `--env-file` that does not begin with a variable's name.
     case environmentFile(String, line: Int, name: String)
+    /// A line of one that is no text: a NUL byte, or bytes that are not UTF-8.
+    case environmentFileBytes(String, line: Int)
+    /// `--user` names neither the caller, who gives its ids, nor root.
+    case otherUser(String, userID: UInt32, groupID: UInt32)
+    /// A path that is relative to a directory that is gone.
+    case noWorkingDirectory(String)
     /// `--help` was asked for: the rich program shows it.
     case helpRequested
 }

@@ -9,7 +9,9 @@ extension ProcessPlan {
         let entrypoint = options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.entrypoint
         let command = options.command.isEmpty && options.entrypoint == nil ? image.command : options.command
         let arguments = entrypoint + command
-        guard !arguments.isEmpty else { throw .noCommand(image: image.name) }
+        guard !arguments.isEmpty else {
+            throw .noCommand(image: image.name, entrypointIsDropped: options.entrypoint != nil)
+        }
 
         let directory = options.workingDirectory ?? (image.workingDirectory.isEmpty ? "/" : image.workingDirectory)
         guard directory.hasPrefix("/") else { throw .relativeWorkingDirectory(directory) }
@@ -23,7 +25,8 @@ extension ProcessPlan {
             workingDirectoryOrigin: options.workingDirectory != nil
                 ? .option("--workdir") : (image.workingDirectory.isEmpty ? .berth : .image),
             limits: try Self.limits(options, site, host),
-            user: ContainerEnvironment.becomesImageUser(options, image, host) ? .named(image.user) : .unchanged,
+            user: ContainerEnvironment.becomesImageUser(options, image, host)
+                ? options.user.map { .named($0, .option("--user")) } ?? .named(image.user, .image) : .unchanged,
             additionalGroups: asRoot ? Self.groups(host) : [],
             boundingCapabilities: asRoot ? Self.capabilitiesOfRoot : nil)
     }

@@ -11,6 +11,9 @@ package protocol PathBytes {
 }
 
 extension String: PathBytes {
+    /// What the kernel is given for it: the bytes that came in, where some were no text.
+    package var kernelBytes: [UInt8] { RawText.bytes(self) ?? Array(utf8) }
+
     package func withCPath(_ body: (UnsafePointer<CChar>) throws(SystemError) -> Void) throws(SystemError) {
         if let bytes = RawText.bytes(self) { return try bytes.withCPath(body) }
         var copy = self

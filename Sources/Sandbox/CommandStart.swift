@@ -22,7 +22,7 @@ extension ProcessPlan {
     }
 
     private mutating func becomeUser() throws(SandboxError) {
-        guard case .named(let user) = user else {
+        guard case .named(let user, _) = user else {
             guard !additionalGroups.isEmpty else { return }
             let groups = additionalGroups
             return try stage(.identity) { () throws(SystemError) in

@@ -32,7 +32,7 @@ final class RootDirectory {
     func place(_ path: String, creating: Creating) throws(StepFailure) -> Place {
         if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != path.startIndex {
             let parent = String(path[..<slash])
-            let name = Array(path.utf8[path.utf8.index(after: slash)...])
+            let name = String(path[path.utf8.index(after: slash)...]).kernelBytes
             if let last = lastParent, lastParentPath == parent,
                 let place = try fresh(name, of: last, creating, path)
             {
@@ -84,7 +84,7 @@ final class RootDirectory {
     }
 
     private func walk(_ path: String, creating: Creating) throws(StepFailure) -> Place {
-        var pending = Self.components(Array(path.utf8))[...]
+        var pending = Self.components(path.kernelBytes)[...]
         var stack: [DescriptorBox] = []
         var links = 0
         var lastLink: String?

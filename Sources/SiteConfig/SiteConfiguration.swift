@@ -39,6 +39,8 @@ package struct SiteConfiguration: Equatable, Sendable {
     package var scratch: String?
     package var scratchLimit: String?
     package var insecureRegistries: [String] = []
+    /// Asked before the registries themselves, in this order.
+    package var mirrors: [Mirror] = []
     /// How long, in milliseconds, the first task of a step waits for its neighbours once it is ready.
     package var joinWait = 1000
 
@@ -184,6 +186,11 @@ extension SiteConfiguration {
             scratch = value == "memory" ? nil : value
         case "scratch-limit": scratchLimit = value
         case "insecure-registry": insecureRegistries.append(value)
+        case "mirror":
+            guard let mirror = Mirror(value) else {
+                throw bad("REGISTRY MIRROR, each HOST[:PORT], a path perhaps behind the second")
+            }
+            mirrors.append(mirror)
         case "join-wait":
             guard let milliseconds = Int(value), (0...600_000).contains(milliseconds) else {
                 throw bad("milliseconds from 0 to 600000")

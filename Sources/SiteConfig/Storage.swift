@@ -62,3 +62,24 @@ extension SiteConfiguration {
         return overflow ? nil : product
     }
 }
+
+extension SiteConfiguration {
+    /// Where the images of a registry are asked for first: `docker.io mirror.example.com:5000/hub`.
+    package struct Mirror: Equatable, Sendable {
+        package let registry: String
+        /// `HOST[:PORT]`.
+        package let host: String
+        /// What stands before the repository there; empty where it has the same name.
+        package let path: String
+
+        init?(_ value: String) {
+            let words = value.split(whereSeparator: { $0 == " " || $0 == "\t" })
+            guard words.count == 2, !value.contains("://"), !words[0].contains("/") else { return nil }
+            let place = words[1].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let host = place.first, !host.isEmpty else { return nil }
+            registry = words[0].lowercased()
+            self.host = String(host)
+            path = place.count == 2 ? String(place[1]) : ""
+        }
+    }
+}

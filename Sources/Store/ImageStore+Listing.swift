@@ -9,7 +9,8 @@ package struct StoredImage: Equatable, Sendable {
 
     init(_ record: LaunchRecord, _ keys: [ImageKey]) {
         self.record = record
-        names = keys.map { $0.display(pulledAs: record.name) }.sorted()
+        // Tags of an archive may come to the same.
+        names = Set(keys.map { $0.display(pulledAs: record.name) }).sorted()
     }
 }
 

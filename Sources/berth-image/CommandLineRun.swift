@@ -51,11 +51,24 @@ enum CommandLineRun {
             case "build": "build it elsewhere; `berth export` makes an image of a directory or of a container's changes"
             case "push", "save", "commit": "`berth export IMAGE DESTINATION` writes an image out, changed ones too"
             case "load", "import": "`berth run docker-archive:FILE` and oci-archive:FILE need no loading"
-            case "exec", "ps", "stop", "kill", "rm", "logs", "attach":
+            case "exec", "attach", "shell":
+                "`nsenter --user --mount --preserve-credentials --target PID COMMAND` starts one in the container of a "
+                    + "process of yours (as root without --user); with the Slurm plugin: srun --container-name"
+            case "version": "`berth --version` shows it"
+            case "ps", "stop", "kill", "rm", "logs":
                 "a container is the processes in it: look for them with ps(1), end them with kill(1) or scancel(1)"
-            default: "`berth --help` lists the commands; an image is started with `berth run \(name)`"
+            default:
+                nearest(to: name).map { "did you mean `berth \($0)`? `berth --help` lists the commands" }
+                    ?? "`berth --help` lists the commands; an image is started with `berth run \(name)`"
             }
         return Report("there is no command \"\(name)\"", hint: hint)
+    }
+
+    /// A verb that is a slip away, or two where it is long.
+    private static func nearest(to name: String) -> String? {
+        guard name.utf8.count > 2, name.utf8.count < 32 else { return nil }
+        let verbs = Berth.configuration.subcommands.compactMap { $0.configuration.commandName }
+        return verbs.first { Report.slips(Array(name.utf8), Array($0.utf8)) <= ($0.utf8.count > 4 ? 2 : 1) }
     }
 
     static func fail(_ report: Report) -> Never {

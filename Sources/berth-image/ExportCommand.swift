@@ -135,7 +135,7 @@ struct ExportCommand: AsyncParsableCommand {
     }
 
     private func summary(_ exported: ImageExporter.Exported, _ seconds: Double) -> String {
-        var parts = ["\(exported.layers) layers"]
+        var parts = ["\(exported.layers) layer\(exported.layers == 1 ? "" : "s")"]
         if exported.reusedLayers > 0 { parts.append("\(exported.reusedLayers) of them there already") }
         parts.append("\(Quantity.bytes(exported.writtenBytes)) written in \(Quantity.seconds(seconds))")
         return "\(destination): " + parts.joined(separator: ", ")

@@ -55,6 +55,7 @@ struct PrefetchCommand: AsyncParsableCommand {
         guard directory.hasPrefix("/") else {
             throw Failure(Report("--via can not be \"\(directory)\"", hint: "it takes an absolute path"))
         }
+        let mirrors = try settings.mirrors(of: source)
         let client = settings.registryClient()
         let name = image
         let told = !quiet
@@ -68,7 +69,11 @@ struct PrefetchCommand: AsyncParsableCommand {
                 mark = clock.now
             }
             let layers: [Descriptor]
-            do throws(PullError) { layers = try await transfer.fetch(reference, client, platform) } catch {
+            do throws(PullError) {
+                layers = try await transfer.fetch(reference, mirrors, client, platform) { error in
+                    if told { Output.note(Settings.passedOver(error) + "\n") }
+                }
+            } catch {
                 throw Failure(Report(error, source: source))
             }
             let bytes = layers.reduce(0) { $0 + $1.size }

@@ -54,12 +54,13 @@ struct PullCommand: AsyncParsableCommand {
 
         let client = settings.registryClient()
         let cache = settings.blobCache(blobCache) { Output.note($0.text) }
-        let origin = try reporting({ Report($0, source: source) }) { () throws(PullError) in
-            try Self.origin(source, client, cache)
-        }
         let name = Self.displayName(source)
         let display = ProgressDisplay(
             name: name, style: ProgressDisplay.style(quiet: quiet, environment: settings.environment))
+        let mirrors = try settings.mirrors(of: source)
+        let origin = try reporting({ Report($0, source: source) }) { () throws(PullError) in
+            try Self.origin(source, mirrors, client, cache) { error in display.note(Settings.passedOver(error)) }
+        }
         display.start()
         var configured = ImagePuller(stores: stores, origin: origin, report: display.report)
         configured.unpacker.limits = settings.unpackLimits
@@ -93,10 +94,13 @@ struct PullCommand: AsyncParsableCommand {
     }
 
     private static func origin(
-        _ source: ImageSource, _ client: RegistryClient, _ cache: BlobCache?
+        _ source: ImageSource, _ mirrors: [Reference], _ client: RegistryClient, _ cache: BlobCache?,
+        _ passedOver: @escaping @Sendable (RegistryError) -> Void
     ) throws(PullError) -> any ImageOrigin {
         switch source {
-        case .docker(let reference): RegistryOrigin(reference, client: client, cache: cache)
+        case .docker(let reference):
+            RegistryOrigin(
+                reference, mirrors: mirrors, client: client, cache: cache, passedOver: passedOver)
         case .ociLayout(let path, let tag): try LayoutOrigin(directory: path, tag: tag)
         case .ociArchive(let path, let tag): try LayoutOrigin(archive: path, tag: tag)
         case .dockerArchive(let path, let tag): try DockerArchiveOrigin(path, tag: tag)

@@ -50,6 +50,9 @@ struct RunOptions: ParsableArguments {
             "Mount, spelled out: type=bind,source=…,target=… or type=tmpfs,target=…", valueName: "type=…"))
     var mount: [String] = []
 
+    @Option(help: ArgumentHelp("Mount a fresh tmpfs.", valueName: "dst[:size=…,mode=…,ro]"))
+    var tmpfs: [String] = []
+
     @Option(
         name: .shortAndLong, help: ArgumentHelp("Set a variable, or take it from the host.", valueName: "name[=value]"))
     var env: [String] = []
@@ -111,6 +114,11 @@ struct RunOptions: ParsableArguments {
     @Flag(help: "Be user 0 inside; outside you stay who you are.")
     var root = false
 
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("Be this user inside: as root anybody, otherwise yourself or 0.", valueName: "uid[:gid]"))
+    var user: String?
+
     @Flag(help: "Show the home directory inside.")
     var home = false
 
@@ -126,6 +134,32 @@ struct RunOptions: ParsableArguments {
         help: ArgumentHelp(
             "Namespaces of the container's own that are the host's otherwise: net, ipc, uts.", valueName: "ns,…"))
     var unshare: String?
+
+    @Option(
+        name: [.long, .customLong("net")],
+        help: ArgumentHelp("host (the default), or none as --unshare net.", valueName: "host|none"),
+        completion: .list(["host", "none"]))
+    var network: String?
+
+    @Option(
+        help: ArgumentHelp("host (the default), or private as --unshare ipc.", valueName: "host|private"),
+        completion: .list(["host", "private"]))
+    var ipc: String?
+
+    @Option(help: ArgumentHelp("host, as it always is.", valueName: "host"), completion: .list(["host"]))
+    var pid: String?
+
+    @Option(help: ArgumentHelp("host, as it is by default.", valueName: "host"), completion: .list(["host"]))
+    var uts: String?
+
+    @Flag(name: .shortAndLong, help: "As it always is: standard input is the caller's.")
+    var interactive = false
+
+    @Flag(name: .shortAndLong, help: "As it always is: the terminal is the caller's.")
+    var tty = false
+
+    @Flag(help: "As it always is: nothing of a container stays.")
+    var rm = false
 
     @Option(
         help: ArgumentHelp("When to ask the registry: missing (the default), always or never.", valueName: "when"),

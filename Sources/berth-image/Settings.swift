@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Diagnostics
 internal import Distribution
 internal import Foundation
+internal import ImageDiagnostics
 internal import ImagePull
 internal import ImageSpec
 internal import Layers
@@ -24,7 +25,7 @@ struct Settings {
 
     func storePath(_ option: String?) -> String {
         absolute(
-            configuration.storePath(option: option, environment: { environment[$0] }, isRoot: Identity.userID == 0))
+            configuration.storePath(option: option, environment: { environment[$0] }, userID: Identity.userID))
     }
 
     /// An existing store to look into; nil where nothing was ever pulled.
@@ -116,10 +117,37 @@ struct Settings {
 
     func absolute(_ path: String) -> String {
         if path.hasPrefix("/") { return path }
-        // $PWD keeps the symlinks by which the user came here; it is believed only where it is a path.
-        let base =
-            environment["PWD"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? FileManager.default.currentDirectoryPath
-        return base + "/" + path
+        // $PWD keeps the links by which the user came here. It is believed only where it is true, as by the launcher: a
+        // program that changes directory without a shell leaves it behind.
+        if let named = environment["PWD"], named.hasPrefix("/"),
+            let there = try? FileStatus(of: named), let here = try? FileStatus(of: "."),  // else it is not it
+            there.device == here.device, there.inode == here.inode
+        {
+            return named + "/" + path
+        }
+        return FileManager.default.currentDirectoryPath + "/" + path
+    }
+
+    /// Where an image is asked for before its registry is.
+    func mirrors(of source: ImageSource) throws(Failure) -> [Reference] {
+        guard case .docker(let reference) = source else { return [] }
+        var mirrors: [Reference] = []
+        for mirror in configuration.mirrors where mirror.registry == reference.registry {
+            do throws(ReferenceError) {
+                mirrors.append(try reference.mirrored(at: mirror.host, path: mirror.path))
+            } catch {
+                throw Failure(
+                    Report(
+                        "mirror = \(mirror.registry) \(mirror.host)/\(mirror.path) names no place of a registry",
+                        hint: "write mirror = REGISTRY HOST[:PORT][/PATH] into berth.conf"))
+            }
+        }
+        return mirrors
+    }
+
+    /// Not with an error's hint: what went wrong there may be nothing to mend.
+    static func passedOver(_ error: RegistryError) -> String {
+        Report("going on without a mirror: \(Report(error).what)").text.trimmingCharacters(in: .newlines)
     }
 
     func registryClient() -> RegistryClient {

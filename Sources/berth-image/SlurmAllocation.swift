@@ -110,11 +110,14 @@ struct BlobTransfer: Sendable {
     }
 
     func fetch(
-        _ reference: Reference, _ client: RegistryClient, _ platform: Platform
+        _ reference: Reference, _ mirrors: [Reference], _ client: RegistryClient, _ platform: Platform,
+        _ passedOver: @escaping @Sendable (RegistryError) -> Void
     ) async throws(PullError) -> [Descriptor] {
         let cache: BlobCache
         do throws(SystemError) { cache = try BlobCache(source) } catch { throw .local(.system(error), path: source) }
-        return try await BlobFetch(from: RegistryOrigin(reference, client: client, cache: cache)).fetch(for: platform)
+        let origin = RegistryOrigin(
+            reference, mirrors: mirrors, client: client, cache: cache, passedOver: passedOver)
+        return try await BlobFetch(from: origin).fetch(for: platform)
     }
 
     func send(_ layers: [Descriptor]) throws(Failure) {

@@ -13,7 +13,7 @@ struct HostReading {
     }
 
     /// As the user knows it, by the links that led there, where `PWD` is true: a program that changes directory without
-    /// a shell leaves it behind.
+    /// a shell leaves it behind. Empty where the directory is gone.
     var workingDirectory: String {
         if let named = variable("PWD"), named.hasPrefix("/"), let there = try? FileStatus(of: named),  // so it is not it
             let here = try? FileStatus(of: "."),  // a directory that is gone is nowhere
@@ -22,7 +22,7 @@ struct HostReading {
             return named
         }
         // Without one, only absolute paths lead anywhere.
-        return Processes.workingDirectory ?? "/"
+        return Processes.workingDirectory ?? ""
     }
 
     /// The names behind the caller's ids. The local files are read first, as that is quick; whom they do not know is

@@ -21,7 +21,7 @@ extension RunCommand {
         facts.supplementaryGroups = try named(Failure.system) { () throws(SystemError) in
             try Identity.supplementaryGroups()
         }
-        if case .named(let user) = plan.process.user {
+        if case .named(let user, _) = plan.process.user {
             facts.imageUser = AccountFiles.resolve(
                 user: user, passwd: topmost("etc/passwd", trees), group: topmost("etc/group", trees))
             if facts.imageUser == nil { throw .sandbox(.unknownUser(user)) }

@@ -101,7 +101,7 @@ extension RunCommand {
                         hint: "check the path given to --env-file"))
             }) { () throws(SystemError) in try contents(of: path, limit: 1 << 20) }
             result += try named(Failure.options) { () throws(OptionError) in
-                try LaunchOptions.Variable.parse(file: String(decoding: text, as: UTF8.self), path: path)
+                try LaunchOptions.Variable.parse(file: text, path: path)
             }
         }
         return result
@@ -160,6 +160,14 @@ enum DeviceOrder {
 
 extension ImageSource {
     /// Paths as the user meant them, from where he stands.
+    /// Of a local one.
+    var path: String? {
+        switch self {
+        case .docker: nil
+        case .ociLayout(let path, _), .ociArchive(let path, _), .dockerArchive(let path, _), .directory(let path): path
+        }
+    }
+
     func absolute(from cwd: String) -> ImageSource {
         switch self {
         case .docker: self

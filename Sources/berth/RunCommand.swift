@@ -32,7 +32,9 @@ struct RunCommand {
         let cwd = host.workingDirectory
         let options: LaunchOptions
         do throws(OptionError) {
-            options = try LaunchOptions(parsing: arguments, workingDirectory: cwd)
+            var parsed = try LaunchOptions(parsing: arguments, workingDirectory: cwd)
+            try parsed.settleUser(userID: host.userID, groupID: host.groupID)
+            options = parsed
         } catch {
             throw error == .helpRequested ? .wantsHelp : .options(error)
         }
@@ -47,13 +49,14 @@ struct RunCommand {
         }
         site = try SitePolicy(configuration)
         let (text, wanted) = (options.image, options.platform)
-        source = try named(Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: text) }.absolute(
-            from: cwd)
+        let written = try named(Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: text) }
+        if cwd.isEmpty, let path = written.path, !path.hasPrefix("/") { throw .options(.noWorkingDirectory(path)) }
+        source = written.absolute(from: cwd)
         platform = try named(Failure.platform) { () throws(PlatformError) in
             try wanted.map { (text) throws(PlatformError) in try Platform(parsing: text) } ?? .host
         }
         let chosen = configuration.storePath(
-            option: options.store, environment: host.variable, isRoot: host.userID == 0)
+            option: options.store, environment: host.variable, userID: host.userID)
         storePath = absolutePath(chosen, from: cwd)
         task = SlurmTask(environment: host.variable)
         self.host = host

@@ -41,7 +41,7 @@ import Testing
             #expect(lines.count <= max(1, height))
         }
         let lines = ProgressLines(rate: 2_000_000, width: 100, height: 24).lines(for: progress)
-        #expect(lines.first == "r.io/x:1: 0/20 layers, 10.0 MB of 20.0 MB, 2.0 MB/s, 5.0 s left")
+        #expect(lines.first == "r.io/x:1: 0/20 layers, 10.0 MB of 20.0 MB, 2.0 MB/s, 5 s left")
         #expect(lines[1] == "  010101010101  ##########··········  500 kB of 1.0 MB, download, verify, unpack 0 B")
         #expect(lines.last == "  … and 12 more")
     }
@@ -71,5 +71,14 @@ import Testing
         #expect(meter.rate == 100)
         for second in 11...16 { meter.add(1000, at: Double(second)) }
         #expect(meter.rate == 0)
+    }
+
+    @Test func whatIsOnlyGuessedHasNoTenths() throws {
+        var progress = try Self.pulling(layers: [25_000_000])
+        progress.apply(.downloaded(layer: 0, bytes: 1_000_000))
+        let line = try #require(ProgressLines(rate: 2_000_000, width: 100, height: 9).lines(for: progress).first)
+        #expect(line.hasSuffix("2.0 MB/s, 12 s left"))
+        let slow = try #require(ProgressLines(rate: 0.001, width: 100, height: 9).lines(for: progress).first)
+        #expect(slow.hasSuffix("h 46 min left"))
     }
 }

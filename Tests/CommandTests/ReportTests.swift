@@ -49,4 +49,13 @@ import Testing
             #expect(report.hint == "`berth pull --help` shows what can be given")
         }
     }
+
+    @Test(arguments: [
+        ("pul", "did you mean `berth pull`?"), ("imgaes", "did you mean `berth images`?"),
+        ("exec", "nsenter"), ("version", "berth --version"), ("debian", "berth run debian"), ("rn", "berth run rn"),
+    ]) func aVerbThatIsNoneGetsAWord(_ name: String, _ word: String) {
+        let report = CommandLineRun.report(for: CancellationError(), [name])
+        #expect(report.what == "there is no command \"\(name)\"")
+        #expect(report.hint?.contains(word) == true, "\(report)")
+    }
 }

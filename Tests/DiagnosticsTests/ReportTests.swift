@@ -29,7 +29,7 @@ import TestSupport
                 ("unknown", Report(OptionError.unknown(option: "--colour"))),
                 ("unknown, a slip", Report(OptionError.unknown(option: "--voulme"))),
                 ("unknown, the beginning of one", Report(OptionError.unknown(option: "--work"))),
-                ("unknown, Docker's", Report(OptionError.unknown(option: "--rm"))),
+                ("unknown, Docker's", Report(OptionError.unknown(option: "--init"))),
                 ("unknown, the plugin's", Report(OptionError.unknown(option: "--container-image"))),
                 ("environment file", Report(OptionError.environmentFile("job.env", line: 3, name: "export A"))),
                 ("environment file, no name", Report(OptionError.environmentFile("job.env", line: 3, name: ""))),
@@ -41,6 +41,10 @@ import TestSupport
                     Report(OptionError.badValue(option: "--pull", value: "now", expected: "missing, always or never"))
                 ),
                 ("named volume", Report(OptionError.namedVolume("data"))),
+                ("tilde", Report(OptionError.namedVolume("~/data"))),
+                ("environment file", Report(OptionError.environmentFileBytes("job.env", line: 3))),
+                ("other user", Report(OptionError.otherUser("web", userID: 5, groupID: 6))),
+                ("no working directory", Report(OptionError.noWorkingDirectory("./data"))),
                 ("contradiction", Report(OptionError.contradiction("--home", "--no-home"))),
             ])
     }
@@ -67,6 +71,7 @@ import TestSupport
             "plan",
             [
                 ("no command", Report(PlanError.noCommand(image: "scratch:1"))),
+                ("no command left", Report(PlanError.noCommand(image: "scratch:1", entrypointIsDropped: true))),
                 ("GPU not granted", Report(PlanError.gpuNotGranted(position: 3, granted: 2))),
                 ("GPU not granted, none is", Report(PlanError.gpuNotGranted(position: 0, granted: 0))),
                 ("no GPUs", Report(PlanError.noGPUs)),

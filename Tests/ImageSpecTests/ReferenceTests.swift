@@ -132,4 +132,20 @@ import Testing
             try Reference(parsing: "r.io/x").pinned(to: Digest(parsing: Self.digest)).description
                 == "r.io/x:latest@\(Self.digest)")
     }
+
+    @Test(arguments: [
+        ("debian:12", "m.io:5000", "", "m.io:5000/library/debian:12"),
+        ("debian", "mirror", "hub", "mirror#hub/library/debian:latest"),
+        ("r.io/a/b:1@\(digest)", "m.io", "x/y/", "m.io/x/y/a/b:1@\(digest)"),
+        ("me@r.io#a", "127.0.0.1:5", "", "127.0.0.1:5/a:latest"),
+    ]) func aMirrorHasTheSameImage(_ text: String, _ host: String, _ path: String, _ mirrored: String) throws {
+        let found = try Reference(parsing: text).mirrored(at: host, path: path)
+        #expect(found.description == mirrored)
+        #expect(found.user == nil)
+    }
+
+    @Test(arguments: [("m io", ""), ("m.io", "Up"), ("m.io:0", ""), ("a@m.io", "../x")])
+    func aPlaceThatIsNoneIsRefused(_ host: String, _ path: String) {
+        #expect(throws: ReferenceError.self) { try Reference(parsing: "debian").mirrored(at: host, path: path) }
+    }
 }

@@ -49,6 +49,30 @@ import TestSupport
         }
     }
 
+    @Test(.needsRoot) func rootBecomesWhomTheUserOptionNames() throws {
+        let box = try Box(.root)
+        let numbers = try box.run(["--user", "7:8"], probe: "id", "--", "env", "HOME")
+        #expect(numbers.lines == ["uid=7,7,7 gid=8,8,8 groups=", "HOME=/"], "\(numbers)")
+        let name = try box.run(["-u", "web"], probe: "id", "--", "env", "HOME", "USER")
+        #expect(name.lines.first?.hasPrefix("uid=33,33,33 gid=34,34,34") == true, "\(name)")
+        #expect(name.lines.suffix(2) == ["HOME=/srv", "USER=web"], "\(name)")
+        #expect(try box.run(["--user", "0"], probe: "id").lines.first?.hasPrefix("uid=0,0,0") == true)
+        let nobody = try box.run(["--user", "nosuch"], probe: "id")
+        #expect(nobody.status == 125 && nobody.errors.contains("\"nosuch\""), "\(nobody)")
+    }
+
+    @Test func anOrdinaryUserMayNameHimselfAndRoot() throws {
+        let box = try Box(.ordinary)
+        let (user, group) = (box.caller.user, box.caller.group)
+        for own in ["\(user)", "\(user):\(group)"] {
+            let ended = try box.run(["--user", own], probe: "id")
+            #expect(ended.lines.first?.hasPrefix("uid=\(user),\(user),\(user)") == true, "\(ended)")
+        }
+        #expect(try box.run(["--user=0:0"], probe: "id").lines.first?.hasPrefix("uid=0,0,0") == true)
+        let other = try box.run(["--user", "\(user + 1)"], probe: "id")
+        #expect(other.status == 125 && other.errors.contains("--user \(user):\(group)"), "\(other)")
+    }
+
     @Test(.needsRoot) func rootInsideIsCalledRoot() throws {
         let box = try Box(.ordinary)
         let ended = try box.run(["--root"], probe: "cat", "/etc/passwd", "--", "env", "HOME", "USER")

@@ -165,7 +165,7 @@ struct StoredBox {
         try image.publish()
         let ended = try image.run()
         #expect(ended.status == 125)
-        #expect(ended.errors.contains("the image runs as user \"\(user)\""), "\(ended)")
+        #expect(ended.errors.contains("user \"\(user)\" is not known"), "\(ended)")
     }
 
     @Test func forAnOrdinaryCallerTheImagesUserIsHimself() throws {

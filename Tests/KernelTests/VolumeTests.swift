@@ -250,6 +250,50 @@ import TestSupport
         #expect(ended.lines.last?.contains("nosuid,nodev") == true)
     }
 
+    @Test(arguments: Caller.all) func dockersTmpfsIsTheSame(_ caller: Caller) throws {
+        let box = try Self.box(caller)
+        let ended = try box.run(
+            ["--tmpfs", "/t:size=1m,mode=700,noexec", "--tmpfs=/new/u", "--tmpfs", "/r:ro"],
+            probe: "stat", "/t", "/new/u", "--", "statfs", "/t", "--", "write", "/t/f", "x", "--", "write", "/r/f", "x",
+            "--", "mounts", "/t")
+        let own = "\(caller.user):\(caller.group)"
+        #expect(
+            ended.lines.prefix(5) == [
+                "/t: directory 0700 \(own)", "/new/u: directory 1777 \(own)", "/t: type=1021994 bytes=1048576",
+                "/t/f: ok", "/r/f: EROFS",
+            ], "\(ended)")
+        #expect(ended.lines.last?.contains("nosuid,nodev,noexec") == true)
+    }
+
+    // MARK: Bytes and places
+
+    /// On an existing directory, on a missing one, and through `--mount`.
+    @Test(arguments: Caller.all) func aTargetNeedNotBeText(_ caller: Caller) throws {
+        let box = try Self.box(caller)
+        let ended = try box.shell(
+            #"""
+            t=$(printf '/m\377'); mkdir "rootfs$t"; n=$(printf '/new\376/x')
+            exec "$BERTH" run -v "./d:$t" -v "./f:$n" --mount "type=tmpfs,target=$t/t" "$IMAGE" -- \
+                probe cat "$t/f" "$n" -- statfs "$t/t" -- ls "$t"
+            """#
+        ).run()
+        #expect(ended.status == 0 && ended.output.hasPrefix("in df"), "\(ended)")
+        #expect(ended.output.contains("type=1021994"), "\(ended)")
+        #expect(ended.lines.last?.hasSuffix(": f t") == true, "\(ended)")
+    }
+
+    /// Taken for `/`, a relative path would show all of the host.
+    @Test(arguments: ["-v .:/x IMAGE", "dir:.", "--mount src=./d,dst=/x IMAGE"])
+    func nothingIsRelativeToADirectoryThatIsGone(_ words: String) throws {
+        let box = try Self.box()
+        let ended = try box.shell(
+            "cd home && mkdir gone && cd gone && rmdir ../gone && exec \"$BERTH\" run "
+                + words.replacingOccurrences(of: "IMAGE", with: "\"$IMAGE\"") + " -- probe id"
+        ).run()
+        #expect(ended.status == 125, "\(ended)")
+        #expect(ended.errors.contains("the current directory is gone"), "\(ended)")
+    }
+
     // MARK: Home
 
     @Test(arguments: Caller.all) func homeIsMountedOnlyWhenAskedFor(_ caller: Caller) throws {

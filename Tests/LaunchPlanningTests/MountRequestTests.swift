@@ -14,6 +14,8 @@ import Testing
         ("/a:/b:rw", bind("/a", "/b")),
         ("/a:/b:ro,z", bind("/a", "/b", readOnly: true)),
         ("/a:/b:Z", bind("/a", "/b")),
+        ("/a:/b:ro,cached", bind("/a", "/b", readOnly: true)),
+        ("/a:/b:delegated", bind("/a", "/b")),
         ("/a:/b:rbind", bind("/a", "/b")),
         ("/a:/b:bind,ro", bind("/a", "/b", readOnly: true, recursive: false)),
         (".", bind("/home/u", "/home/u")),

@@ -94,6 +94,22 @@ import Testing
             means: {
                 $0.limits = [.init(limit: .core, soft: 0, hard: nil), .init(limit: .openFiles, soft: 2, hard: nil)]
             }),
+        Spelling(
+            "--tmpfs", "/t:size=1m,mode=700,ro", "--tmpfs=/u",
+            means: {
+                $0.mounts = [
+                    MountRequest(kind: .tmpfs(size: 1 << 20, mode: 0o700), target: "/t", readOnly: true),
+                    MountRequest(kind: .tmpfs(size: nil, mode: 0o1777), target: "/u"),
+                ]
+            }),
+        Spelling("--user", "1:2", means: { $0.user = "1:2" }),
+        Spelling("-u", "web", means: { $0.user = "web" }),
+        Spelling("--network", "host", "--ipc=host", "--pid=host", "--uts", "host", means: { _ in }),
+        Spelling("--net=none", means: { $0.unshare = [.network] }),
+        Spelling("--ipc=private", means: { $0.unshare = [.ipc] }),
+        Spelling("--rm", "-it", means: { _ in }),
+        Spelling("--interactive", "--tty=false", means: { _ in }),
+        Spelling("--read-only=true", "--root=false", "--quiet=0", means: { $0.readOnly = true }),
         Spelling("--read-only", means: { $0.readOnly = true }),
         Spelling("--root", means: { $0.root = true }),
         Spelling("--home", means: { $0.home = true }),
@@ -194,7 +210,37 @@ import Testing
         (["-q", "--help", "img"], .helpRequested),
         (["-v", "data:/b", "img"], .namedVolume("data")),
         (["--mount", "source=data,target=/b", "img"], .namedVolume("data")),
+        (["--read-only=maybe", "img"], .unexpectedValue(option: "--read-only")),
     ]
+
+    @Test(arguments: [["-v", "./a:/b"], ["--mount", "src=.,dst=/b"], ["--store", "s"]])
+    func aRelativePathNeedsADirectoryToBeRelativeTo(_ words: [String]) {
+        let path = words == ["-v", "./a:/b"] ? "./a" : words[0] == "--store" ? "s" : "."
+        #expect(throws: OptionError.noWorkingDirectory(path)) {
+            try LaunchOptions(parsing: words + ["img"], workingDirectory: "")
+        }
+    }
+
+    /// Who the option names, what becomes of it for uid 5 and gid 6, and for root.
+    @Test(
+        arguments: [
+            ("5", "", ""), ("5:6", "", ""), ("0", "root", "root"), ("root:root", "root", "root"),
+            ("0:0", "root", "root"),
+            ("5:7", nil, "5:7"), ("web", nil, "web"), ("0:6", nil, "0:6"), ("05", nil, "05"), (":", nil, ":"),
+        ] as [(String, String?, String)])
+    func anOrdinaryUserIsHimselfOrRoot(_ text: String, _ ordinary: String?, _ asRoot: String) throws {
+        func settled(_ userID: UInt32, _ groupID: UInt32) throws(OptionError) -> String {
+            var options = try Self.parse(["--user", text, "img"])
+            try options.settleUser(userID: userID, groupID: groupID)
+            return options.root ? "root" : options.user ?? ""
+        }
+        if let ordinary {
+            #expect(try settled(5, 6) == ordinary)
+        } else {
+            #expect(throws: OptionError.otherUser(text, userID: 5, groupID: 6)) { try settled(5, 6) }
+        }
+        #expect(try settled(0, 0) == (asRoot.isEmpty ? text : asRoot))
+    }
 
     @Test(arguments: refusals) func whatCanNotBeReadIsNamed(_ words: [String], _ error: OptionError) {
         #expect(throws: error) { try Self.parse(words) }
@@ -211,6 +257,9 @@ import Testing
         ("--mount", "source=/a,target=/b,consistency=cached"), ("--mount", "source=/a,target=/b,ro=maybe"),
         ("--mount", "type=tmpfs,source=/a,target=/b"), ("--mount", "type=tmpfs,target=/b,tmpfs-size=big"),
         ("--mount", "type=tmpfs,target=/b,tmpfs-mode=9"), ("--mount", "type=tmpfs,target=/b,tmpfs-mode=4777"),
+        ("--tmpfs", ""), ("--tmpfs", "t"), ("--tmpfs", "/t:"), ("--tmpfs", "/t:size=x"), ("--tmpfs", "/t:mode=9"),
+        ("--tmpfs", "/t:size"), ("--tmpfs", "/t:huge=always"),
+        ("--network", "bridge"), ("--ipc", "container:x"), ("--pid", "private"), ("--uts", ""), ("--user", ""),
         ("--env", ""), ("--env", "=x"),
         ("--workdir", "relative"), ("--workdir", ""), ("--workdir", "./x"),
         ("--gpus", ""), ("--gpus", "two"), ("--gpus", "-1"), ("--gpus", "0,"), ("--gpus", "0,0"), ("--gpus", "device="),

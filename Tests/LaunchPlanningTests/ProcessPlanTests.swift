@@ -60,7 +60,8 @@ import Testing
         if let runs = rule.runs {
             #expect(try plan() == runs)
         } else {
-            #expect(throws: PlanError.noCommand(image: "debian:12")) { try plan() }
+            let error = PlanError.noCommand(image: "debian:12", entrypointIsDropped: rule.entrypoint != nil)
+            #expect(throws: error) { try plan() }
         }
     }
 
@@ -79,10 +80,15 @@ import Testing
         var image = Sample.image
         image.user = "web"
         #expect(try Sample.plan(image: image).process.user == .unchanged)
-        #expect(try Sample.plan(image: image, host: Sample.root).process.user == .named("web"))
+        #expect(try Sample.plan(image: image, host: Sample.root).process.user == .named("web", .image))
         #expect(try Sample.plan(image: image, host: Sample.root) { $0.root = true }.process.user == .unchanged)
+        let other = try Sample.plan(image: image, host: Sample.root) { $0.user = "7:8" }
+        #expect(other.process.user == .named("7:8", .option("--user")))
         image.user = ""
         #expect(try Sample.plan(image: image, host: Sample.root).process.user == .unchanged)
+        let named = try Sample.plan(image: image, host: Sample.root) { $0.user = "web" }
+        #expect(named.process.user == .named("web", .option("--user")))
+        #expect(!named.process.environment.contains { $0.hasPrefix("HOME=") })
     }
 
     @Test func onlyTheHostsRootHasItsCapabilitiesCut() throws {
@@ -220,24 +226,33 @@ import Testing
             ("HOSTVALUE\n", [.fromHost(name: "HOSTVALUE")]),
             ("A=x\u{2028}y\u{0C}z\n", [.set(name: "A", value: "x\u{2028}y\u{0C}z")]),
             ("A=x#y\r\nB=z", [.set(name: "A", value: "x#y"), .set(name: "B", value: "z")]),
+            ("\u{FEFF}A=1\n\u{FEFF}B=2", [.set(name: "A", value: "1"), .set(name: "\u{FEFF}B", value: "2")]),
+            ("\u{FEFF}# comment", []),
             ("", []),
         ] as [(String, [LaunchOptions.Variable])]) func environmentFilesReadAsDockers(
             _ file: String, _ variables: [LaunchOptions.Variable]
         ) throws
     {
-        #expect(try LaunchOptions.Variable.parse(file: file, path: "f") == variables)
+        #expect(try LaunchOptions.Variable.parse(file: Array(file.utf8), path: "f") == variables)
+    }
+
+    @Test(arguments: [[0x41, 0x3D, 0xFF], [0x41, 0x3D, 0x62, 0x00, 0x63], [0x41, 0xC3]] as [[UInt8]])
+    func aLineThatIsNoTextIsRefused(_ line: [UInt8]) {
+        #expect(throws: OptionError.environmentFileBytes("f", line: 2)) {
+            try LaunchOptions.Variable.parse(file: Array("B=1\n".utf8) + line, path: "f")
+        }
     }
 
     @Test func aLineWithoutANameIsRefused() {
         #expect(throws: OptionError.environmentFile("f", line: 2, name: "")) {
-            try LaunchOptions.Variable.parse(file: "A=1\n=x\n", path: "f")
+            try LaunchOptions.Variable.parse(file: Array("A=1\n=x\n".utf8), path: "f")
         }
         // What was written for a shell; the value is not repeated, for it may be a secret.
         #expect(throws: OptionError.environmentFile("f", line: 3, name: "export TOKEN")) {
-            try LaunchOptions.Variable.parse(file: "# a\n\nexport TOKEN=secret\n", path: "f")
+            try LaunchOptions.Variable.parse(file: Array("# a\n\nexport TOKEN=secret\n".utf8), path: "f")
         }
         #expect(throws: OptionError.environmentFile("f", line: 1, name: "A ")) {
-            try LaunchOptions.Variable.parse(file: "A =1", path: "f")
+            try LaunchOptions.Variable.parse(file: Array("A =1".utf8), path: "f")
         }
     }
 }

@@ -180,6 +180,8 @@ import Testing
             machine r.io login one password 1
             machine r.io login two password 2
             machine v.io login u password ${TOKEN}
+            machine q.io login "a b" password "s3 \\"c\\\\r\\""
+            machine h.io login u password "half
             machine c.io login AWS password $(printf '%s\\n' "made $((1+1))")  \n
             """.replacingOccurrences(of: "\\n\n", with: "\n"))
         #expect(try await home.find("nvcr.io")?.secret == .password(user: "$oauthtoken", password: "abc$def"))
@@ -187,11 +189,13 @@ import Testing
         #expect(try await home.find("r.io:5000")?.user == "one")
         #expect(try await home.find("r.io", user: "two")?.secret == .password(user: "two", password: "2"))
         #expect(try await home.find("r.io", user: "three") == nil)
+        #expect(try await home.find("q.io")?.secret == .password(user: "a b", password: "s3 \"c\\r\""))
+        #expect(try await home.find("h.io")?.secret == .password(user: "u", password: "\"half"))
         #expect(try await home.find("v.io", environment: ["TOKEN": "t"])?.secret == .password(user: "u", password: "t"))
         await #expect(throws: CredentialError.undefinedVariable("TOKEN", file: file, line: 8)) {
             try await home.find("v.io")
         }
-        await #expect(throws: CredentialError.commandNotAllowed(file: file, line: 9)) { try await home.find("c.io") }
+        await #expect(throws: CredentialError.commandNotAllowed(file: file, line: 11)) { try await home.find("c.io") }
         #expect(
             try await home.find("c.io", allowsCommands: true)?.secret == .password(user: "AWS", password: "made 2"))
     }

@@ -4,6 +4,7 @@ import ImagePull
 import ImageSpec
 import NIOHTTP1
 import Store
+import Synchronization
 import TestSupport
 import Testing
 
@@ -105,5 +106,60 @@ import Testing
         let (result, images, drafts) = try await Self.pull(Self.image.reply, times: 8)
         _ = try result.get()
         #expect((images, drafts) == (1, 0))
+    }
+
+    /// The second of two mirrors has the image; neither the first, which does not know it, nor the registry, where nobody
+    /// listens, is asked for its blobs, and no mirror learns the registry's password.
+    @Test func aMirrorThatHasTheImageIsEnough() async throws {
+        let place = try TemporaryDirectory()
+        let store = try ImageStore.open(creating: place.path + "/store")
+        let log = Mutex<[RegistryError]>([])
+        try await FaultyServer.with({ _ in
+            .status(.unauthorized, ("WWW-Authenticate", "Basic realm=\"r\""))
+        }) { empty in
+            try await FaultyServer.with({ request in
+                var uri = request.uri
+                if let range = uri.range(of: "/v2/hub/") { uri.replaceSubrange(range, with: "/v2/") }
+                let inner = FaultyServer.Request(
+                    method: request.method, uri: uri, headers: request.headers, body: request.body,
+                    attempt: request.attempt)
+                return uri == request.uri ? .status(.notFound) : Self.image.reply(to: inner)
+            }) { full in
+                let reference = try Reference(parsing: "127.0.0.1:1/\(SampleImage.repository):1.0")
+                let secret = FixedCredentials(.password(user: "me", password: "secret"), registry: "127.0.0.1:1")
+                try await withClient(credentials: secret) { client in
+                    let origin = RegistryOrigin(
+                        reference,
+                        mirrors: [
+                            try reference.mirrored(at: empty.authority, path: ""),
+                            try reference.mirrored(at: full.authority, path: "hub"),
+                        ], client: client, passedOver: { error in log.withLock { $0.append(error) } })
+                    let pulled = try await ImagePuller(store: store, origin: origin) { _ in }
+                        .pull(.docker(reference), platform: .host, refresh: true)
+                    #expect(pulled.manifestDigest == Self.image.manifestDigest)
+                }
+                #expect(full.requests.contains { $0.path == "/v2/hub/" + Self.image.blobPath.dropFirst(4) })
+                #expect((empty.requests + full.requests).allSatisfy { $0.authorization == nil })
+            }
+            #expect(empty.requests.allSatisfy { $0.path.contains("/manifests/") })
+            #expect(log.withLock { $0.map(\.host) } == [empty.authority])
+        }
+        // Under the name that was asked for.
+        #expect(try store.images().flatMap(\.names) == ["127.0.0.1:1/\(SampleImage.repository):1.0"])
+    }
+
+    @Test func theRegistryItselfHasTheLastWord() async throws {
+        try await FaultyServer.with({ _ in .status(.forbidden) }) { mirror in
+            try await FaultyServer.with(Self.image.reply) { registry in
+                try await withClient { client in
+                    let reference = try registry.reference()
+                    let origin = RegistryOrigin(
+                        reference, mirrors: [try reference.mirrored(at: mirror.authority, path: "")], client: client)
+                    let found = try await origin.resolve(for: .host)
+                    #expect(found.manifestDigest == Self.image.manifestDigest)
+                    #expect(mirror.requests.count == 1)
+                }
+            }
+        }
     }
 }

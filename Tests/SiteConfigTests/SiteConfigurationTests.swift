@@ -36,7 +36,12 @@ import TestSupport
             ulimit = nofile=1024:4096
             ulimit = memlock=65536   # wins
             require = imex
+            mirror = docker.io   mirror.local:5000/hub/cache
+            mirror = Docker.io other
             """)
+        #expect(found.mirrors.map(\.registry) == ["docker.io", "docker.io"])
+        #expect(found.mirrors.map(\.host) == ["mirror.local:5000", "other"])
+        #expect(found.mirrors.map(\.path) == ["hub/cache", ""])
         #expect(found.limits.map(\.value) == ["nofile=1024:4096", "memlock=65536"])
         #expect(found.limits.map(\.place) == ["f:21", "f:22"])
         #expect(found.requirements.map(\.value) == ["rdma gpu", "imex"])
@@ -108,6 +113,12 @@ import TestSupport
 
     static let mountForm = "SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES]]"
 
+    static func mirrorForm(_ value: String) -> ConfigurationError.Reason {
+        .badValue(
+            name: "mirror", value: value,
+            expected: "REGISTRY MIRROR, each HOST[:PORT], a path perhaps behind the second")
+    }
+
     static let refusals: [(String, Int, ConfigurationError.Reason)] = [
         ("home", 1, .notAnAssignment),
         ("\nhome = maybe", 2, .badValue(name: "home", value: "maybe", expected: "yes or no")),
@@ -122,6 +133,10 @@ import TestSupport
             "join-wait = 600001", 1,
             .badValue(name: "join-wait", value: "600001", expected: "milliseconds from 0 to 600000")
         ),
+        ("mirror = docker.io", 1, mirrorForm("docker.io")),
+        ("mirror = docker.io https://m", 1, mirrorForm("docker.io https://m")),
+        ("mirror = docker.io/library m", 1, mirrorForm("docker.io/library m")),
+        ("mirror = a /b", 1, mirrorForm("a /b")),
         ("ulimit = memlock", 1, .badValue(name: "ulimit", value: "memlock", expected: "NAME=SOFT[:HARD]")),
         ("mount = /a", 1, .badValue(name: "mount", value: "/a", expected: mountForm)),
         ("mount = /a b", 1, .badValue(name: "mount", value: "/a b", expected: mountForm)),
@@ -192,7 +207,7 @@ import TestSupport
         func path(_ option: String?, _ environment: [String: String], file: String?, root: Bool = false) -> String {
             var configuration = SiteConfiguration()
             configuration.store = file
-            return configuration.storePath(option: option, environment: { environment[$0] }, isRoot: root)
+            return configuration.storePath(option: option, environment: { environment[$0] }, userID: root ? 0 : 7)
         }
         #expect(path("/o", ["BERTH_STORE": "/e"], file: "/f") == "/o")
         #expect(path(nil, ["BERTH_STORE": "/e"], file: "/f") == "/e")
@@ -201,6 +216,7 @@ import TestSupport
         #expect(path(nil, ["HOME": "/h"], file: nil) == "/h/.local/share/berth")
         #expect(path(nil, ["HOME": "/h"], file: nil, root: true) == "/var/lib/berth")
         #expect(path(nil, ["BERTH_STORE": ""], file: "/f") == "/f")
+        for home in [[:], ["HOME": ""], ["HOME": "relative"]] { #expect(path(nil, home, file: nil) == "/tmp/berth-7") }
         #expect(path(nil, ["XDG_DATA_HOME": "relative", "HOME": "/h"], file: nil) == "/h/.local/share/berth")
     }
 

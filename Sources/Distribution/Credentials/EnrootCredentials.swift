@@ -90,7 +90,27 @@ struct NetrcLine: Equatable {
         return found
     }
 
+    /// As curl(1), which reads the file for Enroot, has it: a word in double quotes may hold blanks, and `\\"`, `\\\\`,
+    /// `\\n`, `\\r` and `\\t`. One whose quotes do not end with the line is none.
+    private static func quoted(_ rest: inout Substring) -> String? {
+        var found = ""
+        var left = rest.dropFirst()
+        while let character = left.popFirst() {
+            switch character {
+            case "\"":
+                rest = left.drop { $0.isWhitespace }
+                return found
+            case "\\":
+                guard let escaped = left.popFirst() else { return nil }
+                found.append(escaped == "n" ? "\n" : escaped == "r" ? "\r" : escaped == "t" ? "\t" : escaped)
+            default: found.append(character)
+            }
+        }
+        return nil
+    }
+
     private static func word(_ rest: inout Substring) -> String? {
+        if rest.hasPrefix("\""), let quoted = quoted(&rest) { return quoted }
         let word = rest.prefix { !$0.isWhitespace }
         rest = rest.dropFirst(word.count).drop { $0.isWhitespace }
         return word.isEmpty ? nil : String(word)

@@ -47,6 +47,15 @@ final class ProgressDisplay: Sendable {
 
     func report(_ event: PullEvent) { state.withLock { $0.progress.apply(event) } }
 
+    /// A line for people that stays, above what is redrawn.
+    func note(_ line: String) {
+        guard style != .silent else { return }
+        state.withLock { state in
+            Output.note(Self.erase(state.drawnLines) + line + "\n")
+            state.drawnLines = min(state.drawnLines, 0)
+        }
+    }
+
     /// Clears what was drawn, so that what comes after stands alone.
     func stop() {
         drawing.withLock { task in

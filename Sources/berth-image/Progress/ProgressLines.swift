@@ -32,7 +32,7 @@ struct ProgressLines {
             ]
             if let rate, rate > 0, done < total {
                 parts.append("\(Quantity.bytes(Int64(rate)))/s")
-                parts.append("\(Quantity.seconds((Double(total - done) / rate).rounded())) left")
+                parts.append("\(Quantity.wholeSeconds(Double(total - done) / rate)) left")
             }
             return "\(progress.name): " + parts.joined(separator: ", ")
         }

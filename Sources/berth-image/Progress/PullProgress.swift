@@ -84,7 +84,13 @@ enum Quantity {
 
     static func seconds(_ seconds: Double) -> String {
         if seconds < 99.95 { return "\(oneDecimal(seconds)) s" }
-        let whole = Int(seconds.rounded())
+        return wholeSeconds(seconds)
+    }
+
+    /// What is only guessed.
+    static func wholeSeconds(_ seconds: Double) -> String {
+        let whole = Int(min(seconds, 1e9).rounded())
+        if whole < 100 { return "\(whole) s" }
         if whole < 3600 { return "\(whole / 60) min \(whole % 60) s" }
         return "\(whole / 3600) h \(whole % 3600 / 60) min"
     }

@@ -81,8 +81,11 @@ import Testing
     }()
 
     /// The launcher alone is ended: the pull that it started ends, too, and tidies up.
-    @Test(.enabled(if: launcher != nil && hasStrace, "needs a built berth, and strace"), arguments: [SIGTERM, SIGKILL])
-    func aPullEndsWithItsLauncher(_ signal: Int32) throws {
+    /// With both, as a terminal and a scheduler do it: the launcher's death is no second wish.
+    @Test(
+        .enabled(if: launcher != nil && hasStrace, "needs a built berth, and strace"),
+        arguments: [(SIGTERM, false), (SIGKILL, false), (SIGINT, true), (SIGTERM, true)])
+    func aPullEndsWithItsLauncher(_ signal: Int32, both: Bool) throws {
         let scene = try Scene(.sample(layers: 1, files: 300, largest: 1000))
         try scene.place.makeDirectory("prefix/bin")
         let berth = scene.place.path + "/prefix/bin/berth"
@@ -103,12 +106,27 @@ import Testing
         }
         let pull = try #require(Int32((scene.place.text("pull") ?? "").filter(\.isNumber)))
         #expect(kill(pull, 0) == 0)
+        if both { kill(pull, signal) }
         running.signal(signal)
         #expect(try running.wait().signal == signal)
         #expect(soon { kill(pull, 0) != 0 }, "the pull goes on")
         if kill(pull, 0) == 0 { kill(pull, SIGKILL) }
         #expect(try FileManager.default.contentsOfDirectory(atPath: scene.store + "/drafts") == [])
         #expect(try scene.images() == [:])
+    }
+
+    /// Where a program changed directory without a shell, PWD is another's.
+    @Test(.enabled(if: Program.isBuilt, "needs a built berth-image"))
+    func aRelativePathIsOfWhereTheProgramStands() throws {
+        let scene = try Scene(.sample(layers: 1, files: 3, largest: 100))
+        try scene.place.makeDirectory("elsewhere")
+        let words = ["pull", "-q", "--store", scene.store, "oci:layout/one"]
+        for named in ["/", "elsewhere", "gone"].map({ $0 == "/" ? $0 : scene.place.path + "/" + $0 }) + [""] {
+            let ended = try Program.command(
+                words, home: scene.place.path, through: ["env", "-C", scene.place.path, "PWD=" + named]
+            ).run()
+            #expect(ended.status == 0, "PWD=\(named): \(ended)")
+        }
     }
 
     static let hasStrace = FileManager.default.isExecutableFile(atPath: "/usr/bin/strace")

@@ -124,12 +124,15 @@ func reason(_ work: () async throws -> Void) async -> RegistryError.Reason? {
 
 struct FixedCredentials: CredentialProvider {
     var credential: Credential?
+    /// For this one only, or for all.
+    var registry: String?
 
-    init(_ secret: Credential.Secret) {
+    init(_ secret: Credential.Secret, registry: String? = nil) {
+        self.registry = registry
         credential = Credential(secret: secret, origin: .file("/test/auth.json"))
     }
 
     func credential(registry: String, repository: String, user: String?) async throws(CredentialError) -> Credential? {
-        credential
+        self.registry == nil || self.registry == registry ? credential : nil
     }
 }
