@@ -11,7 +11,7 @@ struct Unpacked: Sendable {
 }
 
 extension ImagePuller {
-    /// At most this many layers at once: each keeps two threads busy and a few MiB of buffers.
+    /// At most this many layers at once: each keeps three threads busy and a few MiB of buffers.
     static var width: Int { max(2, min(8, Processors.online)) }
 
     func unpackLayers(

@@ -38,7 +38,8 @@ import Testing
             layers: [
                 base,
                 [
-                    .dir("etc"), .file("etc/hosts", "changed"), .link("etc/hosts", "etc/hosts.allow"), .dir("root", 0o700),
+                    .dir("etc"), .file("etc/hosts", "changed"), .link("etc/hosts", "etc/hosts.allow"),
+                    .dir("root", 0o700),
                     .file("root/.profile", "PATH"),
                 ],
             ],
@@ -130,7 +131,8 @@ import Testing
         umoci("whiteout of a file", [.file(".wh.file")], without("file")),
         umoci("whiteout of an empty place", [.file(".wh.nothing")], tenTree),
         umoci("whiteout of a directory", [.file(".wh.dir")], without("dir")),
-        umoci("whiteout of a file far below", [.dir("dir", 0o750), .dir("dir/sub"), .file("dir/sub/.wh.file")],
+        umoci(
+            "whiteout of a file far below", [.dir("dir", 0o750), .dir("dir/sub"), .file("dir/sub/.wh.file")],
             without("dir/sub/file")),
         umoci("whiteout of a directory below", [.dir("dir", 0o750), .file("dir/.wh.sub")], without("dir/sub")),
         umoci("whiteout of a link", [.file(".wh.link")], without("link")),
@@ -141,46 +143,61 @@ import Testing
     ]
 
     static let umociOpaque: [Case] = [
-        umoci("opaque directory", [.dir("dir"), .file("dir/.wh..wh..opq")],
+        umoci(
+            "opaque directory", [.dir("dir"), .file("dir/.wh..wh..opq")],
             without("dir/sub", "dir/other").merging(["dir": "dir 755"]) { $1 }),
-        umoci("opaque before its directory's entry", [.file("dir/.wh..wh..opq"), .dir("dir", 0o700)],
+        umoci(
+            "opaque before its directory's entry", [.file("dir/.wh..wh..opq"), .dir("dir", 0o700)],
             without("dir/sub", "dir/other").merging(["dir": "dir 700"]) { $1 }),
-        umoci("opaque far below", [.dir("dir", 0o750), .dir("dir/sub"), .file("dir/sub/.wh..wh..opq")],
+        umoci(
+            "opaque far below", [.dir("dir", 0o750), .dir("dir/sub"), .file("dir/sub/.wh..wh..opq")],
             without("dir/sub/file")),
-        umoci("opaque with new files before and behind",
+        umoci(
+            "opaque with new files before and behind",
             [.dir("dir", 0o750), .file("dir/a", "1"), .file("dir/.wh..wh..opq"), .file("dir/b", "2")],
             without("dir/sub", "dir/other").merging(["dir/a": "file 644 1", "dir/b": "file 644 2"]) { $1 }),
-        umoci("opaque with a file of the same name",
+        umoci(
+            "opaque with a file of the same name",
             [.dir("dir", 0o750), .file("dir/.wh..wh..opq"), .file("dir/other", "new")],
             without("dir/sub").merging(["dir/other": "file 644 new"]) { $1 }),
-        umoci("opaque with a directory of the same name",
+        umoci(
+            "opaque with a directory of the same name",
             [.dir("dir", 0o750), .file("dir/.wh..wh..opq"), .dir("dir/sub"), .file("dir/sub/new", "n")],
             without("dir/other", "dir/sub/file").merging(["dir/sub/new": "file 644 n"]) { $1 }),
-        umoci("opaque of an empty place", [.dir("new"), .file("new/.wh..wh..opq")],
+        umoci(
+            "opaque of an empty place", [.dir("new"), .file("new/.wh..wh..opq")],
             tenTree.merging(["new": "dir 755"]) { $1 }),
-        umoci("opaque and whiteout beside each other",
+        umoci(
+            "opaque and whiteout beside each other",
             [.dir("dir", 0o750), .file("dir/.wh.other"), .file("dir/.wh..wh..opq")], without("dir/sub", "dir/other")),
         umoci("opaque root", [.file(".wh..wh..opq"), .file("only", "o")], ["only": "file 644 o"]),
-        umoci("opaque twice", [.dir("dir", 0o750), .file("dir/.wh..wh..opq"), .file("dir/.wh..wh..opq")],
+        umoci(
+            "opaque twice", [.dir("dir", 0o750), .file("dir/.wh..wh..opq"), .file("dir/.wh..wh..opq")],
             without("dir/sub", "dir/other")),
     ]
 
-    static let umociParents: [Case] = [
-        // umoci#546
-        umoci("a file used as a directory", [.file("file/deep/er", "e")],
-            without("file").merging([
-                "file": "dir 755", "file/deep": "dir 755", "file/deep/er": "file 644 e",
-            ]) { $1 }),
-        umoci("a pipe used as a directory", [.file("pipe/f", "e")],
-            without("pipe").merging(["pipe": "dir 755", "pipe/f": "file 644 e"]) { $1 }),
-        umoci("a link to a directory is walked", [.file("link/f", "e")],
-            tenTree.merging(["dir/f": "file 644 e"]) { $1 }),
-        umoci("a link's entry replaces the directory", [.symlink("file", "dir")],
-            without("dir").merging(["dir": "symlink file"]) { $1 }),
-    ]
+    static let umociParents: [Case] =
+        [
+            // umoci#546
+            umoci(
+                "a file used as a directory", [.file("file/deep/er", "e")],
+                without("file").merging([
+                    "file": "dir 755", "file/deep": "dir 755", "file/deep/er": "file 644 e",
+                ]) { $1 }),
+            umoci(
+                "a pipe used as a directory", [.file("pipe/f", "e")],
+                without("pipe").merging(["pipe": "dir 755", "pipe/f": "file 644 e"]) { $1 }),
+            umoci(
+                "a link to a directory is walked", [.file("link/f", "e")],
+                tenTree.merging(["dir/f": "file 644 e"]) { $1 }),
+            umoci(
+                "a link's entry replaces the directory", [.symlink("file", "dir")],
+                without("dir").merging(["dir": "symlink file"]) { $1 }),
+        ]
         // SymlinkScoping: whatever a link says, it ends inside.
         + ["/", "../", "../../../../", "/../..//", "./../../"].map { prefix in
-            umoci("a link \(prefix)dir", [.symlink(prefix + "dir", "scoped"), .file("scoped/in", "i")],
+            umoci(
+                "a link \(prefix)dir", [.symlink(prefix + "dir", "scoped"), .file("scoped/in", "i")],
                 tenTree.merging(["scoped": "symlink \(prefix)dir", "dir/in": "file 644 i"]) { $1 })
         }
 
@@ -188,7 +205,8 @@ import Testing
 
     static let containerregistry: [Case] = [
         Case(
-            name: "ggcr ExtractWhiteout", layers: [[.file("foo.txt", "foo")], [.file("bar.txt", "b"), .file(".wh.foo.txt")]],
+            name: "ggcr ExtractWhiteout",
+            layers: [[.file("foo.txt", "foo")], [.file("bar.txt", "b"), .file(".wh.foo.txt")]],
             expected: ["bar.txt": "file 644 b"]),
         Case(
             name: "ggcr ExtractWhiteout, later again",
@@ -212,28 +230,30 @@ import Testing
 
     // MARK: containers/storage: links that lead out, whiteout tables
 
-    static let storage: [Case] = [
-        ("relative, up", "../victim"), ("relative, far up", "../../../victim"), ("absolute", "/../victim"),
-        ("through dots", "a/../../victim"), ("doubled slashes", "..//..//victim"), ("current", "./../victim"),
-        ("of dots", "../.."),
-    ].map { (kind: String, target: String) in
-        Case(
-            name: "storage invalid symlink, \(kind)", layers: [[.symlink(target, "slink"), .file("slink/in/f", "x")]],
-            expected: target == "../.."
-                ? ["slink": "symlink ../..", "in": "dir 755", "in/f": "file 644 x"]
-                : [
-                    "slink": "symlink \(target)", "victim": "dir 755", "victim/in": "dir 755",
-                    "victim/in/f": "file 644 x",
-                ].merging(target.hasPrefix("a/") ? ["a": "dir 755"] : [:]) { $1 })
-    } + [
-        Case(
-            name: "storage whiteout table",
-            layers: [
-                [.dir("d1"), .file("d1/f", "1"), .dir("d2"), .file("d2/f", "2"), .file("f", "3")],
-                [.dir("d2"), .file("d2/.wh..wh..opq"), .file("d2/g", "4"), .file(".wh.d1"), .file(".wh.f")],
-            ],
-            expected: ["d2": "dir 755", "d2/g": "file 644 4"]),
-    ]
+    static let storage: [Case] =
+        [
+            ("relative, up", "../victim"), ("relative, far up", "../../../victim"), ("absolute", "/../victim"),
+            ("through dots", "a/../../victim"), ("doubled slashes", "..//..//victim"), ("current", "./../victim"),
+            ("of dots", "../.."),
+        ].map { (kind: String, target: String) in
+            Case(
+                name: "storage invalid symlink, \(kind)",
+                layers: [[.symlink(target, "slink"), .file("slink/in/f", "x")]],
+                expected: target == "../.."
+                    ? ["slink": "symlink ../..", "in": "dir 755", "in/f": "file 644 x"]
+                    : [
+                        "slink": "symlink \(target)", "victim": "dir 755", "victim/in": "dir 755",
+                        "victim/in/f": "file 644 x",
+                    ].merging(target.hasPrefix("a/") ? ["a": "dir 755"] : [:]) { $1 })
+        } + [
+            Case(
+                name: "storage whiteout table",
+                layers: [
+                    [.dir("d1"), .file("d1/f", "1"), .dir("d2"), .file("d2/f", "2"), .file("f", "3")],
+                    [.dir("d2"), .file("d2/.wh..wh..opq"), .file("d2/g", "4"), .file(".wh.d1"), .file(".wh.f")],
+                ],
+                expected: ["d2": "dir 755", "d2/g": "file 644 4"])
+        ]
 
     // MARK: Charliecloud's file quirks: every kind replaced by every other, by an entry alone and behind a whiteout
 

@@ -124,7 +124,8 @@ import Testing
             name: "opaque, first, without a directory", items: [.file("a/.wh..wh..opq"), .file("a/f", "1")],
             expected: ["a": "dir 755", "a/f": "file 644 1"], opaque: ["a"], implicit: ["", "a"]),
         Case(
-            name: "opaque and whiteout", items: [.dir("a"), .file("a/.wh.b/.wh.c"), .file("a/.wh..wh..opq"), .file("a/.wh.b")],
+            name: "opaque and whiteout",
+            items: [.dir("a"), .file("a/.wh.b/.wh.c"), .file("a/.wh..wh..opq"), .file("a/.wh.b")],
             expected: ["a": "dir 755", "a/.wh.b": "dir 755"], opaque: ["a"], implicit: ["", "a/.wh.b"]),
         Case(
             name: "whiteouts below a file are moot", items: [.file("a", "1"), .file("a/.wh.b")],

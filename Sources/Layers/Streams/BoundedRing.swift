@@ -54,7 +54,9 @@ final class BoundedRing: @unchecked Sendable {
     func emptySlot() -> UnsafeMutableRawBufferPointer? {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
-        while !isCancelled, released.contains(where: { filled - $0 == slots.count }) { pthread_cond_wait(changed, mutex) }
+        while !isCancelled, released.contains(where: { filled - $0 == slots.count }) {
+            pthread_cond_wait(changed, mutex)
+        }
         return isCancelled ? nil : slots[filled % slots.count]
     }
 

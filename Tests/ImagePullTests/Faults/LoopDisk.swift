@@ -19,7 +19,8 @@ enum LoopDisk {
         let isKnown = known.split(separator: "\n").contains { $0.split(separator: "\t").last ?? "" == kind }
         let program = "/usr/sbin/mkfs.\(kind)"
         if Program.isRoot, isKnown, FileManager.default.isExecutableFile(atPath: program) { return true }
-        FileHandle.standardError.write(Data("\n*** SKIPPED: \(kind): needs root, \(program) and the kernel's \(kind)\n\n".utf8))
+        FileHandle.standardError.write(
+            Data("\n*** SKIPPED: \(kind): needs root, \(program) and the kernel's \(kind)\n\n".utf8))
         return false
     }
 }
