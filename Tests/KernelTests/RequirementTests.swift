@@ -108,6 +108,14 @@ import Testing
         let ended = try Self.run(
             try Box(.ordinary), ["--require", "imex", "--device", "/dev/" + channel.path], devices: [channel])
         #expect(ended.status == 0, "\(ended)")
+        // Beside a GPU it comes along where it may be opened, as Slurm's switch plugin or a prolog leaves it.
+        let granted = try Self.run(
+            try Box(.ordinary), ["-q", "--require", "imex"], devices: FakeDevices.gpus(1) + [channel])
+        #expect(granted.status == 0, "\(granted)")
+        let others = FakeDevices.Node(path: channel.path, major: 239, minor: 0, mode: "600")
+        let refused = try Self.run(
+            try Box(.ordinary), ["-q", "--require", "imex"], devices: FakeDevices.gpus(1) + [others])
+        #expect(refused.status == 125 && refused.errors.contains("no IMEX channel is shown inside"), "\(refused)")
     }
 
     /// The library lies in the image, in a directory of LD_LIBRARY_PATH that is mounted, is brought by the site, or is not

@@ -53,6 +53,26 @@ import TestSupport
         #expect(!quiet.output.contains("\n  ok "), "\(quiet)")
     }
 
+    /// The files that a launch would read, by the site's word, and what is wrong with them.
+    @Test(.enabled(if: rich != nil && installed != nil, "no built programs: run Scripts/build"))
+    func theDoctorReadsCDISpecifications() throws {
+        let place = try TemporaryDirectory()
+        try place.write("cdi-directory = \(place.path)/cdi\n", to: "berth.conf")
+        try place.write("cdiVersion: 0.5.0\nkind: v.com/c\nbogus: 1\n", to: "cdi/bad.yaml")
+        let good = #"{"cdiVersion":"0.5.0","kind":"v.com/c","devices":[{"name":"d","containerEdits":{"env":["A=B"]}}]}"#
+        for name in ["a", "b"] { try place.write(good, to: "cdi/\(name).json") }
+        let ended = try Command(
+            [try #require(Self.installed), "doctor", "--json"],
+            environment: ["PATH": "/usr/bin:/bin", "HOME": place.path, "BERTH_CONFIG": place.path + "/berth.conf"]
+        ).run()
+        let read = try #require(JSONSerialization.jsonObject(with: Data(ended.output.utf8)) as? [String: Any])
+        let checks = try #require(read["checks"] as? [[String: String]]).filter { $0["check"] == "CDI" }
+        #expect(checks.map { $0["status"] } == ["warning", "warning"], "\(ended)")
+        #expect(checks.first?["what"]?.contains("cdi/bad.yaml:3 is not taken in: ") == true, "\(ended)")
+        #expect(checks.last?["what"]?.contains("two files of one directory define v.com/c=d in ") == true, "\(ended)")
+        #expect(checks.allSatisfy { $0["remedy"] != nil } && ended.status != 0)
+    }
+
     static let verbs: [String] = {
         let sources = LeanTests.files("Sources/berth-image", [".swift"]).flatMap(LeanTests.lines)
         let names = sources.compactMap { line -> String? in
