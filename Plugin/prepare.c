@@ -230,7 +230,8 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	add_word(words, "hold");
 	add_word(words, "socket=3");
 	add_word(words, "tasks=%u", tasks);
-	snprintf(step_name, sizeof step_name, step == SLURM_BATCH_SCRIPT ? "/step_batch" : "/step_%u", step);
+	snprintf(step_name, sizeof step_name, step == SLURM_BATCH_SCRIPT ? "/step_batch"
+		: step == SLURM_INTERACTIVE_STEP ? "/step_interactive" : "/step_%u", step);
 	if (step == SLURM_BATCH_SCRIPT) {
 		add_word(words, "step=%u.batch", job);
 		if (spank_get_item(spank, S_JOB_ARGV, &count, &command) == ESPANK_SUCCESS && count > 0)
