@@ -76,9 +76,14 @@ void execute(char *const words[], char *const environment[], int connection)
 	fail_to_start(words[0]);
 }
 
-/* By now slurmstepd may have moved the task into a cgroup of its own, which opens that one task's GPUs, and this child of the
- * task's with it. The container is for the GPUs of all tasks: back to the step's cgroup, as a task's is before it is moved. */
-static void leave_cgroup_of_task(void)
+/* The step's name in its cgroups, "/step_0". */
+static char step_name[32];
+
+/* The container is for all tasks of the step, and so are what builds it and the entrypoint's children. With cgroups of version
+ * 1 slurmstepd moves each task, while this runs, from the job's freezer to the step's, where what a step leaves is ended; and
+ * with either version to a cgroup of its own, which opens that one task's GPUs. A child of the task's is in the one or in the
+ * other of each: here it enters the step's. */
+static void enter_cgroups_of_step(void)
 {
 	static char lines[16384], place[sizeof lines + 64];
 	int file = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
@@ -87,15 +92,20 @@ static void leave_cgroup_of_task(void)
 	close(file);
 	for (char *line = size > 0 ? lines : NULL, *end; line && (end = strchr(line, '\n')); line = end + 1) {
 		*end = '\0';
-		char *controllers = strchr(line, ':') + 1, *path = strchr(controllers, ':'), *task = strrchr(line, '/');
-		bool unified = controllers == path;
+		char *controllers = strchr(line, ':') + 1, *path = strchr(controllers, ':'), *last = strrchr(line, '/');
+		const char *below = "";
 
 		*path++ = '\0';
-		if (strncmp(task, "/task_", 6) || task[6] < '0' || task[6] > '9' || !(unified || !strcmp(controllers, "devices")))
+		if (!last)
 			continue;
-		*task = '\0';
-		strcpy(place, unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/devices");
-		strcat(strcat(place, path), unified ? "/task_special/cgroup.procs" : "/cgroup.procs");
+		if (!strncmp(last, "/task_", 6) && last[6] >= '0' && last[6] <= '9')
+			below = *controllers ? "" : "/task_special", *last = '\0';
+		else if (!strncmp(last, "/job_", 5) && !strcmp(controllers, "freezer"))
+			below = step_name;
+		else
+			continue;
+		strcpy(place, "/sys/fs/cgroup/");
+		strcat(strcat(strcat(strcat(place, controllers), path), below), "/cgroup.procs");
 		int processes = open(place, O_WRONLY | O_CLOEXEC);
 
 		(void)!write(processes, "0", 1);
@@ -111,7 +121,7 @@ static void become(const struct person *person, char *const words[], char *const
 	/* Wherever this comes from: root in every respect, to be the user for good. */
 	if (syscall(SYS_setresuid, 0, 0, 0) != 0)
 		fail_to_start(words[0]);
-	leave_cgroup_of_task();
+	enter_cgroups_of_step();
 	if ((score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)) >= 0 && write(score, "0", 1) != 1)
 		fail_to_start(words[0]);
 	raise_hard_limits();
@@ -220,6 +230,8 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	add_word(words, "hold");
 	add_word(words, "socket=3");
 	add_word(words, "tasks=%u", tasks);
+	snprintf(step_name, sizeof step_name, step == SLURM_BATCH_SCRIPT ? "/step_batch"
+		: step == SLURM_INTERACTIVE_STEP ? "/step_interactive" : "/step_%u", step);
 	if (step == SLURM_BATCH_SCRIPT) {
 		add_word(words, "step=%u.batch", job);
 		if (spank_get_item(spank, S_JOB_ARGV, &count, &command) == ESPANK_SUCCESS && count > 0)

@@ -13,12 +13,14 @@ extension HoldCommand {
         let store = try named(Failure.store) { () throws(StoreError) in
             try ImageStore.openOrCreate(path)
         }
+        // A step that runs needs no lock, whose file would stay.
+        let isKept = try named(Failure.store) { () throws(StoreError) in try store.container(name.directory) != nil }
+        if !isKept, let step = try attach(toStep: name) { return step }
         // Held until the container stands: of two steps that want the name at once one builds, the other joins.
         let lock = try named(Failure.store) { () throws(StoreError) in try store.lockContainer(name.directory) }
         defer { withExtendedLifetime(lock.self) {} }
         let kept = try named(Failure.store) { () throws(StoreError) in try store.container(name.directory) }
         let isRunning = kept.map { !Self.isFree($0.lease) } ?? false
-        if kept == nil, let step = try attach(toStep: name) { return step }
         switch name.when {
         case .create where kept != nil:
             throw .report(

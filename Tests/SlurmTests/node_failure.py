@@ -16,7 +16,7 @@ import cluster
 from cluster import LAB, image, node, run, script, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
 
 VICTIM = "node3"
-SLURM = "SlurmdTimeout=20\nAuthInfo=cred_expire=20\nJobRequeue=1\n"
+SLURM = "SlurmdTimeout=20\nAuthInfo=cred_expire=10\nJobRequeue=1\n"
 
 
 def training(steps):

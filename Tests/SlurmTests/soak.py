@@ -82,12 +82,8 @@ def daemons():
 
 
 def locks(host):
-    """Files that are locked by a process of that host."""
-    return sorted(line.split()[5] for line in node(host, "cat", "/proc/locks").splitlines() if line.split()[4] != "0")
-
-
-def state(host):
-    return {**traces(host), "locks": locks(host)}
+    """Files that are locked by flock(2), as Berth does, in a process of that host."""
+    return [line for line in node(host, "cat", "/proc/locks").splitlines() if "FLOCK" in line]
 
 
 def one(random, names, number):
@@ -106,7 +102,7 @@ def soak(steps, seed, say=print):
             assert done.status == 0, done
     wait_until_quiet()
     node("ctl", "bash", "-c", "rm -rf /srv/soak; mkdir -m 1777 /srv/soak")
-    before, daemons_before = {host: state(host) for host in cluster.NODES}, daemons()
+    before, daemons_before = {host: traces(host) for host in cluster.NODES}, daemons()
     # Several at once; what each does depends on the seed alone.
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as several:
         ended = several.map(lambda number: one(random.Random(seed * 1000003 + number), names, number), range(steps))
@@ -115,10 +111,11 @@ def soak(steps, seed, say=print):
                 say(f"# {number} steps, slurmd {daemons()}", flush=True)
     wait_until_quiet()
     for host in cluster.NODES:
-        wait_traces(host, {key: before[host][key] for key in before[host] if key != "locks"})
-        after = state(host)
+        after = wait_traces(host, before[host])
         assert after == before[host], f"left on {host}: {[(k, set(map(str, after[k])) ^ set(map(str, before[host][k]))) for k in after if after[k] != before[host][k]]}"
+        wait_for(lambda: not locks(host), what=f"the end of the locks on {host}")
         drafts = node(host, "bash", "-c", f"cd {cluster.STORE}; ls drafts; ls squashfs 2>/dev/null | grep new").split()
+        assert len(node(host, "ls", f"{cluster.STORE}/locks").split()) < 40, "lock files in the store grow with the steps"
         assert not drafts, f"left in {host}'s store: {drafts}"
         kept = node(host, "bash", "-c", f"cd {cluster.STORE}/containers 2>/dev/null && ls").split()
         assert set(kept) <= set(names), f"left in {host}'s store: {kept}"
