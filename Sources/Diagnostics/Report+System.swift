@@ -19,6 +19,8 @@ extension Report {
         case 38:
             "this kernel does not have that call, or a seccomp filter hides it: Berth needs Linux 5.11 (docs/kernels.md)"
         case 30: "the file system is read-only; choose a writable store with BERTH_STORE"
+        case 24: "more files may have to be open at once: raise the limit (ulimit -n), 256 is enough for most"
+        case 27: "a limit on the size of files is set: ulimit -f unlimited"
         case 13: "check its owner and mode, and those of the directories above"
         default: nil
         }

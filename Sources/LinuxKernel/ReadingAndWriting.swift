@@ -94,6 +94,15 @@ package enum Streams {
     package static func standardOutput(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 1) }
     package static func standardError(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 2) }
 
+    /// Opens /dev/null in place of those that this process was not given: what is opened later would get their numbers,
+    /// and text for people would go into it. For programs that stay; a command gets what was given.
+    package static func complete() {
+        // The lowest free number is the one that is missing.
+        for number in Int32(0)...2 where berth_fcntl(number, F_GETFD, 0) == -1 {
+            _ = berth_open("/dev/null", number == 0 ? O_RDONLY : O_WRONLY, 0)
+        }
+    }
+
     private static func write(_ bytes: [UInt8], _ raw: Int32) throws(SystemError) {
         var rest = bytes[...]
         while !rest.isEmpty {

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Dispatch
+internal import LinuxKernel
 
 /// The rich program's verbs, and the help of all of them. Called by `berth`, under its name.
 struct Berth: AsyncParsableCommand {
@@ -20,6 +21,7 @@ struct Berth: AsyncParsableCommand {
 /// Synchronous, because some things can only be done before there is a second thread.
 @main enum Entry {
     static func main() {
+        Streams.complete()
         let arguments = Array(CommandLine.arguments.dropFirst())
         OwnFiles.prepare(arguments)
         Task { await CommandLineRun.main(arguments) }

@@ -129,5 +129,43 @@ import Testing
         }
     }
 
+    /// A connection, or a layer's file, must not become standard error and have progress written into it. Looked at while
+    /// the program waits for a registry that takes connections and says nothing.
+    @Test(.enabled(if: Program.isBuilt, "needs a built berth-image"), arguments: ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+    func closedStreamsAreNobodyElses(_ closed: String) throws {
+        let scene = try Scene(.sample(layers: 1, files: 1, largest: 10))
+        let listener = try Command(
+            [
+                "python3", "-c",
+                "import socket, time; s = socket.create_server(('127.0.0.1', 0)); "
+                    + "print(s.getsockname()[1], flush=True); time.sleep(600)",
+            ], secondsAllowed: 120
+        ).start()
+        defer {
+            listener.signal(SIGKILL)
+            _ = try? listener.wait()  // ended, whatever it says
+        }
+        try listener.until("a port") { $0.printed.hasSuffix("\n") }
+        let port = listener.printed.filter(\.isNumber)
+        var command = try Program.command([], home: scene.place.path)
+        command.arguments = [
+            "sh", "-c", #"exec "$0" pull --store "$1" "$2" \#(closed)"#, try #require(Program.path), scene.store,
+            "127.0.0.1:\(port)/a:1",
+        ]
+        let running = try command.start()
+        defer {
+            running.signal(SIGKILL)
+            _ = try? running.wait()  // ended, whatever it says
+        }
+        func open(_ number: String) -> String {
+            let path = "/proc/\(running.processID)/fd/\(number)"
+            return (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) ?? ""  // not open, or not yet
+        }
+        try running.until("a connection") { _ in (3..<64).contains { open("\($0)").hasPrefix("socket:") } }
+        for number in ["0", "1", "2"] where closed.contains(number == "0" ? "<&-" : number == "1" ? " >&-" : "2>&-") {
+            #expect(open(number) == "/dev/null", "descriptor \(number)")
+        }
+    }
+
     static let hasStrace = FileManager.default.isExecutableFile(atPath: "/usr/bin/strace")
 }
