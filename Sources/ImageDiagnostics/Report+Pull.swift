@@ -6,8 +6,8 @@ internal import Layers
 internal import LinuxKernel
 
 extension Report {
-    /// A pull that failed, of that source.
-    package init(_ error: PullError, source: ImageSource) {
+    /// A pull that failed, of that source; and where to, for what the disk refused.
+    package init(_ error: PullError, source: ImageSource, store: String? = nil) {
         let name = if case .docker(let reference) = source { reference.description } else { source.description }
         switch error {
         case .registry(let error): self.init(error)
@@ -24,6 +24,7 @@ extension Report {
         case .local(let fault, let path): self.init(fault, path: path)
         case .cancelled: self.init("interrupted: \(name) was not pulled")
         }
+        if let store, error.isOfTheStore { details.append("store \(store)") }
     }
 
     private init(_ fault: PullError.LocalFault, path: String) {

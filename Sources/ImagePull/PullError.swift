@@ -41,6 +41,17 @@ extension PullError {
         case .source, .system, .cancelled: return false
         }
     }
+
+    /// Whether a call of the system's failed on the way into the store: a full disk, a quota, a broken disk.
+    package var isOfTheStore: Bool {
+        switch self {
+        case .layer(_, _, _, let error), .composition(let error):
+            if case .system = error.reason { true } else { false }
+        case .store(let error):
+            if case .system = error { true } else { false }
+        case .registry, .local, .cancelled: false
+        }
+    }
 }
 
 /// Names an error of another layer.

@@ -83,7 +83,7 @@ struct PullCommand: AsyncParsableCommand {
         await origin.close()
         await client.shutdown()
         switch outcome {
-        case .failure(let error): throw Failure(Report(error, source: source))
+        case .failure(let error): throw Failure(Report(error, source: source, store: stores.own.path))
         case .success(let pulled):
             if !quiet {
                 for warning in warnings { Output.note("berth: the registry says: \(warning)\n") }

@@ -45,6 +45,7 @@ import Testing
             #expect(Array(lines[0...2]) == ["status 125", "drafts 0", "images 0"], context)
             let told = scene.place.text("err") ?? ""
             #expect(told.hasPrefix("berth: ") && told.contains("(ENOSPC)") && told.contains("hint: "), context)
+            #expect(told.contains("disk/store"), context)
         }
         #expect(Array(lines[3...]) == ["again 0", "images 1"], context)
     }
