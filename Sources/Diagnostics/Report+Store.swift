@@ -2,6 +2,12 @@ internal import LinuxKernel
 package import Store
 
 extension Report {
+    /// - Parameter store: The store's path, for what the disk refused: calls name places in it by what leads there.
+    package init(_ error: StoreError, store: String) {
+        self.init(error)
+        if case .system = error { details.append("store \(store)") }
+    }
+
     package init(_ error: StoreError) {
         switch error {
         case .system(let cause):

@@ -32,7 +32,7 @@ struct Settings {
     func existingStore(_ option: String?) throws(Failure) -> ImageStore? {
         let path = storePath(option)
         let owner = sharedPlaces.first { $0.path == path }?.owner
-        return try reporting({ Report($0) }) { () throws(StoreError) in
+        return try reporting({ Report($0, store: path) }) { () throws(StoreError) in
             try ImageStore.open(existing: path, owner: owner)
         }
     }
@@ -59,7 +59,7 @@ struct Settings {
         }
         let (places, chosen) = (sharedPlaces, path)
         let owner = places.first { $0.path == chosen }?.owner
-        return try reporting({ Report($0) }) { () throws(StoreError) in
+        return try reporting({ Report($0, store: chosen) }) { () throws(StoreError) in
             let isShared = system || places.contains { $0.path == chosen }
             let own = try ImageStore.open(creating: chosen, owner: owner, isShared: isShared)
             // What is shared must not lean on what its readers may not reach.
