@@ -9,7 +9,7 @@ enum RawText {
     private static let lead: UInt8 = 0xF4
 
     static func string(_ bytes: UnsafePointer<CChar>) -> String {
-        if let text = String(validatingCString: bytes), !text.utf8.contains(lead) { return text }
+        if strchr(bytes, Int32(lead)) == nil, let text = String(validatingCString: bytes) { return text }
         var scalars = String.UnicodeScalarView()
         let count = strlen(bytes)
         bytes.withMemoryRebound(to: UInt8.self, capacity: count) { start in
@@ -38,7 +38,8 @@ enum RawText {
 
     /// The bytes behind a string in which some ride; `nil` for all others, whose bytes are their UTF-8.
     static func bytes(_ text: String) -> [UInt8]? {
-        guard text.utf8.contains(lead) else { return nil }
+        var copy = text
+        guard copy.withUTF8({ $0.contains(lead) }) else { return nil }
         var bytes: [UInt8] = []
         for scalar in text.unicodeScalars {
             if scalar.value >= first + 0x80 {

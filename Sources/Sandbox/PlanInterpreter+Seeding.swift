@@ -18,7 +18,8 @@ extension PlanInterpreter {
             let (parent, name) = (
                 String(path[inside.startIndex..<slash]), String(path[path.utf8.index(after: slash)...])
             )
-            guard parent != "etc", !parent.hasPrefix("."), !name.isEmpty, name != ".", name != "..",
+            // What is mounted over /dev would hide it.
+            guard parent != "etc", parent != "dev", !parent.hasPrefix("."), !name.isEmpty, name != ".", name != "..",
                 !name.utf8.contains(UInt8(ascii: "/"))
             else { continue }
             if try seedDirectory(name, mode, below: parent, in: top) { seeded.append(index) }
