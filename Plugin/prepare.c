@@ -80,9 +80,9 @@ void execute(char *const words[], char *const environment[], int connection)
 static char step_name[32];
 
 /* The container is for all tasks of the step, and so are what builds it and the entrypoint's children. With cgroups of version
- * 1 slurmstepd moves each task, while this runs, from the job's freezer to the step's, where what a step leaves is ended; and
- * with either version to a cgroup of its own, which opens that one task's GPUs. A child of the task's is in the one or in the
- * other of each: here it enters the step's. */
+ * 1 slurmstepd moves each task, while this runs, from the job's freezer to the step's, where what a step leaves is ended, and
+ * to a cgroup of its own, which opens that one task's GPUs. A child of the task's is in the one or in the other of each: here
+ * it enters the step's. With version 2 there is none to enter: only the last in a row of cgroups may hold processes. */
 static void enter_cgroups_of_step(void)
 {
 	static char lines[16384], place[sizeof lines + 64];
@@ -98,8 +98,8 @@ static void enter_cgroups_of_step(void)
 		*path++ = '\0';
 		if (!last)
 			continue;
-		if (!strncmp(last, "/task_", 6) && last[6] >= '0' && last[6] <= '9')
-			below = *controllers ? "" : "/task_special", *last = '\0';
+		if (*controllers && !strncmp(last, "/task_", 6) && last[6] >= '0' && last[6] <= '9')
+			*last = '\0';
 		else if (!strncmp(last, "/job_", 5) && !strcmp(controllers, "freezer"))
 			below = step_name;
 		else

@@ -7,7 +7,7 @@ import subprocess
 
 import cluster
 from cluster import PluginOptions, image, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
-from harness import contained, fails, forget, named, same, shell, succeeds, test
+from harness import Skipped, contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
 
@@ -39,6 +39,8 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
 
 @test
 def pyxis_73_gpus_per_task_are_all_there_when_the_first_task_is_late():
+    if node("node1", "stat", "-f", "-c", "%T", "/sys/fs/cgroup").strip() == "cgroup2fs":
+        raise Skipped("with cgroups of version 2 such a container shows the GPUs of one task: docs/decisions/0110")
     # Another plugin holds up the first task, and slurmstepd has moved it to a cgroup with one GPU before the container is begun.
     etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/slow.so"
     compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
