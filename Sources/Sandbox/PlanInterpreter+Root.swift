@@ -118,7 +118,8 @@ extension PlanInterpreter {
     /// /proc, which is slower and shorter: so are all where one page, which is what mount(2) takes, would not hold them.
     private func lowerDirectories(_ paths: [String], _ trees: [DescriptorBox]) -> String {
         let beside = mountPoint.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(mountPoint[...$0]) } ?? mountPoint
-        let isBeside = paths.allSatisfy { $0.hasPrefix(beside + "layers/") } && paths.count <= 32
+        let isBeside =
+            paths.allSatisfy { $0.hasPrefix(beside + "layers/") } && paths.reduce(0) { $0 + $1.utf8.count } <= 3072
         var lower = ""
         for index in trees.indices.reversed() {
             if !lower.isEmpty { lower += ":" }
