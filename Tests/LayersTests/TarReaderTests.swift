@@ -13,6 +13,8 @@ import Testing
         while try reader.advance() {
             var data = [UInt8](repeating: 0, count: Int(min(reader.entry.size, 1 << 20)))
             while let (offset, bytes) = try reader.nextData() {
+                // A MiB of each is enough to look at.
+                guard offset + Int64(bytes.count) <= data.count else { continue }
                 data.replaceSubrange(Int(offset)..<Int(offset) + bytes.count, with: Array(bytes))
             }
             found.append((reader.entry, data))
@@ -304,10 +306,16 @@ import Testing
             .file("d/three", String(repeating: "3", count: 600)),
         ])
         let complete = try Self.read(whole)
+        var paddings: [Range<Int>] = []
+        let reader = TarReader(SourceChunks(BytesSource(whole)))
+        while try reader.advance() {
+            let end = Int(reader.dataPosition) + Int(reader.entry.size)
+            paddings.append(end..<(end + 511) & ~511)
+        }
         for cut in stride(from: 0, to: whole.count, by: 256) {
             do throws(LayerError) {
                 let found = try Self.read(Array(whole[..<cut]))
-                #expect(cut % 512 == 0)
+                #expect(cut % 512 == 0 || paddings.contains { $0.contains(cut) })
                 for (entry, reference) in zip(found, complete) { #expect(entry.data == reference.data) }
             } catch {
                 guard case .archive(let fault) = error.reason else { Issue.record("\(error)"); continue }

@@ -16,6 +16,8 @@ struct PAXRecords {
     var sparseMinor: Int64?
     var sparseName: [UInt8]?
     var sparseSize: Int64?
+    var sparseRealSize: Int64?
+    var sparseBlocks: Int64?
     var sparseExtents: [TarEntry.Extent] = []
     private var sparseOffset: Int64?
     /// By name: a header may hold more attributes than it would be wise to search through for each.
@@ -37,9 +39,10 @@ struct PAXRecords {
                 length > index - rest.startIndex + 2, rest[rest.startIndex + length - 1] == 0x0A
             else { throw .archive(.extendedHeader) }
             let record = rest[index + 1..<rest.startIndex + length - 1]
-            guard let equals = record.firstIndex(of: 0x3D), equals > record.startIndex else {
-                throw .archive(.extendedHeader)
-            }
+            // A NUL would make the kernel see another attribute's name than was looked at here.
+            guard let equals = record.firstIndex(of: 0x3D), equals > record.startIndex,
+                !record[..<equals].contains(0)
+            else { throw .archive(.extendedHeader) }
             try set(record[..<equals], record[(equals + 1)...], limits)
             rest = rest[(rest.startIndex + length)...]
         }
@@ -86,8 +89,12 @@ struct PAXRecords {
             if matches("GNU.sparse.major") { sparseMajor = try number(value) }
             if matches("GNU.sparse.minor") { sparseMinor = try number(value) }
             if matches("GNU.sparse.name") { sparseName = try name(value) }
-            if matches("GNU.sparse.size") || matches("GNU.sparse.realsize") { sparseSize = try number(value) }
-            if matches("GNU.sparse.numblocks") { hasSparseMap = true }
+            if matches("GNU.sparse.size") { sparseSize = try number(value) }
+            if matches("GNU.sparse.realsize") { sparseRealSize = try number(value) }
+            if matches("GNU.sparse.numblocks") {
+                sparseBlocks = try number(value)
+                hasSparseMap = true
+            }
             if matches("GNU.sparse.offset") {
                 if sparseOffset != nil { throw .archive(.sparseMap) }
                 sparseOffset = try number(value)
@@ -140,7 +147,7 @@ struct PAXRecords {
 
     /// Digits only, not negative; nil for anything else.
     static func decimal(_ value: some Collection<UInt8>) -> Int64? {
-        guard !value.isEmpty, value.count <= 19 else { return nil }
+        guard !value.isEmpty else { return nil }
         var result: Int64 = 0
         for byte in value {
             guard (0x30...0x39).contains(byte) else { return nil }

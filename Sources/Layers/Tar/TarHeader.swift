@@ -54,7 +54,8 @@ struct TarHeader {
         return value
     }
 
-    /// Octal with blanks or NULs around it, or GNU's base-256 with the top bit set; nil for anything else.
+    /// Octal, with blanks or NULs in front, ended by blanks, a NUL or the field; or GNU's base-256 with the top bit set;
+    /// nil for anything else.
     static func number(_ field: Slice<UnsafeRawBufferPointer>) -> Int64? {
         guard let first = field.first else { return nil }
         if first & 0x80 != 0 {
@@ -70,13 +71,14 @@ struct TarHeader {
         }
         var value: Int64 = 0
         var index = field.startIndex
-        while index < field.endIndex, field[index] == 0x20 { index += 1 }
+        while index < field.endIndex, field[index] == 0x20 || field[index] == 0 { index += 1 }
         while index < field.endIndex, (0x30...0x37).contains(field[index]) {
             value = value << 3 | Int64(field[index] & 7)
             index += 1
         }
-        while index < field.endIndex {
-            if field[index] != 0 && field[index] != 0x20 { return nil }
+        // Behind the first NUL is what nobody cleared: every other reader stops there.
+        while index < field.endIndex, field[index] != 0 {
+            if field[index] != 0x20 { return nil }
             index += 1
         }
         return value

@@ -33,7 +33,10 @@ package final class TarReader {
     package func advance() throws(LayerError) -> Bool {
         if isAtEnd { return false }
         do throws(LayerError) {
-            try skip(dataLeft + padding)
+            try skip(dataLeft)
+            // Some writers leave the last padding and the end away, and Go's tools read that. What got lost on the way is
+            // told by the diffID.
+            try skip(padding, orToTheEnd: true)
             dataLeft = 0
             padding = 0
             return try readEntry()
@@ -217,10 +220,15 @@ package final class TarReader {
                 try checkCount(extents)
                 isExtended = block[504] != 0
             }
-        } else if let pax, let size = pax.sparseSize, pax.sparseMajor == 1, pax.sparseMinor == 0 {
+        } else if let pax, let size = pax.sparseSize ?? pax.sparseRealSize, pax.sparseMajor == 1, pax.sparseMinor == 0 {
             realSize = size
             extents = try readMapFromData()
-        } else if let pax, pax.hasSparseMap, pax.sparseMajor ?? 0 == 0, let size = pax.sparseSize {
+        } else if let pax, pax.hasSparseMap, pax.sparseMajor ?? 0 == 0,
+            let size = pax.sparseSize ?? pax.sparseRealSize
+        {
+            guard pax.sparseBlocks ?? Int64(pax.sparseExtents.count) == pax.sparseExtents.count else {
+                throw .archive(.sparseMap)
+            }
             realSize = size
             extents = pax.sparseExtents
         } else if pax?.sparseMajor != nil || header.typeFlag == UInt8(ascii: "S") {
@@ -288,11 +296,14 @@ package final class TarReader {
         position += UInt64(count)
     }
 
-    private func skip(_ count: Int64) throws(LayerError) {
+    private func skip(_ count: Int64, orToTheEnd: Bool = false) throws(LayerError) {
         var left = count
         while left > 0 {
             if rest.isEmpty { try refill() }
-            if rest.isEmpty { throw .archive(.truncatedData) }
+            if rest.isEmpty {
+                if orToTheEnd { return }
+                throw .archive(.truncatedData)
+            }
             let step = Int(min(left, Int64(rest.count)))
             consume(step)
             left -= Int64(step)
