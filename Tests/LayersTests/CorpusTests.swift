@@ -14,7 +14,9 @@ import Testing
         var testDescription: String { name }
     }
 
-    static let cases = continuity + umociWhiteouts + umociOpaque + umociParents + containerregistry + storage + matrix
+    static let cases =
+        continuity + umociWhiteouts + umociOpaque + umociOpaqueTable + umociParents + umociEntries + containerregistry
+        + mutate + storage + matrix
 
     // MARK: containerd/continuity, FSSuite: states of a file system, as layers
 
