@@ -42,8 +42,9 @@ import Testing
 
     /// Few names, so that entries replace each other, lead through links and get into each other's way.
     static func quarrel(_ generator: inout FlattenerTests.Seeded) -> [Item] {
+        let depth = Int.random(in: 1...3, using: &generator)
         func name() -> String {
-            (0..<Int.random(in: 1...3, using: &generator)).map { _ in
+            (0..<Int.random(in: 1...depth, using: &generator)).map { _ in
                 ["a", "b", "c"].randomElement(using: &generator) ?? "a"
             }.joined(separator: "/")
         }
