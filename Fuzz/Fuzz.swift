@@ -117,6 +117,7 @@ private func unpack(_ tar: [UInt8], _ name: String) throws -> LayerTree {
     guard let diffID = Digest(.sha256, bytes: Array(SHA256.hash(data: tar))) else { fatalError("32 bytes") }
     var unpacker = LayerUnpacker()
     unpacker.limits.totalBytes = 1 << 22
+    unpacker.writers = 3
     return LayerTree(tree, try unpacker.unpack(BytesSource(tar), diffID: diffID, into: tree))
 }
 

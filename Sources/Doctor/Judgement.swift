@@ -93,20 +93,6 @@ extension Diagnosis {
 
     // MARK: The store
 
-    /// By `f_type` of statfs(2): what can be trusted with locks and whiteouts, and what can not.
-    static func networkFileSystem(_ type: UInt64) -> String? {
-        switch type {
-        case 0x6969: "NFS"
-        case 0x0BD0_0BD0: "Lustre"
-        case 0x4750_4653: "GPFS"
-        case 0x1983_0326: "BeeGFS"
-        case 0x00C3_6400: "Ceph"
-        case 0xFF53_4D42, 0xFE53_4D42: "CIFS"
-        case 0x6573_5546: "FUSE"
-        default: nil
-        }
-    }
-
     private static func store(_ facts: NodeFacts) -> [Finding] {
         let area = "store"
         let store = facts.store
@@ -124,7 +110,7 @@ extension Diagnosis {
                     area, "place", .error, "\(store.path) lies on overlayfs, on which most kernels stack no other",
                     remedy: elsewhere)
             )
-        } else if let name = networkFileSystem(store.type) {
+        } else if let name = FileSystemType.remote(store.type) {
             findings.append(
                 Finding(
                     area, "place", .warning,
@@ -161,7 +147,7 @@ extension Diagnosis {
                     Finding(
                         area, "scratch", .error, "\(scratch.path) must be a directory that all may write (mode 1777)",
                         remedy: "mkdir -p \(scratch.path) && chmod 1777 \(scratch.path)"))
-            } else if let name = networkFileSystem(scratch.type) {
+            } else if let name = FileSystemType.remote(scratch.type) {
                 findings.append(
                     Finding(
                         area, "scratch", .error,

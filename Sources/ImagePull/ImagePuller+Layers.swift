@@ -14,6 +14,16 @@ extension ImagePuller {
     /// At most this many layers at once: each keeps three threads busy and a few MiB of buffers.
     static var width: Int { max(2, min(8, Processors.online)) }
 
+    /// With as many threads of a layer to make files as there are processors for; on a network file system with several
+    /// whatever there is to run them, as they wait most of the time.
+    private func sharingProcessors(among layers: Int) -> ImagePuller {
+        var puller = self
+        let share = Processors.online / max(1, min(layers, Self.width))
+        // One more inflates.
+        puller.unpacker.writers = store.isRemote ? 8 : max(1, min(4, share - 1))
+        return puller
+    }
+
     func unpackLayers(
         _ image: ResolvedImage, _ states: [PullEvent.LayerState]
     ) async throws(PullError) -> Unpacked {
@@ -23,12 +33,13 @@ extension ImagePuller {
         let missing = states.indices
             .filter { !states[$0].isPresent && seen.insert(diffIDs[$0]).inserted }
             .sorted { states[$0].size > states[$1].size }
+        let puller = sharingProcessors(among: missing.count)
         let outcome: Result<Unpacked, PullError> = await withTaskGroup(of: Step.self) { group in
             var waiting = missing[...]
             var unpacked: [FinishedDraft] = []
             var isPublishing = false
             var total = Unpacked()
-            for index in waiting.prefix(Self.width) { group.addTask { await unpack(index, image) } }
+            for index in waiting.prefix(Self.width) { group.addTask { await puller.unpack(index, image) } }
             waiting = waiting.dropFirst(Self.width)
             while let finished = await group.next() {
                 switch finished {
@@ -36,7 +47,7 @@ extension ImagePuller {
                     total.downloaded += one.downloaded
                     total.written += one.written
                     if let draft { unpacked.append(draft) }
-                    if let next = waiting.popFirst() { group.addTask { await unpack(next, image) } }
+                    if let next = waiting.popFirst() { group.addTask { await puller.unpack(next, image) } }
                 case .published: isPublishing = false
                 case .failed(let error):
                     group.cancelAll()

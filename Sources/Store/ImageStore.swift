@@ -119,6 +119,13 @@ package final class ImageStore: Sendable {
 
     /// An existing directory that a launch may cover with its own mounts, in its own namespace.
     package var mountPoint: String { path + "/mount" }
+
+    /// Whether each call on the store waits for a server: on NFS, Lustre and their like.
+    package var isRemote: Bool {
+        // Not to be told: like a local one, which costs time and nothing else.
+        guard let type = try? root.fileSystemType() else { return false }  // see above
+        return FileSystemType.remote(type) != nil
+    }
 }
 
 /// An image found in a store, kept from being collected as long as the lease, or a copy of it in another process, is

@@ -197,7 +197,7 @@ import Testing
             }
         }
         let place = try Workplace()
-        var unpacker = LayerUnpacker()
+        var unpacker = LayerUnpacker.several
         unpacker.limits.totalBytes = 64 << 20
         let error = #expect(throws: LayerError.self) {
             let blob = VerifyingSource(Endless(), digest: digest([]), size: 1 << 30)

@@ -42,7 +42,7 @@ import Testing
 
     static func refusal(_ bytes: [UInt8], _ change: (inout UnpackLimits) -> Void) throws -> LayerError? {
         let place = try Workplace()
-        var unpacker = LayerUnpacker()
+        var unpacker = LayerUnpacker.several
         change(&unpacker.limits)
         do throws(LayerError) {
             _ = try unpacker.unpack(BytesSource(bytes), diffID: digest(bytes), into: place.root)
@@ -118,7 +118,7 @@ import Testing
 
     @Test func whatIsForEverybodyEverybodyMayRead() throws {
         let place = try Workplace()
-        var unpacker = LayerUnpacker()
+        var unpacker = LayerUnpacker.several
         unpacker.isForEverybody = true
         let tree = try place.unpack(
             archive([

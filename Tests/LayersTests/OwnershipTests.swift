@@ -26,7 +26,7 @@ import Testing
             try tree.descriptor.setOwner(user: 0, group: 77)
             try tree.descriptor.setPermissions(0o2755)
         }
-        var unpacker = LayerUnpacker()
+        var unpacker = LayerUnpacker.several
         unpacker.ownership = .preserve
         _ = try unpacker.unpack(BytesSource(writer.bytes), diffID: digest(writer.bytes), into: tree)
         for (number, owner) in owners.enumerated() {

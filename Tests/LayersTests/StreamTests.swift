@@ -165,7 +165,7 @@ import Testing
             tar, Self.gzip(tar), Self.zstd(tar), Self.gzip(Array(tar[..<70_000])) + Self.gzip(Array(tar[70_000...])),
         ].enumerated() {
             let place = try Workplace()
-            var unpacker = LayerUnpacker()
+            var unpacker = LayerUnpacker.several
             unpacker.slotBytes = [4096, 100_000, 512 << 10, 1 << 20][index]
             let tree = try place.unpack(tar, blob: blob, unpacker)
             #expect(tree.summary.archiveBytes == Int64(tar.count))

@@ -14,7 +14,7 @@ import Testing
 
     static func refusal(_ items: [Item], _ limits: UnpackLimits = UnpackLimits()) throws -> LayerError? {
         let place = try Workplace()
-        var unpacker = LayerUnpacker()
+        var unpacker = LayerUnpacker.several
         unpacker.limits = limits
         let tar = archive(items)
         do throws(LayerError) {

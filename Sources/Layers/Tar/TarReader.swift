@@ -73,6 +73,15 @@ package final class TarReader {
         return (offset, bytes)
     }
 
+    /// The entry's data in one piece, where the chunk that is lent holds all that there is; valid until the next chunk is.
+    func wholeData() -> UnsafeRawBufferPointer? {
+        guard entry.extents == nil, dataLeft <= Int64(rest.count) else { return nil }
+        let bytes = UnsafeRawBufferPointer(rebasing: rest[..<Int(dataLeft)])
+        consume(bytes.count)
+        dataLeft = 0
+        return bytes
+    }
+
     // MARK: Headers
 
     private func readEntry() throws(LayerError) -> Bool {

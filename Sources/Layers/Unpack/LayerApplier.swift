@@ -10,6 +10,7 @@ internal import LinuxKernel
 final class LayerApplier {
     let tree: RootedTree
     let reader: TarReader
+    let writers: FileWriters
     let ownership: LayerUnpacker.Ownership
     let isForEverybody: Bool
     let limits: UnpackLimits
@@ -39,9 +40,10 @@ final class LayerApplier {
     }
 
     init(
-        _ directory: DescriptorBox, _ reader: TarReader, _ unpacker: LayerUnpacker
+        _ directory: DescriptorBox, _ reader: TarReader, _ writers: FileWriters, _ unpacker: LayerUnpacker
     ) throws(LayerError) {
         self.reader = reader
+        self.writers = writers
         ownership = unpacker.ownership
         isForEverybody = unpacker.isForEverybody
         limits = unpacker.limits
@@ -56,6 +58,7 @@ final class LayerApplier {
         } catch {
             throw LayerError(.system(error))
         }
+        tree.onObstacle = { () throws(LayerError) in try writers.settle() }
         tree.onCreate = { (path) throws(LayerError) in try records.layer.addImplicitDirectory(path) }
         tree.onReplace = { [unowned tree] (place, name) throws(LayerError) in
             try Self.remove(name, in: place, tree, records)
@@ -157,6 +160,7 @@ final class LayerApplier {
         try making(name, in: parent) { () throws(SystemError) in
             try parent.directory.descriptor.makeSymlink(name, to: entry.linkName)
         }
+        if writers.areSeveral { records.layer.addLink(EntryPath.join(parent.path, name)) }
         counts.droppedAttributes += Int64(entry.extendedAttributes.count)
         try finish(name, in: parent, entry)
     }
@@ -187,6 +191,7 @@ final class LayerApplier {
     func link(
         _ name: [UInt8], in parent: RootedTree.Place, _ real: [UInt8], to target: [UInt8]
     ) throws(LayerError) -> [UInt8]? {
+        try writers.settle()
         let base = EntryPath.base(target)
         let place: RootedTree.Place
         switch try tree.find(EntryPath.parent(target), .report) {
@@ -205,6 +210,7 @@ final class LayerApplier {
         try making(name, in: parent) { () throws(SystemError) in
             try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)
         }
+        if writers.areSeveral, kind == .symlink { records.layer.addLink(real) }
         return nil
     }
 }

@@ -10,11 +10,13 @@ extension LayerApplier {
         // setuid and setgid never: the file belongs to whoever unpacks, and the tree is shared, so the bit would let
         // everybody who reaches it run as him (CVE-2021-41091, CVE-2021-41103).
         let permissions = permissions(entry)
+        let new = NewFile(
+            name: name, directory: parent.directory, permissions: permissions,
+            setsPermissions: permissions & maskedBits != 0,
+            owner: needsOwner(entry) ? (entry.userID, entry.groupID) : nil, modified: entry.modified)
+        if writers.areSeveral, try leaveToWriters(new, in: parent, entry) { return }
         var made: OwnedFileDescriptor?
-        try making(name, in: parent) { () throws(SystemError) in
-            made = try parent.directory.descriptor.open(
-                name, [.writeOnly, .create, .exclusive, .noFollow], mode: permissions)
-        }
+        try making(name, in: parent) { () throws(SystemError) in made = try new.create() }
         guard let file = made.take() else { return }
         if entry.extents == nil {
             if entry.size >= Self.preallocationBytes { try preallocate(file, entry.size) }
@@ -28,10 +30,24 @@ extension LayerApplier {
         counts.fileBytes += entry.size
         try system { () throws(SystemError) in
             if !entry.extendedAttributes.isEmpty { try setExtendedAttributes(entry, on: file) }
-            if needsOwner(entry) { try file.setOwner(user: entry.userID, group: entry.groupID) }
-            if permissions & maskedBits != 0 { try file.setPermissions(permissions) }
-            try file.setTimes(modified: entry.modified)
+            try new.finish(file)
         }
+    }
+
+    /// `false` where the file is to be made in its turn: too large for one piece, or in the place of what is more than a file,
+    /// through which open directories may have been found.
+    private func leaveToWriters(
+        _ new: NewFile, in parent: RootedTree.Place, _ entry: TarEntry
+    ) throws(LayerError) -> Bool {
+        let path = EntryPath.join(parent.path, new.name)
+        guard entry.extendedAttributes.isEmpty, records.layer.directories[path] == nil,
+            !records.layer.links.contains(path)
+        else { return false }
+        try writers.settle(new.name, in: parent)
+        guard let bytes = reader.wholeData() else { return false }
+        counts.fileBytes += entry.size
+        try writers.add(new, path, bytes, entry)
+        return true
     }
 
     private func preallocate(_ file: borrowing OwnedFileDescriptor, _ bytes: Int64) throws(LayerError) {
@@ -108,6 +124,7 @@ extension LayerApplier {
     func making(
         _ name: [UInt8], in parent: RootedTree.Place, _ body: () throws(SystemError) -> Void
     ) throws(LayerError) {
+        try writers.settle(name, in: parent)
         do throws(SystemError) {
             try body()
             return
@@ -119,6 +136,7 @@ extension LayerApplier {
     }
 
     func remove(_ name: [UInt8], in parent: RootedTree.Place) throws(LayerError) {
+        try writers.settle()
         try Self.remove(name, in: parent, tree, records)
     }
 

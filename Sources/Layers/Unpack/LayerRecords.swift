@@ -21,6 +21,8 @@ struct LayerRecords {
     private(set) var whiteouts: Set<[UInt8]> = []
     private(set) var opaqueDirectories: Set<[UInt8]> = []
     private(set) var openHardLinks: [[UInt8]: [UInt8]] = [:]
+    /// Where links were made; some may be gone again.
+    private(set) var links: Set<[UInt8]> = []
     /// What is recorded below what; made when a directory is first forgotten, which hardly any layer asks for.
     private var index: PathIndex?
     private let limit: Int64
@@ -65,6 +67,8 @@ struct LayerRecords {
         index?.insert(path)
         try check(openHardLinks.count)
     }
+
+    mutating func addLink(_ path: [UInt8]) { links.insert(path) }
 
     mutating func removeHardLink(_ path: [UInt8]) { openHardLinks[path] = nil }
 

@@ -6,8 +6,9 @@ package import LinuxKernel
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
 ///
-/// Three threads: one reads, verifies and inflates the blob, one finds the diffID, one parses and writes. They share a
-/// ring of a few large buffers, so that memory does not grow with the layer and no byte is copied between them.
+/// Three threads: one reads, verifies and inflates the blob, one finds the diffID, one parses and writes, with others to help
+/// it where that is of use. They share a ring of a few large buffers, so that memory does not grow with the layer and no byte
+/// is copied between them.
 package struct LayerUnpacker: Sendable {
     package enum Ownership: Equatable, Sendable {
         /// Everything belongs to whoever unpacks; the archive's numbers mean nothing to him.
@@ -21,6 +22,8 @@ package struct LayerUnpacker: Sendable {
     /// use an image otherwise, and what is shared with everybody on a node is no secret.
     package var isForEverybody = false
     package var limits = UnpackLimits()
+    /// How many threads make files that are small.
+    package var writers = 1
     package var ringSlots = 4
     package var slotBytes = 512 << 10
 
@@ -97,14 +100,17 @@ package struct LayerUnpacker: Sendable {
     private func consume(
         _ chunks: CountingChunks, into directory: DescriptorBox, _ isCancelled: @escaping @Sendable () -> Bool
     ) throws(LayerError) -> LayerApplier {
-        let reader = TarReader(chunks, limits: limits)
-        let applier = try LayerApplier(directory, reader, self)
+        let writers = FileWriters(writers)
+        defer { writers.dismiss() }
+        let reader = TarReader(SettledChunks(chunks, writers), limits: limits)
+        let applier = try LayerApplier(directory, reader, writers, self)
         while try reader.advance() {
             if isCancelled() { throw LayerError(.cancelled) }
             do throws(LayerError) { try applier.apply() } catch {
                 throw error.at(reader.entry.name, reader.entry.offset)
             }
         }
+        try writers.settle()
         try chunks.drain()
         return applier
     }

@@ -37,6 +37,8 @@ final class RootedTree {
         case obstructed
     }
 
+    /// Called before something else than directories is looked at: what is to be there must be.
+    var onObstacle: (() throws(LayerError) -> Void)?
     /// Hears of each directory that was made on the way, by its real path.
     var onCreate: (([UInt8]) throws(LayerError) -> Void)?
     /// Removes what is at a name, directory or not, and forgets what was known about it.
@@ -77,6 +79,7 @@ final class RootedTree {
             remember(asked, place)
             return .place(place)
         }
+        try onObstacle?()
         let found = try walk(asked, missing)
         if case .place(let place) = found { remember(asked, place) }
         return found

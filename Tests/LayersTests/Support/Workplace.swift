@@ -29,7 +29,7 @@ final class Workplace: Sendable {
     }
 
     func unpack(
-        _ tar: [UInt8], as name: String = "layer", blob: [UInt8]? = nil, _ unpacker: LayerUnpacker = LayerUnpacker()
+        _ tar: [UInt8], as name: String = "layer", blob: [UInt8]? = nil, _ unpacker: LayerUnpacker = .several
     ) throws -> LayerTree {
         let directory = try directory(name)
         let summary = try unpacker.unpack(BytesSource(blob ?? tar), diffID: digest(tar), into: directory)
@@ -45,6 +45,15 @@ final class Workplace: Sendable {
         let flat = try directory("flat")
         try Flattener().compose(trees, into: flat)
         return flat
+    }
+}
+
+extension LayerUnpacker {
+    /// With several threads that make files: what one does in its turn, several must do as well.
+    static var several: LayerUnpacker {
+        var unpacker = LayerUnpacker()
+        unpacker.writers = 4
+        return unpacker
     }
 }
 
