@@ -5,8 +5,8 @@ internal import Synchronization
 /// Carries a blob from the network's tasks, which must not block, to a layer's thread, which may: a queue of a few
 /// MiB between an asynchronous writer and a blocking reader.
 final class BlobChannel: ByteSource, Sendable {
-    /// For all layers at once 16 MiB: what a pull holds in memory does not grow with the number of processors.
-    private static let capacity = min(4 << 20, (16 << 20) / ImagePuller.width)
+    /// For all layers at once 8 MiB at most: what a pull holds in memory does not grow with the number of processors.
+    private static let capacity = ImagePuller.width > 4 ? 512 << 10 : (8 << 20) / ImagePuller.width
 
     private struct State {
         var chunks: [[UInt8]] = []

@@ -18,7 +18,10 @@ extension ImagePuller {
     /// whatever there is to run them, as they wait most of the time.
     private func sharingProcessors(among layers: Int) -> ImagePuller {
         var puller = self
-        let share = Processors.online / max(1, min(layers, Self.width))
+        let atOnce = max(1, min(layers, Self.width))
+        let share = Processors.online / atOnce
+        // A few MiB of buffers for all.
+        puller.unpacker.slotBytes = atOnce > 4 ? 128 << 10 : 512 << 10
         // One more inflates.
         puller.unpacker.writers = store.isRemote ? 8 : max(1, min(4, share - 1))
         return puller

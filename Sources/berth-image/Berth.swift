@@ -22,6 +22,7 @@ struct Berth: AsyncParsableCommand {
 @main enum Entry {
     static func main() {
         Streams.complete()
+        Memory.giveBackWhatIsLarge()
         let arguments = Array(CommandLine.arguments.dropFirst())
         OwnFiles.prepare(arguments)
         Task { await CommandLineRun.main(arguments) }

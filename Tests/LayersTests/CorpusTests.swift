@@ -16,7 +16,7 @@ import Testing
 
     static let cases =
         continuity + umociWhiteouts + umociOpaque + umociOpaqueTable + umociParents + umociEntries + containerregistry
-        + mutate + storage + matrix
+        + mutate + storage + matrix + filters
 
     // MARK: containerd/continuity, FSSuite: states of a file system, as layers
 

@@ -19,10 +19,10 @@ package final class Decompressor: ByteSource {
     private var bytesIn: Int64 = 0
     private var bytesOut: Int64 = 0
 
-    package init(_ source: any ByteSource, limits: UnpackLimits = UnpackLimits()) {
+    package init(_ source: any ByteSource, limits: UnpackLimits = UnpackLimits(), inputBytes: Int = 512 << 10) {
         self.source = source
         self.limits = limits
-        input = .allocate(byteCount: 512 << 10, alignment: 4096)
+        input = .allocate(byteCount: inputBytes, alignment: 4096)
     }
 
     deinit { input.deallocate() }

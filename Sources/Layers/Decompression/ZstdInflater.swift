@@ -5,6 +5,8 @@ final class ZstdInflater {
     private let context: OpaquePointer
     /// What the library would like next; 0 exactly between frames.
     private var hint = 0
+    /// Of `WindowBudget`.
+    private var room = 0
 
     init(windowLog: Int32) throws(LayerError) {
         guard let context = ZSTD_createDCtx() else { throw LayerError(.corrupt(.zstd, code: -1)) }
@@ -12,7 +14,19 @@ final class ZstdInflater {
         ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, windowLog)
     }
 
-    deinit { ZSTD_freeDCtx(context) }
+    deinit {
+        ZSTD_freeDCtx(context)
+        if room > 0 { WindowBudget.shared.giveBack(room) }
+    }
+
+    private func makeRoom(for frame: UnsafeRawBufferPointer) {
+        guard let window = WindowBudget.window(of: frame) else { return }
+        let wanted = window + WindowBudget.besides
+        guard wanted > room else { return }
+        if room > 0 { WindowBudget.shared.giveBack(room) }
+        WindowBudget.shared.take(wanted)
+        room = wanted
+    }
 
     /// Decodes from `input`, which is advanced; 0 when more input is needed or all is done.
     func decode(
@@ -20,6 +34,7 @@ final class ZstdInflater {
     ) throws(LayerError) -> Int {
         // Between frames with nothing to read there is nothing to ask: the call would want a new frame's header.
         if input.isEmpty, hint == 0 { return 0 }
+        if hint == 0 { makeRoom(for: input) }
         var source = ZSTD_inBuffer(src: input.baseAddress, size: input.count, pos: 0)
         var target = ZSTD_outBuffer(dst: output.baseAddress, size: output.count, pos: 0)
         let code = ZSTD_decompressStream(context, &target, &source)

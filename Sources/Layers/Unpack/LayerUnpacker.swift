@@ -39,14 +39,14 @@ package struct LayerUnpacker: Sendable {
         isCancelled: @escaping @Sendable () -> Bool = { false }, progress: (@Sendable (Int64) -> Void)? = nil
     ) throws(LayerError) -> LayerSummary {
         let ring = BoundedRing(slots: ringSlots, bytes: slotBytes, consumers: 2)
-        let limits = limits
+        let (limits, inputBytes) = (limits, max(65_536, slotBytes / 2))
         // Only the thread uses the source until it was joined.
         nonisolated(unsafe) let source = source
         let hash = ChunkDigest(ring.chunks(for: 1), diffID.algorithm)
         let producer: WorkerThread
         let hasher: WorkerThread
         do throws(SystemError) {
-            producer = try WorkerThread { Self.produce(from: source, into: ring, limits) }
+            producer = try WorkerThread { Self.produce(from: source, into: ring, limits, inputBytes) }
         } catch {
             throw LayerError(.system(error))
         }
@@ -81,8 +81,10 @@ package struct LayerUnpacker: Sendable {
         }
     }
 
-    private static func produce(from source: any ByteSource, into ring: BoundedRing, _ limits: UnpackLimits) {
-        let decompressor = Decompressor(source, limits: limits)
+    private static func produce(
+        from source: any ByteSource, into ring: BoundedRing, _ limits: UnpackLimits, _ inputBytes: Int
+    ) {
+        let decompressor = Decompressor(source, limits: limits, inputBytes: inputBytes)
         do throws(LayerError) {
             while let slot = ring.emptySlot() {
                 let count = try decompressor.fill(slot)

@@ -74,6 +74,55 @@ import Testing
         print("\(killed) killed in \(round) rounds; \(visible) images seen, all whole")
     }
 
+    /// Publishing and collecting take an instant, which chance seldom meets: killed as each of their calls is made.
+    @Test(
+        .enabled(if: hasStrace, "needs strace"),
+        arguments: ["renameat2", "renameat", "linkat", "symlinkat", "unlinkat", "flock"], [true, false])
+    func killedAtEachCallThatPublishesOrCollects(_ call: String, _ isPull: Bool) throws {
+        let scene = try Scene(.sample(layers: 2, files: 6, largest: 1000))
+        try scene.add(.sample(layers: 2, files: 4, largest: 1000, isFlattened: true), "flat")
+        func pullBoth(_ store: String? = nil) throws {
+            for tag in ["one", "flat"] {
+                let ended = try scene.pull(tag, store: store).run()
+                #expect(ended.status == 0, "\(ended)")
+            }
+        }
+        let quiet = scene.place.path + "/quiet"
+        try pullBoth(quiet)
+        let expected = try scene.images(in: quiet)
+        try #require(expected.count == 2)
+        var killed = 0
+        for number in [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24, 30] {
+            let trace = [
+                "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
+                "inject=\(call):signal=KILL:when=\(number)",
+            ]
+            if !isPull { try pullBoth() }
+            let command =
+                isPull
+                ? try scene.pull("flat", through: trace)
+                : try Program.command(
+                    ["prune", "--all", "--store", scene.store], home: scene.place.path, through: trace)
+            let ended = try command.run()
+            let context: Comment = "\(call) no. \(number): \(ended)"
+            let isKilled = ended.signal == SIGKILL || ended.status == 128 + SIGKILL
+            if isKilled { killed += 1 } else { #expect(ended.status == 0, context) }
+            for (digest, prints) in try scene.images() { #expect(prints == expected[digest], context) }
+            try pullBoth()
+            #expect(try scene.images() == expected, context)
+            #expect(try scene.prune().run().status == 0, context)
+            #expect(try scene.garbage() == [], context)
+            #expect(try scene.prune(["--all"]).run().status == 0, context)
+            #expect(try scene.garbage() == [] && scene.images().isEmpty, context)
+            // There are no more of them.
+            if !isKilled { break }
+        }
+        // Which of them are made depends on what there is to do.
+        let isMade = isPull ? ["renameat2", "renameat", "flock"] : ["renameat", "unlinkat", "flock"]
+        if isMade.contains(call) { #expect(killed > 0, "\(call) was never made") }
+        print("\(call), \(isPull ? "pull" : "prune"): \(killed) killed")
+    }
+
     static let launcher: String? = {
         let root = packageRoot(#filePath.replacingOccurrences(of: "/Faults/", with: "/"))
         return Program.newest(

@@ -25,19 +25,81 @@ import Testing
         return Int(line.filter(\.isNumber)) ?? 0
     }
 
-    @Test func memoryDoesNotGrowWithALayer() throws {
-        let scene = try Self.scene()
-        let running = try scene.pull().start()
+    /// Runs a pull and watches what is resident.
+    static func most(of command: Command) throws -> (ended: Ended, most: Int) {
+        let running = try command.start()
         var most = 0
         while kill(running.processID, 0) == 0 {
-            let now = Self.peak(running)
+            let now = peak(running)
             if now == 0, most > 0 { break }
             most = max(most, now)
             usleep(2000)
         }
-        let ended = try running.wait()
+        return (try running.wait(), most)
+    }
+
+    @Test func memoryDoesNotGrowWithALayer() throws {
+        let scene = try Self.scene()
+        let (ended, most) = try Self.most(of: scene.pull())
         #expect(ended.status == 0, "\(ended)")
         #expect(most > 0 && most <= 64 << 10, "\(most) KiB resident")
+    }
+
+    /// What a program asks to learn how many processors it has, answered as on a node of 128.
+    static func pretending(in place: TemporaryDirectory) throws -> String {
+        try place.write(
+            """
+            #define _GNU_SOURCE
+            #include <dlfcn.h>
+            #include <sched.h>
+            #include <unistd.h>
+            int sched_getaffinity(pid_t process, size_t size, cpu_set_t *set) {
+                CPU_ZERO_S(size, set);
+                for (int i = 0; i < 128; i++) CPU_SET_S(i, size, set);
+                return 0;
+            }
+            int get_nprocs(void) { return 128; }
+            long sysconf(int name) {
+                long (*real)(int) = (long (*)(int))dlsym(RTLD_NEXT, "sysconf");
+                return name == _SC_NPROCESSORS_ONLN || name == _SC_NPROCESSORS_CONF ? 128 : real(name);
+            }
+            """, to: "many.c")
+        let library = place.path + "/many.so"
+        let built = try Command(["cc", "-shared", "-fPIC", "-O", "-o", library, place.path + "/many.c", "-ldl"]).run()
+        try #require(built.status == 0, "\(built)")
+        return library
+    }
+
+    /// Layers that are packed, all at once, from a registry.
+    static let packings = ["gzip", "zstd -19"]
+
+    @Test(
+        .enabled(if: CrowdTests.registryTools, "docker-registry, skopeo, curl"), arguments: packings)
+    func memoryDoesNotGrowWithProcessors(_ packing: String) throws {
+        let scene = try Scene(.sample(layers: 9, files: 100, largest: 9 << 20))
+        let library = try Self.pretending(in: scene.place)
+        let root = packageRoot(#filePath.replacingOccurrences(of: "/Faults/", with: "/"))
+        let level = packing == "zstd -19" ? ["--dest-compress-level", "19"] : []
+        let port = Int.random(in: 20_000..<30_000)
+        let reference = "127.0.0.1:\(port)/many:1"
+        let registry = scene.place.path + "/registry"
+        func run(_ words: [String]) throws {
+            let ended = try Command(words, secondsAllowed: 300).run()
+            try #require(ended.status == 0, "\(ended)")
+        }
+        try run([root + "/Scripts/registry", "start", "--listen", "127.0.0.1:\(port)", registry])
+        defer { _ = try? Command([root + "/Scripts/registry", "stop", registry]).run() }  // only tidying
+        let words =
+            ["skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false", "--dest-compress-format"]
+            + [packing == "gzip" ? "gzip" : "zstd"] + level
+        try run(words + [scene.source(), "docker://" + reference])
+        let pull = try Program.command(
+            ["pull", "-q", "--store", scene.store, reference], home: scene.place.path,
+            environment: ["LD_PRELOAD": library, "BERTH_INSECURE_REGISTRIES": "127.0.0.1:\(port)"])
+        let (ended, most) = try Self.most(of: pull)
+        #expect(ended.status == 0, "\(ended)")
+        #expect(most > 0 && most <= 64 << 10, "\(packing): \(most) KiB resident")
+        print("\(packing): \(most) KiB resident with 9 layers and 128 processors")
     }
 
     static let memory = "/sys/fs/cgroup/memory"

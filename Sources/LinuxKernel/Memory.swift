@@ -1,0 +1,9 @@
+internal import CLinux
+
+package enum Memory {
+    /// Has the allocator give every large piece back to the system when it is freed. By itself it begins to keep them for later,
+    /// in pools of each thread, once it has seen one freed: a pull of many layers then holds what it no longer needs.
+    ///
+    /// The corresponding call is `mallopt(3)`.
+    package static func giveBackWhatIsLarge() { _ = berth_fix_mmap_threshold(128 << 10) }
+}
