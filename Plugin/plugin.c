@@ -85,6 +85,7 @@ int slurm_spank_task_init(spank_t spank, int count, char **words)
 	(void)count, (void)words;
 	if (!is_step() || !wants_container())
 		return 0;
+	report(spank);               /* before all that a task may be long at: berth waits for all of them */
 	/* Not a return of -1: plugstack.conf may say "optional", and the command must not run outside. */
 	if (wait_until_confined() < 0 || failed || run_task_prolog(spank) < 0 || join(spank, connection_to_berth) < 0)
 		_exit(BERTH_FAILED);

@@ -217,11 +217,23 @@ import Testing
         (["HIP_VISIBLE_DEVICES=2,0", "A=2"], ["HIP_VISIBLE_DEVICES=1,0", "A=2"]),
         (["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=2"], ["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=1"]),
         (["CUDA_VISIBLE_DEVICES=GPU-1"], ["CUDA_VISIBLE_DEVICES=GPU-1"]),
+        (
+            ["ROCR_VISIBLE_DEVICES=GPU-a,GPU-b", "HIP_VISIBLE_DEVICES=2"],
+            ["ROCR_VISIBLE_DEVICES=GPU-a,GPU-b", "HIP_VISIBLE_DEVICES=2"]
+        ),
     ]) func listsBehindAnotherCountWhatItLeaves(_ environment: [String], _ expected: [String]) {
         var changed = environment
         let before = (0..<4).map { "node\($0)" }
-        let isCounted = GPUInventory.renumber(&changed, before: before, after: ["node0", "node2"])
-        #expect(changed == expected && isCounted == !environment.contains("CUDA_VISIBLE_DEVICES=GPU-1"))
+        let isCounted = GPUInventory.renumber(&changed, before: before, after: ["node0", "node2"], .amd)
+        #expect(changed == expected && isCounted == (changed != environment))
+    }
+
+    /// Slurm sets all the lists, to the same, where gres.conf does not say whose GPUs they are.
+    @Test func NVIDIAsListIsBehindNoOther() {
+        var changed = ["CUDA_VISIBLE_DEVICES=2,3", "ROCR_VISIBLE_DEVICES=2,3"]
+        let isCounted = GPUInventory.renumber(
+            &changed, before: ["node0", "node1", "node2", "node3"], after: ["node2", "node3"], .nvidia)
+        #expect(isCounted && changed == ["CUDA_VISIBLE_DEVICES=0,1", "ROCR_VISIBLE_DEVICES=0,1"])
     }
 
     @Test func GPUsHaveNames() throws {

@@ -247,6 +247,28 @@ def the_plugin_counts_gpus_as_the_container_shows_them():
     same(succeeds(contained("-n1", "--gres=gpu:2", "--container-gpus=none", *GPUS)).out, "0:  | nvidia[0-9]\n")
 
 
+@test
+def tasks_with_gpus_of_their_own_count_those():
+    # Of node1's 0 to 3 each task has two, and calls them 0 and 1. All that is chosen is shown to both.
+    words = ("-N1", "-n2", "-w", "node1", "--gpus-per-task=2")
+    with cluster.patient_nodes():
+        for chosen, lists in ("2,3", ("", "0,1")), ("0,3", ("0", "0")), ("1", ("0", "")):
+            shown = " ".join(f"nvidia{number}" for number in chosen.split(","))
+            expected = [f"{task}: {lists[task]} | {shown}" for task in (0, 1)]
+            ended = succeeds(srun(*words, f"--container-image={image('debian')}", f"--container-gpus={chosen}", *GPUS))
+            same(sorted(ended.lines), expected, ended)
+            ended = succeeds(srun(*words, "berth", "run", "--gpus", chosen, image("debian"), "--", *GPUS))
+            same(sorted(ended.lines), expected, ended)
+
+
+@test
+def a_step_with_fewer_gpus_than_its_job_shows_its_own():
+    # With cgroups of version 2 what prepares the container may stand where the job's devices open.
+    ended = succeeds(run("salloc", "-Q", "-N1", "-n1", "-w", "node1", "--gres=gpu:4", "srun", "-n1", "--gres=gpu:1",
+        f"--container-image={image('debian')}", *GPUS))  # fmt: skip
+    same(ended.out, "0: 0 | nvidia0\n", ended)
+
+
 class UnconstrainedGPUs:
     """ConstrainDevices=no, and a driver that says where node1's GPUs are: minors against the order of PCI addresses."""
 
@@ -284,6 +306,9 @@ def where_slurm_constrains_nothing_the_plugin_shows_what_slurm_names():
             same(sorted(ended.lines), ["0: 0 | nvidia4 nvidia5", "1: 1 | nvidia4 nvidia5"], ended)
             ended = succeeds(contained("-n1", "--gres=gpu:3", "--mem=100", "--container-gpus=0,2", *GPUS))
             same(ended.out, "0: 0,1 | nvidia3 nvidia5\n", ended)
+            # Slurm sets AMD's lists too, behind which NVIDIA's does not count.
+            ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "--mem=100", "berth", "run", image("debian"), "--", *GPUS))
+            same(ended.out, "0: 0,1 | nvidia4 nvidia5\n", ended)
         finally:
             holder.communicate("\n")
 
