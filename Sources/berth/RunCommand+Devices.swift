@@ -107,7 +107,7 @@ extension RunCommand {
             try LaunchPlan.chosenGPUs(request, granted: granted)
         }
         let registry = chosen.isEmpty && options.cdiDevices.isEmpty ? nil : try registry()
-        let slices = chosen.isEmpty ? nil : try slices(registry, granted: granted, options)
+        let slices = chosen.isEmpty ? nil : try slices(registry, grant, granted: granted, options)
         if let slices {
             let nodes = slices.flatMap { $0.device.edits.deviceNodes.map(\.source) }
             chosen = chosen.filter(nodes.contains)

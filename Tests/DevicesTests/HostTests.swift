@@ -76,6 +76,31 @@ import Testing
         #expect(devices.capabilities == ["/dev/nvidia-caps/nvidia-cap30", "/dev/nvidia-caps/nvidia-cap31"])
     }
 
+    /// What the tasks of a step report that they may open stands for the process's own grant; no other word of it counts.
+    @Test func reportsDecideAboutGPUsAndSlicesThatTheHostHas() throws {
+        let (tree, host) = try Self.host(
+            Self.nodes(
+                "nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm", "null", "nvidia-caps/nvidia-cap30",
+                "nvidia-caps/nvidia-cap31", "nvidia-caps/secret"))
+        defer { withExtendedLifetime(tree) {} }
+        // Not this process's to open, as with another task's cgroup: it is not asked.
+        try FileManager.default.setAttributes([.posixPermissions: 0], ofItemAtPath: tree.path + "/dev/nvidia2")
+        let said = [
+            "/dev/nvidia2", "/dev/nvidia1", "/dev/nvidia1", "/dev/nvidia7", "/dev/null", "/etc/shadow", "nvidia0", "",
+            "/dev/nvidia-caps/nvidia-cap31", "/dev/nvidia-caps/secret", "/dev/nvidia0/../nvidia0", "/dev/nvidia-uvm",
+        ]
+        let devices = try HostDevices(host: host, openable: said)
+        #expect(devices.gpus == ["/dev/nvidia1", "/dev/nvidia2"])
+        #expect(devices.capabilities == ["/dev/nvidia-caps/nvidia-cap31"])
+        #expect(
+            devices.gpuControl == ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-caps/nvidia-cap31"])
+        let none = try HostDevices(host: host, openable: [])
+        #expect(none.gpus.isEmpty && none.capabilities.isEmpty && none.gpuControl == ["/dev/nvidiactl", "/dev/nvidia-uvm"])
+        let (other, amd) = try Self.host(Self.nodes("kfd", "dri/renderD128", "dri/renderD129"))
+        defer { withExtendedLifetime(other) {} }
+        #expect(try HostDevices(host: amd, openable: ["/dev/dri/renderD129"]).gpus == ["/dev/dri/renderD129"])
+    }
+
     @Test func AMDsGPUs() throws {
         let (tree4, host) = try Self.host(
             Self.nodes("kfd", "dri/renderD129", "dri/renderD128", "dri/renderD130", "dri/card0"),
