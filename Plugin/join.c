@@ -68,19 +68,14 @@ static int receive(int connection, struct container *container, int flags)
 	return 1;
 }
 
-/* NUMBER NAME SOFT HARD. Slurm would set the submitting shell's soft limit again, unless it finds none to set. */
-static int limit(spank_t spank, const char *word)
+/* NUMBER SOFT HARD */
+static int limit(const char *word)
 {
 	unsigned long long soft, hard;
 	int number;
-	char name[16], variable[40];
 
-	if (sscanf(word, "%d %15s %llu %llu", &number, name, &soft, &hard) != 4)
+	if (sscanf(word, "%d %llu %llu", &number, &soft, &hard) != 3)
 		return -1;
-	snprintf(variable, sizeof variable, "SLURM_RLIMIT_%s", name);
-	for (char *letter = variable; *letter; letter++)
-		*letter = (char)toupper((unsigned char)*letter);
-	spank_unsetenv(spank, variable);
 	return setrlimit((__rlimit_resource_t)number, &(struct rlimit){soft, hard});
 }
 
@@ -222,7 +217,7 @@ static int carry_out(spank_t spank, struct container *container, char *word)
 	case 'A':
 		return renumber(spank, value, word[0] == 'A');
 	case 'L':
-		return limit(spank, value);
+		return limit(value);
 	case 'C':
 		return keep_capabilities(value);
 	case 'P':

@@ -19,15 +19,9 @@ int slurm_spank_init(spank_t spank, int count, char **words)
 {
 	if (read_site(count, words) < 0)
 		return -1;
-	switch (spank_context()) {
-	case S_CTX_ALLOCATOR:
-		return site.sbatch ? register_options(spank) : 0;
-	case S_CTX_LOCAL:
-	case S_CTX_REMOTE:
-		return register_options(spank);
-	default:
-		return 0;
-	}
+	spank_context_t where = spank_context();
+	bool takes_flags = is_step() || where == S_CTX_LOCAL || (where == S_CTX_ALLOCATOR && site.sbatch);
+	return takes_flags ? register_options(spank) : 0;
 }
 
 int slurm_spank_init_post_opt(spank_t spank, int count, char **words)

@@ -43,9 +43,10 @@ struct HeldContainer {
         add("P")
     }
 
-    /// By its number, and by its name in Slurm's variables.
+    /// Slurm would set the submitting shell's soft limit again, unless it finds none to set.
     private mutating func add(_ limit: ResourceLimit, _ soft: UInt64, _ hard: UInt64) {
-        add("L\(limit.number) \(limit.rawValue) \(soft) \(hard)")
+        add("-SLURM_RLIMIT_" + limit.rawValue.uppercased())
+        add("L\(limit.number) \(soft) \(hard)")
     }
 
     /// The tasks' lists of GPUs are each its own, and so may be the GPUs that they count: they are told which are shown. In

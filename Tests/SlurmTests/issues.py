@@ -8,7 +8,7 @@ import subprocess
 
 import cluster
 from cluster import PluginOptions, image, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
-from harness import Skipped, contained, fails, forget, named, same, shell, succeeds, test
+from harness import contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
 
@@ -25,38 +25,50 @@ def pyxis_73_gpus_per_task_are_all_there():
     each_task_opens_one_gpu_of_its_own(ended)
 
 
-SLOW = """
-#include <string.h>
+# Another plugin, and what it does to the tasks before ours starts a container.
+OTHER = """
 #include <unistd.h>
 #include <slurm/spank.h>
-SPANK_PLUGIN(slow, 1)
+SPANK_PLUGIN(other, 1)
 int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
 {
 	int task = -1;
-	return spank_get_item(spank, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0 ? usleep(500000) : 0;
+	spank_get_item(spank, S_TASK_ID, &task);
+	if (%s)
+		%s;
+	return 0;
 }
 """
 
 
+@contextlib.contextmanager
+def other_plugin(when, does):
+    etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/other.so"
+    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
+    subprocess.run(compile, input=OTHER % (when, does), text=True, check=True)
+    (etc / "a-other.conf").write_text("required /srv/other.so\n")
+    try:
+        yield
+    finally:
+        (etc / "a-other.conf").unlink()
+        plugin.unlink()
+
+
 @test
 def pyxis_73_gpus_per_task_are_all_there_when_the_first_task_is_late():
-    # Another plugin holds up the first task, and slurmstepd has moved it to a cgroup with one GPU before the container is begun.
-    with slow_first_task():
+    # slurmstepd has moved it to a cgroup with one GPU before the container is begun.
+    with other_plugin("task == 0", "usleep(500000)"):
         ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
     each_task_opens_one_gpu_of_its_own(ended)
 
 
-@contextlib.contextmanager
-def slow_first_task():
-    etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/slow.so"
-    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
-    subprocess.run(compile, input=SLOW, text=True, check=True)
-    (etc / "a-slow.conf").write_text("required /srv/slow.so\n")
-    try:
-        yield
-    finally:
-        (etc / "a-slow.conf").unlink()
-        plugin.unlink()
+@test
+def pyxis_73_a_task_that_dies_early_holds_nobody_up_for_long():
+    # With cgroups of version 2 its neighbours' container waits for what it would have said.
+    with other_plugin("task == 1", "_exit(3)"):
+        ended = contained("-n3", "-l", "--gpus-per-task=1", *shell(LIST_GPUS), timeout=200)
+    same(ended.status, 3, ended)
+    same([line.split()[:2] for line in sorted(ended.lines) if line.endswith("address")], [["0:", "0"], ["2:", "2"]], ended)
 
 
 @test
