@@ -269,6 +269,41 @@ def a_step_with_fewer_gpus_than_its_job_shows_its_own():
     same(ended.out, "0: 0 | nvidia0\n", ended)
 
 
+@contextlib.contextmanager
+def four_of_amds():
+    """On node1, in place of NVIDIA's."""
+    wait_until_quiet()
+    node(
+        "node1", "bash", "-c", "mkdir /dev/away /dev/dri && mv /dev/nvidia* /dev/away; mknod -m 666 /dev/kfd c 511 8; "
+        "for i in 128 129 130 131; do mknod -m 666 /dev/dri/renderD$i c 226 $i; done"
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        wait_until_quiet()
+        node("node1", "bash", "-c", "rm -r /dev/kfd /dev/dri; mv /dev/away/* /dev; rmdir /dev/away")
+
+
+@test
+def amds_lists_count_what_its_runtime_leaves():
+    ask = shell('echo "$ROCR_VISIBLE_DEVICES|$HIP_VISIBLE_DEVICES|$GPU_DEVICE_ORDINAL|$(cd /dev/dri; echo *)"')
+    uuid = "GPU-0123456789abcdef"
+    with four_of_amds():
+        for lists, counted in (
+            (("3,1,0", "0,2", "1"), ("1,0", "0", "1")),
+            (("", "3,0", "2-3"), ("", "1", "1")),
+            ((uuid, "0,2", "1"), (uuid, "0,2", "1")),
+        ):
+            names = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
+            set_lists = ("env", *(f"{name}={value}" for name, value in zip(names, lists) if value))
+            expected = "|".join((*counted, "renderD129 renderD131\n"))
+            own = dict(zip(names, lists))
+            ended = contained("-n1", "--container-gpus=1,3", *ask, environment={k: v for k, v in own.items() if v})
+            same(succeeds(ended).out, expected, ended)
+            ended = srun("-n1", "-w", "node1", *set_lists, "berth", "run", "--gpus", "1,3", image("debian"), "--", *ask)
+            same(succeeds(ended).out, expected, ended)
+
+
 class UnconstrainedGPUs:
     """ConstrainDevices=no, and a driver that says where node1's GPUs are: minors against the order of PCI addresses."""
 
@@ -372,6 +407,10 @@ def a_dry_run_names_slurm_as_the_one_that_enforces():
     assert re.search(r"bind /dev/nvidia0 on /dev/nvidia0 +\[grant: .*; held by Slurm's device cgroup\]", ended.out), ended
     assert re.search(r"memory: \d+ bytes by the cgroup /.*job_\d+", ended.out), ended
     assert "limits: the kernel; hard limits are slurmd's" in ended.out, ended
+    ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", "--gpus", "1", image("debian")))
+    assert "env CUDA_VISIBLE_DEVICES=0  [host, counted anew]" in ended.out, ended
+    assert "env CUDA_DEVICE_ORDER=PCI_BUS_ID  [grant: GPUs counted anew]" in ended.out, ended
+    assert "env SLURM_STEP_GPUS=0,1  [host]" in ended.out, ended
 
 
 @test
@@ -383,6 +422,7 @@ def the_doctor_knows_the_node():
     same(checks["containers", "user-namespaces"]["status"], "ok", ended)
     same(checks["containers", "overlayfs"]["status"], "ok", ended)
     assert "/dev/nvidia2" in checks["cgroups", "devices"]["what"], ended
+    assert cluster.PLUGIN in checks["Slurm", "plugin"]["what"], ended
     same(checks["cgroups", "version"]["what"] == "2", unified(), ended)
     same(checks["Slurm", "ConstrainDevices"]["status"], "ok", ended)
     same(checks["Slurm", "TaskPlugin"]["status"], "ok", ended)

@@ -21,8 +21,9 @@ def pyxis_31_srun_from_inside_a_container():
 
 @test
 def pyxis_73_gpus_per_task_are_all_there():
-    ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
-    each_task_opens_one_gpu_of_its_own(ended)
+    for words in ("--gpus-per-task=1",), ("--gres=gpu:2", "--gpu-bind=map_gpu:1,0"):
+        ended = succeeds(contained("-n2", "-l", *words, *shell(LIST_GPUS)))
+        each_task_opens_one_gpu_of_its_own(ended)
 
 
 # Another plugin, and what it does to the tasks before ours starts a container.
