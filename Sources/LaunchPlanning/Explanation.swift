@@ -78,12 +78,20 @@ extension Explanation {
         let mode = "; held by the node's mode and owner"
         switch devices {
         case .berth: return "; held by Berth's cgroup"
-        case .cgroup(let ofSlurm, _):
-            // Schedulers constrain what they grant, and nothing else.
-            guard case .grant = step.origin else { return mode }
+        case .cgroup(let ofSlurm, let refused):
+            // Schedulers constrain what they grant, and nothing else: that kind of node of which others are refused.
+            let kind = Self.kind(bind.source)
+            guard case .grant = step.origin, refused.contains(where: { Self.kind($0) == kind }) else { return mode }
             return ofSlurm ? "; held by Slurm's device cgroup" : "; held by a device cgroup"
         case .unseen: return mode
         }
+    }
+
+    /// `/dev/nvidia` of `/dev/nvidia2`.
+    private static func kind(_ node: String) -> Substring {
+        var kind = node[...]
+        while let last = kind.utf8.last, (0x30...0x39).contains(last) { kind = kind.dropLast() }
+        return kind
     }
 
     private static let standard = ["null", "zero", "full", "random", "urandom", "tty"].map { "/dev/" + $0 }

@@ -55,7 +55,8 @@ struct HoldCommand {
         }
         let kind = settings.script == nil ? host.variable("SLURM_MPI_TYPE") ?? "" : ""
         let tasks = WaitingTasks(
-            connection, tasks: settings.tasks, gathers: settings.gathers, hasPMIx: kind.hasPrefix("pmix"))
+            connection, tasks: settings.tasks, gathers: settings.gathers, hasPMIx: kind.hasPrefix("pmix"),
+            deadline: deadline)
         self.tasks = tasks
         // What is said comes before the end of the connection: tasks that see it end too, and slurmstepd then ends what
         // still prepares, words and all.
@@ -64,6 +65,8 @@ struct HoldCommand {
         try tasks.hand(held, copies: settings.tasks + (settings.keepsRoot ? 1 : 0))
         Processes.exit(0)
     }
+
+    private var deadline: UInt64? { settings.timeout.map { started + $0 * 1_000_000_000 } }
 
     private func hold() throws(Failure) -> HeldContainer {
         guard let name = settings.name else { return try build(try run(image: options.image), in: nil) }
@@ -79,7 +82,7 @@ struct HoldCommand {
         var run = try RunCommand(options, host: host, workingDirectory: workingDirectory)
         run.isForOthers = true
         run.terminal = 2  // slurmstepd's standard error is the first task's, its standard input nobody's
-        run.deadline = settings.timeout.map { started + $0 * 1_000_000_000 }
+        run.deadline = deadline
         if isPath, let status = try? FileStatus(of: path), status.kind != .directory {  // absent: said of the directory
             run.squashfs = try UnpackedSquashfs(path, status, storePath: run.storePath, deadline: run.deadline)
         }

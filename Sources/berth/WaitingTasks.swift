@@ -20,14 +20,18 @@ final class WaitingTasks {
     private var heard: Reports?
 
     /// From its start to its report a task only does what Slurm and its plugins have it do; one that died never comes.
-    private static let patience: UInt64 = 60
+    private static let patience: UInt64 = 60_000_000_000
+    /// Of the whole preparation, in `Clock.monotonicNanoseconds`.
+    private let deadline: UInt64?
 
     /// - Parameters:
     ///   - gathers: Every task tells what it may open.
     ///   - hasPMIx: The first one has something to tell in any case.
-    init(_ connection: consuming OwnedFileDescriptor, tasks: Int, gathers: Bool, hasPMIx: Bool) {
+    init(
+        _ connection: consuming OwnedFileDescriptor, tasks: Int, gathers: Bool, hasPMIx: Bool, deadline: UInt64?
+    ) {
         self.connection = DescriptorBox(connection)
-        (self.tasks, self.gathers, self.hasPMIx) = (tasks, gathers, hasPMIx)
+        (self.tasks, self.gathers, self.hasPMIx, self.deadline) = (tasks, gathers, hasPMIx, deadline)
         expected = gathers ? tasks : hasPMIx ? 1 : 0
     }
 
@@ -35,7 +39,7 @@ final class WaitingTasks {
     func reports() throws(Failure) -> Reports {
         if let heard { return heard }
         var result = Reports(openable: gathers ? [] : nil)
-        let end = Clock.monotonicNanoseconds + Self.patience * 1_000_000_000
+        let end = min(Clock.monotonicNanoseconds + Self.patience, deadline ?? UInt64.max)
         var missing = expected
         let connection = self.connection
         while missing > 0 {
@@ -61,8 +65,8 @@ final class WaitingTasks {
             connection.descriptor.stopReceiving()
             if gathers {
                 Terminal.note(
-                    "warning: \(missing) of \(tasks) tasks have not said within \(Self.patience) s which GPUs they may open: "
-                        + "the container shows those of the others")
+                    "warning: \(missing) of \(tasks) tasks have not said in time which GPUs they may open: the container "
+                        + "shows those of the others")
             }
         }
         heard = result

@@ -405,6 +405,8 @@ def a_dry_run_names_slurm_as_the_one_that_enforces():
     ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", image("debian")))
     assert "devices: Slurm's device cgroup; it refuses /dev/nvidia2, /dev/nvidia3" in ended.out, ended
     assert re.search(r"bind /dev/nvidia0 on /dev/nvidia0 +\[grant: .*; held by Slurm's device cgroup\]", ended.out), ended
+    # Which is open to all.
+    assert re.search(r"bind /dev/nvidiactl on .* +\[grant: GPU control; held by the node's mode and owner\]", ended.out), ended
     assert re.search(r"memory: \d+ bytes by the cgroup /.*job_\d+", ended.out), ended
     assert "limits: the kernel; hard limits are slurmd's" in ended.out, ended
     ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", "--gpus", "1", image("debian")))
