@@ -2,12 +2,10 @@
 docs/pyxis-compatibility.md. Enroot 278, tokens that expire, is in Tests/RegistryTests.
 """
 
-import contextlib
 import re
-import subprocess
 
 import cluster
-from cluster import PluginOptions, image, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
+from cluster import PluginOptions, image, job_of, node, other_plugin, run, spawn, srun, wait_for, wait_until_quiet
 from harness import contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
@@ -24,35 +22,6 @@ def pyxis_73_gpus_per_task_are_all_there():
     for words in ("--gpus-per-task=1",), ("--gres=gpu:2", "--gpu-bind=map_gpu:1,0"):
         ended = succeeds(contained("-n2", "-l", *words, *shell(LIST_GPUS)))
         each_task_opens_one_gpu_of_its_own(ended)
-
-
-# Another plugin, and what it does to the tasks before ours starts a container.
-OTHER = """
-#include <unistd.h>
-#include <slurm/spank.h>
-SPANK_PLUGIN(other, 1)
-int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
-{
-	int task = -1;
-	spank_get_item(spank, S_TASK_ID, &task);
-	if (%s)
-		%s;
-	return 0;
-}
-"""
-
-
-@contextlib.contextmanager
-def other_plugin(when, does):
-    etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/other.so"
-    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
-    subprocess.run(compile, input=OTHER % (when, does), text=True, check=True)
-    (etc / "a-other.conf").write_text("required /srv/other.so\n")
-    try:
-        yield
-    finally:
-        (etc / "a-other.conf").unlink()
-        plugin.unlink()
 
 
 @test
