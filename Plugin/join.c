@@ -18,7 +18,7 @@
 
 #include "plugin.h"
 
-enum { MOST_DESCRIPTORS = 16, MOST_BYTES = 1 << 20 };
+enum { MOST_DESCRIPTORS = 16, MOST_BYTES = 1 << 20, MOST_GPUS = 1024 };
 
 struct container {
 	int descriptors[MOST_DESCRIPTORS];
@@ -50,9 +50,9 @@ static int receive(int connection, struct container *container, int flags)
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	ssize_t size;
 
-	do
+	do                           /* ECONNRESET is said once, before what has arrived: berth went with a report unread */
 		size = recvmsg(connection, &message, MSG_CMSG_CLOEXEC | flags);
-	while (size < 0 && errno == EINTR);
+	while (size < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (size <= 0)
 		return (int)size;
 	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header))
@@ -68,19 +68,14 @@ static int receive(int connection, struct container *container, int flags)
 	return 1;
 }
 
-/* NUMBER NAME SOFT HARD. Slurm would set the submitting shell's soft limit again, unless it finds none to set. */
-static int limit(spank_t spank, const char *word)
+/* NUMBER SOFT HARD */
+static int limit(const char *word)
 {
 	unsigned long long soft, hard;
 	int number;
-	char name[16], variable[40];
 
-	if (sscanf(word, "%d %15s %llu %llu", &number, name, &soft, &hard) != 4)
+	if (sscanf(word, "%d %llu %llu", &number, &soft, &hard) != 3)
 		return -1;
-	snprintf(variable, sizeof variable, "SLURM_RLIMIT_%s", name);
-	for (char *letter = variable; *letter; letter++)
-		*letter = (char)toupper((unsigned char)*letter);
-	spank_unsetenv(spank, variable);
 	return setrlimit((__rlimit_resource_t)number, &(struct rlimit){soft, hard});
 }
 
@@ -114,22 +109,20 @@ static int next(struct container *container)
 	return container->used < container->count ? container->descriptors[container->used++] : -1;
 }
 
-/* The number that takes the place of another one in FROM=TO,...; -1 for none. */
-static long place_of(unsigned long number, const char *places)
-{
-	unsigned long from, to;
+/* For each position among GPUs that a list counts the place that the GPU has in the container; -1: it is not shown there. */
+struct places {
+	long of[MOST_GPUS];
+	size_t count;
+};
 
-	for (const char *at = places; at && sscanf(at, "%lu=%lu", &from, &to) == 2; at = strchr(at, ','), at += at != NULL)
-		if (from == number)
-			return (long)to;
-	return -1;
-}
-
-/* A list such as 0,2-3 in other numbers; those without a place drop out. False for any other text, such as MIG's names. */
-static bool count_anew(const char *list, const char *places, char *new, size_t room)
+/* A list such as 0,2-3 in other numbers; those without a place drop out. What it leaves is what is counted behind it. False
+ * for any other text, such as MIG's names. */
+static bool count_anew(const char *list, const struct places *places, struct places *behind, char *new, size_t room)
 {
 	size_t used = 0;
+	long kept = 0;
 
+	behind->count = 0;
 	for (*new = '\0'; *list; list += *list == ',') {
 		char *end = NULL;
 		unsigned long first = strtoul(list, &end, 10), last = first;
@@ -138,11 +131,13 @@ static bool count_anew(const char *list, const char *places, char *new, size_t r
 			return false;
 		if (*end == '-' && isdigit((unsigned char)end[1]))
 			last = strtoul(end + 1, &end, 10);
-		if ((*end && *end != ',') || last < first || last - first >= 1024)
+		if ((*end && *end != ',') || last < first || last - first >= MOST_GPUS)
 			return false;
-		for (; first <= last; first++) {
-			long place = place_of(first, places);
+		for (; first <= last && first < places->count; first++) {
+			long place = places->of[first];
 
+			if (behind->count < MOST_GPUS)
+				behind->of[behind->count++] = place < 0 ? -1 : kept++;
 			if (place >= 0 && used < room)
 				used += (size_t)snprintf(new + used, room - used, "%s%ld", used ? "," : "", place);
 		}
@@ -151,19 +146,33 @@ static bool count_anew(const char *list, const char *places, char *new, size_t r
 	return used < room;
 }
 
-/* The variables that select among visible GPUs by number count those of the container. */
-static int renumber(spank_t spank, const char *places)
+/* NODE,-NODE,...: GPUs in the order in which they are counted, with a dash in front where the container does not show them.
+ * A task counts those that it may open: Slurm may have given each its own. The variables that select among GPUs by number
+ * are to count those of the container. AMD's others count what its runtime's own leaves. */
+static int renumber(spank_t spank, char *nodes, bool amd)
 {
 	static const char *const selectors[] = {
-		"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
+		"ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
 	};
+	struct places places[3] = {{.count = 0}}, *counted = places;
 	char list[4096], new[8192];
+	long shown = 0;
 
-	for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++)
-		if (spank_getenv(spank, selectors[i], list, sizeof list) == ESPANK_SUCCESS && *list
-		    && count_anew(list, places, new, sizeof new)
-		    && spank_setenv(spank, selectors[i], new, 1) != ESPANK_SUCCESS)
-			return -1;
+	for (char *node = strtok(nodes, ","); node && counted->count < MOST_GPUS; node = strtok(NULL, ","))
+		if (access(node + (*node == '-'), R_OK | W_OK) == 0)
+			counted->of[counted->count++] = *node == '-' ? -1 : shown++;
+	for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
+		if (spank_getenv(spank, selectors[i], list, sizeof list) != ESPANK_SUCCESS || !*list)
+			continue;
+		if (count_anew(list, counted, &places[i == 0 ? 1 : 2], new, sizeof new)) {
+			if (spank_setenv(spank, selectors[i], new, 1) != ESPANK_SUCCESS)
+				return -1;
+		} else if (amd && i == 0) {
+			return 0;            /* by name: the others count what these leave, here as there */
+		}
+		if (amd && i == 0)
+			counted = &places[1];
+	}
 	return 0;
 }
 
@@ -204,10 +213,11 @@ static int carry_out(spank_t spank, struct container *container, char *word)
 		return 0;
 	case '=':
 		return set_default(spank, value);
-	case 'G':
-		return renumber(spank, value);
+	case 'G':                    /* before the namespaces: of the host's nodes */
+	case 'A':
+		return renumber(spank, value, word[0] == 'A');
 	case 'L':
-		return limit(spank, value);
+		return limit(value);
 	case 'C':
 		return keep_capabilities(value);
 	case 'P':
@@ -218,26 +228,32 @@ static int carry_out(spank_t spank, struct container *container, char *word)
 	}
 }
 
-/* PMIx' directory is made known in the tasks' environment alone, and must be mounted: the first task tells. */
-static void tell_of_pmix(spank_t spank, int connection)
+/* What only tasks know, as NUL-terminated words. The first tells of PMIx' directory, which their environment alone names and
+ * which must be mounted. Each tells which GPUs its own cgroup lets it open, if that is gathered; nothing is opened. */
+void report(spank_t spank)
 {
-	char value[4096];
+	char words[65536];
 	int task = -1;
 
-	if (spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS || task != 0
-	    || spank_getenv(spank, "SLURM_MPI_TYPE", value, sizeof value) != ESPANK_SUCCESS || strncmp(value, "pmix", 4) != 0)
+	spank_get_item(spank, S_TASK_ID, &task);
+	bool pmix = task == 0 && spank_getenv(spank, "SLURM_MPI_TYPE", words, sizeof words) == ESPANK_SUCCESS
+		&& !strncmp(words, "pmix", 4);
+	if (!pmix && accelerators.gl_pathc == 0)
 		return;
-	if (spank_getenv(spank, "PMIX_SERVER_TMPDIR", value, sizeof value) != ESPANK_SUCCESS)
-		strcpy(value, "-");
-	(void)!send(connection, value, strlen(value), MSG_NOSIGNAL);
+	if (!pmix || spank_getenv(spank, "PMIX_SERVER_TMPDIR", words, sizeof words) != ESPANK_SUCCESS)
+		strcpy(words, "-");
+	size_t used = strlen(words) + 1;
+	for (char **node = accelerators.gl_pathv; node && *node; node++)
+		if (access(*node, R_OK | W_OK) == 0 && used + strlen(*node) < sizeof words)
+			used += strlen(strcpy(words + used, *node)) + 1;
+	(void)!send(connection_to_berth, words, used, MSG_NOSIGNAL);
 }
 
 int join(spank_t spank, int connection)
 {
-	static const char version[] = "berth-container 2";
+	static const char version[] = "berth-container 3";
 	struct container container = {.words = malloc(MOST_BYTES)};
 
-	tell_of_pmix(spank, connection);
 	int arrived = container.words ? receive(connection, &container, 0) : -1;
 	const char *failed = arrived < 0 ? "no answer from berth" : NULL;
 

@@ -19,15 +19,9 @@ int slurm_spank_init(spank_t spank, int count, char **words)
 {
 	if (read_site(count, words) < 0)
 		return -1;
-	switch (spank_context()) {
-	case S_CTX_ALLOCATOR:
-		return site.sbatch ? register_options(spank) : 0;
-	case S_CTX_LOCAL:
-	case S_CTX_REMOTE:
-		return register_options(spank);
-	default:
-		return 0;
-	}
+	spank_context_t where = spank_context();
+	bool takes_flags = is_step() || where == S_CTX_LOCAL || (where == S_CTX_ALLOCATOR && site.sbatch);
+	return takes_flags ? register_options(spank) : 0;
 }
 
 int slurm_spank_init_post_opt(spank_t spank, int count, char **words)
@@ -85,6 +79,7 @@ int slurm_spank_task_init(spank_t spank, int count, char **words)
 	(void)count, (void)words;
 	if (!is_step() || !wants_container())
 		return 0;
+	report(spank);               /* before all that a task may be long at: berth waits for all of them */
 	/* Not a return of -1: plugstack.conf may say "optional", and the command must not run outside. */
 	if (wait_until_confined() < 0 || failed || run_task_prolog(spank) < 0 || join(spank, connection_to_berth) < 0)
 		_exit(BERTH_FAILED);

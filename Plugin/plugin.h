@@ -7,6 +7,7 @@
 #ifndef SPANK_BERTH_PLUGIN_H
 #define SPANK_BERTH_PLUGIN_H
 
+#include <glob.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -73,9 +74,11 @@ int run_task_prolog(spank_t spank);
 
 /* Becoming a process of the container, in each task: join.c. */
 int raise_hard_limits(void);
+void report(spank_t spank);
 int join(spank_t spank, int connection);
 int receive_root(int connection);
 extern int connection_to_berth;
+extern glob_t accelerators;
 
 #define BERTH_FAILED 125
 

@@ -29,6 +29,9 @@
 /* The tasks' end of the socket; -1 where there is nothing to come. */
 int connection_to_berth = -1;
 
+/* The node's GPUs and MIG slices, where each task is to report which of them it can open; otherwise none. */
+glob_t accelerators;
+
 /* Berth's own end, and a pair over which slurmstepd gets to know whom to end: a pidfd, as a number may be used again. */
 static int end_for_berth = -1, whom[2] = {-1, -1};
 static uint32_t tasks_to_fork;
@@ -82,7 +85,8 @@ static char step_name[32];
 /* The container is for all tasks of the step, and so are what builds it and the entrypoint's children. With cgroups of version
  * 1 slurmstepd moves each task, while this runs, from the job's freezer to the step's, where what a step leaves is ended, and
  * to a cgroup of its own, which opens that one task's GPUs. A child of the task's is in the one or in the other of each: here
- * it enters the step's. With version 2 there is none to enter: only the last in a row of cgroups may hold processes. */
+ * it enters the step's. With version 2 there is none to enter, as only the last in a row of cgroups may hold processes: there
+ * the tasks report what they can open. */
 static void enter_cgroups_of_step(void)
 {
 	static char lines[16384], place[sizeof lines + 64];
@@ -251,6 +255,8 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 		add_word(words, "entrypoint=%s", wanted.entrypoint_log == YES ? "shown" : "quiet");
 	if (wanted.verbose == YES)
 		add_word(words, "report");
+	if (accelerators.gl_pathc > 0)
+		add_word(words, "gather");
 	add_word(words, "--");
 	add_options_of_flags(words);
 	if (wanted.workdir) {
@@ -295,6 +301,8 @@ int prepare(spank_t spank)
 	    || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0
 	    || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, whom) < 0)
 		return -1;
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
+		glob("/dev/{nvidia[0-9]*,nvidia-caps/nvidia-cap[0-9]*,dri/renderD*}", GLOB_BRACE, NULL, &accelerators);
 	connection_to_berth = ends[0];
 	end_for_berth = ends[1];
 	return 0;

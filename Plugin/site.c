@@ -11,14 +11,11 @@ struct site site = {.entrypoint = NO, .sbatch = true};
 
 int truth(const char *value)
 {
-	static const char *const yes[] = {"1", "true", "yes", "y"}, *const no[] = {"0", "false", "no", "n"};
+	static const char *const words[] = {"1", "true", "yes", "y", "0", "false", "no", "n"};
 
-	for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
-		if (!strcmp(value, yes[i]))
-			return YES;
-		if (!strcmp(value, no[i]))
-			return NO;
-	}
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (!strcmp(value, words[i]))
+			return i < 4 ? YES : NO;
 	return UNSET;
 }
 
@@ -42,14 +39,13 @@ static int read_word(const char *word)
 		if (*value != '/')
 			return bad(word, "an absolute path");
 		site.berth = value;
-	} else if (IS("execute_entrypoint")) {
+	} else if (IS("execute_entrypoint") || IS("sbatch_support")) {
 		if (flag == UNSET)
 			return bad(word, "0 or 1");
-		site.entrypoint = flag;
-	} else if (IS("sbatch_support")) {
-		if (flag == UNSET)
-			return bad(word, "0 or 1");
-		site.sbatch = flag;
+		if (*word == 'e')
+			site.entrypoint = flag;
+		else
+			site.sbatch = flag;
 	} else if (IS("container_scope")) {
 		if (strcmp(value, "job") && strcmp(value, "global"))
 			return bad(word, "job or global");

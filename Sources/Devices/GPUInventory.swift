@@ -101,7 +101,9 @@ extension GPUInventory {
         return result.isEmpty ? nil : result
     }
 
-    /// The variables that select among visible GPUs by number. What ROCm's runtime leaves is what those behind it count.
+    /// The variables that select among visible GPUs by number. On a host with AMD's GPUs those behind the first count what it
+    /// leaves, as it is the lower runtime's; NVIDIA's knows nothing of it, though Slurm sets them all.
+    /// https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html
     package static let selectors = [
         "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
     ]
@@ -109,17 +111,24 @@ extension GPUInventory {
     /// Counts all these lists of an environment anew.
     ///
     /// - Returns: Whether there was one.
-    package static func renumber(_ environment: inout [String], before: [String], after: [String]) -> Bool {
+    package static func renumber(
+        _ environment: inout [String], before: [String], after: [String], _ vendor: HostDevices.Vendor?
+    ) -> Bool {
         var (before, after) = (before, after)
         var isCounted = false
         for name in selectors {
             let prefix = name + "="
             guard let place = environment.firstIndex(where: { $0.hasPrefix(prefix) }) else { continue }
             let list = String(environment[place].dropFirst(prefix.utf8.count))
-            guard let positions = indices(list) else { continue }
+            let isBelow = vendor == .amd && name == "ROCR_VISIBLE_DEVICES"
+            guard let positions = indices(list) else {
+                // By name: the others count what these leave, inside as outside.
+                if isBelow, !list.isEmpty { break }
+                continue
+            }
             environment[place] = prefix + renumbered(list, before: before, after: after)
             isCounted = true
-            if name == "ROCR_VISIBLE_DEVICES" {
+            if isBelow {
                 before = positions.compactMap { before.indices.contains($0) ? before[$0] : nil }
                 after = before.filter(after.contains)
             }

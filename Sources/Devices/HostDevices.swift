@@ -20,15 +20,18 @@ package struct HostDevices: Equatable, Sendable {
     /// Looks below `/dev`. Where it holds none of the names by which every such driver shows, it is not even listed: that
     /// would be the dearest single thing that a launch reads.
     ///
+    /// - Parameter openable: GPUs and MIG slices that others may open, for whom this is. Of what they name only such nodes
+    ///   count as the host has; `nil` where this process asks for itself.
     /// - Throws: `SystemError` where `/dev` itself can not be read.
-    package init(host: HostTree = HostTree()) throws(SystemError) {
+    package init(host: HostTree = HostTree(), openable: [String]? = nil) throws(SystemError) {
+        func isGranted(_ path: String) -> Bool { openable?.contains(path) ?? host.isGranted(path) }
         let directory = try OwnedFileDescriptor(opening: host.path("/dev"), .readOnly | .directory)
         let isNVIDIA = directory.holds("nvidiactl") || directory.holds("nvidia0")
         let isAMD = !isNVIDIA && directory.holds("kfd")
         vendor = isNVIDIA ? .nvidia : isAMD ? .amd : nil
         let names = isNVIDIA ? try directory.entries(startingWith: "nvidia").sorted() : []
-        gpus = isNVIDIA ? Self.nvidiaNodes(names, host) : isAMD ? Self.amdNodes(host) : []
-        capabilities = names.contains("nvidia-caps") ? Self.slices(host, of: gpus).filter(host.isGranted) : []
+        gpus = (isNVIDIA ? Self.nvidiaNodes(names) : isAMD ? Self.amdNodes(host) : []).filter(isGranted)
+        capabilities = names.contains("nvidia-caps") ? Self.slices(host, of: gpus).filter(isGranted) : []
         gpuControl =
             isNVIDIA
             ? Self.control(names, capabilities, hasCopying: directory.holds("gdrdrv"), host)
@@ -47,10 +50,10 @@ package struct HostDevices: Equatable, Sendable {
         }
     }
 
-    private static func nvidiaNodes(_ names: [String], _ host: HostTree) -> [String] {
+    private static func nvidiaNodes(_ names: [String]) -> [String] {
         names.compactMap { name -> (Int, String)? in
             gpuNumber("/dev/" + name).map { ($0, "/dev/" + name) }
-        }.sorted { $0.0 < $1.0 }.map(\.1).filter(host.isGranted)
+        }.sorted { $0.0 < $1.0 }.map(\.1)
     }
 
     /// Whether or not this task has a GPU: a neighbour in the same container may.
@@ -93,14 +96,14 @@ package struct HostDevices: Equatable, Sendable {
         return Int(String(Substring(digits)))
     }
 
-    /// The render nodes whose driver is AMD's and which are granted, by rising number.
+    /// The render nodes whose driver is AMD's, by rising number.
     private static func amdNodes(_ host: HostTree) -> [String] {
         host.names("/dev/dri").compactMap { name -> (Int, String)? in
             number(in: name, after: "renderD").map { ($0, name) }
         }.sorted { $0.0 < $1.0 }.map(\.1).filter { name in
             guard let driver = host.link("/sys/class/drm/\(name)/device/driver") else { return true }
             return driver.hasSuffix("/amdgpu")
-        }.map { "/dev/dri/" + $0 }.filter(host.isGranted)
+        }.map { "/dev/dri/" + $0 }
     }
 
     /// The capability nodes of the GPUs' MIG slices: a GPU instance's and a compute instance's for each. What manages

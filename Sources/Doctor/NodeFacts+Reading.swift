@@ -192,7 +192,7 @@ extension NodeFacts.Slurm {
         container = slurm.value(of: "JobContainerType", in: "slurm.conf")
         constrainsDevices = slurm.isSet("ConstrainDevices", in: "cgroup.conf")
         hasGres = slurm.value(of: "GresTypes", in: "slurm.conf") != nil
-        plugin = slurm.lines(of: "plugstack.conf")?.first { $0.contains("spank_berth") }
+        plugin = slurm.plugstack.first { $0[1].contains("spank_berth") }?.joined(separator: " ")
         slurmd = OtherProcess.named("slurmd")?.limit(.lockedMemory)
         hasMunge = NodeFacts.exists(root + "/run/munge/munge.socket.2")
     }

@@ -42,11 +42,13 @@ package struct Explanation: Equatable, Sendable {
     package var variables: [(name: String, place: String)]
     /// Which variables and groups among them come from where.
     package var edits: [DeviceEdit]
+    /// The host's own, of which lists of GPUs are counted anew.
+    package var environment: [String]
 
     package init(
         devices: DeviceLayer, memory: CgroupLimit? = nil, cpuQuota: CgroupLimit? = nil, processes: CgroupLimit? = nil,
         affinity: String = "", inJob: Bool = false, variables: [(name: String, place: String)] = [],
-        edits: [DeviceEdit] = []
+        edits: [DeviceEdit] = [], environment: [String] = []
     ) {
         self.devices = devices
         self.memory = memory
@@ -56,12 +58,14 @@ package struct Explanation: Equatable, Sendable {
         self.inJob = inJob
         self.variables = variables
         self.edits = edits
+        self.environment = environment
     }
 
     package static func == (one: Explanation, other: Explanation) -> Bool {
         one.devices == other.devices && one.memory == other.memory && one.cpuQuota == other.cpuQuota
             && one.processes == other.processes && one.affinity == other.affinity && one.inJob == other.inJob
             && one.variables.elementsEqual(other.variables, by: ==) && one.edits == other.edits
+            && one.environment == other.environment
     }
 }
 
@@ -74,12 +78,20 @@ extension Explanation {
         let mode = "; held by the node's mode and owner"
         switch devices {
         case .berth: return "; held by Berth's cgroup"
-        case .cgroup(let ofSlurm, _):
-            // Schedulers constrain what they grant, and nothing else.
-            guard case .grant = step.origin else { return mode }
+        case .cgroup(let ofSlurm, let refused):
+            // Schedulers constrain what they grant, and nothing else: that kind of node of which others are refused.
+            let kind = Self.kind(bind.source)
+            guard case .grant = step.origin, refused.contains(where: { Self.kind($0) == kind }) else { return mode }
             return ofSlurm ? "; held by Slurm's device cgroup" : "; held by a device cgroup"
         case .unseen: return mode
         }
+    }
+
+    /// `/dev/nvidia` of `/dev/nvidia2`.
+    private static func kind(_ node: String) -> Substring {
+        var kind = node[...]
+        while let last = kind.utf8.last, (0x30...0x39).contains(last) { kind = kind.dropLast() }
+        return kind
     }
 
     private static let standard = ["null", "zero", "full", "random", "urandom", "tty"].map { "/dev/" + $0 }
@@ -87,7 +99,7 @@ extension Explanation {
     func place(of entry: String, _ source: VariableSource?) -> String? {
         switch source {
         case nil: return nil
-        case .host: return "host"
+        case .host: return environment.isEmpty || environment.contains(entry) ? "host" : "host, counted anew"
         case .berth: return "berth"
         case .image: return "image"
         case .device: return device(entry)?.summary ?? "device"

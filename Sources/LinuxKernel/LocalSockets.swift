@@ -53,6 +53,9 @@ extension OwnedFileDescriptor {
         return ready > 0
     }
 
+    /// Whoever sends from now on is told that nobody listens. The corresponding call is `shutdown(2)`, `SHUT_RD`.
+    package func stopReceiving() { _ = shutdown(rawValue, Int32(SHUT_RD)) }  // the other end may be gone
+
     /// The process and user at the other end, as they were when it connected or listened: `SO_PEERCRED`.
     package func peer() throws(SystemError) -> (processID: Int32, userID: UInt32) {
         var process: Int32 = 0

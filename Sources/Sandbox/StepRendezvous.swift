@@ -83,6 +83,8 @@ extension StepRendezvous {
 
         let listener: OwnedFileDescriptor
         private var waiting: [(connection: DescriptorBox, arrival: Arrival)] = []
+        /// What any of the tasks may open, as far as it was known when the container was built.
+        private var granted: [String] = []
 
         init(listener: consuming OwnedFileDescriptor) { self.listener = listener }
 
@@ -102,7 +104,9 @@ extension StepRendezvous {
                 guard let arrival = try accept(withinMilliseconds: left) else { continue }
                 here.insert(arrival.localID)
             }
-            return [own] + waiting.map(\.arrival)
+            let arrivals = [own] + waiting.map(\.arrival)
+            granted = arrivals.flatMap(\.grantedNodes)
+            return arrivals
         }
 
         private mutating func accept(withinMilliseconds limit: Int) throws(RendezvousError) -> Arrival? {
@@ -151,9 +155,10 @@ extension StepRendezvous {
                 descriptors.append(scratchLease)
                 kinds += "s"
             }
+            let answer = Array((["R" + kinds] + granted).joined(separator: "\n").utf8)
             for (connection, _) in waiting {
                 // One that has died meanwhile is no concern of the others.
-                try? connection.descriptor.send(Array(("R" + kinds).utf8), descriptors)  // see above
+                try? connection.descriptor.send(answer, descriptors)  // see above
             }
             waiting = []
         }
@@ -171,9 +176,13 @@ extension StepRendezvous {
         private var namespaces: [(NamespaceKinds, DescriptorBox)] = []
         /// Inherited by the command: keeps a scratch directory on disk from being swept.
         package private(set) var scratchLease: DescriptorBox?
+        /// What any of its tasks may open: what it was built with.
+        package let grantedNodes: [String]
 
         init?(_ packet: Packet) {
-            let letters = packet.bytes.displayText.dropFirst()
+            let lines = packet.bytes.displayText.split(separator: "\n", omittingEmptySubsequences: false)
+            let letters = lines[0].dropFirst()
+            grantedNodes = lines.dropFirst().map(String.init)
             guard letters.count == packet.descriptors.count else { return nil }
             for (letter, box) in zip(letters, packet.descriptors) {
                 if let (kind, _, _) = Builder.letters.first(where: { $0.1 == String(letter) }) {

@@ -1,4 +1,5 @@
 internal import Allocation
+internal import Devices
 internal import LaunchPlanning
 internal import LinuxKernel
 
@@ -9,8 +10,9 @@ struct HeldContainer {
     private(set) var bytes: [UInt8] = []
     var phases: [(String, UInt64)] = []
 
-    init(namespaces: [DescriptorBox], directory: DescriptorBox?, leases: [DescriptorBox]) {
-        add("berth-container 2")
+    init() { add("berth-container 3") }
+
+    mutating func add(namespaces: [DescriptorBox], directory: DescriptorBox?, leases: [DescriptorBox]) {
         for namespace in namespaces { add("N", namespace) }
         if let directory { add("D", directory) }
         for lease in leases { add("K", lease) }
@@ -41,19 +43,18 @@ struct HeldContainer {
         add("P")
     }
 
-    /// By its number, and by its name in Slurm's variables.
+    /// Slurm would set the submitting shell's soft limit again, unless it finds none to set.
     private mutating func add(_ limit: ResourceLimit, _ soft: UInt64, _ hard: UInt64) {
-        add("L\(limit.number) \(limit.rawValue) \(soft) \(hard)")
+        add("-SLURM_RLIMIT_" + limit.rawValue.uppercased())
+        add("L\(limit.number) \(soft) \(hard)")
     }
 
-    /// The tasks' lists of GPUs are each its own: they are told which position becomes which.
-    mutating func count(_ before: [String], as after: [String]) {
-        if before == after { return }
-        var places: [String] = []
-        for (place, node) in before.enumerated() {
-            if let new = after.firstIndex(of: node) { places.append("\(place)=\(new)") }
-        }
-        add("G" + places.joined(separator: ","))
+    /// The tasks' lists of GPUs are each its own, and so may be the GPUs that they count: they are told which are shown. In
+    /// front of the namespaces, while the nodes are the host's.
+    mutating func count(_ decision: DeviceDecision, _ vendor: HostDevices.Vendor?) {
+        if decision.counted == decision.shown { return }
+        let nodes = decision.counted.map { decision.shown.contains($0) ? $0 : "-" + $0 }
+        add((vendor == .amd ? "A" : "G") + nodes.joined(separator: ","))
     }
 
     /// `--profile pytorch`: what no variable set before is each task's own number.

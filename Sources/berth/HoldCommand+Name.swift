@@ -158,7 +158,8 @@ extension HoldCommand {
             }
         }
         let directory = try enterWorkingDirectory(process)
-        var held = HeldContainer(
+        var held = HeldContainer()
+        held.add(
             namespaces: running.namespaces.map(\.descriptor), directory: directory,
             leases: image.leases + [lease].compactMap { $0 })
         held.add(process, outside: host.environment)

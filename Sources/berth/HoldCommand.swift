@@ -11,6 +11,7 @@ struct HoldCommand {
     let settings: HoldSettings
     let options: LaunchOptions
     private(set) var host: HostReading
+    private(set) var tasks: WaitingTasks?
     let workingDirectory: String
     let started = Clock.monotonicNanoseconds
 
@@ -52,30 +53,20 @@ struct HoldCommand {
         let connection = try named(Failure.system) { () throws(SystemError) in
             try OwnedFileDescriptor(inherited: number)
         }
-        // Of the tasks' variables this one alone says what to mount, and only they have it.
-        let kind = host.variable("SLURM_MPI_TYPE") ?? ""
-        if kind.hasPrefix("pmix"), settings.script == nil {
-            let packet = try named(Failure.system) { () throws(SystemError) in
-                try connection.isReadable(withinMilliseconds: 60_000) ? try connection.receive() : nil
-            }
-            if let directory = packet.map({ String(decoding: $0.bytes, as: UTF8.self) }), directory.hasPrefix("/") {
-                host.environment.append("PMIX_SERVER_TMPDIR=" + directory)
-            }
-        }
-        let held: HeldContainer
-        do throws(Failure) { held = try hold() } catch {
-            Terminal.say(error.report)
-            // Only now: tasks that see its end do too, and slurmstepd then ends what still prepares, words and all.
-            _ = consume connection
-            Terminal.fail(nil)
-        }
+        let kind = settings.script == nil ? host.variable("SLURM_MPI_TYPE") ?? "" : ""
+        let tasks = WaitingTasks(
+            connection, tasks: settings.tasks, gathers: settings.gathers, hasPMIx: kind.hasPrefix("pmix"),
+            deadline: deadline)
+        self.tasks = tasks
+        // What is said comes before the end of the connection: tasks that see it end too, and slurmstepd then ends what
+        // still prepares, words and all.
+        let held = try hold()
         if settings.report { report(held) }
-        for _ in 0..<settings.tasks + (settings.keepsRoot ? 1 : 0) {
-            // A task that has been cancelled meanwhile takes nothing; when all have, nobody is left to tell.
-            do throws(SystemError) { try connection.send(held.bytes, held.descriptors) } catch { break }
-        }
+        try tasks.hand(held, copies: settings.tasks + (settings.keepsRoot ? 1 : 0))
         Processes.exit(0)
     }
+
+    private var deadline: UInt64? { settings.timeout.map { started + $0 * 1_000_000_000 } }
 
     private func hold() throws(Failure) -> HeldContainer {
         guard let name = settings.name else { return try build(try run(image: options.image), in: nil) }
@@ -91,7 +82,7 @@ struct HoldCommand {
         var run = try RunCommand(options, host: host, workingDirectory: workingDirectory)
         run.isForOthers = true
         run.terminal = 2  // slurmstepd's standard error is the first task's, its standard input nobody's
-        run.deadline = settings.timeout.map { started + $0 * 1_000_000_000 }
+        run.deadline = deadline
         if isPath, let status = try? FileStatus(of: path), status.kind != .directory {  // absent: said of the directory
             run.squashfs = try UnpackedSquashfs(path, status, storePath: run.storePath, deadline: run.deadline)
         }
@@ -111,6 +102,11 @@ struct HoldCommand {
         }
         let image = try run.prepare(pinned: container)
         mark("image")
+        var run = run
+        if let tasks, tasks.expected > 0 {
+            run.take(try tasks.reports())
+            mark("tasks")
+        }
         let grant = try run.grant()
         let wanted = try run.wantedOptions()
         let decision = try run.decide(grant, gpus: grant.gpus, image: image.image, options: wanted)
@@ -142,16 +138,17 @@ struct HoldCommand {
                 mark("entrypoint")
             }
         }
-        var held = HeldContainer(namespaces: try namespaces.handles(), directory: directory, leases: leases)
+        var held = HeldContainer()
         held.phases = phases
+        held.count(decision, grant.devices.vendor)
+        held.add(namespaces: try namespaces.handles(), directory: directory, leases: leases)
         if settings.keepsRoot {
             held.add(
                 root: try named(Failure.system) { () throws(SystemError) in
                     DescriptorBox(try OwnedFileDescriptor(opening: "/", .path | .directory))
                 })
         }
-        held.count(decision.counted, as: decision.shown)
-        held.add(plan.process, outside: host.environment)
+        held.add(plan.process, outside: run.host.environment)
         if run.wantsPyTorch(image.image, wanted) { held.addRanks(plan.process) }
         return held
     }

@@ -22,6 +22,8 @@ struct HoldSettings {
     var save: String?
     var entrypoint = Entrypoint.ignored
     var report = false
+    /// Each task tells which GPUs it may open, as this process may be able to open others.
+    var gathers = false
     /// Instead of all else: remove the containers of this job.
     var sweep: String?
 
@@ -70,6 +72,7 @@ struct HoldSettings {
             case "save": save = value
             case "entrypoint": entrypoint = value == "shown" ? .shown : .quiet
             case "report": report = true
+            case "gather": gathers = true
             case "sweep": sweep = value
             case "copy": copy = value
             case "user": userNamespace = Int32(value) ?? -1

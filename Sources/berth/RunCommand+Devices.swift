@@ -48,7 +48,8 @@ extension RunCommand {
     var isShared: Bool { isForOthers || (task?.localTasks ?? 1) > 1 }
 
     func grant() throws(Failure) -> DeviceGrant {
-        let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
+        let openable = self.openable
+        let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices(openable: openable) }
         // A task's own list would make each task of a step want another container.
         let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
         let host = self.host
@@ -101,19 +102,23 @@ extension RunCommand {
             try resolveNames(inventory, &decision)
         case .granted, .all, .none: break
         }
-        let (request, granted) = (decision.request, decision.granted)
+        let (request, granted, isForOthers) = (decision.request, decision.granted, isForOthers)
         var chosen = try named(Failure.plan) { () throws(PlanError) in
             try LaunchPlan.chosenGPUs(request, granted: granted)
         }
         let registry = chosen.isEmpty && options.cdiDevices.isEmpty ? nil : try registry()
-        let slices = chosen.isEmpty ? nil : try slices(registry, granted: granted, options)
+        let slices = chosen.isEmpty ? nil : try slices(registry, grant, granted: granted, options)
         if let slices {
             let nodes = slices.flatMap { $0.device.edits.deviceNodes.map(\.source) }
             chosen = chosen.filter(nodes.contains)
             decision.granted = chosen
             decision.withheld = grant.devices.capabilities.filter { !nodes.contains($0) }
         }
-        if renumber(before: grant.counted ?? granted, after: granted.filter(chosen.contains), &decision),
+        // A task counts its own GPUs, whichever its neighbours add to the container.
+        let own = { (node: String) in isForOthers || grant.gpus.contains(node) }
+        if renumber(
+            before: grant.counted ?? granted.filter(own), after: granted.filter { chosen.contains($0) && own($0) },
+            grant.devices.vendor, &decision),
             grant.devices.vendor == .nvidia
         {
             // CUDA itself counts the fastest first, and Slurm by PCI address.
@@ -200,13 +205,15 @@ extension RunCommand {
     }
 
     /// Lists that count GPUs, for what the container shows.
-    private func renumber(before: [String], after: [String], _ decision: inout DeviceDecision) -> Bool {
+    private func renumber(
+        before: [String], after: [String], _ vendor: HostDevices.Vendor?, _ decision: inout DeviceDecision
+    ) -> Bool {
         if before == after { return false }
         if isForOthers {
             (decision.counted, decision.shown) = (before, after)
             return true
         }
-        return GPUInventory.renumber(&decision.environment, before: before, after: after)
+        return GPUInventory.renumber(&decision.environment, before: before, after: after, vendor)
     }
 
     /// Of the tasks that share a container, one is enough.

@@ -17,7 +17,7 @@ extension RunCommand {
         return Explanation(
             devices: deviceLayer(plan, membership, inJob: inJob), memory: limit(limits?.memory),
             cpuQuota: limit(limits?.cpuQuota), processes: limit(limits?.processes), affinity: Self.affinity,
-            inJob: inJob, variables: try variablePlaces(), edits: edits)
+            inJob: inJob, variables: try variablePlaces(), edits: edits, environment: host.environment)
     }
 
     private func deviceLayer(

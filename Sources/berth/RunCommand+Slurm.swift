@@ -54,38 +54,10 @@ extension SlurmConfiguration {
             .first { $0.hasPrefix("socket=") }.map { String($0.dropFirst(7)) }
     }
 
-    /// Files that plugstack.conf and what it includes name by an absolute path: spank(8).
+    /// Files that plugstack.conf names by an absolute path.
     fileprivate var spankPlugins: [String] {
-        guard let directory else { return [] }
         var result: [String] = []
-        var left = [value(of: "PlugStackConfig", in: "slurm.conf") ?? directory + "/plugstack.conf"]
-        var seen: [String] = []
-        while let file = left.popLast() {
-            // Files may include each other.
-            if seen.contains(file) || seen.count > 100 { continue }
-            seen.append(file)
-            guard let bytes = try? contents(of: file, limit: 1 << 20) else { continue }  // absent: names nothing
-            for line in String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline) {
-                let words = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" }.map(String.init)
-                guard words.count > 1 else { continue }
-                if words[0] == "include" {
-                    left += Self.files(words[1].hasPrefix("/") ? words[1] : directory + "/" + words[1])
-                } else if words[1].hasPrefix("/"), !result.contains(words[1]) {
-                    result.append(words[1])
-                }
-            }
-        }
+        for words in plugstack where words[1].hasPrefix("/") && !result.contains(words[1]) { result.append(words[1]) }
         return result
-    }
-
-    /// Of a pattern with `*` in its last component, at most one: what sites write.
-    private static func files(_ pattern: String) -> [String] {
-        guard let slash = pattern.lastIndex(of: "/"), let star = pattern.lastIndex(of: "*"), star > slash else {
-            return [pattern]
-        }
-        let directory = String(pattern[..<slash])
-        let (head, tail) = (pattern[pattern.index(after: slash)..<star], pattern[pattern.index(after: star)...])
-        return HostTree().names(directory.isEmpty ? "/" : directory)
-            .filter { $0.hasPrefix(head) && $0.hasSuffix(tail) && !$0.hasPrefix(".") }.map { directory + "/" + $0 }
     }
 }

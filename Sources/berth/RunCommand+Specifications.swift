@@ -60,8 +60,9 @@ extension RunCommand {
     }
 
     /// MIG slices by name, where no cgroup tells them apart: `--gpus MIG-…`, or what Slurm put into the environment.
+    /// Where no specification knows these, all that may be opened are shown, and the names go on meaning what they mean.
     func slices(
-        _ registry: DeviceRegistry?, granted: [String], _ options: LaunchOptions
+        _ registry: DeviceRegistry?, _ grant: DeviceGrant, granted: [String], _ options: LaunchOptions
     ) throws(Failure) -> [DeviceRegistry.Found]? {
         var names: [String] = []
         var isAsked = false
@@ -75,6 +76,12 @@ extension RunCommand {
         for name in names {
             guard let device = all.first(where: { $0.device.name == name }) else {
                 if isAsked { throw .devices(.noSuchGPU(name, granted: granted)) }
+                // Each slice has two nodes, its GPU instance's and its own: more than are named, so nobody refuses the others.
+                if speaks(options), grant.devices.capabilities.count > 2 * names.count {
+                    Terminal.note(
+                        "warning: CUDA_VISIBLE_DEVICES has the MIG slice \(name), which no CDI specification of this host names: "
+                            + "the container shows all slices that may be opened here; see berth cdi")
+                }
                 return nil
             }
             if !found.contains(device) { found.append(device) }

@@ -16,7 +16,7 @@ struct RunCommand {
     let platform: Platform
     let storePath: String
     let task: SlurmTask?
-    let host: HostReading
+    var host: HostReading
     let started = Clock.monotonicNanoseconds
     /// When a pull must have ended, in `Clock.monotonicNanoseconds`.
     var deadline: UInt64?
@@ -24,6 +24,8 @@ struct RunCommand {
     var terminal: Int32 = 0
     /// Of tasks that run elsewhere, each with variables of its own that are not known here: its rank, its GPUs.
     var isForOthers = false
+    /// What these may open, where this process can not know: `HostDevices`.
+    var openable: [String]?
     /// In place of `source`, where the image is a squashfs file.
     var squashfs: UnpackedSquashfs?
 
@@ -100,7 +102,8 @@ struct RunCommand {
             }
         case .member(let container):
             let image = try found()
-            let plan = try plan(image, grant: grant, gpus: grant.gpus)
+            let (shared, gpus) = grant.shared(with: [container.grantedNodes, own.grantedNodes])
+            let plan = try plan(image, grant: shared, gpus: gpus)
             let lease = container.scratchLease
             try confine(plan)
             try named(Failure.sandbox) { () throws(SandboxError) in try container.join() }

@@ -75,11 +75,16 @@ import Testing
             PropagateResourceLimitsExcept="MEMLOCK"
             """,
             "etc/slurm/cgroup.conf": "ConstrainDevices=YES\nConstrainRAMSpace=no\n",
+            "etc/slurm/plugstack.conf":
+                "# include no.conf\ninclude plugstack.conf.d/*.conf\ninclude /etc/slurm/plugstack.conf\nrequired /a.so\n",
+            "etc/slurm/plugstack.conf.d/berth.conf": "required\t/b/spank_berth.so berth=/b # c\nrequired\n",
+            "etc/slurm/plugstack.conf.d/old.conf.off": "required /d.so\n",
         ])
         #expect(slurm.value(of: "TaskPlugin", in: "slurm.conf") == "task/cgroup")
         #expect(slurm.value(of: "PropagateResourceLimitsExcept", in: "slurm.conf") == "MEMLOCK")
         #expect(slurm.value(of: "Absent", in: "slurm.conf") == nil)
         #expect(slurm.isSet("ConstrainDevices", in: "cgroup.conf") == true)
+        #expect(slurm.plugstack == [["required", "/a.so"], ["required", "/b/spank_berth.so", "berth=/b"]])
         #expect(slurm.isSet("ConstrainRAMSpace", in: "cgroup.conf") == false)
         #expect(slurm.isSet("ConstrainCores", in: "cgroup.conf") == false)
         #expect(slurm.isSet("ConstrainDevices", in: "absent.conf") == nil)

@@ -76,6 +76,32 @@ import Testing
         #expect(devices.capabilities == ["/dev/nvidia-caps/nvidia-cap30", "/dev/nvidia-caps/nvidia-cap31"])
     }
 
+    /// What the tasks of a step report that they may open stands for the process's own grant; no other word of it counts.
+    @Test func reportsDecideAboutGPUsAndSlicesThatTheHostHas() throws {
+        let (tree, host) = try Self.host(
+            Self.nodes(
+                "nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm", "null", "nvidia-caps/nvidia-cap30",
+                "nvidia-caps/nvidia-cap31", "nvidia-caps/secret"))
+        defer { withExtendedLifetime(tree) {} }
+        // Not this process's to open, as with another task's cgroup: it is not asked.
+        try FileManager.default.setAttributes([.posixPermissions: 0], ofItemAtPath: tree.path + "/dev/nvidia2")
+        let said = [
+            "/dev/nvidia2", "/dev/nvidia1", "/dev/nvidia1", "/dev/nvidia7", "/dev/null", "/etc/shadow", "nvidia0", "",
+            "/dev/nvidia-caps/nvidia-cap31", "/dev/nvidia-caps/secret", "/dev/nvidia0/../nvidia0", "/dev/nvidia-uvm",
+        ]
+        let devices = try HostDevices(host: host, openable: said)
+        #expect(devices.gpus == ["/dev/nvidia1", "/dev/nvidia2"])
+        #expect(devices.capabilities == ["/dev/nvidia-caps/nvidia-cap31"])
+        #expect(
+            devices.gpuControl == ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-caps/nvidia-cap31"])
+        let none = try HostDevices(host: host, openable: [])
+        #expect(none.gpus.isEmpty && none.capabilities.isEmpty)
+        #expect(none.gpuControl == ["/dev/nvidiactl", "/dev/nvidia-uvm"])
+        let (other, amd) = try Self.host(Self.nodes("kfd", "dri/renderD128", "dri/renderD129"))
+        defer { withExtendedLifetime(other) {} }
+        #expect(try HostDevices(host: amd, openable: ["/dev/dri/renderD129"]).gpus == ["/dev/dri/renderD129"])
+    }
+
     @Test func AMDsGPUs() throws {
         let (tree4, host) = try Self.host(
             Self.nodes("kfd", "dri/renderD129", "dri/renderD128", "dri/renderD130", "dri/card0"),
@@ -217,11 +243,23 @@ import Testing
         (["HIP_VISIBLE_DEVICES=2,0", "A=2"], ["HIP_VISIBLE_DEVICES=1,0", "A=2"]),
         (["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=2"], ["CUDA_VISIBLE_DEVICES=0", "GPU_DEVICE_ORDINAL=1"]),
         (["CUDA_VISIBLE_DEVICES=GPU-1"], ["CUDA_VISIBLE_DEVICES=GPU-1"]),
+        (
+            ["ROCR_VISIBLE_DEVICES=GPU-a,GPU-b", "HIP_VISIBLE_DEVICES=2"],
+            ["ROCR_VISIBLE_DEVICES=GPU-a,GPU-b", "HIP_VISIBLE_DEVICES=2"]
+        ),
     ]) func listsBehindAnotherCountWhatItLeaves(_ environment: [String], _ expected: [String]) {
         var changed = environment
         let before = (0..<4).map { "node\($0)" }
-        let isCounted = GPUInventory.renumber(&changed, before: before, after: ["node0", "node2"])
-        #expect(changed == expected && isCounted == !environment.contains("CUDA_VISIBLE_DEVICES=GPU-1"))
+        let isCounted = GPUInventory.renumber(&changed, before: before, after: ["node0", "node2"], .amd)
+        #expect(changed == expected && isCounted == (changed != environment))
+    }
+
+    /// Slurm sets all the lists, to the same, where gres.conf does not say whose GPUs they are.
+    @Test func NVIDIAsListIsBehindNoOther() {
+        var changed = ["CUDA_VISIBLE_DEVICES=2,3", "ROCR_VISIBLE_DEVICES=2,3"]
+        let isCounted = GPUInventory.renumber(
+            &changed, before: ["node0", "node1", "node2", "node3"], after: ["node2", "node3"], .nvidia)
+        #expect(isCounted && changed == ["CUDA_VISIBLE_DEVICES=0,1", "ROCR_VISIBLE_DEVICES=0,1"])
     }
 
     @Test func GPUsHaveNames() throws {

@@ -96,9 +96,11 @@ import Testing
         let nodes = FakeDevices(
             nodes: FakeDevices.gpus(2) + [cap(1, "666"), cap(2, "666"), cap(30, "666"), cap(31, "666")]
                 + [cap(39, "600"), cap(40, "600")])
-        func run(_ options: [String], _ environment: [String: String] = [:]) throws -> Ended {
+        func run(
+            _ options: [String], _ environment: [String: String] = [:], quiet: [String] = ["-q"]
+        ) throws -> Ended {
             let words = caller.running(
-                [installed.berth, "run", "-q", "--store", box.path("store")] + options + [
+                [installed.berth, "run", "--store", box.path("store")] + quiet + options + [
                     box.image, "--", "/bin/probe", "ls", "/dev/nvidia-caps", "--", "env", "SLICE_30", "SLICE_39",
                     "WHOLE",
                     "CUDA_VISIBLE_DEVICES", "--", "stat", "/dev/nvidia1",
@@ -124,6 +126,15 @@ import Testing
         #expect(
             asked.lines == named + ["CUDA_VISIBLE_DEVICES=MIG-aa", "/dev/nvidia1: ENOENT"], "\(asked) \(asked.errors)")
         #expect(try Array(run([], ["CUDA_VISIBLE_DEVICES": "MIG-aa"]).lines.prefix(4)) == named)
+        // Names that no specification has, such as those of drivers before 470: what may be opened decides.
+        for name in ["MIG-cc", "MIG-GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f/1/0"] {
+            let unmapped = try run([], ["CUDA_VISIBLE_DEVICES": name], quiet: [])
+            #expect(Array(unmapped.lines.prefix(3)) == Array(all.lines.prefix(3)), "\(unmapped)")
+            #expect(unmapped.lines.contains("CUDA_VISIBLE_DEVICES=\(name)"), "\(unmapped)")
+            // That is worth a word where nobody refuses the other slices.
+            #expect(
+                unmapped.errors.contains("has the MIG slice \(name), which no CDI") == (caller == .root), "\(unmapped)")
+        }
         // What nobody knows, and what others have.
         let unknown = try run(["--gpus", "MIG-cc"])
         #expect(unknown.status == 125 && unknown.errors.contains("MIG-cc"), "\(unknown)")

@@ -66,6 +66,36 @@ class PluginOptions:
         self.path.write_text(self.before)
 
 
+OTHER = """
+#include <unistd.h>
+#include <slurm/spank.h>
+SPANK_PLUGIN(other, 1)
+int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
+{
+	int task = -1;
+	spank_get_item(spank, S_TASK_ID, &task);
+	if (%s) {
+		%s;
+	}
+	return 0;
+}
+"""
+
+
+@contextlib.contextmanager
+def other_plugin(when, does):
+    """Another plugin in front of ours, which does this to the tasks of which that is true."""
+    etc, plugin = LAB / "etc/plugstack.conf.d", LAB / "shared/other.so"
+    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
+    subprocess.run(compile, input=OTHER % (when, does), text=True, check=True)
+    (etc / "a-other.conf").write_text("required /srv/other.so\n")
+    try:
+        yield
+    finally:
+        (etc / "a-other.conf").unlink()
+        plugin.unlink()
+
+
 class SiteFile:
     """A berth.conf on one node, for as long as it is entered; of the machine's own nothing is seen meanwhile."""
 

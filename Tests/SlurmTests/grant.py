@@ -247,6 +247,64 @@ def the_plugin_counts_gpus_as_the_container_shows_them():
     same(succeeds(contained("-n1", "--gres=gpu:2", "--container-gpus=none", *GPUS)).out, "0:  | nvidia[0-9]\n")
 
 
+@test
+def tasks_with_gpus_of_their_own_count_those():
+    # Of node1's 0 to 3 each task has two, and calls them 0 and 1. All that is chosen is shown to both.
+    words = ("-N1", "-n2", "-w", "node1", "--gpus-per-task=2")
+    with cluster.patient_nodes():
+        for chosen, lists in ("2,3", ("", "0,1")), ("0,3", ("0", "0")), ("1", ("0", "")):
+            shown = " ".join(f"nvidia{number}" for number in chosen.split(","))
+            expected = [f"{task}: {lists[task]} | {shown}" for task in (0, 1)]
+            ended = succeeds(srun(*words, f"--container-image={image('debian')}", f"--container-gpus={chosen}", *GPUS))
+            same(sorted(ended.lines), expected, ended)
+            ended = succeeds(srun(*words, "berth", "run", "--gpus", chosen, image("debian"), "--", *GPUS))
+            same(sorted(ended.lines), expected, ended)
+
+
+@test
+def a_step_with_fewer_gpus_than_its_job_shows_its_own():
+    # With cgroups of version 2 what prepares the container may stand where the job's devices open.
+    ended = succeeds(run("salloc", "-Q", "-N1", "-n1", "-w", "node1", "--gres=gpu:4", "srun", "-n1", "--gres=gpu:1",
+        f"--container-image={image('debian')}", *GPUS))  # fmt: skip
+    same(ended.out, "0: 0 | nvidia0\n", ended)
+
+
+@contextlib.contextmanager
+def four_of_amds():
+    """On node1, in place of NVIDIA's."""
+    wait_until_quiet()
+    node(
+        "node1", "bash", "-c", "mkdir /dev/away /dev/dri && mv /dev/nvidia* /dev/away; mknod -m 666 /dev/kfd c 511 8; "
+        "for i in 128 129 130 131; do mknod -m 666 /dev/dri/renderD$i c 226 $i; done"
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        wait_until_quiet()
+        node("node1", "bash", "-c", "rm -r /dev/kfd /dev/dri; mv /dev/away/* /dev; rmdir /dev/away")
+
+
+@test
+def amds_lists_count_what_its_runtime_leaves():
+    ask = shell('echo "$ROCR_VISIBLE_DEVICES|$HIP_VISIBLE_DEVICES|$GPU_DEVICE_ORDINAL|$(cd /dev/dri; echo *)"')
+    names, uuid = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"), "GPU-0123456789abcdef"
+    with four_of_amds():
+        for lists, counted in (
+            (("3,1,0", "0,2", "1"), ("1,0", "0", "1")),
+            (("", "3,0", "2-3"), ("", "1", "1")),
+            ((uuid, "0,2", "1"), (uuid, "0,2", "1")),
+        ):
+            own = {name: value for name, value in zip(names, lists) if value}
+            expected = "|".join((*counted, "renderD129 renderD131\n"))
+            # Slurm takes some of them out of a job's environment.
+            with cluster.other_plugin("1", " ".join(f'spank_setenv(spank, "{k}", "{v}", 1);' for k, v in own.items())):
+                ended = contained("-n1", "--container-gpus=1,3", *ask)
+            same(succeeds(ended).out, expected, ended)
+            set_lists = ("env", *(f"{name}={value}" for name, value in own.items()))
+            ended = srun("-n1", "-w", "node1", *set_lists, "berth", "run", "--gpus", "1,3", image("debian"), "--", *ask)
+            same(succeeds(ended).out, expected, ended)
+
+
 class UnconstrainedGPUs:
     """ConstrainDevices=no, and a driver that says where node1's GPUs are: minors against the order of PCI addresses."""
 
@@ -284,6 +342,9 @@ def where_slurm_constrains_nothing_the_plugin_shows_what_slurm_names():
             same(sorted(ended.lines), ["0: 0 | nvidia4 nvidia5", "1: 1 | nvidia4 nvidia5"], ended)
             ended = succeeds(contained("-n1", "--gres=gpu:3", "--mem=100", "--container-gpus=0,2", *GPUS))
             same(ended.out, "0: 0,1 | nvidia3 nvidia5\n", ended)
+            # Slurm sets AMD's lists too, behind which NVIDIA's does not count.
+            ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "--mem=100", "berth", "run", image("debian"), "--", *GPUS))
+            same(ended.out, "0: 0,1 | nvidia4 nvidia5\n", ended)
         finally:
             holder.communicate("\n")
 
@@ -345,8 +406,14 @@ def a_dry_run_names_slurm_as_the_one_that_enforces():
     ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", image("debian")))
     assert "devices: Slurm's device cgroup; it refuses /dev/nvidia2, /dev/nvidia3" in ended.out, ended
     assert re.search(r"bind /dev/nvidia0 on /dev/nvidia0 +\[grant: .*; held by Slurm's device cgroup\]", ended.out), ended
+    # Which is open to all.
+    assert re.search(r"bind /dev/nvidiactl on .* +\[grant: GPU control; held by the node's mode and owner\]", ended.out), ended
     assert re.search(r"memory: \d+ bytes by the cgroup /.*job_\d+", ended.out), ended
     assert "limits: the kernel; hard limits are slurmd's" in ended.out, ended
+    ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", "--gpus", "1", image("debian")))
+    assert "env CUDA_VISIBLE_DEVICES=0  [host, counted anew]" in ended.out, ended
+    assert "env CUDA_DEVICE_ORDER=PCI_BUS_ID  [grant: GPUs counted anew]" in ended.out, ended
+    assert "env SLURM_STEP_GPUS=0,1  [host]" in ended.out, ended
 
 
 @test
@@ -358,6 +425,7 @@ def the_doctor_knows_the_node():
     same(checks["containers", "user-namespaces"]["status"], "ok", ended)
     same(checks["containers", "overlayfs"]["status"], "ok", ended)
     assert "/dev/nvidia2" in checks["cgroups", "devices"]["what"], ended
+    assert cluster.PLUGIN in checks["Slurm", "plugin"]["what"], ended
     same(checks["cgroups", "version"]["what"] == "2", unified(), ended)
     same(checks["Slurm", "ConstrainDevices"]["status"], "ok", ended)
     same(checks["Slurm", "TaskPlugin"]["status"], "ok", ended)

@@ -3,11 +3,10 @@ docs/pyxis-compatibility.md. Enroot 278, tokens that expire, is in Tests/Registr
 """
 
 import re
-import subprocess
 
 import cluster
-from cluster import PluginOptions, image, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
-from harness import Skipped, contained, fails, forget, named, same, shell, succeeds, test
+from cluster import PluginOptions, image, job_of, node, other_plugin, run, spawn, srun, wait_for, wait_until_quiet
+from harness import contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
 
@@ -20,38 +19,26 @@ def pyxis_31_srun_from_inside_a_container():
 
 @test
 def pyxis_73_gpus_per_task_are_all_there():
-    ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
-    each_task_opens_one_gpu_of_its_own(ended)
-
-
-SLOW = """
-#include <string.h>
-#include <unistd.h>
-#include <slurm/spank.h>
-SPANK_PLUGIN(slow, 1)
-int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
-{
-	int task = -1;
-	return spank_get_item(spank, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0 ? usleep(500000) : 0;
-}
-"""
+    for words in ("--gpus-per-task=1",), ("--gres=gpu:2", "--gpu-bind=map_gpu:1,0"):
+        ended = succeeds(contained("-n2", "-l", *words, *shell(LIST_GPUS)))
+        each_task_opens_one_gpu_of_its_own(ended)
 
 
 @test
 def pyxis_73_gpus_per_task_are_all_there_when_the_first_task_is_late():
-    if node("node1", "stat", "-f", "-c", "%T", "/sys/fs/cgroup").strip() == "cgroup2fs":
-        raise Skipped("with cgroups of version 2 such a container shows the GPUs of one task: docs/decisions/0110")
-    # Another plugin holds up the first task, and slurmstepd has moved it to a cgroup with one GPU before the container is begun.
-    etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/slow.so"
-    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
-    subprocess.run(compile, input=SLOW, text=True, check=True)
-    (etc / "a-slow.conf").write_text("required /srv/slow.so\n")
-    try:
+    # slurmstepd has moved it to a cgroup with one GPU before the container is begun.
+    with other_plugin("task == 0", "usleep(500000)"):
         ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
-    finally:
-        (etc / "a-slow.conf").unlink()
-        plugin.unlink()
     each_task_opens_one_gpu_of_its_own(ended)
+
+
+@test
+def pyxis_73_a_task_that_dies_early_holds_nobody_up_for_long():
+    # With cgroups of version 2 its neighbours' container waits for what it would have said.
+    with other_plugin("task == 1", "_exit(3)"):
+        ended = contained("-n3", "-l", "--gpus-per-task=1", *shell(LIST_GPUS), timeout=200)
+    same(ended.status, 3, ended)
+    same([line.split()[:2] for line in sorted(ended.lines) if line.endswith("address")], [["0:", "0"], ["2:", "2"]], ended)
 
 
 @test

@@ -240,7 +240,7 @@ def plugin_start_takes_no_longer_than_allowed():
 @test
 def plugin_says_what_took_how_long():
     ended = succeeds(inside("-N2", "-n2", "--container-verbose", "true"))
-    said = re.findall(r"^berth: (node\d): container ready after [\d.]+ ms: image [\d.]+ ms, set-up [\d.]+ ms$", ended.err, re.M)
+    said = re.findall(r"^berth: (node\d): container ready after [\d.]+ ms: image [\d.]+ ms, (?:tasks [\d.]+ ms, )?set-up [\d.]+ ms$", ended.err, re.M)
     same(sorted(said), ["node1", "node2"], ended)
 
 

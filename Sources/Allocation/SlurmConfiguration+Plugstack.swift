@@ -1,0 +1,42 @@
+internal import LinuxKernel
+
+extension SlurmConfiguration {
+    /// The lines of plugstack.conf and of the files that it includes, as words: spank(8). In no order, as what is asked is
+    /// what is there.
+    package var plugstack: [[String]] {
+        guard let directory else { return [] }
+        var result: [[String]] = []
+        var left = [value(of: "PlugStackConfig", in: "slurm.conf") ?? directory + "/plugstack.conf"]
+        var seen: [String] = []
+        while let file = left.popLast() {
+            // Files may include each other.
+            if seen.contains(file) || seen.count > 100 { continue }
+            seen.append(file)
+            guard let bytes = try? contents(of: root + file, limit: 1 << 20) else { continue }  // absent: names nothing
+            for line in String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline) {
+                let words = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" }.map(String.init)
+                guard words.count > 1 else { continue }
+                if words[0] == "include" {
+                    left += files(words[1].hasPrefix("/") ? words[1] : directory + "/" + words[1])
+                } else {
+                    result.append(words)
+                }
+            }
+        }
+        return result
+    }
+
+    /// Of a pattern with `*` in its last component, at most one: what sites write.
+    private func files(_ pattern: String) -> [String] {
+        guard let slash = pattern.lastIndex(of: "/"), let star = pattern.lastIndex(of: "*"), star > slash else {
+            return [pattern]
+        }
+        let directory = String(pattern[..<slash])
+        let (head, tail) = (pattern[pattern.index(after: slash)..<star], pattern[pattern.index(after: star)...])
+        guard let place = try? OwnedFileDescriptor(opening: root + directory + "/", .readOnly | .directory),  // absent
+            let names = try? place.entries()  // unreadable: as absent
+        else { return [] }
+        return names.map(\.displayPath).sorted()
+            .filter { $0.hasPrefix(head) && $0.hasSuffix(tail) && !$0.hasPrefix(".") }.map { directory + "/" + $0 }
+    }
+}
