@@ -135,6 +135,18 @@ def concurrency_reuse():
     forget(*names)
 
 
+@test
+def steps_that_create_the_same_name_at_once_do_not_race():
+    forget("same-name")
+    program = "echo made >>/made; sleep 1; readlink /proc/self/ns/mnt"
+    step = f"srun --overlap -n1 --container-image={image('debian')} --container-name=same-name bash -c '{program}'"
+    steps = f"for i in 1 2 3 4 5 6; do {step} & p+=($!); done; for i in ${{p[@]}}; do wait $i || exit; done"
+    ended = succeeds(run("salloc", "-Q", "-N1", "-n6", "-O", "-w", "node1", "bash", "-c", steps))
+    same(len(ended.lines), 6, ended)
+    same(succeeds(named("same-name", "cat", "/made")).lines, ["made"] * 6, ended)
+    forget("same-name")
+
+
 # ---- squashfs_image.bats ---------------------------------------------------------------------------------------------------------------------
 
 

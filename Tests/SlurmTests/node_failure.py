@@ -14,8 +14,8 @@ import time
 
 import cluster
 import harness
-from cluster import LAB, image, node, run, script, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
-from harness import same, test
+from cluster import LAB, SlowLine, image, node, run, script, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+from harness import same, shell, succeeds, test
 
 VICTIM = "node3"
 SLURM = "SlurmdTimeout=20\nAuthInfo=cred_expire=10\nJobRequeue=1\n"
@@ -100,6 +100,32 @@ exit $status
     assert "parameters equal" in said() and "run 1 ended with 0" in said(), said()
     wait_until_quiet()
     check_the_others(before)
+
+
+@test
+def what_a_dead_node_had_in_hand_is_no_obstacle_when_it_is_back():
+    revive_victim()
+    where, store = ("-n1", "-w", VICTIM), cluster.STORE
+    named = [*where, f"--container-image={image('debian')}", "--container-name=crashed"]
+    step = spawn("timeout", 600, "srun", *named, *shell("echo kept >/kept; echo ready; sleep 300"))
+    same(step.stdout.readline(), "ready\n")
+    drafts = lambda: node(VICTIM, "ls", f"{store}/drafts").split()  # noqa: E731
+    image("mpi")
+    with SlowLine():
+        slow = {"BERTH_INSECURE_REGISTRIES": SlowLine.REGISTRY}
+        pull = spawn("timeout", 600, "srun", *where, f"--container-image={SlowLine.REGISTRY}/mpi", "true", environment=slow)
+        wait_for(drafts, what="a draft")
+        kill_victim()
+        for one in step, pull:
+            one.communicate()
+            assert one.returncode not in (0, 124, 137), one.returncode
+    revive_victim()
+    wait_until_quiet()
+    assert drafts(), "the draft is to be there still"
+    same(succeeds(srun(*named, "cat", "/kept")).out, "kept\n")
+    succeeds(srun(*where, f"--container-image={image('mpi')}", "true"))
+    same(drafts(), [])
+    node(VICTIM, "rm", "-rf", f"{store}/containers/crashed")
 
 
 import prefetch  # noqa: E402, F401

@@ -5,7 +5,7 @@ import re
 import time
 
 import cluster
-from cluster import PluginOptions, image, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+from cluster import PluginOptions, SlowLine, image, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
 from harness import Skipped, at, contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS
 
@@ -58,6 +58,50 @@ def plugin_streams_and_terminal_are_slurms():
     chosen = f"srun --pty --container-image={image('debian')} bash -c '{program}'"
     ended = succeeds(run("script", "-qec", f"stty rows 33 cols 99; {chosen}", "/dev/null"))
     assert "33 99" in ended.out, ended
+
+
+@test
+def plugin_steps_can_be_attached_to():
+    words = ("-n1", "-w", "node1", f"--container-image={image('debian')}")
+    step = spawn(
+        "timeout", 600, "srun", "-J", "plugin-sattach", *words,
+        *shell("for i in $(seq 100); do echo tick in $BERTH_TEST_IMAGE; sleep .1; [ ! -e /tmp/seen ] || break; done; exit 4"),
+    )  # fmt: skip
+    same(step.stdout.readline(), "tick in debian\n")
+    attached = spawn("timeout", 100, "sattach", f"{job_of('plugin-sattach')}.0")
+    try:
+        same(attached.stdout.readline(), "tick in debian\n")
+        # Another step beside it, on the same CPU.
+        ended = run("srun", "--overlap", f"--jobid={job_of('plugin-sattach')}", *words, *shell("touch /tmp/seen; echo beside"))
+        same(succeeds(ended).out, "beside\n")
+        attached.communicate()
+        step.communicate()
+        same((attached.returncode, step.returncode), (4, 4))
+    finally:
+        node("node1", "rm", "-f", "/tmp/seen")
+
+
+@test
+def plugin_leaves_the_binding_to_cpus_to_slurm():
+    if os.cpu_count() < 2:
+        raise Skipped("this machine has one CPU")
+    conf = cluster.LAB / "etc/slurm.conf"
+    before = conf.read_text()
+    if "TaskPlugin=task/none" in before:
+        raise Skipped("no cgroups on this machine")
+    try:
+        wait_until_quiet()
+        conf.write_text(re.sub("^TaskPlugin=.*", "TaskPlugin=task/cgroup,task/affinity", before, flags=re.M))
+        cluster.restart_daemons()
+        words = ("-N1", "-n2", "-l", "-w", "node1", "--exclusive", "--cpu-bind=map_cpu:1,0")
+        ask = ("grep", "Cpus_allowed_list", "/proc/self/status")
+        bare, ended = succeeds(srun(*words, *ask)), succeeds(srun(*words, f"--container-image={image('debian')}", *ask))
+        same(sorted(ended.lines), ["0: Cpus_allowed_list:\t1", "1: Cpus_allowed_list:\t0"], ended)
+        same(sorted(bare.lines), sorted(ended.lines), bare)
+    finally:
+        wait_until_quiet()
+        conf.write_text(before)
+        cluster.restart_daemons()
 
 
 @test
@@ -235,6 +279,33 @@ def plugin_start_takes_no_longer_than_allowed():
         assert time.monotonic() - started >= 5, ended
     fails(ended, "still running at the end of the start time-out", "start_timeout")
     nothing_is_left(before)
+
+
+@test
+def plugin_shows_a_pull_while_it_runs():
+    image("debian")
+    store, name = f"/var/tmp/slow-{os.getpid()}", f"{SlowLine.REGISTRY}/debian"
+    environment = {"BERTH_STORE": store, "BERTH_INSECURE_REGISTRIES": SlowLine.REGISTRY, "TERM": "xterm"}
+    with SlowLine():
+        # Without a terminal: lines now and then, of the first node alone, while the others pull, too.
+        chosen = f"--container-image={name}"
+        step = spawn("timeout", 300, "srun", "-N2", "-n2", chosen, "--container-verbose", "true", environment=environment)
+        said = [(time.monotonic(), text) for text in step.stderr]
+        ended = (time.monotonic(), "".join(text for _, text in said))
+        step.communicate()
+        same(step.returncode, 0, ended)
+        moments = [when for when, text in said if re.match(rf"berth: {name}:latest: ./2 layers, [\d.]+ \w+ of 40", text)]
+        assert len(moments) >= 2 and ended[0] - moments[0] > 5, ended
+        same(len(re.findall(r" MB pulled, .* unpacked, in ", ended[1])), 1, ended)
+        # What took how long, of each node.
+        same(sorted(re.findall(r"berth: (node\d): container ready after .*: image \d", ended[1])), ["node1", "node2"], ended)
+        # On a terminal: drawn anew in its place, with a bar for each layer, until it is gone.
+        node("node1", "bash", "-c", f"chmod -R u+w {store}; rm -rf {store}")
+        ended = succeeds(run("script", "-qec", f"srun --pty -n1 -w node1 {chosen} true", "/dev/null", environment=environment))
+        bars = re.findall(r"\x1b\[J.*\r?\n +[0-9a-f]{12}  (#*)", ended.out)
+        assert len(bars) > 20 and sorted(map(len, bars)) == [*map(len, bars)] and bars[0] != bars[-1], ended
+    for host in cluster.NODES:
+        node(host, "bash", "-c", f"chmod -R u+w {store}; rm -rf {store}")
 
 
 @test
