@@ -1,5 +1,6 @@
 """What a test is here, and how they are run: TAP on standard output."""
 
+import inspect
 import os
 import pathlib
 import sys
@@ -104,7 +105,7 @@ def main(*options, environment=None):
 
 def full_name(one):
     # Not its module's, which is __main__ in the file that was started.
-    return f"{pathlib.Path(one.__code__.co_filename).stem}.{one.__name__}"
+    return f"{pathlib.Path(inspect.unwrap(one).__code__.co_filename).stem}.{one.__name__}"
 
 
 # More failures than these are no accident of timing.

@@ -163,6 +163,20 @@ def plugin_sixty_four_tasks():
 
 
 @test
+def plugin_pulls_when_it_is_told_to():
+    succeeds(contained("true"))
+    asked = len(cluster.requests("debian"))
+    succeeds(contained("--container-pull=missing", "true"))
+    succeeds(contained("--container-pull=never", "true"))
+    same(len(cluster.requests("debian")), asked)
+    succeeds(contained("--container-pull=always", "true"))
+    assert len(cluster.requests("debian")) > asked
+    nowhere = {"BERTH_STORE": f"/var/tmp/empty-{os.getpid()}"}
+    fails(contained("--container-pull=never", "true", environment=nowhere), "is not in the store", "--pull never")
+    fails(contained("--container-pull=sometimes", "true"), "sometimes")
+
+
+@test
 def plugin_pulls_in_little_memory():
     # Unpacked the image is more than twice as large as what the step may have, and nothing of it is on the node yet.
     store = f"/var/tmp/small-{os.getpid()}"
