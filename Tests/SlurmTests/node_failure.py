@@ -27,6 +27,22 @@ def training(steps):
             "python3", "train.py", f"--steps={steps}"]  # fmt: skip
 
 
+def with_all_nodes(function):
+    """A test that begins with all nodes, and leaves none dead behind it, also where it fails."""
+
+    @functools.wraps(function)
+    def mending():
+        revive_victim()
+        try:
+            function()
+        finally:
+            run("scancel", "-u", cluster.USER)
+            revive_victim()
+            wait_until_quiet()
+
+    return mending
+
+
 def kill_victim():
     os.kill(int(script("Scripts/slurm-lab", "pid", VICTIM)), signal.SIGKILL)
 
@@ -44,7 +60,6 @@ def all_nodes_have_it():
 
 
 def traces_of_the_others():
-    revive_victim()  # where a test before this one has failed
     all_nodes_have_it()
     wait_until_quiet()
     return {host: traces(host) for host in cluster.NODES if host != VICTIM}
@@ -57,6 +72,7 @@ def check_the_others(before):
 
 
 @test
+@with_all_nodes
 def a_dead_node_ends_the_step_and_leaves_nothing():
     before = traces_of_the_others()
     started = time.monotonic()
@@ -68,11 +84,10 @@ def a_dead_node_ends_the_step_and_leaves_nothing():
     assert step.returncode not in (0, 124, 137), f"{step.returncode}: {out}{err}"
     check_the_others(before)
     print(f"# srun ended with {step.returncode}, {time.monotonic() - started:.0f} s after it began")
-    revive_victim()
-    wait_until_quiet()
 
 
 @test
+@with_all_nodes
 def a_job_whose_node_dies_is_requeued_and_trains_to_its_end():
     before = traces_of_the_others()
     # Not with --kill-on-bad-exit: the signal that it has slurmctld send to the dead node is sent again after a minute, and if
@@ -103,8 +118,8 @@ exit $status
 
 
 @test
+@with_all_nodes
 def what_a_dead_node_had_in_hand_is_no_obstacle_when_it_is_back():
-    revive_victim()
     where, store = ("-n1", "-w", VICTIM), cluster.STORE
     named = [*where, f"--container-image={image('debian')}", "--container-name=crashed"]
     step = spawn("timeout", 600, "srun", *named, *shell("echo kept >/kept; echo ready; sleep 300"))
@@ -118,7 +133,8 @@ def what_a_dead_node_had_in_hand_is_no_obstacle_when_it_is_back():
         kill_victim()
         for one in step, pull:
             one.communicate()
-            assert one.returncode not in (0, 124, 137), one.returncode
+            # Of a step all of whose nodes are gone srun may say 0; that it ends is what counts.
+            assert one.returncode not in (124, 137), one.returncode
     revive_victim()
     wait_until_quiet()
     assert drafts(), "the draft is to be there still"
