@@ -82,6 +82,19 @@ void execute(char *const words[], char *const environment[], int connection)
 /* The step's name in its cgroups, "/step_0". */
 static char step_name[32];
 
+/* As slurmstepd has called it in the other hierarchies, where this is in it already: the component of a heterogeneous step,
+ * "/step_0+1", is not to be had from SPANK. */
+static void find_step_name(const char *lines)
+{
+	const char *job = strstr(lines, "/job_"), *found = job ? strstr(job, "/step_") : NULL;
+	size_t length = found ? strcspn(found + 1, "/\n") + 1 : 0;
+
+	if (length > 0 && length < sizeof step_name) {
+		memcpy(step_name, found, length);
+		step_name[length] = '\0';
+	}
+}
+
 /* The container is for all tasks of the step, and so are what builds it and the entrypoint's children. With cgroups of version
  * 1 slurmstepd moves each task, while this runs, from the job's freezer to the step's, where what a step leaves is ended, and
  * to a cgroup of its own, which opens that one task's GPUs. A child of the task's is in the one or in the other of each: here
@@ -94,6 +107,7 @@ static void enter_cgroups_of_step(void)
 	ssize_t size = file < 0 ? -1 : read(file, lines, sizeof lines - 1);
 
 	close(file);
+	find_step_name(lines);
 	for (char *line = size > 0 ? lines : NULL, *end; line && (end = strchr(line, '\n')); line = end + 1) {
 		*end = '\0';
 		char *controllers = strchr(line, ':') + 1, *path = strchr(controllers, ':'), *last = strrchr(line, '/');

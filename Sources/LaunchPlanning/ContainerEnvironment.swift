@@ -13,6 +13,13 @@ enum ContainerEnvironment {
         "LIBRARY_PATH", "PKG_CONFIG_PATH", "CUDA_HOME", "CUDA_PATH",
     ]
 
+    /// Paths that are wrong inside unless they are shown there: every mktemp would break, and an Open MPI that is told to
+    /// look for itself in the host's directory does not start.
+    static let pathsOfHost = [
+        "TMPDIR", "OPAL_PREFIX", "OPAL_LIBDIR", "PMIX_INSTALL_PREFIX", "PRTE_PREFIX",
+        "OMPI_MCA_mca_base_component_path", "PMIX_MCA_mca_base_component_path",
+    ]
+
     /// Loader variables, exported shell functions, and Berth's own.
     static let hostOnlyPrefixes = ["LD_", "BASH_FUNC_", "BERTH_"]
 
@@ -27,8 +34,7 @@ enum ContainerEnvironment {
             guard let (name, value) = split(entry),
                 !isHostOnly(name) || (options.slurm && name.hasPrefix("BERTH_"))
             else { continue }
-            // A directory that is not there inside would break every mktemp.
-            if name == "TMPDIR", !isVisible(value, steps) { continue }
+            if pathsOfHost.contains(name), !isVisible(value, steps) { continue }
             variables.add(entry, .host)
         }
         let accounts = LaunchPlan.insideAccounts(options, host)

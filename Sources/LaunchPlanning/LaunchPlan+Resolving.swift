@@ -107,7 +107,9 @@ extension LaunchPlan {
         _ options: LaunchOptions, _ site: SitePolicy, _ host: HostFacts
     ) -> [PlannedStep] {
         var steps = schedulerMounts(host)
-        if options.home ?? site.mountHome {
+        let mountsHome = options.home ?? site.mountHome
+        steps += displayMounts(options, host, mountsHome: mountsHome)
+        if mountsHome {
             let origin: Origin = options.home == nil ? .site(site.homePlace) : .option("--home")
             let target = insideAccounts(options, host).home
             steps.append(PlannedStep(.bind(BindMount(source: host.accounts.home, target: target)), origin))
@@ -125,6 +127,27 @@ extension LaunchPlan {
         return paths.map { path in
             PlannedStep(.bind(BindMount(source: path, target: path, optional: true)), .grant("Slurm"))
         }
+    }
+
+    /// The X server's cookie, where DISPLAY names a server: that of Slurm's or ssh's forwarding, or of a desktop. The server
+    /// itself is reached over loopback or by a socket that has a name in `/tmp`.
+    private static func displayMounts(
+        _ options: LaunchOptions, _ host: HostFacts, mountsHome: Bool
+    ) -> [PlannedStep] {
+        guard let display = host.variable("DISPLAY"), !display.isEmpty else { return [] }
+        let name = "/.Xauthority"
+        var (source, target) = (host.accounts.home + name, insideAccounts(options, host).home + name)
+        if let named = host.variable("XAUTHORITY"), named.hasPrefix("/") {
+            (source, target) = (named, named)
+            // There already.
+            if named.hasPrefix("/tmp/") { return [] }
+        } else if mountsHome {
+            return []
+        }
+        return [
+            PlannedStep(
+                .bind(BindMount(source: source, target: target, attributes: .readOnly, optional: true)), .host)
+        ]
     }
 
     private static func action(for request: MountRequest) -> PlanAction {

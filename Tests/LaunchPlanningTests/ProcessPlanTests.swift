@@ -203,6 +203,16 @@ import Testing
             }["TMPDIR"] == "/local/job7")
     }
 
+    @Test(arguments: ["OPAL_PREFIX", "PMIX_INSTALL_PREFIX", "OMPI_MCA_mca_base_component_path"])
+    func anMPIOfTheHostIsNamedWhereItIsShown(_ name: String) throws {
+        let host = Self.host("\(name)=/opt/mpi/lib")
+        #expect(try Self.environment(host: host)[name] == nil)
+        let shown = try Self.environment(host: host) {
+            $0.mounts = [MountRequest(kind: .bind(source: "/opt/mpi", recursive: true), target: "/opt/mpi")]
+        }
+        #expect(shown[name] == "/opt/mpi/lib")
+    }
+
     @Test func malformedEntriesOfHostAndImageAreDropped() throws {
         var image = Sample.image
         image.environment += ["=x", "NOVALUE", ""]

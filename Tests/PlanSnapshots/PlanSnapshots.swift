@@ -62,6 +62,10 @@ import TestSupport
             $0.host.grantedGPUs = ["/dev/nvidia3", "/dev/nvidia6"]
             $0.host.gpuControlNodes = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-caps/nvidia-cap1"]
         },
+        Scenario("forwarded-display", arguments: ["--root"]) { $0.host.environment.append("DISPLAY=localhost:10.0") },
+        Scenario("display-with-a-cookie-of-its-own", arguments: ["--home"]) {
+            $0.host.environment += ["DISPLAY=:0", "XAUTHORITY=/run/user/1001/gdm/Xauthority"]
+        },
         Scenario("one-granted-gpu", arguments: ["--gpus", "1"]) {
             $0.host.grantedGPUs = ["/dev/nvidia3", "/dev/nvidia6"]
             $0.host.gpuControlNodes = ["/dev/nvidiactl"]

@@ -165,6 +165,38 @@ def spawn(*command, **keywords):
     )  # fmt: skip
 
 
+class SlowLine:
+    """The registry at another port, by way of a line of 2.5 MB a second for each connection, for as long as it is entered."""
+
+    REGISTRY = "10.77.0.254:5001"
+    PROGRAM = """
+import socket, threading, time
+def copy(source, to, rate):
+    try:
+        while data := source.recv(65536):
+            to.sendall(data)
+            time.sleep(len(data) / rate)
+        to.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+server = socket.create_server(("10.77.0.254", 5001))
+print("ready", flush=True)
+while True:
+    client, registry = server.accept()[0], socket.create_connection(("10.77.0.254", 5000))
+    for ends in (client, registry, 1e9), (registry, client, 2.5e6):
+        threading.Thread(target=copy, args=ends, daemon=True).start()
+"""
+
+    def __enter__(self):
+        self.line = spawn("python3", "-c", self.PROGRAM)
+        if self.line.stdout.readline() != "ready\n":
+            raise RuntimeError(f"no slow line: {self.line.communicate()}")
+
+    def __exit__(self, *_):
+        self.line.terminate()
+        self.line.communicate()
+
+
 class Ended:
     def __init__(self, command, status, out, err):
         self.command, self.status, self.out, self.err = command, status, out, err

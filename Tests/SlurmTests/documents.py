@@ -4,6 +4,7 @@ import re
 
 import cluster
 import harness
+from cluster import image, node, run
 from harness import same, test
 
 CLAIMED = {"pyxis": (73, 163, 181, 174, 161, 151, 152, 104, 31, 123), "enroot": (154, 254, 278, 91, 141, 10)}
@@ -27,3 +28,35 @@ def documents_have_a_test_for_each_issue_that_is_claimed():
         for number in numbers:
             found = [name for name in names if re.search(rf"{project}(_\d+)*_{number}_", name)]
             assert found or f"_{project}{number}(" in swift, f"no test of {project} {number}"
+
+
+def batch(template, chosen, *options, replacing=()):
+    """What a template of Scripts/sbatch writes, run without the plugin's flags in a directory that all nodes see."""
+    where = "/srv/templates"
+    node("ctl", "bash", "-c", f"rm -rf {where}; mkdir -m 777 {where}")
+    text = (cluster.TOP / "Scripts/sbatch" / template).read_text()
+    for pattern, value in [(r"^IMAGE=.*$", f"IMAGE={image(chosen)}"), *replacing]:
+        text, count = re.subn(pattern, value, text, flags=re.M)
+        assert count == 1, f"{pattern} in {template}"
+    programs = {"work": "echo work $1 in $BERTH_TEST_IMAGE", "program": "exec /workspace/hello"}
+    for name, program in programs.items():
+        (cluster.LAB / "shared/templates" / name).write_text(f"#!/bin/bash\n{program}\n")
+        (cluster.LAB / "shared/templates" / name).chmod(0o755)
+    (cluster.LAB / "shared/templates/train.py").write_text((cluster.TOP / "Images/train/train.py").read_text())
+    ended = run("sbatch", "--wait", f"--chdir={where}", *options, input=text, timeout=600)
+    said = node("ctl", "bash", "-c", f"cat {where}/*.out; rm -rf {where}")
+    same(ended.status, 0, f"{ended}{said}")
+    return said
+
+
+@test
+def documents_templates_for_sbatch_work():
+    said = batch("array.sbatch", "debian", "--array=0-1")
+    same(re.findall("^work .*", said, re.M), ["work 0 in debian", "work 1 in debian"], said)
+    said = batch("mpi.sbatch", "mpi-openmpi", "--ntasks-per-node=1", "--mem=1000")
+    assert "rank 0 of 2" in said and "rank 1 of 2" in said, said
+    said = batch(
+        "train.sbatch", "train", "--ntasks-per-node=1", "--mem=1000", "--gres=gpu:1",
+        replacing=[(r"python train.py'", "python3 train.py --steps=60'"), (r"^DATA=.*$", "DATA=/srv")],
+    )  # fmt: skip
+    assert "2 ranks" in said and "parameters equal" in said, said

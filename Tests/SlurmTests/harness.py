@@ -1,6 +1,8 @@
 """What a test is here, and how they are run: TAP on standard output."""
 
+import inspect
 import os
+import pathlib
 import sys
 import time
 import traceback
@@ -71,7 +73,8 @@ def host_namespace(kind):
     return succeeds(srun("-n1", "-w", "node1", "readlink", f"/proc/self/ns/{kind}")).out.strip()
 
 
-def main():
+def main(*options, environment=None):
+    """The tests, or those that the command line names, on a cluster of their own with these options of the plugin."""
     words = sys.argv[1:]
     if os.getuid() != 0:
         print("1..0 # SKIP the Slurm tests need root")
@@ -79,10 +82,10 @@ def main():
     if not os.access(cluster.TOP / "build/bin/berth", os.X_OK):
         print("Bail out! nothing is built: Scripts/build")
         sys.exit(1)
-    chosen = [one for one in tests if not words or any(word in f"{one.__module__}.{one.__name__}" for word in words)]
+    chosen = [one for one in tests if not words or any(word in full_name(one) for word in words)]
     failed, again = 0, []
     try:
-        cluster.start()
+        cluster.start(*options, environment=environment)
         for number, one in enumerate(chosen, 1):
             is_last = len(again) == SECOND_ATTEMPTS
             if attempt(number, one, is_last):
@@ -98,6 +101,11 @@ def main():
     finally:
         cluster.stop()
     sys.exit(1 if failed else 0)
+
+
+def full_name(one):
+    # Not its module's, which is __main__ in the file that was started.
+    return f"{pathlib.Path(inspect.unwrap(one).__code__.co_filename).stem}.{one.__name__}"
 
 
 # More failures than these are no accident of timing.

@@ -6,7 +6,7 @@ import subprocess
 
 import cluster
 from cluster import image, node, run, srun
-from harness import at, contained, fails, forget, host_namespace, named, same, shell, succeeds, test
+from harness import Skipped, at, contained, fails, forget, host_namespace, named, same, shell, succeeds, test
 
 
 # ---- exec.bats: attaching -----------------------------------------------------------------------------------------------------
@@ -135,6 +135,18 @@ def concurrency_reuse():
     forget(*names)
 
 
+@test
+def steps_that_create_the_same_name_at_once_do_not_race():
+    forget("same-name")
+    program = "echo made >>/made; sleep 1; readlink /proc/self/ns/mnt"
+    step = f"srun --overlap -n1 --container-image={image('debian')} --container-name=same-name bash -c '{program}'"
+    steps = f"for i in 1 2 3 4 5 6; do {step} & p+=($!); done; for i in ${{p[@]}}; do wait $i || exit; done"
+    ended = succeeds(run("salloc", "-Q", "-N1", "-n6", "-O", "-w", "node1", "bash", "-c", steps))
+    same(len(ended.lines), 6, ended)
+    same(succeeds(named("same-name", "cat", "/made")).lines, ["made"] * 6, ended)
+    forget("same-name")
+
+
 # ---- squashfs_image.bats ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +182,23 @@ def squashfs_images():
 
 
 @test
+def squashfs_images_need_a_program_that_is_named():
+    where = "/home/alice/pyxis-test.sqsh"
+    small_squashfs(where)
+    # On this one host the program is gone.
+    hide = """set -e; mkdir -p /run/hide/upper /run/hide/work; mknod /run/hide/upper/unsquashfs c 0 0
+        mount -t overlay -o lowerdir=/usr/bin,upperdir=/run/hide/upper,workdir=/run/hide/work hide /usr/bin; ! test -e /usr/bin/unsquashfs; echo hidden"""
+    if node("node1", "bash", "-c", hide) != "hidden\n":
+        raise Skipped("nothing can be hidden from a host here")
+    try:
+        ended = fails(srun("-n1", "-w", "node1", f"--container-image={where}", "true"), "has no unsquashfs", "squashfs-tools")
+        same(ended.status, 125, ended)
+    finally:
+        node("node1", "bash", "-c", "umount -l /usr/bin; rm -rf /run/hide")
+        node("ctl", "rm", "-f", where)
+
+
+@test
 def save_as_an_image_in_a_registry_and_in_an_archive():
     saved = f"{cluster.REGISTRY}/saved:1"
     archive = "/home/alice/saved.tar"
@@ -186,6 +215,11 @@ def save_as_an_image_in_a_registry_and_in_an_archive():
     same(ended.lines, ["kept", "0"], ended)
     assert "exists" in contained(f"--container-save=oci-archive:{archive}", "true").err
     node("ctl", "rm", "-f", archive)
+    layout = "/home/alice/saved-layout"
+    node("ctl", "rm", "-rf", layout)
+    succeeds(contained(f"--container-save=oci:{layout}", *write))
+    same(succeeds(srun("-N1", "-w", "node2", f"--container-image=oci:{layout}", *read)).lines, ["kept", "0"])
+    node("ctl", "rm", "-rf", layout)
 
 
 @test

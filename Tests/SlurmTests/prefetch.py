@@ -1,10 +1,11 @@
 """An image on every node of an allocation for one download."""
 
+import contextlib
 import json
 import re
 
 import cluster
-from cluster import image, node, run
+from cluster import SiteFile, image, node, run
 from harness import one_message, same, succeeds, test
 
 
@@ -35,15 +36,13 @@ def empty_stores():
         node(host, "rm", "-rf", cluster.STORE)
 
 
-@test
-def prefetch_fills_every_node_for_one_download():
+def fills_every_node_for_one_download():
     # On as many nodes as the lab has: BERTH_LAB_NODES.
     name, nodes = image("debian"), f"-N{len(cluster.NODES)}"
     empty_stores()
     start = log_length()
     ended = succeeds(run("salloc", "-Q", nodes, "berth", "prefetch", name, timeout=300))
     assert re.fullmatch(rf"{name}@sha256:\w+\n", ended.out), ended
-    assert f"{len(cluster.NODES)} nodes" in ended.err, ended
     manifest = json.loads((cluster.TOP / "build/images/debian/index.json").read_text())["manifests"][0]["digest"]
     layout = cluster.TOP / "build/images/debian/blobs/sha256"
     layers = {layer["digest"] for layer in json.loads((layout / manifest.split(":")[1]).read_text())["layers"]}
@@ -54,12 +53,33 @@ def prefetch_fills_every_node_for_one_download():
     small = bytes_sent("debian", start) - once
     assert 0 < small <= 4096 * len(cluster.NODES), (small, once, ended)
     print(f"# {len(cluster.NODES)} nodes: layers of {once} bytes, and {small} bytes besides")
-    for host in cluster.NODES:
-        same(node(host, "sh", "-c", "ls -d /tmp/berth-prefetch-* 2>/dev/null"), "", ended)
     # Nothing needs to be brought any more.
     start = log_length()
-    ended = succeeds(run("srun", nodes, "berth", "run", "--pull", "never", name, "--", "true"))
+    succeeds(run("srun", nodes, "berth", "run", "--pull", "never", name, "--", "true"))
     same(blob_requests("debian", start), {}, ended)
+    return ended
+
+
+@test
+def prefetch_fills_every_node_for_one_download():
+    ended = fills_every_node_for_one_download()
+    assert f"handed on to {len(cluster.NODES)} nodes" in ended.err, ended
+    for host in cluster.NODES:
+        same(node(host, "sh", "-c", "ls -d /tmp/berth-prefetch-* 2>/dev/null"), "", ended)
+
+
+@test
+def prefetch_through_a_blob_cache_is_one_download_too():
+    cache = "/srv/blob-cache"
+    node("ctl", "mkdir", "-m", "1777", cache)
+    try:
+        with contextlib.ExitStack() as sites:
+            for host in ("ctl", *cluster.NODES):
+                sites.enter_context(SiteFile(f"blob-cache = {cache}\n", host))
+            ended = fills_every_node_for_one_download()
+        assert "handed on" not in ended.err, ended
+    finally:
+        node("ctl", "rm", "-rf", cache)
 
 
 @test

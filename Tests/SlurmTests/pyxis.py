@@ -346,6 +346,22 @@ def mpi_pmix_directory_is_mounted():
 
 
 @test
+def mpi_ranks_find_each_other_whatever_the_host_says_of_its_own():
+    # What a module of the host's Open MPI sets, which is not in the container, and what people tune PMIx with.
+    host = {"OPAL_PREFIX": "/opt/hpcx/ompi", "OMPI_MCA_mca_base_component_path": "/opt/hpcx/ompi/lib/openmpi",
+            "PMIX_INSTALL_PREFIX": "/opt/hpcx/pmix", "PMIX_MCA_mca_base_component_path": "/opt/hpcx/pmix/lib"}  # fmt: skip
+    tuned = {"PMIX_MCA_gds": "hash", "PMIX_MCA_psec": "native", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    words = ("--mpi=pmix", "-N2", "--ntasks-per-node=1", "--mem=1000", f"--container-image={image('mpi-openmpi')}", "./hello")
+    ended = succeeds(srun(*words, environment={**host, **tuned}, timeout=100))
+    same(sorted(ended.lines), ["rank 0 of 2 on node1, sum of ranks 1", "rank 1 of 2 on node2, sum of ranks 1"], ended)
+    same(ended.err.count("/opt/hpcx"), 0, ended)
+    say = shell("env | grep -E '^PMIX_MCA_|^PMIX_(RANK|NAMESPACE|SERVER_URI41|SECURITY_MODE|GDS_MODULE)=' | cut -d= -f1 | sort")
+    expected = "PMIX_GDS_MODULE PMIX_MCA_gds PMIX_MCA_psec PMIX_NAMESPACE PMIX_RANK PMIX_SECURITY_MODE PMIX_SERVER_URI41"
+    ended = succeeds(contained("--mpi=pmix", "-n1", *say, environment={**host, **tuned}))
+    same(ended.lines, sorted(expected.split()), ended)
+
+
+@test
 def mpi_pmi2_descriptor_and_variables():
     program = "readlink /proc/self/fd/$PMI_FD | grep -q socket && echo $PMI_RANK $PMI_SIZE"
     same(sorted(succeeds(contained("--mpi=pmi2", "-n4", *shell(program))).lines), ["0 4", "1 4", "2 4", "3 4"])
