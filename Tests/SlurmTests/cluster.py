@@ -17,6 +17,8 @@ REGISTRY = "10.77.0.254:5000"
 NODES = [f"node{number + 1}" for number in range(int(os.environ.get("BERTH_LAB_NODES", 2)))]
 STORE = "/var/tmp/berth-store"  # on each node's own disk
 USER = "alice"
+ROOT = os.environ.get("BERTH_LAB_ROOT")  # of the hosts, with its own Slurm: Scripts/slurm-lab
+HEADERS = pathlib.Path(ROOT or "/", "usr/include")
 PLUGIN = "/srv/berth/lib/slurm/spank_berth.so"
 
 
@@ -44,6 +46,8 @@ def start(*options, environment=None):
     stop()
     # First, as slurmd loads the plugin when it starts.
     script("Scripts/install", LAB / "shared/berth")
+    if ROOT:
+        script("Scripts/build", "--plugin", HEADERS, LAB / "shared/berth/lib/slurm/spank_berth.so")
     # On a busy machine the first pull may take a minute: what hangs is ended by the tests' own time-outs.
     plugin = " ".join((PLUGIN, "start_timeout=600", *options))
     settings.clear()

@@ -43,7 +43,7 @@ def pyxis_73_gpus_per_task_are_all_there_when_the_first_task_is_late():
         raise Skipped("with cgroups of version 2 such a container shows the GPUs of one task: docs/decisions/0110")
     # Another plugin holds up the first task, and slurmstepd has moved it to a cgroup with one GPU before the container is begun.
     etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/slow.so"
-    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
+    compile = ("cc", "-shared", "-fPIC", "-isystem", str(cluster.HEADERS), "-x", "c", "-", "-o", str(plugin))
     subprocess.run(compile, input=SLOW, text=True, check=True)
     (etc / "a-slow.conf").write_text("required /srv/slow.so\n")
     try:
