@@ -114,6 +114,35 @@ def image(name):
     return f"{REGISTRY}/{name}"
 
 
+@functools.cache
+def image_for_programs_of_hosts():
+    """`debian`, with a C library in which the hosts' programs run: where their root is not the machine's, that one's own.
+
+    Of it without Slurm, which is what --slurm has to bring.
+    """
+    if not ROOT:
+        return image("debian")
+    name, tree = "of-hosts", LAB / "of-hosts"
+    layer, layout = f"{tree}.tar", f"{tree}.layout"
+    # The tree alone: the lab's mounts are in other namespaces, and /dev is of no use in an image.
+    subprocess.run(["cp", "-a", ROOT, tree], check=True)
+    for package in "slurm-client", "slurm-wlm-basic-plugins", "libmunge2":
+        for listed in (tree / "var/lib/dpkg/info").glob(f"{package}*.list"):
+            for place in listed.read_text().splitlines():
+                file = tree / place.removeprefix("/")
+                if file.is_symlink() or file.is_file():
+                    file.unlink()
+    subprocess.run(["ldconfig", "-r", tree], check=True)
+    assert not (tree / "usr/bin/srun").exists()
+    shutil.rmtree(tree / "dev")
+    (tree / "workspace").mkdir(mode=0o777)
+    script("Images/oci-layout.py", "layer", tree, layer)
+    script("Images/oci-layout.py", "assemble", layout, layer, "--config", TOP / "Images/debian/config.json", "--compression", "none")
+    script("Scripts/registry", "push", layout, name, LAB / "registry")
+    shutil.rmtree(tree)
+    return f"{REGISTRY}/{name}"
+
+
 def user_id():
     """The lab makes the user where the machine has none of that name."""
     return str(pwd.getpwnam(USER).pw_uid)

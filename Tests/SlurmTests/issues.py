@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import cluster
-from cluster import PluginOptions, image, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
+from cluster import PluginOptions, image, image_for_programs_of_hosts, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
 from harness import Skipped, contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
@@ -14,7 +14,7 @@ from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 @test
 def pyxis_31_srun_from_inside_a_container():
     program = shell("cd /tmp; srun --overlap -n1 hostname; squeue -h -o %i")
-    ended = run("salloc", "-Q", "-n1", "-w", "node1", "srun", f"--container-image={image('debian')}", "--container-slurm", *program)
+    ended = run("salloc", "-Q", "-n1", "-w", "node1", "srun", f"--container-image={image_for_programs_of_hosts()}", "--container-slurm", *program)
     assert re.fullmatch(r"node1\n\d+\n", succeeds(ended).out), ended
 
 
@@ -221,7 +221,7 @@ srun --container-image={image('debian')} --container-name=requeue --container-mo
   echo step >>/kept; wc -l </kept >>{where}/log
   [ -n "$SLURM_RESTART_COUNT" ] || sleep 600'
 """
-    chosen = (f"--container-image={image('debian')}", "--container-slurm", f"--container-mounts={where}")
+    chosen = (f"--container-image={image_for_programs_of_hosts()}", "--container-slurm", f"--container-mounts={where}")
     with ShortCredentials():
         job = run("sbatch", "--parsable", "--requeue", "-w", "node1", "-o", f"{where}/out", *chosen, input=script).out.strip()
         log = lambda: node("ctl", "cat", f"{where}/log").split("\n")  # noqa: E731
