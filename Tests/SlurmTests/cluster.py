@@ -17,6 +17,8 @@ REGISTRY = "10.77.0.254:5000"
 NODES = [f"node{number + 1}" for number in range(int(os.environ.get("BERTH_LAB_NODES", 2)))]
 STORE = "/var/tmp/berth-store"  # on each node's own disk
 USER = "alice"
+ROOT = os.environ.get("BERTH_LAB_ROOT")  # of the hosts, with its own Slurm: Scripts/slurm-lab
+HEADERS = pathlib.Path(ROOT or "/", "usr/include")
 PLUGIN = "/srv/berth/lib/slurm/spank_berth.so"
 
 
@@ -44,6 +46,8 @@ def start(*options, environment=None):
     stop()
     # First, as slurmd loads the plugin when it starts.
     script("Scripts/install", LAB / "shared/berth")
+    if ROOT:
+        script("Scripts/build", "--plugin", HEADERS, LAB / "shared/berth/lib/slurm/spank_berth.so")
     # On a busy machine the first pull may take a minute: what hangs is ended by the tests' own time-outs.
     plugin = " ".join((PLUGIN, "start_timeout=600", *options))
     settings.clear()
@@ -137,6 +141,35 @@ def image(name):
     """The reference of one of Images/, built and pushed when a test first asks for it."""
     script("Images/build", name)
     script("Scripts/registry", "push", TOP / "build/images" / name, name, LAB / "registry")
+    return f"{REGISTRY}/{name}"
+
+
+@functools.cache
+def image_for_programs_of_hosts():
+    """`debian`, with a C library in which the hosts' programs run: where their root is not the machine's, that one's own.
+
+    Of it without Slurm, which is what --slurm has to bring.
+    """
+    if not ROOT:
+        return image("debian")
+    name, tree = "of-hosts", LAB / "of-hosts"
+    layer, layout = f"{tree}.tar", f"{tree}.layout"
+    # The tree alone: the lab's mounts are in other namespaces, and /dev is of no use in an image.
+    subprocess.run(["cp", "-a", ROOT, tree], check=True)
+    for package in "slurm-client", "slurm-wlm-basic-plugins", "libmunge2":
+        for listed in (tree / "var/lib/dpkg/info").glob(f"{package}*.list"):
+            for place in listed.read_text().splitlines():
+                file = tree / place.removeprefix("/")
+                if file.is_symlink() or file.is_file():
+                    file.unlink()
+    subprocess.run(["ldconfig", "-r", tree], check=True)
+    assert not (tree / "usr/bin/srun").exists()
+    shutil.rmtree(tree / "dev")
+    (tree / "workspace").mkdir(mode=0o777)
+    script("Images/oci-layout.py", "layer", tree, layer)
+    script("Images/oci-layout.py", "assemble", layout, layer, "--config", TOP / "Images/debian/config.json", "--compression", "none")
+    script("Scripts/registry", "push", layout, name, LAB / "registry")
+    shutil.rmtree(tree)
     return f"{REGISTRY}/{name}"
 
 

@@ -69,6 +69,13 @@ def forget(*names):
         node("node1", "rm", "-rf", f"{cluster.STORE}/containers/{name}")
 
 
+def needs_mpi(flavour):
+    """Debian's Slurm 26.05 is built without PMIx."""
+    listed = srun("--mpi=list")
+    if flavour not in listed.out + listed.err:
+        raise Skipped(f"this Slurm has no --mpi={flavour}")
+
+
 def host_namespace(kind):
     return succeeds(srun("-n1", "-w", "node1", "readlink", f"/proc/self/ns/{kind}")).out.strip()
 

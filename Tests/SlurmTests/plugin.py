@@ -5,8 +5,13 @@ import re
 import time
 
 import cluster
+<<<<<<< HEAD
 from cluster import PluginOptions, SlowLine, image, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
 from harness import Skipped, at, contained, fails, forget, named, same, shell, succeeds, test
+=======
+from cluster import PluginOptions, image, image_for_programs_of_hosts, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+from harness import at, contained, fails, forget, named, same, shell, succeeds, test
+>>>>>>> h-slurm24
 from run_words import LIST_GPUS
 
 
@@ -229,7 +234,7 @@ def plugin_shows_the_jobs_own_tmp():
 def slurm_can_be_asked_from_inside_by_berth_run():
     succeeds(inside("-N2", "-n2", "true"))
     program = "cd /tmp; echo inside $BERTH_TEST_IMAGE; srun -N2 -n2 hostname; srun --version; squeue -h -o %i; scontrol show hostnames"
-    script = f"#!/bin/bash\nberth run --slurm {image('debian')} -- bash -c '{program}'\n"
+    script = f"#!/bin/bash\nberth run --slurm {image_for_programs_of_hosts()} -- bash -c '{program}'\n"
     succeeds(run("sbatch", "--wait", "-N2", "-o", "/srv/inside.out", input=script))
     lines = node("ctl", "bash", "-c", "cat /srv/inside.out; rm /srv/inside.out").splitlines()
     same(lines[0], "inside debian", lines)
@@ -237,12 +242,12 @@ def slurm_can_be_asked_from_inside_by_berth_run():
     assert re.match(r"slurm", lines[3]) and re.fullmatch(r"\d+", lines[4]), lines
     same(lines[5:], ["node1", "node2"], lines)
     # A job from inside a job, and a step in a container from inside a container.
-    program = f"cd /tmp; sbatch --parsable -o /dev/null --wrap true; srun -n1 /srv/berth/bin/berth run {image('debian')} -- cat /proc/self/comm"
-    ended = run("salloc", "-Q", "-n1", "berth", "run", "--slurm", image("debian"), "--", *shell(program))
+    program = f"cd /tmp; sbatch --parsable -o /dev/null --wrap true; srun -n1 /srv/berth/bin/berth run {image_for_programs_of_hosts()} -- cat /proc/self/comm"
+    ended = run("salloc", "-Q", "-n1", "berth", "run", "--slurm", image_for_programs_of_hosts(), "--", *shell(program))
     assert re.fullmatch(r"\d+\ncat\n", succeeds(ended).out), ended
-    fails(run("salloc", "-Q", "-n1", "berth", "run", image("debian"), "--", "srun", "true"), "srun")
+    fails(run("salloc", "-Q", "-n1", "berth", "run", image_for_programs_of_hosts(), "--", "srun", "true"), "srun")
     # Set for berth alone: Slurm's own programs try for a minute to open a slurm.conf that is not there.
-    elsewhere = shell(f"SLURM_CONF=/nowhere/slurm.conf exec berth run --slurm {image('debian')} true")
+    elsewhere = shell(f"SLURM_CONF=/nowhere/slurm.conf exec berth run --slurm {image_for_programs_of_hosts()} true")
     same(fails(srun("-n1", *elsewhere), "/nowhere/slurm.conf").status, 125)
     wait_until_quiet()
 
@@ -250,7 +255,7 @@ def slurm_can_be_asked_from_inside_by_berth_run():
 @test
 def slurm_can_be_asked_from_inside_the_plugins_containers():
     # The steps of a script in a container have its flags, as Slurm hands them on; a step may choose another image.
-    chosen = (f"--container-image={image('debian')}", "--container-slurm")
+    chosen = (f"--container-image={image_for_programs_of_hosts()}", "--container-slurm")
     script = f"""#!/bin/bash
 cd /tmp
 echo script in $BERTH_TEST_IMAGE

@@ -8,7 +8,7 @@ import os
 
 import cluster
 from cluster import image, node, run, srun
-from harness import Skipped, at, contained, fails, forget, host_namespace, named, same, shell, succeeds, test
+from harness import Skipped, at, contained, fails, forget, host_namespace, named, needs_mpi, same, shell, succeeds, test
 
 
 # ---- docker_image.bats, path.bats --------------------------------------------------------------------------------------
@@ -341,6 +341,7 @@ def mounts_umount():
 
 @test
 def mpi_pmix_directory_is_mounted():
+    needs_mpi("pmix")
     program = 'test -n "$PMIX_SERVER_TMPDIR" && ls "$PMIX_SERVER_TMPDIR" >/dev/null && echo $PMIX_RANK'
     same(sorted(succeeds(contained("--mpi=pmix", "-n4", *shell(program))).lines), ["0", "1", "2", "3"])
 

@@ -13,7 +13,7 @@ import re
 import cluster
 import harness
 from cluster import image, in_shell, job_of, node, run, spawn, srun, traces, wait_traces, wait_until_quiet
-from harness import one_message, same, succeeds, test
+from harness import needs_mpi, one_message, same, succeeds, test
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
 # ---- the main job ----------------------------------------------------------------------------------------------------
@@ -267,6 +267,7 @@ def the_user_is_the_same_inside_and_has_a_name():
 
 
 def four_ranks(flavour, name):
+    needs_mpi(flavour)
     # MPI ranks spin while they wait, and on two cores four of them can starve each other: a run in time is what counts.
     for attempt in range(3):
         ended = srun(f"--mpi={flavour}", "-N2", "--ntasks-per-node=2", "--mem=1000", "berth", "run", image(name), timeout=100)
