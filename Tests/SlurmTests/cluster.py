@@ -90,7 +90,7 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
 def other_plugin(when, does):
     """Another plugin in front of ours, which does this to the tasks of which that is true."""
     etc, plugin = LAB / "etc/plugstack.conf.d", LAB / "shared/other.so"
-    compile = ("cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plugin))
+    compile = ("cc", "-shared", "-fPIC", "-isystem", str(HEADERS), "-x", "c", "-", "-o", str(plugin))
     subprocess.run(compile, input=OTHER % (when, does), text=True, check=True)
     (etc / "a-other.conf").write_text("required /srv/other.so\n")
     try:

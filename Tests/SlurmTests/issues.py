@@ -5,13 +5,8 @@ docs/pyxis-compatibility.md. Enroot 278, tokens that expire, is in Tests/Registr
 import re
 
 import cluster
-<<<<<<< HEAD
-from cluster import PluginOptions, image, job_of, node, other_plugin, run, spawn, srun, wait_for, wait_until_quiet
+from cluster import PluginOptions, image, image_for_programs_of_hosts, job_of, node, other_plugin, run, spawn, srun, wait_for, wait_until_quiet
 from harness import contained, fails, forget, named, same, shell, succeeds, test
-=======
-from cluster import PluginOptions, image, image_for_programs_of_hosts, job_of, node, run, spawn, srun, wait_for, wait_until_quiet
-from harness import Skipped, contained, fails, forget, named, same, shell, succeeds, test
->>>>>>> h-slurm24
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
 
@@ -31,19 +26,8 @@ def pyxis_73_gpus_per_task_are_all_there():
 
 @test
 def pyxis_73_gpus_per_task_are_all_there_when_the_first_task_is_late():
-<<<<<<< HEAD
     # slurmstepd has moved it to a cgroup with one GPU before the container is begun.
     with other_plugin("task == 0", "usleep(500000)"):
-=======
-    if node("node1", "stat", "-f", "-c", "%T", "/sys/fs/cgroup").strip() == "cgroup2fs":
-        raise Skipped("with cgroups of version 2 such a container shows the GPUs of one task: docs/decisions/0110")
-    # Another plugin holds up the first task, and slurmstepd has moved it to a cgroup with one GPU before the container is begun.
-    etc, plugin = cluster.LAB / "etc/plugstack.conf.d", cluster.LAB / "shared/slow.so"
-    compile = ("cc", "-shared", "-fPIC", "-isystem", str(cluster.HEADERS), "-x", "c", "-", "-o", str(plugin))
-    subprocess.run(compile, input=SLOW, text=True, check=True)
-    (etc / "a-slow.conf").write_text("required /srv/slow.so\n")
-    try:
->>>>>>> h-slurm24
         ended = succeeds(contained("-n2", "-l", "--gpus-per-task=1", *shell(LIST_GPUS)))
     each_task_opens_one_gpu_of_its_own(ended)
 

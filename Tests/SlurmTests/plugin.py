@@ -5,13 +5,8 @@ import re
 import time
 
 import cluster
-<<<<<<< HEAD
-from cluster import PluginOptions, SlowLine, image, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+from cluster import PluginOptions, SlowLine, image, image_for_programs_of_hosts, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
 from harness import Skipped, at, contained, fails, forget, named, same, shell, succeeds, test
-=======
-from cluster import PluginOptions, image, image_for_programs_of_hosts, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
-from harness import at, contained, fails, forget, named, same, shell, succeeds, test
->>>>>>> h-slurm24
 from run_words import LIST_GPUS
 
 
