@@ -25,7 +25,12 @@ extension HTTPTransport {
         case let error as NIOSSLError:
             if case .uncleanShutdown = error { return .unreachable(.closed) }
             return .tls(tlsText(error))
-        case let error as BoringSSLError: return .tls(tlsText(error))
+        case let error as BoringSSLError:
+            // Where distributions keep authorities there are none; the library has no word for it.
+            if case .unknownError(let stack) = error, stack.isEmpty {
+                return .tls("this node knows no authority (package ca-certificates)")
+            }
+            return .tls(tlsText(error))
         // By way of a proxy a registry's address can not be compared with its certificate: the connection's is the proxy's.
         case let error as NIOSSLExtraError where error == .failedToValidateHostname: return .certificateName
         case is NIOSSLExtraError: return .tls(tlsText(error))

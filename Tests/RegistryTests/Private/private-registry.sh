@@ -53,6 +53,8 @@ done
 pull "a registry without TLS, named as such" 0 "$digest" $name:5000/public/it
 pull "a registry without TLS" 125 "no trusted connection to $name:5000" $name:5000/public/it BERTH_INSECURE_REGISTRIES=
 pull "an unknown authority" 125 "no trusted connection to $name:5443.*verify failed" $name:5443/public/it
+check "a node without authorities" 125 "this node knows no authority" unshare -m sh -c 'mount -t tmpfs none /etc/ssl; "$@"' - \
+  "$berth" pull -q $name:5443/public/it
 for port in 5443 5444; do mkdir -p home/.config/containers/certs.d/$name:$port; cp ca.crt home/.config/containers/certs.d/$name:$port; done
 pull "an authority of certs.d" 0 "$digest" $name:5443/public/it
 rm -r home/.config
