@@ -28,7 +28,7 @@ struct UnpackedSquashfs {
             (tree, self.lease) = (place.tree, lease)
             return
         }
-        try Self.unpack(path, to: place.draft, deadline)
+        try Self.unpack(path, to: place.draft, over: store.mountPoint, deadline)
         (tree, self.lease) = try named(Failure.store) { () throws(StoreError) in try store.publish(place) }
     }
 
@@ -39,20 +39,39 @@ struct UnpackedSquashfs {
         return count.map { $0 == 4 && magic == Array("hsqs".utf8) } ?? true
     }
 
-    private static func unpack(_ path: String, to draft: String, _ deadline: UInt64?) throws(Failure) {
-        let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"]
-        guard let program = places.map({ $0 + "/unsquashfs" }).first(where: { (try? FileStatus(of: $0)) != nil })  // not there
-        else {
+    private static let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"]
+
+    private static func find(_ program: String) -> String? {
+        for place in places where (try? FileStatus(of: place + "/" + program)) != nil { return place + "/" + program }  // not there
+        return nil
+    }
+
+    /// Mounted where nobody else sees it, and copied: the file system and the process behind it end with the copying.
+    private static let copying = "squashfuse -o ro \"$1\" \"$2\" && cp -R -P --preserve=mode,timestamps,links \"$2\" \"$3\""
+
+    private static func unpack(
+        _ path: String, to draft: String, over mountPoint: String, _ deadline: UInt64?
+    ) throws(Failure) {
+        let (name, program, arguments): (String, String, [String])
+        if let unsquashfs = find("unsquashfs") {
+            (name, program) = ("unsquashfs", unsquashfs)
+            arguments = ["unsquashfs", "-no-progress", "-no-xattrs", "-d", draft, path]
+        } else if find("squashfuse") != nil, let unshare = find("unshare") {
+            (name, program) = ("squashfuse", unshare)
+            let user = Identity.userID == 0 ? [] : ["--user", "--map-root-user"]
+            let other = ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", copying, "sh", path, mountPoint, draft]
+            arguments = ["unshare"] + user + other
+        } else {
             throw .report(
                 Report(
-                    "cannot unpack \(path): this node has no unsquashfs",
+                    "cannot unpack \(path): this node has no unsquashfs, and no squashfuse",
                     hint: "install squashfs-tools on the nodes, or use the image by its name in a registry"))
         }
         let ended: Processes.Ended
         do throws(SystemError) {
             ended = try Processes.run(
-                program, arguments: ["unsquashfs", "-no-progress", "-no-xattrs", "-d", draft, path],
-                environment: ["PATH=/usr/bin:/bin"], output: .captureBoth(limit: 1 << 16), deadline: deadline ?? .max)
+                program, arguments: arguments, environment: ["PATH=" + places.joined(separator: ":")],
+                output: .captureBoth(limit: 1 << 16), deadline: deadline ?? .max)
         } catch {
             throw .report(
                 Report(
@@ -61,10 +80,10 @@ struct UnpackedSquashfs {
                         : "cannot unpack \(path): \(error.sentence)", hint: HoldCommand.timeoutHint))
         }
         // 2 is for what an ordinary user can not make, such as device nodes, which no container needs.
-        guard ended.status == 0 || ended.status == 2 else {
+        guard ended.status == 0 || (ended.status == 2 && name == "unsquashfs") else {
             let said = String(decoding: ended.output, as: UTF8.self).split(separator: "\n").suffix(5).map(String.init)
             throw .report(
-                Report("cannot unpack \(path): unsquashfs ended with status \(ended.status)", details: said))
+                Report("cannot unpack \(path): \(name) ended with status \(ended.status)", details: said))
         }
     }
 }

@@ -185,16 +185,22 @@ def squashfs_images():
 def squashfs_images_need_a_program_that_is_named():
     where = "/home/alice/pyxis-test.sqsh"
     small_squashfs(where)
-    # On this one host the program is gone.
+    node("node1", "rm", "-rf", f"{cluster.STORE}/squashfs")
+    words = ("-n1", "-w", "node1", f"--container-image={where}")
+    # On this one host the programs are gone, first the one.
     hide = """set -e; mkdir -p /run/hide/upper /run/hide/work; mknod /run/hide/upper/unsquashfs c 0 0
         mount -t overlay -o lowerdir=/usr/bin,upperdir=/run/hide/upper,workdir=/run/hide/work hide /usr/bin; ! test -e /usr/bin/unsquashfs; echo hidden"""
     if node("node1", "bash", "-c", hide) != "hidden\n":
         raise Skipped("nothing can be hidden from a host here")
     try:
-        ended = fails(srun("-n1", "-w", "node1", f"--container-image={where}", "true"), "has no unsquashfs", "squashfs-tools")
+        if node("node1", "bash", "-c", "test -e /usr/bin/squashfuse && echo there || true") == "there\n":
+            assert "FROM_FILE=yes" in succeeds(srun(*words, "/bin/probe", "env")).out
+            same(node("node1", "bash", "-c", "pgrep -l squashfuse; grep -c squashfuse /proc/mounts || true"), "0\n")
+        node("node1", "rm", "-rf", f"{cluster.STORE}/squashfs", "/usr/bin/squashfuse")
+        ended = fails(srun(*words, "true"), "has no unsquashfs, and no squashfuse", "squashfs-tools")
         same(ended.status, 125, ended)
     finally:
-        node("node1", "bash", "-c", "umount -l /usr/bin; rm -rf /run/hide")
+        node("node1", "bash", "-c", f"umount -l /usr/bin; rm -rf /run/hide {cluster.STORE}/squashfs")
         node("ctl", "rm", "-f", where)
 
 
