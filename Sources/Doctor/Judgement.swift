@@ -7,7 +7,7 @@ extension Diagnosis {
     /// What the facts mean, area by area.
     package init(of facts: NodeFacts) {
         self.init(
-            Self.containers(facts) + Self.store(facts) + Self.gpus(facts) + Self.fabrics(facts) + Self.limits(facts)
+            Self.containers(facts) + Self.remoteMounts(facts) + Self.store(facts) + Self.gpus(facts) + Self.fabrics(facts) + Self.limits(facts)
                 + Self.cgroups(facts) + Self.slurm(facts) + Self.credentials(facts))
     }
 
@@ -89,6 +89,27 @@ extension Diagnosis {
                         : "mount it on this node, or write nofail in \(mount.place)"))
         }
         return findings
+    }
+
+    /// One line for all that are well, and one for each that is not.
+    private static func remoteMounts(_ facts: NodeFacts) -> [Finding] {
+        let area = "file systems"
+        func hint(_ path: String) -> String { "bring it back, or umount -l \(path); until then what touches it hangs or fails" }
+        let bad = facts.remoteMounts.compactMap { mount -> Finding? in
+            switch mount.answer {
+            case .well: return nil
+            case .failed(let errno):
+                return Finding(
+                    area, "remote", .warning, "\(mount.path) (\(mount.type)) is stale (\(symbol(errno)))",
+                    remedy: hint(mount.path))
+            case .none:
+                return Finding(
+                    area, "remote", .warning, "\(mount.path) (\(mount.type)) does not answer", remedy: hint(mount.path))
+            }
+        }
+        guard bad.isEmpty else { return bad }
+        let count = facts.remoteMounts.count
+        return count == 0 ? [] : [Finding(area, "remote", .ok, "\(count) of servers or of other processes answer")]
     }
 
     // MARK: The store

@@ -23,15 +23,17 @@ extension NodeFacts {
         let home = environment("HOME") ?? "/"
         let site = readConfiguration(environment, home)
         let path = site.storePath(option: option, environment: environment, userID: Identity.userID)
-        store = Self.place(path.hasPrefix("/") ? path : "/" + path, tryingWhiteouts: true)
+        remoteMounts = Self.remoteMounts(Self.lines("/proc/self/mountinfo"))
+        store = place(path.hasPrefix("/") ? path : "/" + path, tryingWhiteouts: true)
         storeIsInHome = home != "/" && path.hasPrefix(home + "/")
-        scratch = site.scratch.map { Self.place($0, tryingWhiteouts: false) }
+        scratch = site.scratch.map { place($0, tryingWhiteouts: false) }
         siteMounts = site.mounts.filter { $0.type != "tmpfs" }.map { mount in
             SiteMount(
-                source: mount.source, place: mount.place, errno: Self.errno(of: mount.source),
+                source: mount.source, place: mount.place,
+                errno: isSilent(mount.source) ? 110 : Self.errno(of: mount.source),  // ETIMEDOUT
                 mayBeAbsent: mount.options.contains("nofail"))
         }
-        trials = Self.trials(launcher, Self.nearest(store.path))
+        trials = Self.trials(launcher, isSilent(store.path) ? "/" : Self.nearest(store.path))
         namespaceAdvice = UserNamespaceAdvice.hint(for: 1)
         readDevices()
         let directories = site.cdiDirectories.isEmpty ? SpecificationFiles.directories : site.cdiDirectories
@@ -97,6 +99,17 @@ extension NodeFacts {
     }
 
     // MARK: Places
+
+    /// Whether looking there would wait for a server that does not answer.
+    private func isSilent(_ path: String) -> Bool {
+        remoteMounts.contains { $0.answer == .none && $0.holds(path) }
+    }
+
+    private func place(_ path: String, tryingWhiteouts: Bool) -> Place {
+        isSilent(path)
+            ? Place(path: path, exists: false, isWritable: false, takesWhiteouts: nil)
+            : Self.place(path, tryingWhiteouts: tryingWhiteouts)
+    }
 
     static func place(_ path: String, tryingWhiteouts: Bool) -> Place {
         let near = nearest(path)

@@ -154,6 +154,7 @@ package struct NodeFacts: Equatable, Sendable {
     /// What is wrong with the configuration: the message and what to do.
     package var configuration: (what: String, hint: String)?
     package var siteMounts: [SiteMount] = []
+    package var remoteMounts: [RemoteMount] = []
     package var store = Place(path: "/var/lib/berth")
     package var storeIsInHome = false
     package var scratch: Place?

@@ -60,6 +60,7 @@ import Testing
         facts.slurm.hasMunge = true
         facts.slurm.plugin = "required /usr/lib/slurm/spank_berth.so"
         facts.credentials = [NodeFacts.CredentialFile(path: "/home/ada/.docker/config.json")]
+        facts.remoteMounts = [NodeFacts.RemoteMount(path: "/home", type: "nfs4", answer: .well)]
         facts.cgroupLimits = CgroupLimits(
             CgroupMembership(
                 separate: [], unified: .init(controllers: [], path: "/job_7", directory: "/cg/job_7"))
@@ -128,6 +129,11 @@ import Testing
             NodeFacts.SiteMount(source: "/scratch", place: "berth.conf:1", errno: 2, mayBeAbsent: false),
             NodeFacts.SiteMount(source: "/opt", place: "berth.conf:2", errno: 2, mayBeAbsent: true),
             NodeFacts.SiteMount(source: "/nfs", place: "berth.conf:3", errno: 116, mayBeAbsent: true),
+        ]
+        facts.remoteMounts = [
+            NodeFacts.RemoteMount(path: "/home", type: "nfs4", answer: .well),
+            NodeFacts.RemoteMount(path: "/data", type: "lustre", answer: .none),
+            NodeFacts.RemoteMount(path: "/nfs", type: "nfs", answer: .failed(116)),
         ]
         #expect(Diagnosis(of: facts).severity == .error)
         Self.check("troubled", facts)
