@@ -7,8 +7,9 @@ extension Diagnosis {
     /// What the facts mean, area by area.
     package init(of facts: NodeFacts) {
         self.init(
-            Self.containers(facts) + Self.remoteMounts(facts) + Self.store(facts) + Self.gpus(facts) + Self.fabrics(facts) + Self.limits(facts)
-                + Self.cgroups(facts) + Self.slurm(facts) + Self.credentials(facts))
+            Self.containers(facts) + Self.remoteMounts(facts) + Self.store(facts) + Self.gpus(facts)
+                + Self.fabrics(facts) + Self.limits(facts) + Self.cgroups(facts) + Self.slurm(facts)
+                + Self.credentials(facts))
     }
 
     // MARK: Containers
@@ -94,7 +95,9 @@ extension Diagnosis {
     /// One line for all that are well, and one for each that is not.
     private static func remoteMounts(_ facts: NodeFacts) -> [Finding] {
         let area = "file systems"
-        func hint(_ path: String) -> String { "bring it back, or umount -l \(path); until then what touches it hangs or fails" }
+        func hint(_ path: String) -> String {
+            "bring it back, or umount -l \(path); until then what touches it hangs or fails"
+        }
         let bad = facts.remoteMounts.compactMap { mount -> Finding? in
             switch mount.answer {
             case .well: return nil

@@ -24,8 +24,8 @@ extension NodeFacts {
     }
 
     private static let remoteTypes = [
-        "9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gpfs", "lustre", "nfs", "nfs4", "panfs", "pvfs2", "smb3", "virtiofs",
-        "wekafs",
+        "9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gpfs", "lustre", "nfs", "nfs4", "panfs", "pvfs2", "smb3",
+        "virtiofs", "wekafs",
     ]
 
     /// Asks each by statfs(2), which nobody answers from memory, in another process: this one must not wait for a server that
