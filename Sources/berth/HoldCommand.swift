@@ -58,11 +58,17 @@ struct HoldCommand {
             connection, tasks: settings.tasks, gathers: settings.gathers, hasPMIx: kind.hasPrefix("pmix"),
             deadline: deadline)
         self.tasks = tasks
-        // What is said comes before the end of the connection: tasks that see it end too, and slurmstepd then ends what
-        // still prepares, words and all.
-        let held = try hold()
-        if settings.report { report(held) }
-        try tasks.hand(held, copies: settings.tasks + (settings.keepsRoot ? 1 : 0))
+        do throws(Failure) {
+            let held = try hold()
+            if settings.report { report(held) }
+            try tasks.hand(held, copies: settings.tasks + (settings.keepsRoot ? 1 : 0))
+        } catch {
+            // Said before the connection ends: tasks that see it end do too, and slurmstepd then ends what still prepares,
+            // words and all.
+            Terminal.say(error.report)
+            withExtendedLifetime(tasks) {}
+            Terminal.fail(nil)
+        }
         Processes.exit(0)
     }
 

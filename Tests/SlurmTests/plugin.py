@@ -2,6 +2,8 @@
 
 import os
 import re
+import socket
+import subprocess
 import time
 
 import cluster
@@ -33,6 +35,29 @@ def plugin_leaves_bare_steps_alone():
     same(succeeds(srun("-n1", *shell("echo $BERTH_IMAGE; readlink /proc/self/ns/mnt"))).out.split("\n")[0], "")
     ended = succeeds(srun("-n1", "--container-workdir=/tmp", "pwd"))
     same((ended.out, "do nothing" in ended.err), ("/home/alice\n", True), ended)
+
+
+@test
+def plugin_failures_are_told_before_the_tasks_hear_of_the_end():
+    # Once they have, slurmstepd ends what prepared for them, which must have nothing left to say.
+    for _ in range(100):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        errors, end = os.pipe()
+        os.set_blocking(errors, False)
+        words = (f"socket={theirs.fileno()}", "tasks=1", "step=1.0", "node=0", "--", "dir:/absent")
+        program = cluster.TOP / "build/bin/berth"
+        berth = subprocess.Popen([program, "hold", *words], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=end)
+        theirs.close()
+        os.close(end)
+        same(ours.recv(1), b"")
+        try:
+            said = os.read(errors, 4096)
+        except BlockingIOError:
+            said = b"nothing yet"
+        assert b"/absent" in said, said
+        same(berth.wait(), 125)
+        ours.close()
+        os.close(errors)
 
 
 @test
