@@ -1,4 +1,5 @@
 internal import LinuxKernel
+internal import SiteConfig
 
 extension NodeFacts {
     /// A file system of a server, or of another process.
@@ -38,7 +39,7 @@ extension NodeFacts {
             guard let dash = words.firstIndex(of: "-"), words.count > dash + 1, words.count > 4 else { continue }
             let type = String(words[dash + 1])
             guard remoteTypes.contains(type) || type.hasPrefix("fuse.") else { continue }
-            let path = unescaped(words[4])
+            let path = SiteConfiguration.Mount.unescape(String(words[4]))
             // Below one that is silent the way there is as long.
             if found.contains(where: { $0.path == path || ($0.answer == .none && $0.holds(path)) }) { continue }
             let now = Clock.monotonicNanoseconds
@@ -67,22 +68,5 @@ extension NodeFacts {
             // A user's own FUSE is nobody else's business.
             return error.errno == 13 ? .well : .failed(error.errno)  // EACCES
         }
-    }
-
-    /// Blanks and their like are `\040` there: proc_pid_mountinfo(5).
-    private static func unescaped(_ word: Substring) -> String {
-        var bytes: [UInt8] = []
-        var rest = Array(word.utf8)[...]
-        while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "\\"), rest.count >= 3,
-                let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
-            {
-                bytes.append(value)
-                rest = rest.dropFirst(3)
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -313,7 +313,8 @@ extension SiteConfiguration.Mount {
         self.init(source: fields[0], target: fields[1], type: type, options: options, place: place)
     }
 
-    fileprivate static func unescape(_ text: String) -> String {
+    /// As fstab(5) and proc_pid_mountinfo(5) write blanks and their like: `\040`.
+    package static func unescape(_ text: String) -> String {
         guard text.contains("\\") else { return text }
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]

@@ -42,12 +42,14 @@ import TestSupport
         #expect([0, 1, 2].contains(ended.status), "\(ended)")
         let read = try #require(JSONSerialization.jsonObject(with: Data(ended.output.utf8)) as? [String: Any])
         let checks = try #require(read["checks"] as? [[String: String]])
-        #expect(Set(checks.map { $0["area"] }).count == 8)
+        // And "file systems" where one is mounted, by another test perhaps.
+        let areas: Set = ["containers", "store", "GPUs", "fabrics", "limits", "cgroups", "Slurm", "credentials"]
+        #expect(Set(checks.compactMap { $0["area"] }).subtracting(["file systems"]) == areas)
         #expect(!checks.contains { $0["check"] == "launcher" }, "the launcher was not found: \(ended)")
         let worst = ["ok", "warning", "error"].firstIndex(of: read["status"] as? String ?? "")
         #expect(worst == ended.status.map(Int.init))
         let table = try Command([berth, "doctor"]).run()
-        #expect(table.status == ended.status)
+        #expect([0, 1, 2].contains(table.status), "\(table)")
         #expect(table.output.hasPrefix("containers\n  "), "\(table)")
         let quiet = try Command([berth, "doctor", "--quiet"]).run()
         #expect(!quiet.output.contains("\n  ok "), "\(quiet)")

@@ -1,5 +1,3 @@
-internal import CLinux
-
 /// What all zstd frames that are being decoded may look back on together, so that a pull's memory does not grow with the number
 /// of layers at once. Whoever wants more than is left waits for the others to end; a window that is larger than the whole
 /// is had alone.
@@ -9,37 +7,27 @@ package final class WindowBudget: @unchecked Sendable {
     static let besides = 3 << 19
 
     private let bytes: Int
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    // Under the mutex.
+    private let monitor = Monitor()
+    // Under the monitor.
     private var taken = 0
 
     package init(bytes: Int) {
         self.bytes = bytes
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(changed, nil)
-    }
-
-    deinit {
-        pthread_cond_destroy(changed)
-        pthread_mutex_destroy(mutex)
-        changed.deallocate()
-        mutex.deallocate()
     }
 
     /// Waits for the room. Whoever has some already gives it back first: two that waited for each other would wait for ever.
     package func take(_ count: Int) {
-        pthread_mutex_lock(mutex)
-        while taken > 0, taken + count > bytes { pthread_cond_wait(changed, mutex) }
+        monitor.lock()
+        while taken > 0, taken + count > bytes { monitor.wait() }
         taken += count
-        pthread_mutex_unlock(mutex)
+        monitor.unlock()
     }
 
     package func giveBack(_ count: Int) {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         taken -= count
-        pthread_cond_broadcast(changed)
-        pthread_mutex_unlock(mutex)
+        monitor.tellOfChange()
+        monitor.unlock()
     }
 
     /// How far back the frame looks that begins here (RFC 8878, section 3.1.1.1); nil for a frame that is passed over.

@@ -1,14 +1,11 @@
-internal import CLinux
-
 /// A few large buffers that go round between one producing thread and those that consume, each of which sees all of it, so
 /// that memory stays bounded and no side copies: the producer fills a buffer in place, the consumers read it in place.
 ///
 /// Blocking on purpose (a mutex and a condition): all sides run on threads of their own, outside Swift's pool.
 final class BoundedRing: @unchecked Sendable {
     private let slots: [UnsafeMutableRawBufferPointer]
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    // All below under the mutex. Counts only grow; a slot's index is the count modulo the number of slots.
+    private let monitor = Monitor()
+    // All below under the monitor. Counts only grow; a slot's index is the count modulo the number of slots.
     private var filled = 0
     private var released: [Int]
     private var lengths: [Int]
@@ -23,15 +20,9 @@ final class BoundedRing: @unchecked Sendable {
         lengths = Array(repeating: 0, count: slots)
         released = Array(repeating: 0, count: consumers)
         isLent = Array(repeating: false, count: consumers)
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(changed, nil)
     }
 
     deinit {
-        pthread_cond_destroy(changed)
-        pthread_mutex_destroy(mutex)
-        changed.deallocate()
-        mutex.deallocate()
         for slot in slots { slot.deallocate() }
     }
 
@@ -52,50 +43,50 @@ final class BoundedRing: @unchecked Sendable {
 
     /// The producer's next buffer to fill, waiting for one; nil once a consumer has given up.
     func emptySlot() -> UnsafeMutableRawBufferPointer? {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
+        monitor.lock()
+        defer { monitor.unlock() }
         while !isCancelled, released.contains(where: { filled - $0 == slots.count }) {
-            pthread_cond_wait(changed, mutex)
+            monitor.wait()
         }
         return isCancelled ? nil : slots[filled % slots.count]
     }
 
     /// Passes on the first `count` bytes of the buffer that `emptySlot` gave.
     func publish(_ count: Int) {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         lengths[filled % slots.count] = count
         filled += 1
-        pthread_cond_broadcast(changed)
-        pthread_mutex_unlock(mutex)
+        monitor.tellOfChange()
+        monitor.unlock()
     }
 
     /// The producer's last word: the end, or why there is none. What was published before is still delivered.
     func finish(_ error: LayerError?) {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         isFinished = true
         failure = error
-        pthread_cond_broadcast(changed)
-        pthread_mutex_unlock(mutex)
+        monitor.tellOfChange()
+        monitor.unlock()
     }
 
     /// A consumer's last word: the producer's next `emptySlot` is nil.
     func cancel() {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         isCancelled = true
-        pthread_cond_broadcast(changed)
-        pthread_mutex_unlock(mutex)
+        monitor.tellOfChange()
+        monitor.unlock()
     }
 
     /// A consumer's next buffer, valid until its next call; empty at the end.
     private func next(_ consumer: Int) throws(LayerError) -> UnsafeRawBufferPointer {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
+        monitor.lock()
+        defer { monitor.unlock() }
         if isLent[consumer] {
             released[consumer] += 1
             isLent[consumer] = false
-            pthread_cond_broadcast(changed)
+            monitor.tellOfChange()
         }
-        while filled == released[consumer] && !isFinished { pthread_cond_wait(changed, mutex) }
+        while filled == released[consumer] && !isFinished { monitor.wait() }
         if filled == released[consumer] {
             if let failure { throw failure }
             return UnsafeRawBufferPointer(start: nil, count: 0)

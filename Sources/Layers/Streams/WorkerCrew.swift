@@ -1,13 +1,10 @@
-internal import CLinux
-
 /// Threads that share out numbered pieces of work, whoever asks for it among them. They start with the first work that is more
 /// than one piece; where no thread can be had, the caller does it all.
 final class WorkerCrew: @unchecked Sendable {
     private let size: Int
     private var members: [Member] = []
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    // All below under the mutex.
+    private let monitor = Monitor()
+    // All below under the monitor.
     private var work: (@Sendable (Int) -> Void)?
     private var count = 0
     private var begun = 0
@@ -17,15 +14,6 @@ final class WorkerCrew: @unchecked Sendable {
     /// - Parameter size: How many work at once, the caller included.
     init(size: Int) {
         self.size = size
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(changed, nil)
-    }
-
-    deinit {
-        pthread_cond_destroy(changed)
-        pthread_mutex_destroy(mutex)
-        changed.deallocate()
-        mutex.deallocate()
     }
 
     /// An array holds nothing that can not be copied.
@@ -43,44 +31,44 @@ final class WorkerCrew: @unchecked Sendable {
             guard let thread = try? WorkerThread({ [self] in serve() }) else { break }  // see above
             members.append(Member(thread))
         }
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         (self.work, self.count, begun, ended) = (work, count, 0, 0)
-        pthread_cond_broadcast(changed)
+        monitor.tellOfChange()
         takePieces()
-        while ended < count { pthread_cond_wait(changed, mutex) }
+        while ended < count { monitor.wait() }
         self.work = nil
-        pthread_mutex_unlock(mutex)
+        monitor.unlock()
     }
 
     /// Ends the threads. Nothing may be at work.
     func dismiss() {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         isDismissed = true
-        pthread_cond_broadcast(changed)
-        pthread_mutex_unlock(mutex)
+        monitor.tellOfChange()
+        monitor.unlock()
         for member in members { member.join() }
         members = []
     }
 
     private func serve() {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         while !isDismissed {
             takePieces()
-            pthread_cond_wait(changed, mutex)
+            monitor.wait()
         }
-        pthread_mutex_unlock(mutex)
+        monitor.unlock()
     }
 
-    /// Called, and returns, with the mutex locked.
+    /// Called, and returns, with the monitor locked.
     private func takePieces() {
         while let work, begun < count {
             let piece = begun
             begun += 1
-            pthread_mutex_unlock(mutex)
+            monitor.unlock()
             work(piece)
-            pthread_mutex_lock(mutex)
+            monitor.lock()
             ended += 1
-            if ended == count { pthread_cond_broadcast(changed) }
+            if ended == count { monitor.tellOfChange() }
         }
     }
 }
