@@ -6,6 +6,10 @@ package protocol ImageOrigin: Sendable {
     /// Finds the manifest and configuration for a platform, verified against their digests.
     func resolve(for platform: Platform) async throws(PullError) -> ResolvedImage
 
+    /// What the image's name stands for now, where that costs one question; nobody has verified it, so that it is good for
+    /// finding what is there already, and for nothing else.
+    func currentDigest() async throws(PullError) -> Digest?
+
     /// The bytes of a blob as they are stored. Read by one thread, which may block; what is wrong with them is found
     /// by whoever verifies them.
     func open(_ blob: Descriptor) throws(PullError) -> any ByteSource
@@ -18,6 +22,8 @@ package protocol ImageOrigin: Sendable {
 }
 
 extension ImageOrigin {
+    package func currentDigest() async throws(PullError) -> Digest? { nil }
+
     package func reopen(_ blob: Descriptor) throws(PullError) -> (any ByteSource)? { nil }
 }
 

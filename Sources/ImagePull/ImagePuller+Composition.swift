@@ -11,8 +11,18 @@ extension ImagePuller {
         let diffIDs = Self.lastOccurrences(all)
         var layers: [LayerTree] = []
         for diffID in diffIDs { layers.append(try layerTree(diffID, found.place(of: diffID, own: store).store)) }
-        let compatibility = try naming(PullError.composition) { () throws(LayerError) in
-            try OverlayCompatibility.check(layers)
+        var stacks = [layers]
+        if diffIDs.count < all.count {
+            // As the image has them, too: what lies between two occurrences may be about the lower one.
+            stacks.append(try all.map { diffID throws(PullError) in
+                try layerTree(diffID, found.place(of: diffID, own: store).store)
+            })
+        }
+        var compatibility = OverlayCompatibility.compatible
+        for stack in stacks where compatibility == .compatible {
+            compatibility = try naming(PullError.composition) { () throws(LayerError) in
+                try OverlayCompatibility.check(stack)
+            }
         }
         var record = LaunchRecord(
             digest: image.manifestDigest, platform: image.config.platform, trees: [], overlay: true)

@@ -42,6 +42,7 @@ package struct ImagePuller: Sendable {
         if !refresh, let present = try present(key) { return present }
         // What earlier pulls left.
         try await settle()
+        if refresh, let present = try await upToDate(source, key, platform) { return present }
 
         let image = try await origin.resolve(for: platform)
         let diffIDs = image.config.rootfs.diffIDs
@@ -88,19 +89,6 @@ package struct ImagePuller: Sendable {
         return try await blocking { () throws(PullError) in
             try naming(PullError.store) { () throws(StoreError) in LockBox(try store.lockPull(of: key)) }
         }
-    }
-
-    private func present(_ key: ImageKey) throws(PullError) -> PulledImage? {
-        for holder in stores.all {
-            // A name or an image that is damaged is as good as missing: it is made anew.
-            let digest = try? holder.digest(of: key)  // see above
-            guard let digest, let whole = stores.store(of: digest) else { continue }
-            guard let lease = try? whole.lease(digest) else { continue }  // likewise
-            return PulledImage(
-                digest: digest, manifestDigest: digest, layers: lease.record.trees.count, downloadedBytes: 0,
-                unpackedBytes: 0, wasPresent: true)
-        }
-        return nil
     }
 
     /// The name that was asked for, and for an image of a registry its digests too, so that a pinned reference to the

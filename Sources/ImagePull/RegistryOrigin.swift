@@ -14,6 +14,8 @@ package final class RegistryOrigin: ImageOrigin {
     private let chosen: Mutex<Reference>
     /// Asked for a blob before the registry is.
     private let cache: BlobCache?
+    /// Mirrors that could not be reached: passed over once, for all that is asked.
+    private let unreachable = Mutex<Set<Reference>>([])
 
     package init(
         _ reference: Reference, mirrors: [Reference] = [], client: RegistryClient, cache: BlobCache? = nil,
@@ -28,7 +30,7 @@ package final class RegistryOrigin: ImageOrigin {
     }
 
     package func resolve(for platform: Platform) async throws(PullError) -> ResolvedImage {
-        for mirror in mirrors {
+        for mirror in mirrors where !unreachable.withLock({ $0.contains(mirror) }) {
             do throws(RegistryError) {
                 let image = try await client.image(mirror, for: platform)
                 chosen.withLock { $0 = mirror }
@@ -42,6 +44,20 @@ package final class RegistryOrigin: ImageOrigin {
         do throws(RegistryError) { return Self.resolved(try await client.image(reference, for: platform)) } catch {
             throw .registry(error)
         }
+    }
+
+    package func currentDigest() async throws(PullError) -> Digest? {
+        for place in mirrors + [reference] {
+            do throws(RegistryError) { return try await client.head(place).digest } catch {
+                if error.reason == .cancelled { throw .registry(error) }
+                // Whatever else the answer was: the manifest itself is to be asked for, and what is wrong told then.
+                guard case .unreachable = error.reason else { return nil }
+                if place == reference { throw .registry(error) }
+                unreachable.withLock { _ = $0.insert(place) }
+                passedOver(error)
+            }
+        }
+        return nil
     }
 
     private static func resolved(_ image: RemoteImage) -> ResolvedImage {

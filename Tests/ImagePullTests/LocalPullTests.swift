@@ -220,4 +220,22 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: place.path + "/store/drafts").isEmpty)
         #expect(try FileManager.default.contentsOfDirectory(atPath: place.path + "/store/images").isEmpty)
     }
+
+    /// A layer that occurs twice counts once, but where the one between reaches through what the lower occurrence made.
+    @Test func aLayerThatOccursTwice() async throws {
+        let place = try TemporaryDirectory()
+        let store = try ImageStore.open(creating: place.path + "/store")
+        func trees(_ twice: [Item], _ between: [Item]) async throws -> [String] {
+            let image = LocalImage(layers: [archive(twice), archive(between), archive(twice)])
+            let path = try Self.write(LocalImage.layout([("twice", image)]), place, "layout-\(twice.count)-\(between.count)")
+            let pulled = try await Self.pull(.ociLayout(path: path, tag: "twice"), into: store)
+            return try store.lease(pulled.manifestDigest)?.trees ?? []
+        }
+        let plain = try await trees([.dir("d"), .file("d/a", "1")], [.dir("d"), .file("d/b", "2")])
+        #expect(plain.count == 2)
+        let through = try await trees([.dir("r"), .symlink("r", "l")], [.file("l/f", "x")])
+        try #require(through.count == 1)
+        #expect(try String(contentsOfFile: through[0] + "/r/f", encoding: .utf8) == "x")
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: through[0] + "/l") == "r")
+    }
 }

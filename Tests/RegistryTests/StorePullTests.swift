@@ -162,4 +162,73 @@ import Testing
             }
         }
     }
+
+    /// A store that has the image, and what asking again costs.
+    static func again(
+        _ handler: @escaping FaultyServer.Handler, _ names: [String],
+        mirroredAt mirrors: @escaping @Sendable (FaultyServer) throws -> [Reference] = { _ in [] }
+    ) async throws -> (digests: [Digest], requests: [String]) {
+        let place = try TemporaryDirectory()
+        let store = try ImageStore.open(creating: place.path + "/store")
+        return try await FaultyServer.with(handler) { server in
+            try await withClient { client in
+                var (digests, requests): ([Digest], [String]) = ([], [])
+                for name in names {
+                    let reference = try Reference(parsing: "\(server.authority)/\(SampleImage.repository)\(name)")
+                    let before = server.requests.count
+                    let origin = RegistryOrigin(reference, mirrors: try mirrors(server), client: client)
+                    digests.append(
+                        try await ImagePuller(store: store, origin: origin) { _ in }
+                            .pull(.docker(reference), platform: .host, refresh: true).digest)
+                    requests = server.requests.dropFirst(before).map { "\($0.method) \($0.path)" }
+                    let key = try ImageKey(.docker(reference), platform: .host)
+                    #expect(try store.digest(of: key) == Self.image.manifestDigest)
+                }
+                return (digests, requests)
+            }
+        }
+    }
+
+    private static func headed(_ request: FaultyServer.Request, _ digest: String?) -> FaultyServer.Reply {
+        var reply = image.reply(to: request)
+        if let digest, request.path.contains("/manifests/") { reply.headers.append(("Docker-Content-Digest", digest)) }
+        return reply
+    }
+
+    @Test func whatIsUpToDateCostsOneHead() async throws {
+        let (digests, requests) = try await Self.again(
+            { Self.headed($0, "\(Self.image.manifestDigest)") }, [":1.0", ":1.0"])
+        #expect(digests == [Self.image.manifestDigest, Self.image.manifestDigest])
+        #expect(requests == ["HEAD \(Self.image.manifestPath)"])
+    }
+
+    @Test func whatIsPinnedAndHereCostsNothing() async throws {
+        let pinned = "@\(Self.image.manifestDigest)"
+        let (digests, requests) = try await Self.again({ Self.headed($0, nil) }, [pinned, pinned])
+        #expect(digests[1] == Self.image.manifestDigest)
+        #expect(requests == [])
+    }
+
+    /// A mirror that is reached answers for the registry.
+    @Test func oneMirrorIsAskedOnce() async throws {
+        let (_, requests) = try await Self.again(
+            { Self.headed($0, "\(Self.image.manifestDigest)") }, [":1.0", ":1.0"]
+        ) { server in
+            let reference = try server.reference()
+            return [try reference.mirrored(at: "127.0.0.1:1", path: ""), try reference.mirrored(at: server.authority, path: "")]
+        }
+        #expect(requests == ["HEAD \(Self.image.manifestPath)"])
+    }
+
+    /// No digest, one that nothing here has, one that is none, and a registry that knows no HEAD: the manifest decides.
+    @Test(arguments: [nil, "sha256:" + String(repeating: "0", count: 64), "sha256:1", "refused"] as [String?])
+    func whatAHeadCannotTellTheManifestDoes(_ answer: String?) async throws {
+        let (digests, requests) = try await Self.again(
+            { request in
+                if answer == "refused", request.method == .HEAD { return .status(.methodNotAllowed) }
+                return Self.headed(request, answer == "refused" || request.method == .GET ? nil : answer)
+            }, [":1.0", ":1.0"])
+        #expect(digests[1] == Self.image.manifestDigest)
+        #expect(requests.prefix(2) == ["HEAD \(Self.image.manifestPath)", "GET \(Self.image.manifestPath)"])
+    }
 }
