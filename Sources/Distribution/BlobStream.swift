@@ -158,11 +158,9 @@ extension BlobStream.Iterator {
 }
 
 extension RegistryClient {
-    /// A blob's bytes. Leave the digest unverified only where another reader of the same bytes verifies it.
-    package func blob(
-        _ descriptor: Descriptor, in reference: Reference, verifyingDigest: Bool = true
-    ) -> BlobStream {
-        BlobStream(client: self, reference: reference, descriptor: descriptor, verifiesDigest: verifyingDigest)
+    /// A blob's bytes.
+    package func blob(_ descriptor: Descriptor, in reference: Reference) -> BlobStream {
+        BlobStream(client: self, reference: reference, descriptor: descriptor, verifiesDigest: true)
     }
 
     /// A blob's bytes from an offset on, for who has those before it. The digest is the caller's to verify.

@@ -14,9 +14,10 @@ extension ImagePuller {
         var stacks = [layers]
         if diffIDs.count < all.count {
             // As the image has them, too: what lies between two occurrences may be about the lower one.
-            stacks.append(try all.map { diffID throws(PullError) in
-                try layerTree(diffID, found.place(of: diffID, own: store).store)
-            })
+            stacks.append(
+                try all.map { diffID throws(PullError) in
+                    try layerTree(diffID, found.place(of: diffID, own: store).store)
+                })
         }
         var compatibility = OverlayCompatibility.compatible
         for stack in stacks where compatibility == .compatible {

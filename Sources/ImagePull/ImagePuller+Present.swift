@@ -21,7 +21,8 @@ extension ImagePuller {
     /// holds the digest.
     ///
     /// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
-    func upToDate(_ source: ImageSource, _ key: ImageKey, _ platform: Platform) async throws(PullError) -> PulledImage? {
+    func upToDate(_ source: ImageSource, _ key: ImageKey, _ platform: Platform) async throws(PullError) -> PulledImage?
+    {
         guard case .docker(let reference) = source else { return nil }
         if let digest = reference.digest { return try present(key)?.named(digest) }
         // Something to compare with comes first: without it the question would be one too many.

@@ -67,9 +67,8 @@ package final class RegistryOrigin: ImageOrigin {
     }
 
     package func open(_ blob: Descriptor) throws(PullError) -> any ByteSource {
-        // The digest is verified behind the channel, on the thread that also inflates.
         let reference = chosen.withLock { $0 }
-        guard let cache else { return BlobChannel(client.blob(blob, in: reference, verifyingDigest: false)) }
+        guard let cache else { return BlobChannel(client.blob(blob, in: reference)) }
         let client = client
         return cache.source(blob) { offset in BlobChannel(client.blob(blob, in: reference, from: offset)) }
     }
@@ -77,7 +76,7 @@ package final class RegistryOrigin: ImageOrigin {
     package func reopen(_ blob: Descriptor) throws(PullError) -> (any ByteSource)? {
         guard let cache else { return nil }
         cache.forget(blob.digest)
-        return BlobChannel(client.blob(blob, in: chosen.withLock { $0 }, verifyingDigest: false))
+        return BlobChannel(client.blob(blob, in: chosen.withLock { $0 }))
     }
 
     package func close() async { await client.shutdown() }

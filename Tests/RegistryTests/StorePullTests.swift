@@ -215,7 +215,10 @@ import Testing
             { Self.headed($0, "\(Self.image.manifestDigest)") }, [":1.0", ":1.0"]
         ) { server in
             let reference = try server.reference()
-            return [try reference.mirrored(at: "127.0.0.1:1", path: ""), try reference.mirrored(at: server.authority, path: "")]
+            return [
+                try reference.mirrored(at: "127.0.0.1:1", path: ""),
+                try reference.mirrored(at: server.authority, path: ""),
+            ]
         }
         #expect(requests == ["HEAD \(Self.image.manifestPath)"])
     }

@@ -326,7 +326,7 @@ def wait_traces(host, expected):
     return now
 
 
-def requests(repository):
-    """The registry's GETs for a repository so far, by path."""
+def requests(repository, method="GET"):
+    """What the registry was asked for of a repository so far, by path."""
     log = (LAB / "registry/access.log").read_text()
-    return re.findall(rf'"GET (/v2/{re.escape(repository)}/\S+) HTTP/1.1" 200', log)
+    return re.findall(rf'"{method} (/v2/{re.escape(repository)}/\S+) HTTP/1.1" 200', log)

@@ -6,7 +6,7 @@ package import LinuxKernel
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
 ///
-/// Three threads: one reads, verifies and inflates the blob, one finds the diffID, one parses and writes, with others to help
+/// Three threads: one reads and inflates the blob, one finds the diffID, one parses and writes, with others to help
 /// it where that is of use. They share a ring of a few large buffers, so that memory does not grow with the layer and no byte
 /// is copied between them.
 package struct LayerUnpacker: Sendable {
@@ -32,7 +32,7 @@ package struct LayerUnpacker: Sendable {
     /// Applies the layer; the directory must be empty and nobody else's until this returns. After an error it holds
     /// whatever there was time for, and is the caller's to remove.
     ///
-    /// `source` gives the blob as it was downloaded, best through a `VerifyingSource`. `progress` hears how many
+    /// `source` gives the blob as it was downloaded, verified by whoever brings it or through a `VerifyingSource`. `progress` hears how many
     /// bytes of the uncompressed archive were written. `isCancelled` is asked before each entry.
     package func unpack(
         _ source: any ByteSource, diffID: Digest, into directory: DescriptorBox,
