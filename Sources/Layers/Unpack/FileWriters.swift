@@ -32,7 +32,6 @@ struct NewFile: Sendable {
 /// the directory it goes to.
 final class FileWriters {
     private let crew: WorkerCrew?
-    let window: WriteBackWindow?
     private var waiting: [Waiting] = []
     private var paths: Set<[UInt8]> = []
     /// Of the files that wait: each keeps its own open.
@@ -48,10 +47,7 @@ final class FileWriters {
     }
 
     /// - Parameter count: How many write at once; with one nothing ever waits.
-    init(_ count: Int, _ window: WriteBackWindow? = nil) {
-        crew = count > 1 ? WorkerCrew(size: count) : nil
-        self.window = window
-    }
+    init(_ count: Int) { crew = count > 1 ? WorkerCrew(size: count) : nil }
 
     var areSeveral: Bool { crew != nil }
 
@@ -82,9 +78,8 @@ final class FileWriters {
         paths.removeAll(keepingCapacity: true)
         directories = 0
         let failures = Failures(files.count)
-        let window = window
         crew?.carryOut(files.count) { number in
-            do throws(SystemError) { try Self.make(files[number], window) } catch { failures.note(error, number) }
+            do throws(SystemError) { try Self.make(files[number]) } catch { failures.note(error, number) }
         }
         if let (number, error) = failures.first {
             throw LayerError(.system(error)).at(files[number].entry, files[number].offset)
@@ -94,7 +89,7 @@ final class FileWriters {
     /// Ends the threads; what still waits is not made.
     func dismiss() { crew?.dismiss() }
 
-    private static func make(_ waiting: Waiting, _ window: WriteBackWindow?) throws(SystemError) {
+    private static func make(_ waiting: Waiting) throws(SystemError) {
         let file: OwnedFileDescriptor
         do throws(SystemError) { file = try waiting.file.create() } catch {
             guard error.errno == EEXIST else { throw error }
@@ -104,7 +99,6 @@ final class FileWriters {
         }
         try file.writeAll(waiting.bytes)
         try waiting.file.finish(file)
-        window?.hold(file, bytes: Int64(waiting.bytes.count))
     }
 
     /// Each piece of work has a place of its own to fail in.

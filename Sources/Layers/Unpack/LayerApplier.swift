@@ -15,9 +15,7 @@ final class LayerApplier {
     let isForEverybody: Bool
     let limits: UnpackLimits
     let records: Records
-    let writeBack: WriteBackLimits?
-    /// Of files that are complete, where memory is limited.
-    let window: WriteBackWindow?
+    let writeBack: WriteBackLimit?
     /// The permission bits that this process's umask takes away on creation.
     let maskedBits: UInt32
     /// Whose what is made here is. Directories get their owners at the end, so until then it is the same everywhere, also
@@ -48,7 +46,6 @@ final class LayerApplier {
         self.reader = reader
         self.writers = writers
         writeBack = unpacker.writeBack
-        window = writers.window
         ownership = unpacker.ownership
         isForEverybody = unpacker.isForEverybody
         limits = unpacker.limits

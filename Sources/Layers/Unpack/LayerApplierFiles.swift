@@ -33,7 +33,6 @@ extension LayerApplier {
             if !entry.extendedAttributes.isEmpty { try setExtendedAttributes(entry, on: file) }
             try new.finish(file)
         }
-        window?.hold(file, bytes: entry.size)
     }
 
     /// `false` where the file is to be made in its turn: too large for one piece, or in the place of what is more than a file,

@@ -27,7 +27,7 @@ package struct LayerUnpacker: Sendable {
     package var ringSlots = 4
     package var slotBytes = 512 << 10
     /// Where memory is limited: `nil` waits for nothing.
-    package var writeBack: WriteBackLimits?
+    package var writeBack: WriteBackLimit?
 
     package init() {}
 
@@ -104,7 +104,7 @@ package struct LayerUnpacker: Sendable {
     private func consume(
         _ chunks: CountingChunks, into directory: DescriptorBox, _ isCancelled: @escaping @Sendable () -> Bool
     ) throws(LayerError) -> LayerApplier {
-        let writers = FileWriters(writers, WriteBackWindow(writeBack))
+        let writers = FileWriters(writers)
         defer { writers.dismiss() }
         let reader = TarReader(SettledChunks(chunks, writers), limits: limits)
         let applier = try LayerApplier(directory, reader, writers, self)
