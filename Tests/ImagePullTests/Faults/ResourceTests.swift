@@ -6,8 +6,7 @@ import Testing
 
 /// What a pull takes, whatever the size of what it pulls.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct ResourceTests {
-    /// Many times what a pull may have, and twice what the job below has.
-    static let layer = 448 << 20
+    static let layer = 192 << 20
 
     static func scene() throws -> Scene {
         var writer = TarWriter()
