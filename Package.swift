@@ -136,8 +136,8 @@ let richTargets: [Target] = [
     .executableTarget(
         name: "berth-image",
         dependencies: [
-            "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor", "ImageDiagnostics",
-            "ImageExport",
+            "Allocation", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor",
+            "ImageDiagnostics", "ImageExport",
             "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel", "SiteConfig", "Store",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ],

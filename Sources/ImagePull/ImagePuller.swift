@@ -16,6 +16,8 @@ package struct ImagePuller: Sendable {
     let report: @Sendable (PullEvent) -> Void
     /// How layers are unpacked.
     package var unpacker = LayerUnpacker()
+    /// The least that the cgroups above this process allow it, in bytes. They are charged for what waits for the disk, too.
+    package var memoryLimit: UInt64?
 
     package init(store: ImageStore, origin: any ImageOrigin, report: @escaping @Sendable (PullEvent) -> Void) {
         self.init(stores: ImageStores(own: store), origin: origin, report: report)

@@ -1,3 +1,4 @@
+internal import Allocation
 internal import ArgumentParser
 internal import Diagnostics
 internal import Distribution
@@ -65,6 +66,7 @@ struct PullCommand: AsyncParsableCommand {
         var configured = ImagePuller(stores: stores, origin: origin, report: display.report)
         configured.unpacker.limits = settings.unpackLimits
         configured.unpacker.isForEverybody = system
+        configured.memoryLimit = CgroupMemory.limit
         let puller = configured
         let refresh = !ifMissing
         // All of it under the guard: an interrupted pull has drafts to remove and a display to clear.

@@ -41,8 +41,9 @@ import Testing
             "LinuxKernel",
         ],
         "berth-image": [
-            "ArgumentParser", "DeviceSpecifications", "Devices", "Diagnostics", "Dispatch", "Distribution", "Doctor",
-            "Foundation", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec", "LaunchPlanning", "Layers",
+            "Allocation", "ArgumentParser", "DeviceSpecifications", "Devices", "Diagnostics", "Dispatch",
+            "Distribution", "Doctor", "Foundation", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec",
+            "LaunchPlanning", "Layers",
             "LinuxKernel", "SiteConfig", "Store", "Synchronization",
         ],
     ]

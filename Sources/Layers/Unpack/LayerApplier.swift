@@ -15,6 +15,7 @@ final class LayerApplier {
     let isForEverybody: Bool
     let limits: UnpackLimits
     let records: Records
+    let writeBack: WriteBackLimit?
     /// The permission bits that this process's umask takes away on creation.
     let maskedBits: UInt32
     /// Whose what is made here is. Directories get their owners at the end, so until then it is the same everywhere, also
@@ -44,6 +45,7 @@ final class LayerApplier {
     ) throws(LayerError) {
         self.reader = reader
         self.writers = writers
+        writeBack = unpacker.writeBack
         ownership = unpacker.ownership
         isForEverybody = unpacker.isForEverybody
         limits = unpacker.limits

@@ -20,9 +20,10 @@ extension LayerApplier {
         guard let file = made.take() else { return }
         if entry.extents == nil {
             if entry.size >= Self.preallocationBytes { try preallocate(file, entry.size) }
+            var progress = WriteBackProgress(writeBack)
             while let (offset, bytes) = try reader.nextData() {
                 try system { () throws(SystemError) in try file.writeAll(bytes) }
-                if entry.size >= Self.preallocationBytes { startWriteBack(file, offset, Int64(bytes.count)) }
+                if entry.size >= Self.preallocationBytes { progress.wrote(file, upTo: offset + Int64(bytes.count)) }
             }
         } else {
             try writeSparse(file, entry)
@@ -57,18 +58,10 @@ extension LayerApplier {
         }
     }
 
-    /// What is written early need not be waited for later, nor does it crowd the page cache. Every so often: for the kernel a
-    /// call is a request to the disk.
-    private func startWriteBack(_ file: borrowing OwnedFileDescriptor, _ offset: Int64, _ bytes: Int64) {
-        let step = Self.preallocationBytes
-        let (before, now) = (offset / step, (offset + bytes) / step)
-        // Advice: a file system that does not take it writes when it likes.
-        if now > before { try? file.startWriteBack(at: before * step, bytes: (now - before) * step) }  // see above
-    }
-
     /// Holes stay holes: only what the map names is written, and the end is set by size.
     private func writeSparse(_ file: borrowing OwnedFileDescriptor, _ entry: TarEntry) throws(LayerError) {
         var position: Int64 = 0
+        var progress = WriteBackProgress(writeBack)
         while let (offset, bytes) = try reader.nextData() {
             do throws(SystemError) {
                 if offset != position { try file.seek(to: offset) }
@@ -77,6 +70,7 @@ extension LayerApplier {
                 throw LayerError(.system(error))
             }
             position = offset + Int64(bytes.count)
+            progress.wrote(file, upTo: position)
         }
         try system { () throws(SystemError) in try file.setSize(entry.size) }
     }

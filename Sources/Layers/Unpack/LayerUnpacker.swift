@@ -26,6 +26,8 @@ package struct LayerUnpacker: Sendable {
     package var writers = 1
     package var ringSlots = 4
     package var slotBytes = 512 << 10
+    /// Where memory is limited: `nil` waits for nothing.
+    package var writeBack: WriteBackLimit?
 
     package init() {}
 

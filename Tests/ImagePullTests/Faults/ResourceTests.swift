@@ -115,22 +115,24 @@ import Testing
         return String(decoding: controllers, as: UTF8.self).contains("memory") ? (unified, "memory.max") : nil
     }
 
+    /// Runs what follows in the new cgroup GROUP below PARENT, whose file LIMIT is to say BYTES.
+    static let inCgroup = """
+        mkdir "$GROUP"
+        trap 'echo $$ >"$PARENT/cgroup.procs"; rmdir "$GROUP"' EXIT
+        case $BYTES.$LIMIT in -1.memory.max) BYTES=max;; esac
+        echo "$BYTES" >"$GROUP/$LIMIT"
+        echo $$ >"$GROUP/cgroup.procs"
+        "$@"
+        """
+
     /// A job's memory holds the page cache of what it writes, too.
     @Test(.enabled(if: cgroup != nil, "root, and a memory cgroup to make one in"))
     func aPullInAJobOf200MegabytesSucceeds() throws {
         let (parent, limit) = try #require(Self.cgroup)
         let group = "\(parent)/berth-test-\(getpid())"
         let scene = try Self.scene()
-        let script = """
-            mkdir "$GROUP"
-            trap 'echo $$ >"$PARENT/cgroup.procs"; rmdir "$GROUP"' EXIT
-            echo 200M >"$GROUP/$LIMIT"
-            echo $$ >"$GROUP/cgroup.procs"
-            "$@"
-            """
-        let ended = try scene.pull(through: ["/bin/sh", "-ec", script, "sh"]).start(
-            with: ["GROUP": group, "PARENT": parent, "LIMIT": limit]
-        ).wait()
+        let ended = try scene.pull(through: ["/bin/sh", "-ec", Self.inCgroup, "sh"]).run(
+            with: ["GROUP": group, "PARENT": parent, "LIMIT": limit, "BYTES": "200M"])
         #expect(ended.status == 0, "\(ended)")
         #expect(try scene.images().count == 1)
         #expect(!FileManager.default.fileExists(atPath: group))
@@ -138,9 +140,10 @@ import Testing
 }
 
 extension Command {
-    fileprivate func start(with more: [String: String]) throws -> Running {
+    /// With these variables, too.
+    func run(with more: [String: String]) throws -> Ended {
         var command = self
         command.environment.merge(more) { $1 }
-        return try command.start()
+        return try command.run()
     }
 }
