@@ -54,6 +54,25 @@ extension OwnedFileDescriptor {
         }
     }
 
+    /// As many bytes from the beginning, or as many as there are, in one piece: large files cost no copying.
+    ///
+    /// The corresponding call is `pread(2)`.
+    package func readStart(bytes count: Int) throws(SystemError) -> [UInt8] {
+        var failure: SystemError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            do throws(SystemError) {
+                while filled < count {
+                    let rest = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[filled..<count])
+                    let more = try read(into: rest, at: Int64(filled))
+                    if more == 0 { break }
+                    filled += more
+                }
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
     /// Makes what was written durable. The corresponding call is `fsync(2)`.
     package func synchronize() throws(SystemError) { try checked("fsync", procPath) { fsync(rawValue) } }
 
