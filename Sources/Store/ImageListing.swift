@@ -1,8 +1,10 @@
 internal import ImageSpec
+internal import LinuxKernel
 
 /// What `berth images` shows, the newest image first, as bytes that need no more than to be copied: for each image its
-/// digest, platform, size, entries, time of publishing, number of trees and the name it was pulled under, then the names
-/// that stand for it and an empty one; each ended by a NUL, which can occur in none of them. Numbers are decimal.
+/// digest, platform, size, entries, time of publishing, number of trees, the name it was pulled under if it has no other
+/// now, then the names that stand for it and an empty one; each ended by a NUL, which can occur in none of them. Numbers
+/// are decimal.
 package struct ImageListing: Equatable, Sendable {
     let bytes: [UInt8]
     /// Where the first image begins.
@@ -28,7 +30,7 @@ package struct ImageListing: Equatable, Sendable {
             add("\(record.entries)")
             add("\(record.created)")
             add("\(record.trees.count)")
-            add(record.name)
+            add(image.names.isEmpty ? record.name : "")
             for name in image.names { add(name) }
             bytes.append(0)
         }
@@ -51,7 +53,7 @@ package struct ImageListing: Equatable, Sendable {
 /// An image of a listing, as places in its bytes.
 package struct ListedImage {
     package let digest, platform, size, entries, created, layers: Range<Int>
-    /// Under which it was pulled first.
+    /// Under which it was pulled; empty where it has names.
     package let name: Range<Int>
     /// As a person would write them, each with the NUL that ends it; empty for none.
     package let names: Range<Int>
@@ -71,12 +73,21 @@ package struct ListedImage {
     }
 
     /// Each of the names, in order.
-    @inline(__always) package func forEachName(_ bytes: UnsafeRawBufferPointer, _ body: (Range<Int>) -> Void) {
-        var start = names.lowerBound
-        for position in names where bytes[position] == 0 {
-            body(start..<position)
-            start = position + 1
-        }
+    package func forEachName(_ bytes: UnsafeRawBufferPointer, _ body: (Range<Int>) -> Void) {
+        var reader = FieldReader(
+            bytes: UnsafeRawBufferPointer(rebasing: bytes[..<names.upperBound]), position: names.lowerBound)
+        while let name = reader.next() { body(name) }
+    }
+
+    /// Likewise. An image of which only the digest was ever asked for is shown by the name it was pulled under.
+    package func forEachShownName(_ bytes: UnsafeRawBufferPointer, _ body: (Range<Int>) -> Void) {
+        if names.isEmpty { body(name) } else { forEachName(bytes, body) }
+    }
+
+    /// The first of its names; empty where it has none.
+    package func firstName(_ bytes: UnsafeRawBufferPointer) -> Range<Int> {
+        var reader = FieldReader(bytes: bytes, position: names.lowerBound)
+        return names.isEmpty ? names : reader.next() ?? names
     }
 }
 
@@ -86,14 +97,9 @@ private struct FieldReader {
 
     /// Up to the next NUL; `nil` where there is none.
     mutating func next() -> Range<Int>? {
-        let start = position
-        while position < bytes.count {
-            if bytes[position] == 0 {
-                position += 1
-                return start..<(position - 1)
-            }
-            position += 1
-        }
-        return nil
+        guard let end = bytes.firstIndex(ofByte: 0, from: position) else { return nil }
+        let field = position..<end
+        position = field.upperBound + 1
+        return field
     }
 }

@@ -69,17 +69,19 @@ extension ImageStore {
     }
 
     /// Removes the marks of those who died in the middle of a change.
-    func sweepChanges() {
+    ///
+    /// - Parameter nobodyPulls: As for drafts; somebody may be taking a name away nevertheless.
+    func sweepChanges(nobodyPulls: Bool = false) {
         // Tidying: what stays costs time and nothing else.
         guard let place = openChanges(), let names = try? place.descriptor.entries() else { return }  // see above
         var reach: LockReach?
-        for name in names where isDeadMarker(name, in: place.descriptor, &reach) {
+        for name in names where isDeadMarker(name, in: place.descriptor, nobodyPulls, &reach) {
             try? place.descriptor.removeFile(name)  // see above
         }
     }
 
     private func isDeadMarker(
-        _ name: [UInt8], in changes: borrowing OwnedFileDescriptor, _ reach: inout LockReach?
+        _ name: [UInt8], in changes: borrowing OwnedFileDescriptor, _ nobodyPulls: Bool, _ reach: inout LockReach?
     ) -> Bool {
         let text = name.displayPath
         // Root's, in somebody's store, he may not write or not even read.
@@ -91,7 +93,7 @@ extension ImageStore {
             return Clock.now.seconds - status.modified.seconds > 86_400
         }
         // Just made and not locked yet.
-        if text.hasSuffix(".new") { return isOlder(file, than: 3600) }
+        if text.hasSuffix(".new"), !nobodyPulls { return isOlder(file, than: 3600) }
         if !text.hasPrefix(Self.node + "-") {
             let known = reach ?? LockReach(of: root, path: path)
             reach = known

@@ -49,7 +49,7 @@ extension ImageStore {
             let nobodyPulls = alone != nil && reach == .everybody
             if !rules.dryRun {
                 sweepDrafts(nobodyPulls: nobodyPulls)
-                sweepChanges()
+                sweepChanges(nobodyPulls: nobodyPulls)
             }
             var round = try Round(self, rules, reach: reach, grace: nobodyPulls ? -1 : Self.grace)
             try round.removeImages()

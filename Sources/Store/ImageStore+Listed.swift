@@ -26,8 +26,9 @@ extension ImageStore {
 
     func believedListing() -> ImageListing? {
         // Whatever is wrong with it, there is another way. The state first: what is read later is no older.
-        guard let state = try? directoryState(), let file = try? root.open(  // see above
-            Self.keptListing, .readOnly | .noFollow | .nonBlocking),  // see above
+        guard let state = try? directoryState(),
+            let file = try? root.open(  // see above
+                Self.keptListing, .readOnly | .noFollow | .nonBlocking),  // see above
             let status = try? file.status(), status.kind == .regular, status.size <= Self.largestListing,  // see above
             let bytes = try? file.readStart(bytes: Int(status.size))  // see above
         else { return nil }

@@ -7,10 +7,14 @@ package struct StoredImage: Equatable, Sendable {
     /// As a person would write them: `docker.io/library/debian:12`, `oci archive …`.
     package let names: [String]
 
-    init(_ record: LaunchRecord, _ keys: [ImageKey]) {
+    init(_ record: LaunchRecord, names: [String]) {
         self.record = record
+        self.names = names
+    }
+
+    init(_ record: LaunchRecord, _ keys: [ImageKey]) {
         // Tags of an archive may come to the same.
-        names = Set(keys.map { $0.display(pulledAs: record.name) }).sorted()
+        self.init(record, names: Set(keys.map { $0.display(pulledAs: record.name) }).sorted())
     }
 }
 

@@ -83,7 +83,7 @@ enum Output {
         try? Streams.standardOutput(Array(text.utf8))  // see above
     }
 
-    static func print(_ text: [UInt8]) {
+    static func print(_ text: UnsafeRawBufferPointer) {
         try? Streams.standardOutput(text)  // see above
     }
 

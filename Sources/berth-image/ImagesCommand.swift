@@ -27,13 +27,15 @@ struct ImagesCommand: ParsableCommand {
             for store in stores { listings.append((store.path, try store.listing())) }
             return listings
         }
+        var text = TextBytes(Output.print)
         if json {
-            Output.print(ImagesText.json(listings))
+            ImagesText.json(listings, &text)
         } else if quiet {
-            Output.print(ImagesText.names(listings.map(\.images)))
+            ImagesText.names(listings.map(\.images), &text)
         } else {
-            Output.print(ImagesText.table(listings.map(\.images), now: Clock.now.seconds))
+            ImagesText.table(listings.map(\.images), now: Clock.now.seconds, &text)
         }
+        text.flush()
     }
 }
 

@@ -12,63 +12,45 @@ enum ImagesText {
     /// A line for each name. Two blanks between columns; the last is not padded.
     ///
     /// - Parameter now: Seconds since 1970.
-    static func table(_ listings: [ImageListing], now: Int64) -> [UInt8] {
+    static func table(_ listings: [ImageListing], now: Int64, _ text: inout TextBytes) {
         var widths = titles.map(\.utf8CodeUnitCount)
         widths[1] = digestWidth
-        var sizes = TextBytes()
-        var ends: [Int] = []
-        var rows = 1
         for listing in listings {
             listing.forEach { bytes, image in
-                if image.names.isEmpty {
-                    widths[0] = max(widths[0], width(bytes[image.name]))
-                    rows += 1
-                } else {
-                    image.forEachName(bytes) {
-                        widths[0] = max(widths[0], width(bytes[$0]))
-                        rows += 1
-                    }
-                }
+                image.forEachShownName(bytes) { widths[0] = max(widths[0], width(bytes[$0])) }
                 widths[2] = max(widths[2], width(bytes[image.platform]))
                 widths[3] = max(widths[3], image.entries.count)
-                let start = sizes.bytes.count
-                sizes.addBytes(number(bytes[image.size]))
-                ends.append(sizes.bytes.count)
-                widths[4] = max(widths[4], sizes.bytes.count - start)
+                widths[4] = max(widths[4], TextBytes.width(ofBytes: number(bytes[image.size])))
             }
         }
-        var text = TextBytes()
-        text.reserve((rows + 1) * (widths.reduce(0, +) + 2 * widths.count + 16))
         for (title, width) in zip(titles, widths) {
             text.add(title)
             text.addBlanks(width + 2 - title.utf8CodeUnitCount)
         }
         text.add("PULLED\n")
-        var (index, start) = (0, 0)
         for listing in listings {
             listing.forEach { bytes, image in
-                let size = start..<ends[index]
-                (index, start) = (index + 1, size.upperBound)
+                let size = number(bytes[image.size])
+                let sizeWidth = TextBytes.width(ofBytes: size)
                 let age = max(0, now - number(bytes[image.created]))
-                func add(_ name: Range<Int>) {
+                let digest = hex(bytes[image.digest]).prefix(digestWidth)
+                let platformWidth = width(bytes[image.platform])
+                image.forEachShownName(bytes) { name in
                     text.add(bytes[name])
                     text.addBlanks(widths[0] + 2 - width(bytes[name]))
-                    text.add(hex(bytes[image.digest]).prefix(digestWidth))
+                    text.add(digest)
                     text.addBlanks(2)
                     text.add(bytes[image.platform])
-                    text.addBlanks(widths[2] + 2 - width(bytes[image.platform]))
+                    text.addBlanks(widths[2] + 2 - platformWidth)
                     text.add(bytes[image.entries])
                     text.addBlanks(widths[3] + 2 - image.entries.count)
-                    sizes.bytes.withUnsafeBytes { text.add($0[size]) }
-                    text.addBlanks(widths[4] + 2 - size.count)
+                    text.addBytes(size)
+                    text.addBlanks(widths[4] + 2 - sizeWidth)
                     text.addAge(seconds: age)
                     text.add(" ago\n")
                 }
-                // An image of which only the digest was ever asked for is shown by the name it was pulled under.
-                if image.names.isEmpty { add(image.name) } else { image.forEachName(bytes, add) }
             }
         }
-        return text.bytes
     }
 
     /// In characters, which are fewer than bytes where there are others than ASCII's.
@@ -95,26 +77,19 @@ enum ImagesText {
     // MARK: Names
 
     /// One for each image, or its digest.
-    static func names(_ listings: [ImageListing]) -> [UInt8] {
-        var text = TextBytes()
+    static func names(_ listings: [ImageListing], _ text: inout TextBytes) {
         for listing in listings {
             listing.forEach { bytes, image in
-                if image.names.isEmpty {
-                    text.add(bytes[image.digest])
-                } else {
-                    text.add(bytes[image.names].prefix { $0 != 0 })
-                }
+                text.add(bytes[image.names.isEmpty ? image.digest : image.firstName(bytes)])
                 text.add("\n")
             }
         }
-        return text.bytes
     }
 
     // MARK: JSON
 
     /// As `JSONText` would have it, with the keys in order.
-    static func json(_ listings: [(store: String, images: ImageListing)]) -> [UInt8] {
-        var text = TextBytes()
+    static func json(_ listings: [(store: String, images: ImageListing)], _ text: inout TextBytes) {
         text.add("[")
         var isFirst = true
         for (store, listing) in listings {
@@ -146,7 +121,6 @@ enum ImagesText {
             }
         }
         text.add(isFirst ? "\n\n]\n" : "\n]\n")
-        return text.bytes
     }
 }
 

@@ -1,48 +1,78 @@
-/// Text that is put together of many small pieces: lists of thousands of lines in a few milliseconds.
-struct TextBytes {
-    private(set) var bytes: [UInt8] = []
+internal import Foundation
 
-    mutating func reserve(_ count: Int) { bytes.reserveCapacity(count) }
+/// Text that is put together of many small pieces, and handed on in large ones: lists of thousands of lines in a few
+/// milliseconds.
+struct TextBytes: ~Copyable {
+    /// Small enough to stay in the processor's cache, large enough for what most lists are.
+    private static let capacity = 128 << 10
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 16)
+    private(set) var count = 0
+    private let sink: (UnsafeRawBufferPointer) -> Void
+
+    /// - Parameter sink: Gets what has come together, and the rest by `flush`.
+    init(_ sink: @escaping (UnsafeRawBufferPointer) -> Void) { self.sink = sink }
+
+    deinit { buffer.deallocate() }
+
+    /// What `body` adds, in one piece.
+    static func gathered(_ body: (inout TextBytes) -> Void) -> [UInt8] {
+        var all: [UInt8] = []
+        var text = TextBytes { all += $0 }
+        body(&text)
+        text.flush()
+        return all
+    }
+
+    mutating func flush() {
+        sink(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+        count = 0
+    }
+
+    mutating func add(_ text: UnsafeRawBufferPointer) {
+        if count + text.count > buffer.count {
+            flush()
+            guard text.count <= buffer.count else { return sink(text) }
+        }
+        guard let source = text.baseAddress, let target = buffer.baseAddress else { return }
+        memcpy(target + count, source, text.count)
+        count += text.count
+    }
 
     mutating func add(_ text: StaticString) {
-        bytes.append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        add(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
-    mutating func add(_ text: UnsafeRawBufferPointer.SubSequence) {
-        bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: text))
-    }
+    mutating func add(_ text: UnsafeRawBufferPointer.SubSequence) { add(UnsafeRawBufferPointer(rebasing: text)) }
 
-    mutating func add(byte: UInt8) { bytes.append(byte) }
+    mutating func add(byte: UInt8) {
+        if count == buffer.count { flush() }
+        buffer[count] = byte
+        count += 1
+    }
 
     mutating func addBlanks(_ count: Int) {
-        for _ in 0..<max(0, count) { bytes.append(0x20) }
+        for _ in 0..<max(0, count) { add(byte: 0x20) }
     }
 
     /// In decimal.
     mutating func add(_ number: UInt64) {
-        var divisor: UInt64 = 1
-        while number / divisor >= 10 { divisor *= 10 }
-        while divisor > 0 {
-            bytes.append(0x30 + UInt8(number / divisor % 10))
-            divisor /= 10
+        let digits = Self.digits(number)
+        if count + digits > buffer.count { flush() }
+        var rest = number
+        for place in (count..<(count + digits)).reversed() {
+            buffer[place] = 0x30 + UInt8(rest % 10)
+            rest /= 10
         }
+        count += digits
     }
 
     /// `425 MB`, decimal as registries and networks count.
     mutating func addBytes(_ count: Int64) {
-        var value = Double(count)
-        if value < 1000 {
+        let (value, unit) = Self.scaled(count)
+        if unit == 0 {
             if count < 0 { add(byte: 0x2D) }
             add(count.magnitude)
-            return add(" B")
-        }
-        var unit = 0
-        value /= 1000
-        while value >= 999.5, unit < 3 {
-            value /= 1000
-            unit += 1
-        }
-        if value < 99.95 {
+        } else if value < 99.95 {
             let tenths = UInt64((value * 10).rounded())
             add(tenths / 10)
             add(byte: 0x2E)
@@ -51,11 +81,36 @@ struct TextBytes {
             add(UInt64(value.rounded()))
         }
         switch unit {
-        case 0: add(" kB")
-        case 1: add(" MB")
-        case 2: add(" GB")
+        case 0: add(" B")
+        case 1: add(" kB")
+        case 2: add(" MB")
+        case 3: add(" GB")
         default: add(" TB")
         }
+    }
+
+    /// How many bytes `addBytes` adds.
+    static func width(ofBytes count: Int64) -> Int {
+        let (value, unit) = scaled(count)
+        if unit == 0 { return digits(count.magnitude) + (count < 0 ? 1 : 0) + 2 }
+        if value < 99.95 { return digits(UInt64((value * 10).rounded()) / 10) + 5 }
+        return digits(UInt64(value.rounded())) + 3
+    }
+
+    private static func scaled(_ count: Int64) -> (value: Double, unit: Int) {
+        var (value, unit) = (Double(count), 0)
+        if value < 1000 { return (value, 0) }
+        while value >= 999.5, unit < 4 {
+            value /= 1000
+            unit += 1
+        }
+        return (value, unit)
+    }
+
+    private static func digits(_ number: UInt64) -> Int {
+        var (rest, digits) = (number / 10, 1)
+        while rest > 0 { (rest, digits) = (rest / 10, digits + 1) }
+        return digits
     }
 
     /// `3 days`, for lists.

@@ -170,7 +170,9 @@ import TestSupport
     @Test func aChangeWhoseMarkIsGoneIsToldInTheEnd() throws {
         let (shop, store) = try Self.kept()
         let change = try shop.open().beginChange()
-        for name in try shop.names("changes") { try FileManager.default.removeItem(atPath: shop.path + "/changes/" + name) }
+        for name in try shop.names("changes") {
+            try FileManager.default.removeItem(atPath: shop.path + "/changes/" + name)
+        }
         try Self.keep(store)
         change.end()
         #expect(store.believedListing() == nil)
@@ -183,7 +185,8 @@ import TestSupport
         let whole = try contents(of: shop.path + "/listing")
         let truth = try ImageListing(store.images())
         var broken: [[UInt8]] = [
-            [], Array(whole.dropLast()), Array(whole.prefix(whole.count / 2)), whole + [0], Array("berth-listing 2\n".utf8),
+            [], Array(whole.dropLast()), Array(whole.prefix(whole.count / 2)), whole + [0],
+            Array("berth-listing 2\n".utf8),
             [UInt8](repeating: 0, count: whole.count),
         ]
         for position in stride(from: 0, to: whole.count, by: 13) {
@@ -199,7 +202,9 @@ import TestSupport
         }
     }
 
-    @Test(arguments: ["mkdir listing", "mkfifo listing", "ln -s version listing", "mv kept elsewhere; ln -s elsewhere listing"])
+    @Test(arguments: [
+        "mkdir listing", "mkfifo listing", "ln -s version listing", "mv kept elsewhere; ln -s elsewhere listing",
+    ])
     func whatIsNoFileIsNoListing(_ script: String) throws {
         let (shop, store) = try Self.kept()
         let ended = try Command(["sh", "-ec", "mv listing kept; " + script], directory: shop.path).run()

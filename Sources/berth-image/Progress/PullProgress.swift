@@ -71,9 +71,7 @@ struct PullProgress: Sendable, Equatable {
 enum Quantity {
     /// `425 MB`, decimal as registries and networks count.
     static func bytes(_ count: Int64) -> String {
-        var text = TextBytes()
-        text.addBytes(count)
-        return String(decoding: text.bytes, as: UTF8.self)
+        String(decoding: TextBytes.gathered { $0.addBytes(count) }, as: UTF8.self)
     }
 
     static func seconds(_ seconds: Double) -> String {
