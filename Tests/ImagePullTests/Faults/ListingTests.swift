@@ -105,7 +105,7 @@ import Testing
         let berth = try #require(Program.path)
         let script = """
             mkdir $0; mount -t tmpfs -o mode=755,nr_inodes=400 none $0
-            $1 pull -q --store $0 $2; $1 pull -q --store $0 $3; sleep 3
+            $1 pull -q --store $0 $2 >&2; $1 pull -q --store $0 $3 >&2; sleep 3
             $1 images --store $0 >/dev/null; test -s $0/listing
             i=0; while : >$0/mount/$i; do i=$((i+1)); done 2>/dev/null
             $1 rmi -q --store $0 $3 >&2 || echo failed
