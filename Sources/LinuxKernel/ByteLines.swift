@@ -1,3 +1,5 @@
+internal import CLinux
+
 /// The lines of a file without their ends, as slices of its bytes; empty ones are left out. Unlike `split`, which makes
 /// an array of them all first, it costs nothing for the lines that nobody looks at.
 package struct ByteLines: Sequence, IteratorProtocol {
@@ -39,5 +41,15 @@ extension ArraySlice<UInt8> {
         guard count == other.count else { return false }
         for index in 0..<other.count where self[startIndex + index] != other[index] { return false }
         return true
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// Where the byte comes next, at `start` or after it; `nil` where it does not. The corresponding call is `memchr(3)`.
+    package func firstIndex(ofByte byte: UInt8, from start: Int) -> Int? {
+        guard start < count, let base = baseAddress, let found = memchr(base + start, Int32(byte), count - start) else {
+            return nil
+        }
+        return UnsafeRawPointer(found) - base
     }
 }

@@ -42,6 +42,9 @@ extension OwnedFileDescriptor {
         try checked("futimens", procPath) { futimens(rawValue, &times) }
     }
 
+    /// Makes now the time of the last modification, by the file system's clock. The corresponding call is `futimens(3)`.
+    package func touch() throws(SystemError) { try checked("futimens", procPath) { futimens(rawValue, nil) } }
+
     /// The corresponding call is `fsetxattr(2)`.
     package func setExtendedAttribute(_ name: some PathBytes, _ value: [UInt8]) throws(SystemError) {
         try name.withCPath { (cName) throws(SystemError) in

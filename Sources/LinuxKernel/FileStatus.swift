@@ -16,6 +16,8 @@ package struct FileStatus: Equatable, Sendable {
     package let device: UInt64
     package let inode: UInt64
     package let modified: Timestamp
+    /// When anything of it was last changed, names in a directory and permissions too; by no call to be set.
+    package let changed: Timestamp
     /// When it was last read, as far as the mount's options have that kept: `relatime` to the day, `noatime` not at all.
     package let accessed: Timestamp
     /// Of disk space taken.
@@ -43,6 +45,7 @@ package struct FileStatus: Equatable, Sendable {
         device = UInt64(raw.st_dev)
         inode = UInt64(raw.st_ino)
         modified = Timestamp(seconds: Int64(raw.st_mtim.tv_sec), nanoseconds: Int32(raw.st_mtim.tv_nsec))
+        changed = Timestamp(seconds: Int64(raw.st_ctim.tv_sec), nanoseconds: Int32(raw.st_ctim.tv_nsec))
         accessed = Timestamp(seconds: Int64(raw.st_atim.tv_sec), nanoseconds: Int32(raw.st_atim.tv_nsec))
         allocatedBytes = Int64(raw.st_blocks) * 512
         majorNumber = berth_major(UInt64(raw.st_rdev))

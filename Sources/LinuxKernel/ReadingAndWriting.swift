@@ -54,6 +54,26 @@ extension OwnedFileDescriptor {
         }
     }
 
+    /// As many bytes from the beginning, or as many as there are, in one piece: large files cost no copying.
+    ///
+    /// The corresponding call is `pread(2)`.
+    package func readStart(bytes count: Int) throws(SystemError) -> [UInt8] {
+        var failure: SystemError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            do throws(SystemError) {
+                while filled < count {
+                    let rest = UnsafeMutableRawBufferPointer(
+                        rebasing: UnsafeMutableRawBufferPointer(buffer)[filled..<count])
+                    let more = try read(into: rest, at: Int64(filled))
+                    if more == 0 { break }
+                    filled += more
+                }
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
     /// Makes what was written durable. The corresponding call is `fsync(2)`.
     package func synchronize() throws(SystemError) { try checked("fsync", procPath) { fsync(rawValue) } }
 
@@ -101,6 +121,7 @@ package func contents(of path: some PathBytes, limit: Int = 16 << 20) throws(Sys
 /// The standard streams, which this process was given and does not own.
 package enum Streams {
     package static func standardOutput(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 1) }
+    package static func standardOutput(_ bytes: UnsafeRawBufferPointer) throws(SystemError) { try write(bytes, 1) }
     package static func standardError(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 2) }
 
     /// Opens /dev/null in place of those that this process was not given: what is opened later would get their numbers,
@@ -113,12 +134,17 @@ package enum Streams {
     }
 
     private static func write(_ bytes: [UInt8], _ raw: Int32) throws(SystemError) {
-        var rest = bytes[...]
+        let outcome: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+            do throws(SystemError) { return .success(try write(buffer, raw)) } catch { return .failure(error) }
+        }
+        try outcome.get()
+    }
+
+    private static func write(_ bytes: UnsafeRawBufferPointer, _ raw: Int32) throws(SystemError) {
+        var rest = bytes
         while !rest.isEmpty {
-            let count = try checked("write", "fd \(raw)") {
-                rest.withUnsafeBytes { CLinux.write(raw, $0.baseAddress, $0.count) }
-            }
-            rest = rest.dropFirst(count)
+            let count = try checked("write", "fd \(raw)") { CLinux.write(raw, rest.baseAddress, rest.count) }
+            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
         }
     }
 

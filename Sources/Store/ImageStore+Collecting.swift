@@ -47,7 +47,10 @@ extension ImageStore {
             let alone = try lockAgainstPulls()
             defer { withExtendedLifetime(alone) {} }
             let nobodyPulls = alone != nil && reach == .everybody
-            if !rules.dryRun { sweepDrafts(nobodyPulls: nobodyPulls) }
+            if !rules.dryRun {
+                sweepDrafts(nobodyPulls: nobodyPulls)
+                sweepChanges(nobodyPulls: nobodyPulls)
+            }
             var round = try Round(self, rules, reach: reach, grace: nobodyPulls ? -1 : Self.grace)
             try round.removeImages()
             try round.removeLayers()
@@ -103,6 +106,8 @@ private struct Round {
     /// How many images that stay refer to each part.
     private var references: [String: Int] = [:]
     private var sizes: [String: UInt64] = [:]
+    /// From the first image that goes until the last name has gone.
+    private var change: Change?
 
     init(_ store: ImageStore, _ rules: CollectionRules, reach: LockReach, grace: Int64) throws(StoreError) {
         (self.store, self.rules, self.reach, self.grace) = (store, rules, reach, grace)
@@ -122,6 +127,7 @@ private struct Round {
     }
 
     mutating func removeImages() throws(StoreError) {
+        defer { change?.end() }
         var removed: Set<String> = []
         for image in images {
             let isOldEnough = rules.unusedSince.map { image.lastUse < $0 } ?? true
@@ -158,7 +164,7 @@ private struct Round {
     }
 
     /// `false` where something runs it or may do so; otherwise it is out of sight.
-    private func isFree(_ image: Image) throws(StoreError) -> Bool {
+    private mutating func isFree(_ image: Image) throws(StoreError) -> Bool {
         let isRecent = Clock.now.seconds - image.lastUse < ImageStore.graceWithoutLeases
         if reach == .thisNode, isRecent, image.parts != nil { return false }
         let (store, name, dryRun) = (store, image.name, rules.dryRun)
@@ -177,7 +183,9 @@ private struct Round {
             return false
         }
         // Moved while it is locked: whoever comes now finds nothing.
-        if !dryRun { _ = try store.optional { () throws(SystemError) in try store.moveAway("images/" + name) } }
+        if dryRun { return true }
+        if change == nil { change = try store.beginChange() }
+        _ = try store.optional { () throws(SystemError) in try store.moveAway("images/" + name) }
         return true
     }
 
@@ -232,6 +240,12 @@ extension ImageStore {
     /// An image's record without counting as a use of it, and when it was used last: the record's access time, which
     /// each start sets at most once a day. nil where it is no record, or not to be believed any more.
     func recordForHousekeeping(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
+        guard let found = try anyRecord(path), found.record.isOnDiskOrOfThisBoot else { return nil }
+        return found
+    }
+
+    /// Whether it is to be believed or not.
+    func anyRecord(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
         try optional { () throws(SystemError) in
             let file: OwnedFileDescriptor
             do throws(SystemError) { file = try root.open(path, .readOnly | .noAccessTime) } catch {
@@ -240,8 +254,7 @@ extension ImageStore {
                 file = try root.open(path, .readOnly)
             }
             let status = try file.status()
-            guard let record = LaunchRecord(decoding: try file.readAll(limit: 4 << 20)), record.isOnDiskOrOfThisBoot
-            else { return nil }
+            guard let record = LaunchRecord(decoding: try file.readAll(limit: 4 << 20)) else { return nil }
             return (record, max(status.accessed.seconds, record.created))
         } ?? nil
     }

@@ -7,27 +7,38 @@ package struct StoredImage: Equatable, Sendable {
     /// As a person would write them: `docker.io/library/debian:12`, `oci archive …`.
     package let names: [String]
 
-    init(_ record: LaunchRecord, _ keys: [ImageKey]) {
+    init(_ record: LaunchRecord, names: [String]) {
         self.record = record
+        self.names = names
+    }
+
+    init(_ record: LaunchRecord, _ keys: [ImageKey]) {
         // Tags of an archive may come to the same.
-        names = Set(keys.map { $0.display(pulledAs: record.name) }).sorted()
+        self.init(record, names: Set(keys.map { $0.display(pulledAs: record.name) }).sorted())
     }
 }
 
 extension ImageStore {
-    /// Every image that is whole, the newest first. Each costs one small file to read.
-    package func images() throws(StoreError) -> [StoredImage] {
+    /// Every image that is whole, the newest first. Each costs one small file to read; `listing()` mostly does not.
+    package func images() throws(StoreError) -> [StoredImage] { try scan().images }
+
+    /// - Returns: The images, and whether some are only as whole as a boot lasts, this one or another.
+    func scan() throws(StoreError) -> (images: [StoredImage], hasMarks: Bool) {
         var names: [Digest: [ImageKey]] = [:]
         for naming in try namesAndDigests(includingPinned: false) {
             names[naming.digest, default: []].append(naming.key)
         }
         let directory = try storing { () throws(SystemError) in try root.open("images", .readOnly | .directory) }
-        var images: [StoredImage] = []
+        var (images, hasMarks): ([StoredImage], Bool) = ([], false)
         for name in try storing({ () throws(SystemError) in try directory.entries() }) {
-            guard let (record, _) = try recordForHousekeeping("images/\(name.displayPath)/record") else { continue }
-            images.append(StoredImage(record, names[record.digest] ?? []))
+            guard let (record, _) = try anyRecord("images/\(name.displayPath)/record") else { continue }
+            if !record.boot.isEmpty { hasMarks = true }
+            if record.isOnDiskOrOfThisBoot { images.append(StoredImage(record, names[record.digest] ?? [])) }
         }
-        return images.sorted { ($0.record.created, $0.record.name) > ($1.record.created, $1.record.name) }
+        func place(_ image: StoredImage) -> (Int64, String, String) {
+            (image.record.created, image.record.name, image.record.digest.hex)
+        }
+        return (images.sorted { place($0) > place($1) }, hasMarks)
     }
 
     /// One image, if it is here. Costs the same, however many others there are.
@@ -53,11 +64,13 @@ extension ImageStore {
     package func removeName(_ key: ImageKey) throws(StoreError) -> Bool {
         guard let digest = try digest(of: key) else { return false }
         let others = try names(of: digest).filter { $0 != key }
-        try storing { () throws(SystemError) in
-            try root.removeFile("refs/" + key.path)
-            // The digests were noted along with the name; by themselves they would keep the image for ever.
-            guard others.allSatisfy(\.isPinned) else { return }
-            for other in others { try root.removeFile("refs/" + other.path) }
+        try changing { () throws(StoreError) in
+            try storing { () throws(SystemError) in
+                try root.removeFile("refs/" + key.path)
+                // The digests were noted along with the name; by themselves they would keep the image for ever.
+                guard others.allSatisfy(\.isPinned) else { return }
+                for other in others { try root.removeFile("refs/" + other.path) }
+            }
         }
         return true
     }

@@ -145,28 +145,35 @@ extension ImageStore {
     package func publish(
         _ record: LaunchRecord, manifest: [UInt8], config: [UInt8], names: [ImageKey]
     ) throws(StoreError) {
-        let name = record.digest.directoryName
-        let isThere = try optional { () throws(SystemError) in try root.status(of: "images/" + name) } != nil
-        if isThere, !isWhole(record.digest) {
-            // A collection may have been faster.
-            _ = try optional { () throws(SystemError) in try moveAway("images/" + name) }
-            sweepDrafts()
+        let place = "images/" + record.digest.directoryName
+        let isThere = try optional { () throws(SystemError) in try root.status(of: place) } != nil
+        let marked = try marked(record)
+        if isThere, isWhole(record.digest) {
+            if !marked.boot.isEmpty { noteUnsettled(place) }
+            return try name(record.digest, names)
         }
-        let record = try marked(record)
-        try storing { () throws(SystemError) in
-            if (try? root.status(of: "images/" + name)) == nil {  // absent: to be made
-                let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
-                let draft = try Self.draftName()
-                do throws(SystemError) {
-                    try make(record, manifest, config, names, as: draft, in: drafts)
-                } catch {
-                    try? drafts.removeTree(draft)  // the first error tells; swept otherwise
-                    throw error
-                }
+        try changing { () throws(StoreError) in
+            if isThere {
+                // A collection may have been faster.
+                _ = try optional { () throws(SystemError) in try moveAway(place) }
+                sweepDrafts()
             }
-            if !record.boot.isEmpty { noteUnsettled("images/" + name) }
+            try storing { () throws(SystemError) in
+                if (try? root.status(of: place)) == nil {  // absent: to be made
+                    let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
+                    let draft = try Self.draftName()
+                    do throws(SystemError) {
+                        try make(marked, manifest, config, names, as: draft, in: drafts)
+                    } catch {
+                        try? drafts.removeTree(draft)  // the first error tells; swept otherwise
+                        throw error
+                    }
+                }
+                if !marked.boot.isEmpty { noteUnsettled(place) }
+            }
+            try noteNames(names, of: record.digest)
+            try setNames(names, record.digest)
         }
-        try self.name(record.digest, names)
     }
 
     private func make(
@@ -211,6 +218,12 @@ extension ImageStore {
     package func name(_ digest: Digest, _ names: [ImageKey]) throws(StoreError) {
         // First, so that there is no name without a note of it, whenever this ends.
         try noteNames(names, of: digest)
+        let new = names.filter { (try? self.digest(of: $0)) != digest }  // damaged: to be written anew
+        if new.isEmpty { return }
+        try changing { () throws(StoreError) in try setNames(new, digest) }
+    }
+
+    private func setNames(_ names: [ImageKey], _ digest: Digest) throws(StoreError) {
         try storing { () throws(SystemError) in
             for key in names { try setName(key, digest) }
         }

@@ -34,7 +34,10 @@ extension ImageStore {
     }
 
     private func isDead(_ name: [UInt8], in drafts: borrowing OwnedFileDescriptor, _ reach: inout LockReach?) -> Bool {
-        guard let directory = try? drafts.open(name, .readOnly | .directory | .noFollow) else { return false }  // gone
+        guard let directory = try? drafts.open(name, .readOnly | .directory | .noFollow) else {  // gone, or a listing
+            guard let status = try? drafts.status(of: name), status.kind == .regular else { return false }  // gone
+            return Clock.now.seconds - status.modified.seconds > 3600
+        }
         let isElsewhere = !name.displayPath.hasPrefix(Self.node + "-")
         if isElsewhere {
             let known = reach ?? LockReach(of: root, path: path)
@@ -49,7 +52,7 @@ extension ImageStore {
         return isOlder(directory, than: 3600)
     }
 
-    private func isOlder(_ directory: borrowing OwnedFileDescriptor, than seconds: Int64) -> Bool {
+    func isOlder(_ directory: borrowing OwnedFileDescriptor, than seconds: Int64) -> Bool {
         guard let status = try? directory.status() else { return false }  // gone
         return Clock.now.seconds - status.modified.seconds > seconds
     }

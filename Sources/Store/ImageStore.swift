@@ -29,9 +29,9 @@ package final class ImageStore: Sendable {
     }
 
     static let version = "berth-store 1\n"
-    private static let directories = ["refs", "images", "layers", "rootfs", "drafts", "locks", "mount"]
+    private static let directories = ["refs", "images", "layers", "rootfs", "drafts", "changes", "locks", "mount"]
     /// Made when there is something for them.
-    private static let furtherDirectories = ["containers", "devices", "squashfs", "unsettled"]
+    private static let further = ["containers", "devices", "listing", "squashfs", "unsettled"]
 
     /// Opens a store for looking up and launching; `nil` where there is none.
     ///
@@ -84,7 +84,7 @@ package final class ImageStore: Sendable {
             throw .system(SystemError(call: "open", errno: 2, subject: path))
         }
         let present = try storing { () throws(SystemError) in try root.entries().map(\.displayPath) }
-        let ours = directories + furtherDirectories
+        let ours = directories + further
         guard present.allSatisfy({ ours.contains($0) || $0.hasPrefix("version") }) else {
             throw .notAStore(path: path)
         }

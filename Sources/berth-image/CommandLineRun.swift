@@ -83,6 +83,10 @@ enum Output {
         try? Streams.standardOutput(Array(text.utf8))  // see above
     }
 
+    static func print(_ text: UnsafeRawBufferPointer) {
+        try? Streams.standardOutput(text)  // see above
+    }
+
     static func note(_ text: String) {
         try? Streams.standardError(Array(text.utf8))  // see above
     }

@@ -71,15 +71,7 @@ struct PullProgress: Sendable, Equatable {
 enum Quantity {
     /// `425 MB`, decimal as registries and networks count.
     static func bytes(_ count: Int64) -> String {
-        let units = ["kB", "MB", "GB", "TB"]
-        var value = Double(count)
-        if value < 1000 { return "\(count) B" }
-        var unit = -1
-        while value >= 999.5, unit < units.count - 1 {
-            value /= 1000
-            unit += 1
-        }
-        return "\(value < 99.95 ? oneDecimal(value) : "\(Int(value.rounded()))") \(units[unit])"
+        String(decoding: TextBytes.gathered { $0.addBytes(count) }, as: UTF8.self)
     }
 
     static func seconds(_ seconds: Double) -> String {
@@ -98,17 +90,5 @@ enum Quantity {
     private static func oneDecimal(_ value: Double) -> String {
         let tenths = Int((value * 10).rounded())
         return "\(tenths / 10).\(tenths % 10)"
-    }
-
-    /// `3 days`, for lists.
-    static func age(_ seconds: Int64) -> String {
-        let units: [(Int64, String)] = [
-            (86400 * 365, "year"), (86400 * 7, "week"), (86400, "day"), (3600, "hour"), (60, "minute"),
-        ]
-        for (length, name) in units where seconds >= length {
-            let count = seconds / length
-            return "\(count) \(name)\(count == 1 ? "" : "s")"
-        }
-        return "moments"
     }
 }

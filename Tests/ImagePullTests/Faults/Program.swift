@@ -1,7 +1,7 @@
 import Foundation
 import ImageSpec
 import LinuxKernel
-import Store
+@testable import Store
 import TestSupport
 
 /// The built `berth-image`, run as a person runs it.
@@ -72,7 +72,13 @@ struct Scene {
     func images(in store: String? = nil) throws -> [Digest: [UInt64]] {
         guard let opened = try ImageStore.open(existing: store ?? self.store) else { return [:] }
         var found: [Digest: [UInt64]] = [:]
-        for image in try opened.images() {
+        let images = try opened.images()
+        // The times of what was done last are a little apart from now.
+        usleep(40_000)
+        guard try opened.listing(coarsest: 30_000_000) == ImageListing(images) else {
+            throw TestSupportError("the kept listing is not what is there")
+        }
+        for image in images {
             guard let lease = try opened.lease(image.record.digest) else { continue }
             var prints: [UInt64] = []
             for tree in lease.trees {
@@ -91,9 +97,12 @@ struct Scene {
             ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()  // absent: nothing
         }
         var found = names(store).filter {
-            !["containers", "drafts", "images", "layers", "locks", "mount", "refs", "rootfs", "squashfs", "unsettled", "version"]
-                .contains($0)
+            ![
+                "changes", "containers", "drafts", "images", "layers", "listing", "locks", "mount", "refs", "rootfs",
+                "squashfs", "unsettled", "version",
+            ].contains($0)
         }
+        found += names(store + "/changes").map { "changes/" + $0 }
         found += names(store + "/drafts").map { "drafts/" + $0 }
         found += names(store + "/locks").filter { $0 != "pulling" }.map { "locks/" + $0 }
         let enumerator = FileManager.default.enumerator(atPath: store + "/refs")
