@@ -227,7 +227,8 @@ import Testing
         let store = try ImageStore.open(creating: place.path + "/store")
         func trees(_ twice: [Item], _ between: [Item]) async throws -> [String] {
             let image = LocalImage(layers: [archive(twice), archive(between), archive(twice)])
-            let path = try Self.write(LocalImage.layout([("twice", image)]), place, "layout-\(twice.count)-\(between.count)")
+            let path = try Self.write(
+                LocalImage.layout([("twice", image)]), place, "layout-\(twice.count)-\(between.count)")
             let pulled = try await Self.pull(.ociLayout(path: path, tag: "twice"), into: store)
             return try store.lease(pulled.manifestDigest)?.trees ?? []
         }
