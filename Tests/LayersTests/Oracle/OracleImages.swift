@@ -19,12 +19,22 @@ struct OracleImage: Sendable {
 
     /// What all suites of the corpora unpack, those that Berth refuses among them.
     static let corpora: [OracleImage] =
-        CorpusTests.cases.map { OracleImage($0.name, $0.layers) }
+        ([matrix]
+            + CorpusTests.cases.filter { !$0.name.hasPrefix("charliecloud ") }.map { OracleImage($0.name, $0.layers) })
         + BreakoutTests.cases.map {
             OracleImage("containerd " + $0.name, $0.lower.isEmpty ? [$0.layer] : [$0.lower, $0.layer])
         }
         + UnpackTests.cases.map { OracleImage("unpacking: " + $0.name, [$0.items]) }
         + FlattenerTests.cases.map { OracleImage("flattening: " + $0.name, $0.layers) }
+
+    /// All cases of the matrix beside each other: what they hold is told from where they are.
+    private static let matrix = OracleImage(
+        "Charliecloud's matrix",
+        (0..<2).map { number in
+            CorpusTests.matrix.enumerated().flatMap { index, table in
+                [.dir("m\(index)")] + table.layers[number].map { $0.named("m\(index)/" + $0.name) }
+            }
+        })
 
     /// One that has everything, and random layers between what is chosen.
     static let ofOurOwn: [OracleImage] =
