@@ -60,7 +60,10 @@ package struct LayerModel {
         // Lower files may be linked to and hidden by the same layer.
         var held: [[UInt8]: Node] = [:]
         for (path, target) in layer.openLinks { held[path] = file(target) }
-        for path in layer.opaque { lower(path, layer)?.node.children = [:] }
+        // From above: what is cleared away has no links that lead anywhere.
+        for path in layer.opaque.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+            lower(path, layer)?.node.children = [:]
+        }
         for path in layer.whiteouts {
             let (parent, name) = LayerPath.split(path)
             lower(parent, layer)?.node.children[name] = nil

@@ -62,7 +62,8 @@ private struct LayerMaker {
     mutating func addRandom(_ generator: inout some RandomNumberGenerator) {
         var parent = directories.randomElement(using: &generator) ?? []
         var name = Self.name(&generator)
-        switch Int.random(in: 0..<20, using: &generator) {
+        let way = Int.random(in: 0..<20, using: &generator)
+        switch way {
         case 0, 1: parent = LayerPath.join(parent, Self.name(&generator))
         case 2, 3, 4: parent = lowerDirectories.randomElement(using: &generator) ?? []
         case 5, 6:
@@ -70,6 +71,9 @@ private struct LayerMaker {
             guard let link = (lowerLinks + links).randomElement(using: &generator) else { break }
             (parent, name) = (link, Array("v\(number).\(items.count)".utf8))
         default: break
+        }
+        if ![5, 6].contains(way), lowerLinks.contains(where: { (parent + [0x2F]).starts(with: $0 + [0x2F]) }) {
+            return
         }
         let path = LayerPath.join(parent, name)
         if used.contains(path), Int.random(in: 0..<8, using: &generator) != 0 { return }
