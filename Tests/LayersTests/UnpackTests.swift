@@ -278,6 +278,18 @@ import Testing
             try tree.directory.descriptor.open("d", .readOnly).extendedAttributeNames() == [Array("user.kept".utf8)])
     }
 
+    /// As anybody but root is refused where the mode has no write permission. `FlattenerTests` as another user see the same.
+    @Test func attributesOfWhatItsOwnerMayNotWrite() throws {
+        let place = try Workplace()
+        let items = [0o444, 0o555, 0o400, 0].map { Item.file("f\($0)", "x", $0).having("user.a", [1]) }
+        let tree = try FileTree(reading: place.unpack(archive(items)).directory.descriptor)
+        for mode in [0o444, 0o555, 0o400, 0] as [UInt32] {
+            let file = try #require(tree.entries[Array("f\(mode)".utf8)])
+            #expect(file.permissions == mode)
+            #expect(file.attributes == [Array("user.a".utf8): [1]])
+        }
+    }
+
     /// Of two entries for a directory the later one's attributes are all of its attributes; what is in it stays.
     @Test func aSecondEntryForADirectoryReplacesAllAttributes() throws {
         let place = try Workplace()
