@@ -209,18 +209,19 @@ import Testing
         }
     }
 
-    /// HardlinkSymlinkChmod: nothing outside changes its mode, though a link in the layer points at it.
+    /// HardlinkSymlinkChmod: the link's own header has a mode, which is nobody's: neither of what the link leads to nor of
+    /// what has its name outside.
     @Test func modeIsNotAppliedThroughALink() throws {
         let place = try Workplace()
-        let outside = try place.root.descriptor.open("outside", [.writeOnly, .create], mode: 0o400)
-        try outside.setPermissions(0o400)
-        let path = place.path + "/outside"
-        _ = try place.flatten([
-            [
-                .symlink(path, place.path + "/alias"), .link(place.path + "/alias", "sketchy"),
-                .file("sketchy2", "", 0o777),
-            ]
-        ])
-        #expect(try outside.status().permissions == 0o400)
+        for (name, mode) in [("outside", UInt32(0o400)), ("alias", 0o640)] {
+            try place.root.descriptor.open(name, [.writeOnly, .create], mode: mode).setPermissions(mode)
+        }
+        var link = Item.link(place.path + "/alias", "sketchy")
+        link.mode = 0o777
+        let flat = try place.flatten([[.symlink(place.path + "/outside", place.path + "/alias"), link]])
+        #expect(try place.root.descriptor.status(of: "outside").permissions == 0o400)
+        #expect(try place.root.descriptor.status(of: "alias").permissions == 0o640)
+        // A name of the link itself, so the mode did have something to be applied through.
+        #expect(try flat.descriptor.linkTarget("sketchy") == Array((place.path + "/outside").utf8))
     }
 }

@@ -278,6 +278,40 @@ import Testing
             try tree.directory.descriptor.open("d", .readOnly).extendedAttributeNames() == [Array("user.kept".utf8)])
     }
 
+    /// As anybody but root is refused where the mode has no write permission. `FlattenerTests` as another user see the same.
+    @Test func attributesOfWhatItsOwnerMayNotWrite() throws {
+        let place = try Workplace()
+        let items = [0o444, 0o555, 0o400, 0].map { Item.file("f\($0)", "x", $0).having("user.a", [1]) }
+        let tree = try FileTree(reading: place.unpack(archive(items)).directory.descriptor)
+        for mode in [0o444, 0o555, 0o400, 0] as [UInt32] {
+            let file = try #require(tree.entries[Array("f\(mode)".utf8)])
+            #expect(file.permissions == mode)
+            #expect(file.attributes == [Array("user.a".utf8): [1]])
+        }
+    }
+
+    /// Of two entries for a directory the later one's attributes are all of its attributes; what is in it stays.
+    @Test func aSecondEntryForADirectoryReplacesAllAttributes() throws {
+        let place = try Workplace()
+        let first = Item.dir("d", 0o700).having("user.old", [1]).having("user.both", [1]).at(1000)
+        let tree = try place.unpack(
+            archive([first, .file("d/f"), Item.dir("d", 0o711).having("user.both", [2]).at(2000, 5)]))
+        let found = try FileTree(reading: tree.directory.descriptor)
+        let directory = try #require(found.entries[Array("d".utf8)])
+        #expect(directory.attributes == [Array("user.both".utf8): [2]])
+        #expect(directory.permissions == 0o711)
+        #expect(directory.modified == Timestamp(seconds: 2000, nanoseconds: 5))
+        #expect(found.entries[Array("d/f".utf8)]?.kind == .regular)
+    }
+
+    /// A whiteout and entries below make a directory anew; it is as new as the newest far below.
+    @Test func aDirectoryMadeAnewIsAsNewAsWhatIsInIt() throws {
+        let place = try Workplace()
+        let tree = try place.unpack(archive([.file(".wh.a"), Item.file("a/b/f").at(5000)]))
+        #expect(try tree.directory.descriptor.status(of: "a").modified == Timestamp(seconds: 5000))
+        #expect(try tree.directory.descriptor.status(of: "a/b").modified == Timestamp(seconds: 5000))
+    }
+
     @Test func opaqueMark() throws {
         let place = try Workplace()
         let tree = try place.unpack(archive([.dir("a", 0o555), .file("a/.wh..wh..opq")]))

@@ -1,68 +1,152 @@
 package import LinuxKernel
 
-/// The reference: paths to what is there, by the words of layer.md and nothing else.
-package struct LayerModel: Equatable {
-    package var nodes: [String: String] = [:]
+/// The reference: what a stack of layers holds, by the words of layer.md and, where those leave a choice, of
+/// docs/unpacking.md. Nodes in memory; nothing of what it is a reference for is used.
+package struct LayerModel {
+    /// A file with however many names, or a directory.
+    package final class Node {
+        package var entry: FileTree.Entry
+        package var children: [[UInt8]: Node] = [:]
+        /// A directory that no entry describes.
+        package var isImplicit = false
+        /// An implicit directory that, for a whiteout of its own layer, stands for itself.
+        var isDescribed = false
+
+        init(_ entry: FileTree.Entry) { self.entry = entry }
+
+        static func implicitDirectory() -> Node {
+            var entry = FileTree.Entry(kind: .directory)
+            entry.permissions = 0o755
+            let node = Node(entry)
+            node.isImplicit = true
+            return node
+        }
+
+        /// Of an implicit directory: as new as the newest in it.
+        func note(_ time: Timestamp) {
+            if isImplicit, entry.modified < time { entry.modified = time }
+        }
+    }
+
+    /// A hard link to nothing, to a directory, or through a file.
+    package struct Refused: Error {}
+
+    package let root = Node.implicitDirectory()
+    /// Directories that the uppermost layer which has them has no entry for.
+    package private(set) var withoutEntryOnTop: Set<[UInt8]> = []
 
     package init() {}
 
-    mutating func remove(_ path: String) {
-        nodes = nodes.filter { $0.key != path && !$0.key.hasPrefix(path + "/") }
+    /// Everything, as `FileTree` reads it from a disk.
+    package var tree: FileTree {
+        var tree = FileTree()
+        var names: [ObjectIdentifier: [[UInt8]]] = [:]
+        func add(_ node: Node, _ path: [UInt8]) {
+            tree.entries[path] = node.entry
+            if node.entry.kind != .directory { names[ObjectIdentifier(node), default: []].append(path) }
+            for (name, child) in node.children { add(child, LayerPath.join(path, name)) }
+        }
+        add(root, [])
+        for paths in names.values where paths.count > 1 {
+            for path in paths { tree.entries[path]?.names = paths.sorted { $0.lexicographicallyPrecedes($1) } }
+        }
+        return tree
     }
 
-    package mutating func apply(_ items: [Item]) {
-        for item in items {
-            let (parent, name) = Self.split(item.name)
-            if name == ".wh..wh..opq" {
-                nodes = nodes.filter { !$0.key.hasPrefix(parent + "/") }
-            } else if name.hasPrefix(".wh.") {
-                remove(parent.isEmpty ? String(name.dropFirst(4)) : parent + "/" + name.dropFirst(4))
+    package mutating func apply(_ items: [Item]) throws(Refused) {
+        let layer = ModelledLayer()
+        for item in items { try layer.add(item) }
+        try layer.settle()
+        // Lower files may be linked to and hidden by the same layer.
+        var held: [[UInt8]: Node] = [:]
+        for (path, target) in layer.openLinks { held[path] = file(target) }
+        // From above: what is cleared away has no links that lead anywhere.
+        for path in layer.opaque.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+            lower(path, layer)?.node.children = [:]
+        }
+        for path in layer.whiteouts {
+            let (parent, name) = LayerPath.split(path)
+            lower(parent, layer)?.node.children[name] = nil
+        }
+        var places: [[UInt8]: LayerPath.Place] = [:]
+        merge(layer.root, [], into: .init(path: [], node: root), &places)
+        for (path, target) in layer.openLinks.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
+            let (parent, name) = LayerPath.split(path)
+            guard let node = held[path] ?? file(target), let place = places[parent] else { throw Refused() }
+            place.node.children[name] = node
+        }
+    }
+
+    private func file(_ path: [UInt8]) -> Node? {
+        let (parent, name) = LayerPath.split(path)
+        guard case .place(let place) = LayerPath.walk(root, parent, .report),
+            let node = place.node.children[name], node.entry.kind != .directory
+        else { return nil }
+        return node
+    }
+
+    /// What a directory of the layer will be merged with. A lower link stands for its target only where the layer has no
+    /// entry for the directory.
+    private func lower(_ path: [UInt8], _ layer: ModelledLayer) -> LayerPath.Place? {
+        var place = LayerPath.Place(path: [], node: root)
+        var layerNode: Node? = layer.root
+        for name in LayerPath.components(path) {
+            layerNode = layerNode?.children[name]
+            guard let child = place.node.children[name] else { return nil }
+            let inner = LayerPath.join(place.path, name)
+            if child.entry.kind == .directory {
+                place = .init(path: inner, node: child)
+            } else {
+                guard child.entry.kind == .symlink, layerNode?.isImplicit == true,
+                    case .place(let target) = LayerPath.walk(root, inner, .report)
+                else { return nil }
+                place = target
             }
         }
-        for item in items where !Self.split(item.name).name.hasPrefix(".wh.") {
-            let isDirectory = item.type == "5"
-            if nodes[item.name]?.hasPrefix("dir") != true || !isDirectory { remove(item.name) }
-            nodes[item.name] = isDirectory ? "dir \(String(item.mode, radix: 8))" : "file 644 \(item.content)"
+        return place
+    }
+
+    private mutating func merge(
+        _ directory: Node, _ path: [UInt8], into place: LayerPath.Place, _ places: inout [[UInt8]: LayerPath.Place]
+    ) {
+        places[path] = place
+        if directory.isImplicit {
+            place.node.note(directory.entry.modified)
+            withoutEntryOnTop.insert(place.path)
+        } else {
+            place.node.entry = directory.entry
+            place.node.isImplicit = false
+            withoutEntryOnTop.remove(place.path)
+        }
+        // Files first, so that it does not depend on the order in which a file system lists names.
+        for (name, child) in directory.children where child.entry.kind != .directory {
+            place.node.children[name] = child
+        }
+        let inner = directory.children.filter { $0.value.entry.kind == .directory }
+        for (name, child) in inner.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
+            let target = descend(name, LayerPath.join(place.path, name), in: place.node, child.isImplicit)
+            merge(child, LayerPath.join(path, name), into: target, &places)
         }
     }
 
-    static func split(_ path: String) -> (parent: String, name: String) {
-        guard let cut = path.lastIndex(of: "/") else { return ("", path) }
-        return (String(path[..<cut]), String(path[path.index(after: cut)...]))
-    }
-
-    /// A layer whose every entry has its parents' entries, as real differ tools write them; whiteouts and opaque
-    /// marks anywhere in the order.
-    package static func randomLayer(_ number: Int, _ generator: inout some RandomNumberGenerator) -> [Item] {
-        var directories: [String] = [""]
-        var used: Set<String> = []
-        var items: [Item] = []
-        var marks: [Item] = []
-        func child(_ parent: String, _ name: String) -> String { parent.isEmpty ? name : parent + "/" + name }
-        for index in 0..<Int.random(in: 3...14, using: &generator) {
-            guard let parent = directories.randomElement(using: &generator),
-                let letter = "abcd".randomElement(using: &generator)
-            else { break }
-            let path = child(parent, String(letter))
-            switch Int.random(in: 0..<10, using: &generator) {
-            case 0..<4 where !used.contains(path):
-                used.insert(path)
-                directories.append(path)
-                items.append(.dir(path, [0o755, 0o700, 0o555].randomElement(using: &generator) ?? 0o755))
-            case 4..<7 where !used.contains(path):
-                used.insert(path)
-                items.append(.file(path, "\(number).\(index)"))
-            case 7..<9: marks.append(.file(child(parent, ".wh.\(letter)")))
-            default: if !parent.isEmpty { marks.append(.file(parent + "/.wh..wh..opq")) }
+    private func descend(
+        _ name: [UInt8], _ path: [UInt8], in parent: Node, _ isImplicit: Bool
+    ) -> LayerPath.Place {
+        if let there = parent.children[name] {
+            if there.entry.kind == .directory { return .init(path: path, node: there) }
+            if there.entry.kind == .symlink, isImplicit, case .place(let target) = LayerPath.walk(root, path, .create) {
+                return target
             }
         }
-        for mark in marks {
-            // Behind its directory's entry, wherever else.
-            let parent = split(mark.name).parent
-            let first = items.firstIndex { $0.name == parent }.map { $0 + 1 } ?? 0
-            items.insert(mark, at: Int.random(in: first...items.count, using: &generator))
-        }
-        return items
+        let made = Node.implicitDirectory()
+        parent.children[name] = made
+        return .init(path: path, node: made)
+    }
+}
+
+extension Timestamp {
+    fileprivate static func < (one: Self, other: Self) -> Bool {
+        (one.seconds, one.nanoseconds) < (other.seconds, other.nanoseconds)
     }
 }
 

@@ -64,21 +64,23 @@ final class Composition {
         // Lower files that this layer links to may be hidden by this same layer: they are held first.
         let held = try HeldLinks(layer, self)
         // All that hides before all that adds: whiteouts never touch their own layer's entries.
-        try hide(layer.summary, implicit)
+        try hide(layer.summary, implicit, sparing: held.staging)
         let places = try merge(layer, implicit)
         try held.place(at: places, self)
     }
 
     // MARK: Hiding
 
-    private func hide(_ summary: LayerSummary, _ implicit: Set<[UInt8]>) throws(LayerError) {
+    private func hide(
+        _ summary: LayerSummary, _ implicit: Set<[UInt8]>, sparing staging: [UInt8]
+    ) throws(LayerError) {
         for path in summary.opaqueDirectories {
             guard let place = try lowerPlace(path, implicit) else { continue }
             let names: [[UInt8]]
             do throws(SystemError) { names = try place.directory.descriptor.entries() } catch {
                 throw LayerError(.system(error), entry: path)
             }
-            for name in names { try remove(name, in: place) }
+            for name in names where !(path.isEmpty && name == staging) { try remove(name, in: place) }
         }
         for path in summary.whiteouts {
             guard let place = try lowerPlace(Array(EntryPath.parent(path)), implicit) else { continue }
@@ -128,16 +130,21 @@ final class Composition {
                 } else {
                     try replaceAttributes(of: place, by: directory)
                 }
+                var inner: [[UInt8]] = []
                 for name in try system({ () throws(SystemError) in try directory.entries() }) {
                     let status = try system { () throws(SystemError) in try directory.status(of: name) }
                     switch status.kind {
                     case .characterDevice: continue  // a whiteout's mark; devices of the image are never made
-                    case .directory:
-                        let child = EntryPath.join(path, name)
-                        places[child] = try descend(name, in: place, isImplicit: implicit.contains(child))
-                        pending.append(child)
+                    case .directory: inner.append(name)
                     default: try add(name, status, from: directory, to: place)
                     }
+                }
+                // Behind the files and in one order: a lower link that stands for one directory may lead to where another,
+                // or a file, is put, and what comes of it must not hang on how the file system lists names.
+                for name in inner.sorted(by: EntryPath.precedes) {
+                    let child = EntryPath.join(path, name)
+                    places[child] = try descend(name, in: place, isImplicit: implicit.contains(child))
+                    pending.append(child)
                 }
             } catch {
                 var located = error

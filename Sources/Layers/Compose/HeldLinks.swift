@@ -5,7 +5,8 @@ internal import LinuxKernel
 struct HeldLinks {
     private let links: [LayerSummary.HardLink]
     private var names: [[UInt8]: [UInt8]] = [:]
-    private var staging: [UInt8] = []
+    /// The directory in the flat tree's root that they are kept in; empty where there are none.
+    private(set) var staging: [UInt8] = []
 
     init(_ layer: LayerTree, _ composition: Composition) throws(LayerError) {
         links = layer.summary.openHardLinks

@@ -41,7 +41,9 @@ package enum OverlayCompatibility: Equatable, Sendable {
                 // A layer of somebody else's store belongs to him throughout, which says nothing about the image.
                 let (own, other) = (try owner(layer), try owner(layers[place]))
                 let isOwners = lower.userID == own || (other != own && lower.userID == other)
-                if lower.kind != .directory || lower.permissions != 0o755 || !isOwners {
+                let isPlain = lower.kind == .directory && lower.permissions == 0o755 && isOwners
+                let hasAttributes = isPlain ? try hasAttributes(path, layers[place]) : false
+                if !isPlain || hasAttributes {
                     return .incompatible(.implicitDirectory(layer: index, path: path))
                 }
             }
@@ -71,6 +73,13 @@ package enum OverlayCompatibility: Equatable, Sendable {
             joined.insert(parent)
         }
         return nil
+    }
+
+    /// Attributes of the image, which the upper layer's directory would not show.
+    private static func hasAttributes(_ path: [UInt8], _ layer: LayerTree) throws(LayerError) -> Bool {
+        try system { () throws(SystemError) in
+            try RootedTree(layer.directory).openBeneath(path).extendedAttributeNames()
+        }.contains { $0.starts(with: "user.".utf8) && !$0.starts(with: "user.overlay.".utf8) }
     }
 
     private static func owner(_ layer: LayerTree) throws(LayerError) -> UInt32 {

@@ -91,7 +91,7 @@ final class LayerApplier {
         if path.isEmpty {
             // Anything but a directory here would move the whole tree elsewhere (CVE-2021-29136).
             guard entry.kind == .directory else { throw .archive(.rootIsNotADirectory) }
-            records.layer.setDirectory([], attributes(entry))
+            try describe([], entry)
             return
         }
         let name = EntryPath.base(path)
@@ -107,7 +107,7 @@ final class LayerApplier {
             throw .archive(.symlinkLoop)
         }
         records.layer.noteEntry(in: parent.path, modified: entry.modified)
-        if !records.layer.openHardLinks.isEmpty { records.layer.removeHardLink(EntryPath.join(parent.path, name)) }
+        records.layer.removeHardLinks(onTheWayTo: EntryPath.join(parent.path, name))
         switch entry.kind {
         case .regular: try makeFile(name, in: parent, entry)
         case .directory: try makeDirectory(name, in: parent, entry)
@@ -148,12 +148,20 @@ final class LayerApplier {
                 }
             }
         }
-        records.layer.setDirectory(real, attributes(entry))
-        if !entry.extendedAttributes.isEmpty {
-            try system { () throws(SystemError) in
-                let directory = try parent.directory.descriptor.open(name, [.readOnly, .directory, .noFollow])
-                try setExtendedAttributes(entry, on: directory)
+        try describe(real, entry)
+    }
+
+    /// Gives a directory the entry's attributes, those of an earlier entry for it replaced.
+    private func describe(_ path: [UInt8], _ entry: TarEntry) throws(LayerError) {
+        let isAgain = records.layer.directories[path]?.isImplicit == false
+        records.layer.setDirectory(path, attributes(entry))
+        if entry.extendedAttributes.isEmpty && !isAgain { return }
+        try system { () throws(SystemError) in
+            let directory = try tree.openBeneath(path)
+            for old in isAgain ? try directory.extendedAttributeNames() : [] where old.starts(with: "user.".utf8) {
+                try directory.removeExtendedAttribute(old)
             }
+            try setExtendedAttributes(entry, on: directory)
         }
     }
 
@@ -183,9 +191,10 @@ final class LayerApplier {
         if linkPath.isEmpty { throw .archive(.hardLinkToDirectory) }
         let real = EntryPath.join(parent.path, name)
         if let target = try link(name, in: parent, real, to: linkPath) {
-            // Not here, or not yet: looked for again at the end, then left to the layers below.
-            try records.layer.addHardLink(real, to: target)
+            // Not here, or not yet: looked for again at the end, then left to the layers below. What has the name goes first,
+            // and with it what is known of it.
             try remove(name, in: parent)
+            try records.layer.addHardLink(real, to: target)
         }
     }
 
@@ -208,6 +217,8 @@ final class LayerApplier {
         }
         if kind == .directory { throw .archive(.hardLinkToDirectory) }
         if realTarget == real { return nil }
+        // It would go with the directory whose place the link takes.
+        if EntryPath.isBelow(realTarget, real) { throw .archive(.hardLinkTargetMissing) }
         // A link itself is linked where the target is one, never what it points to (CVE-2021-32760).
         try making(name, in: parent) { () throws(SystemError) in
             try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)

@@ -84,10 +84,26 @@ extension LayerApplier {
                 counts.droppedAttributes += 1
                 continue
             }
-            do throws(SystemError) { try file.setExtendedAttribute(attribute.name, attribute.value) } catch {
+            do throws(SystemError) {
+                try setExtendedAttribute(attribute.name, attribute.value, on: file)
+            } catch {
                 guard [ENOTSUP, EPERM, E2BIG, ERANGE, ENOSPC, ENODATA].contains(error.errno) else { throw error }
                 counts.droppedAttributes += 1
             }
+        }
+    }
+
+    /// Whoever may write to a descriptor may not set an attribute where the mode says that he may not write: xattr(7), EACCES
+    /// for all but root. The file is his own, so its mode is his to change for that long.
+    private func setExtendedAttribute(
+        _ name: [UInt8], _ value: [UInt8], on file: borrowing OwnedFileDescriptor
+    ) throws(SystemError) {
+        do throws(SystemError) { try file.setExtendedAttribute(name, value) } catch {
+            guard error.errno == EACCES else { throw error }
+            let permissions = try file.status().permissions
+            try file.setPermissions(permissions | 0o200)
+            try file.setExtendedAttribute(name, value)
+            try file.setPermissions(permissions)
         }
     }
 

@@ -24,9 +24,15 @@ extension LayerApplier {
 
     /// Some writers put a link before its target.
     private func linkLateTargets() throws(LayerError) {
-        for (path, target) in records.layer.openHardLinks {
+        let waiting = records.layer.openHardLinks
+        for (path, first) in waiting {
+            // A link to a link that came later and waits itself: both to what that one is to.
+            var (target, seen) = (first, Set([path]))
+            while let next = waiting[target], seen.insert(target).inserted { target = next }
             guard case .place(let parent) = try tree.find(EntryPath.parent(path), .report) else { continue }
-            if try link(EntryPath.base(path), in: parent, path, to: target) == nil {
+            if let open = try link(EntryPath.base(path), in: parent, path, to: target) {
+                try records.layer.addHardLink(path, to: open)
+            } else {
                 records.layer.removeHardLink(path)
             }
         }

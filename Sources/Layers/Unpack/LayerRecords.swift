@@ -44,7 +44,7 @@ struct LayerRecords {
 
     /// An entry was made in a directory.
     mutating func noteEntry(in path: [UInt8], modified: Timestamp) {
-        guard implicitDirectories.contains(path), let known = directories[path]?.modified,
+        guard let directory = directories[path], directory.isImplicit, case let known = directory.modified,
             (known.seconds, known.nanoseconds) < (modified.seconds, modified.nanoseconds)
         else { return }
         directories[path]?.modified = modified
@@ -69,6 +69,18 @@ struct LayerRecords {
     }
 
     mutating func addLink(_ path: [UInt8]) { links.insert(path) }
+
+    /// An entry takes the place of a link that waits for its target, as it would of one that was made; so does the directory
+    /// that it needs.
+    mutating func removeHardLinks(onTheWayTo path: [UInt8]) {
+        if openHardLinks.isEmpty { return }
+        openHardLinks[path] = nil
+        var parent = EntryPath.parent(path)
+        while !parent.isEmpty {
+            openHardLinks[Array(parent)] = nil
+            parent = parent.lastIndex(of: EntryPath.slash).map { parent[..<$0] } ?? []
+        }
+    }
 
     mutating func removeHardLink(_ path: [UInt8]) { openHardLinks[path] = nil }
 

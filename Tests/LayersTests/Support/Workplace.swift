@@ -39,9 +39,13 @@ final class Workplace: Sendable {
     }
 
     /// Unpacks each list of items as a layer, lowest first, and flattens all.
-    func flatten(_ layers: [[Item]]) throws -> DescriptorBox {
+    func flatten(_ layers: [[Item]], ownership: LayerUnpacker.Ownership = .caller) throws -> DescriptorBox {
         var trees: [LayerTree] = []
-        for (index, items) in layers.enumerated() { trees.append(try unpack(archive(items), as: "layer\(index)")) }
+        var unpacker = LayerUnpacker.several
+        unpacker.ownership = ownership
+        for (index, items) in layers.enumerated() {
+            trees.append(try unpack(archive(items), as: "layer\(index)", unpacker))
+        }
         let flat = try directory("flat")
         try Flattener().compose(trees, into: flat)
         return flat
@@ -54,6 +58,31 @@ extension LayerUnpacker {
         var unpacker = LayerUnpacker()
         unpacker.writers = 4
         return unpacker
+    }
+}
+
+extension LayerUnpacker.Ownership {
+    /// Owners as the archive has them, where whoever runs the tests can give them.
+    static var asRoot: Self { Identity.userID == 0 ? .preserve : .caller }
+}
+
+extension FileTree {
+    /// As whoever runs the tests is given it: his own, and listable to him, unless he is root.
+    var onDisk: FileTree {
+        if Identity.userID == 0 { return self }
+        var tree = self
+        for (path, entry) in entries {
+            tree.entries[path]?.owner = [Identity.userID, Identity.groupID]
+            if entry.kind == .directory { tree.entries[path]?.permissions |= 0o500 }
+        }
+        return tree
+    }
+}
+
+extension Item {
+    /// For messages of failed tests.
+    var summary: String {
+        "\(type) \(FileTree.Entry.text(path))" + (target.isEmpty ? "" : " -> " + FileTree.Entry.text(target))
     }
 }
 
