@@ -42,6 +42,14 @@ extension OwnedFileDescriptor {
         try checked("futimens", procPath) { futimens(rawValue, &times) }
     }
 
+    /// Sets the time of access to now and leaves the other: owners may, and who may write. `futimens(3)` with `UTIME_NOW`.
+    package func setAccessedNow() throws(SystemError) {
+        var times = [timespec(), timespec()]
+        times[0].tv_nsec = (1 << 30) - 1  // UTIME_NOW
+        times[1].tv_nsec = (1 << 30) - 2  // UTIME_OMIT
+        try checked("futimens", procPath) { futimens(rawValue, &times) }
+    }
+
     /// The corresponding call is `fsetxattr(2)`.
     package func setExtendedAttribute(_ name: some PathBytes, _ value: [UInt8]) throws(SystemError) {
         try name.withCPath { (cName) throws(SystemError) in

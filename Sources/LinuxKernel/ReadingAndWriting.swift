@@ -38,6 +38,27 @@ extension OwnedFileDescriptor {
         try outcome.get()
     }
 
+    /// As many bytes as a file that nobody changes is said to have, fewer where it ends before: without `readAll`'s last
+    /// call, which only finds the end.
+    package func read(exactly count: Int) throws(SystemError) -> [UInt8] {
+        var result = [UInt8](repeating: 0, count: count)
+        var filled = 0
+        while filled < count {
+            let outcome: Result<Int, SystemError> = result.withUnsafeMutableBytes { buffer in
+                let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+                do throws(SystemError) { return .success(try read(into: rest)) } catch { return .failure(error) }
+            }
+            let part = try outcome.get()
+            if part == 0 { break }
+            filled += part
+        }
+        result.removeLast(count - filled)
+        return result
+    }
+
+    /// Lets the kernel forget what it holds of the file's contents: `posix_fadvise(2)` with `POSIX_FADV_DONTNEED`.
+    package func forgetContents() { _ = posix_fadvise(rawValue, 0, 0, 4 /* POSIX_FADV_DONTNEED */) }
+
     /// All that is left to read, refused above `limit` bytes with `EFBIG`.
     package func readAll(limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
         var result: [UInt8] = []
