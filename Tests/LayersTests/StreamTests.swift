@@ -127,8 +127,13 @@ import Testing
 
     /// A frame of blocks that are one byte, over and over: 128 KiB from four bytes.
     static func bomb(_ blocks: Int) -> [UInt8] {
-        [0x28, 0xB5, 0x2F, 0xFD, 0, (20 - 10) << 3]
-            + (0..<blocks).flatMap { little(UInt32(128 << 10) << 3 | 2 | ($0 == blocks - 1 ? 1 : 0))[..<3] + [0] }
+        var result: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, (20 - 10) << 3]
+        for block in 1...blocks {
+            let header = UInt32(128 << 10) << 3 | 2 | (block == blocks ? 1 : 0)
+            result += little(header)[..<3]
+            result.append(0)
+        }
+        return result
     }
 
     @Test func whatGrowsTooMuchIsStopped() throws {

@@ -14,8 +14,8 @@ final class ZstdInflater {
         self.context = context
         self.largestWindow = largestWindow
         // The library's own limit is a power of two, from 1 KiB to 2 GiB.
-        let log = (10...31).first { 1 << $0 >= largestWindow } ?? 31
-        ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, Int32(log))
+        let log: Int32 = (10..<31).first { Int64(1) << Int64($0) >= largestWindow } ?? 31
+        ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, log)
     }
 
     deinit {
