@@ -5,7 +5,11 @@ extension Report {
     /// - Parameter store: The store's path, for what the disk refused: calls name places in it by what leads there.
     package init(_ error: StoreError, store: String) {
         self.init(error)
-        if case .system = error { details.append("store \(store)") }
+        switch error {
+        case .system: details.append("store \(store)")
+        case .readOnly(let path) where !path.hasPrefix("/"): details.append("store \(store)")
+        default: break
+        }
     }
 
     package init(_ error: StoreError) {

@@ -28,10 +28,7 @@ extension Report {
         case .truncated: self.init("\(subject) ends in the middle", hint: damaged)
         case .archive(let fault): self.init("\(subject) holds a broken archive: \(Self.sentence(fault))", hint: damaged)
         case .limit(let kind, let limit):
-            self.init(
-                "\(subject) \(Self.sentence(kind, limit))",
-                hint: "an archive made to do harm, or an image larger than most: if you trust it, write layer-limit = "
-                    + "\(kind.rawValue)=NUMBER with a larger number into berth.conf")
+            self.init("\(subject) \(Self.sentence(kind, limit))", hint: Self.hint(for: kind))
         case .system(let error):
             // A file that is open is named by the entry, below; the number of its descriptor says nobody anything.
             let file = error.subject.hasPrefix("/proc/self/fd/") ? "" : " \(error.subject)"
@@ -46,6 +43,14 @@ extension Report {
         }
     }
 
+    private static func hint(for kind: UnpackLimits.Kind) -> String {
+        let remedy = "write layer-limit = \(kind.rawValue)=NUMBER with a larger number into berth.conf"
+        guard kind == .zstdWindowBytes else {
+            return "an archive made to do harm, or an image larger than most: if you trust it, " + remedy
+        }
+        return "push the image packed without --long; or \(remedy), 2g at most, which is as far as zstd goes"
+    }
+
     private static func sentence(_ kind: UnpackLimits.Kind, _ limit: Int64) -> String {
         switch kind {
         case .totalBytes: "unpacks to more than \(limit) bytes"
@@ -56,7 +61,8 @@ extension Report {
         case .extendedAttributeBytes: "has an extended attribute of more than \(limit) bytes"
         case .sparseExtents: "has a sparse file in more than \(limit) pieces"
         case .marks: "hides, leaves out or links more than \(limit) places of lower layers"
-        case .expansionRatio: "unpacks to more than \(limit) times its size"
+        case .expansionRatio, .ratioFloor: "unpacks to more than \(limit) times its size"
+        case .zstdWindowBytes: "is packed by zstd so that unpacking it takes more than \(limit) bytes of memory"
         }
     }
 

@@ -16,8 +16,8 @@ package struct UnpackLimits: Equatable, Sendable {
     /// Uncompressed over compressed bytes, looked at above `ratioFloor` bytes: a gzip stream can not pass 1032.
     package var expansionRatio: Int64 = 100_000
     package var ratioFloor: Int64 = 1 << 30
-    /// The largest zstd window, as a power of two; `zstd --long=31` makes 31.
-    package var zstdWindowLog: Int32 = 31
+    /// How far back a zstd frame may look, in bytes, all of which are held in memory; `zstd --long=31` makes 2 GiB.
+    package var zstdWindowBytes: Int64 = 2 << 30
 
     package init() {}
 
@@ -32,6 +32,8 @@ package struct UnpackLimits: Equatable, Sendable {
         case sparseExtents = "sparse-extents"
         case marks
         case expansionRatio = "ratio"
+        case ratioFloor = "ratio-from"
+        case zstdWindowBytes = "zstd-window"
     }
 
     package subscript(_ kind: Kind) -> Int64 {
@@ -50,6 +52,8 @@ package struct UnpackLimits: Equatable, Sendable {
         case .sparseExtents: \.sparseExtents
         case .marks: \.marks
         case .expansionRatio: \.expansionRatio
+        case .ratioFloor: \.ratioFloor
+        case .zstdWindowBytes: \.zstdWindowBytes
         }
     }
 }

@@ -45,6 +45,14 @@ extension OwnedFileDescriptor {
     /// Makes now the time of the last modification, by the file system's clock. The corresponding call is `futimens(3)`.
     package func touch() throws(SystemError) { try checked("futimens", procPath) { futimens(rawValue, nil) } }
 
+    /// Sets the time of access to now and leaves the other: owners may, and who may write. `futimens(3)` with `UTIME_NOW`.
+    package func setAccessedNow() throws(SystemError) {
+        var times = [timespec(), timespec()]
+        times[0].tv_nsec = (1 << 30) - 1  // UTIME_NOW
+        times[1].tv_nsec = (1 << 30) - 2  // UTIME_OMIT
+        try checked("futimens", procPath) { futimens(rawValue, &times) }
+    }
+
     /// The corresponding call is `fsetxattr(2)`.
     package func setExtendedAttribute(_ name: some PathBytes, _ value: [UInt8]) throws(SystemError) {
         try name.withCPath { (cName) throws(SystemError) in

@@ -26,6 +26,10 @@ package struct FileStatus: Equatable, Sendable {
     package let majorNumber: UInt32
     package let minorNumber: UInt32
 
+    /// Whether the file system has a disk of this machine below it: those of networks, in memory and made of others have
+    /// devices without a major number.
+    package var isOnBlockDevice: Bool { berth_major(device) != 0 }
+
     init(_ raw: stat) {
         switch raw.st_mode & BERTH_S_IFMT {
         case BERTH_S_IFREG: kind = .regular

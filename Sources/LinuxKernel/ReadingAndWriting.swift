@@ -38,6 +38,27 @@ extension OwnedFileDescriptor {
         try outcome.get()
     }
 
+    /// As many bytes as a file that nobody changes is said to have, fewer where it ends before: without `readAll`'s last
+    /// call, which only finds the end.
+    package func read(exactly count: Int) throws(SystemError) -> [UInt8] {
+        var result = [UInt8](repeating: 0, count: count)
+        var filled = 0
+        while filled < count {
+            let outcome: Result<Int, SystemError> = result.withUnsafeMutableBytes { buffer in
+                let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+                do throws(SystemError) { return .success(try read(into: rest)) } catch { return .failure(error) }
+            }
+            let part = try outcome.get()
+            if part == 0 { break }
+            filled += part
+        }
+        result.removeLast(count - filled)
+        return result
+    }
+
+    /// Lets the kernel forget what it holds of the file's contents: `posix_fadvise(2)` with `POSIX_FADV_DONTNEED`.
+    package func forgetContents() { _ = posix_fadvise(rawValue, 0, 0, 4 /* POSIX_FADV_DONTNEED */) }
+
     /// All that is left to read, refused above `limit` bytes with `EFBIG`.
     package func readAll(limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
         var result: [UInt8] = []
@@ -52,26 +73,6 @@ extension OwnedFileDescriptor {
             if result.count + count > limit { throw SystemError(call: "read", errno: EFBIG, subject: procPath) }
             result.append(contentsOf: chunk[..<count])
         }
-    }
-
-    /// As many bytes from the beginning, or as many as there are, in one piece: large files cost no copying.
-    ///
-    /// The corresponding call is `pread(2)`.
-    package func readStart(bytes count: Int) throws(SystemError) -> [UInt8] {
-        var failure: SystemError?
-        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            do throws(SystemError) {
-                while filled < count {
-                    let rest = UnsafeMutableRawBufferPointer(
-                        rebasing: UnsafeMutableRawBufferPointer(buffer)[filled..<count])
-                    let more = try read(into: rest, at: Int64(filled))
-                    if more == 0 { break }
-                    filled += more
-                }
-            } catch { failure = error }
-        }
-        if let failure { throw failure }
-        return bytes
     }
 
     /// Makes what was written durable. The corresponding call is `fsync(2)`.

@@ -25,7 +25,7 @@ package struct LayerLimit: Equatable, Sendable {
 
     package static let names = [
         "bytes", "entries", "path-depth", "path-bytes", "header-bytes", "xattr-bytes", "sparse-extents", "marks",
-        "ratio",
+        "ratio", "ratio-from", "zstd-window",
     ]
 
     init?(_ text: String) {

@@ -40,15 +40,18 @@ extension ImageStore {
     /// work lock. Where locks do not reach other nodes, what was used lately counts as running:
     /// docs/decisions/0051-collection-across-nodes.md
     package func collect(_ rules: CollectionRules) throws(StoreError) -> Collected {
+        try collect(rules, reach: LockReach(of: root, path: path))
+    }
+
+    func collect(_ rules: CollectionRules, reach: LockReach) throws(StoreError) -> Collected {
         if !rules.dryRun { try settle() }
-        let reach = LockReach(of: root, path: path)
         var result = Collected()
         do {
             let alone = try lockAgainstPulls()
             defer { withExtendedLifetime(alone) {} }
             let nobodyPulls = alone != nil && reach == .everybody
             if !rules.dryRun {
-                sweepDrafts(nobodyPulls: nobodyPulls)
+                sweepDrafts(nobodyPulls: nobodyPulls, reach: reach)
                 sweepChanges(nobodyPulls: nobodyPulls)
             }
             var round = try Round(self, rules, reach: reach, grace: nobodyPulls ? -1 : Self.grace)
@@ -102,6 +105,8 @@ private struct Round {
     }
 
     private var images: [Image] = []
+    /// Nothing that can be read is removed: it may run anywhere.
+    private let mayHideUses: Bool
     private let names: [ImageStore.Naming]
     /// How many images that stay refer to each part.
     private var references: [String: Int] = [:]
@@ -111,6 +116,7 @@ private struct Round {
 
     init(_ store: ImageStore, _ rules: CollectionRules, reach: LockReach, grace: Int64) throws(StoreError) {
         (self.store, self.rules, self.reach, self.grace) = (store, rules, reach, grace)
+        mayHideUses = store.mayHideUses(reach)
         names = try store.namesAndDigests()
         let named = Set(names.map(\.digest.directoryName))
         for name in try store.entries("images") {
@@ -166,7 +172,7 @@ private struct Round {
     /// `false` where something runs it or may do so; otherwise it is out of sight.
     private mutating func isFree(_ image: Image) throws(StoreError) -> Bool {
         let isRecent = Clock.now.seconds - image.lastUse < ImageStore.graceWithoutLeases
-        if reach == .thisNode, isRecent, image.parts != nil { return false }
+        if reach == .thisNode, isRecent || mayHideUses, image.parts != nil { return false }
         let (store, name, dryRun) = (store, image.name, rules.dryRun)
         let lease = try store.optional({ () throws(SystemError) in
             try store.root.open("images/\(name)/lease", .readWrite)
@@ -206,7 +212,7 @@ private struct Round {
     private func removeUnreferenced(_ kind: String, _ name: String) throws(StoreError) -> Bool {
         guard let lock = try store.tryWorkLock("\(kind)/\(name)") else { return false }
         defer { withExtendedLifetime(lock) {} }
-        let (store, grace, reach, dryRun) = (store, grace, reach, rules.dryRun)
+        let (store, grace, reach, mayHideUses, dryRun) = (store, grace, reach, mayHideUses, rules.dryRun)
         return try storing { () throws(SystemError) in
             let place = "\(kind)/\(name)"
             var age = Clock.now.seconds - (try store.root.status(of: place).modified.seconds)
@@ -214,7 +220,7 @@ private struct Round {
                 let summary = try store.root.open(place + "/summary", .readWrite | .noAccessTime)
                 let status = try summary.status()
                 age = Clock.now.seconds - max(status.modified.seconds, status.accessed.seconds)
-                if reach == .thisNode, age <= ImageStore.graceWithoutLeases { return false }
+                if reach == .thisNode, mayHideUses || age <= ImageStore.graceWithoutLeases { return false }
                 do throws(SystemError) { guard try summary.tryLock(.exclusive) else { return false } } catch {
                     if !error.meansNoLocks { throw error }
                 }

@@ -30,7 +30,7 @@ extension ImageStore {
             let file = try? root.open(  // see above
                 Self.keptListing, .readOnly | .noFollow | .nonBlocking),  // see above
             let status = try? file.status(), status.kind == .regular, status.size <= Self.largestListing,  // see above
-            let bytes = try? file.readStart(bytes: Int(status.size))  // see above
+            let bytes = try? file.read(exactly: Int(status.size))  // see above
         else { return nil }
         let (anyBoot, thisBoot) = (state.heading(boot: nil), Boot.identifier.map { state.heading(boot: $0) })
         for heading in [anyBoot, thisBoot] {

@@ -21,12 +21,12 @@ extension ImageStore {
     /// Removes the drafts of processes that died. A draft whose maker lives is locked by it.
     ///
     /// - Parameter nobodyPulls: Held alone, the store's activity lock tells that no draft can belong to anybody.
-    func sweepDrafts(nobodyPulls: Bool = false) {
+    func sweepDrafts(nobodyPulls: Bool = false, reach: LockReach? = nil) {
         // Sweeping is tidying: failing to is no reason not to pull.
         guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // see above
             let names = try? drafts.entries()  // see above
         else { return }
-        var reach: LockReach?
+        var reach = reach
         for name in names {
             if !nobodyPulls, !isDead(name, in: drafts, &reach) { continue }
             try? drafts.removeTree(name)  // see above

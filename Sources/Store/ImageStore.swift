@@ -182,7 +182,11 @@ extension ImageStore {
         guard try storing({ () throws(SystemError) in try Self.isLeased(lease) }) else { return nil }
         guard
             let bytes = try optional({ () throws(SystemError) in
-                try root.open(directory + "/record", .readOnly).readAll(limit: 4 << 20)
+                let file = try root.open(directory + "/record", .readOnly)
+                let status = try file.status()
+                let bytes = try file.read(exactly: Int(min(max(status.size, 0), 4 << 20)))
+                Self.noteUse(file, status)
+                return bytes
             })
         else { return nil }
         // As above.
@@ -216,12 +220,29 @@ extension ImageStore {
         guard let file = opened, try storing({ () throws(SystemError) in try isLeased(file.descriptor) }) else {
             return nil
         }
-        // Read for the sake of its access time, which tells of its use where locks do not.
-        var byte: UInt8 = 0
-        _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }  // it is held all the same
+        // It is held all the same where its times can not be told.
+        if let status = try? file.descriptor.status(), !isNoted(status) {  // see above
+            // Read for the sake of its access time, which tells of its use where locks do not.
+            var byte: UInt8 = 0
+            _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }  // see above
+            noteUse(file.descriptor, status)
+        }
         // Locked, perhaps, after it was moved out of sight.
         guard (try? FileStatus(of: tree)) != nil else { return nil }  // absent
         return file
+    }
+
+    private static func isNoted(_ status: FileStatus) -> Bool {
+        Clock.now.seconds - max(status.accessed.seconds, status.modified.seconds) < 86_400
+    }
+
+    /// Where reading may not tell of itself, with `noatime` or from a network client's cache, the access time is set, once
+    /// a day: docs/decisions/0051-collection-across-nodes.md. Disks of this node, which alone have a major number, are
+    /// spared the call.
+    private static func noteUse(_ file: borrowing OwnedFileDescriptor, _ status: FileStatus) {
+        guard !status.isOnBlockDevice, !isNoted(status) else { return }
+        // Somebody else's: left to the reading.
+        try? file.setAccessedNow()  // see above
     }
 
     /// `false` where a collection is at it. Without locks nothing is ever collected that could be in use.

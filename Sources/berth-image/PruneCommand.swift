@@ -46,7 +46,9 @@ struct PruneCommand: ParsableCommand {
             Output.print("nothing to remove\n")
             return
         }
-        let collected = try reporting({ Report($0) }) { () throws(StoreError) in try store.collect(rules) }
+        let collected = try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in
+            try store.collect(rules)
+        }
         Output.print(
             "\(dryRun ? "would remove" : "removed") \(collected.images) images and "
                 + "\(collected.layers + collected.rootfs) layers, \(Quantity.bytes(Int64(clamping: collected.bytes)))\n"

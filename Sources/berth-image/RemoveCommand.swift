@@ -33,12 +33,12 @@ struct RemoveCommand: ParsableCommand {
         }
         for name in images {
             let source = try settings.source(name)
-            let removed = try reporting({ Report($0) }) { () throws(StoreError) in
+            let removed = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
                 try store.removeName(ImageKey(source, platform: platform))
             }
             guard removed else { throw Failure(.notInStore(name, path)) }
             if !quiet { Output.print("\(PullCommand.displayName(source))\n") }
         }
-        _ = try reporting({ Report($0) }) { () throws(StoreError) in try store.collect() }
+        _ = try reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.collect() }
     }
 }

@@ -31,9 +31,9 @@ struct Settings {
     /// An existing store to look into; nil where nothing was ever pulled.
     func existingStore(_ option: String?) throws(Failure) -> ImageStore? {
         let path = storePath(option)
-        let owner = sharedPlaces.first { $0.path == path }?.owner
+        let place = sharedPlaces.first { $0.path == path }
         return try reporting({ Report($0, store: path) }) { () throws(StoreError) in
-            try ImageStore.open(existing: path, owner: owner)
+            try ImageStore.open(existing: path, owner: place?.owner, isShared: place != nil)
         }
     }
 
@@ -75,7 +75,10 @@ struct Settings {
             let first = places.first { $0.path == own } ?? StorePlace(path: own)
             var stores: [ImageStore] = []
             for place in [first] + places.filter({ $0.path != own }) {
-                if let store = try ImageStore.open(existing: place.path, owner: place.owner) { stores.append(store) }
+                let isShared = places.contains { $0.path == place.path }
+                if let store = try ImageStore.open(existing: place.path, owner: place.owner, isShared: isShared) {
+                    stores.append(store)
+                }
             }
             return stores
         }

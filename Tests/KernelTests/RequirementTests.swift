@@ -112,6 +112,7 @@ import Testing
         let granted = try Self.run(
             try Box(.ordinary), ["-q", "--require", "imex"], devices: FakeDevices.gpus(1) + [channel])
         #expect(granted.status == 0, "\(granted)")
+        // CVE-2024-42511: a channel of another job's, which the kernel lets this one not open.
         let others = FakeDevices.Node(path: channel.path, major: 239, minor: 0, mode: "600")
         let refused = try Self.run(
             try Box(.ordinary), ["-q", "--require", "imex"], devices: FakeDevices.gpus(1) + [others])

@@ -108,12 +108,69 @@ import Testing
     @Test func zstdWindows() throws {
         // A window of 2^28 is past the library's own default.
         #expect(try Self.decompress(Self.zstd([1, 2, 3], windowLog: 28)) == [1, 2, 3])
+        #expect(try Self.decompress(Self.zstd([1, 2, 3], windowLog: 31)) == [1, 2, 3])
         var limits = UnpackLimits()
-        limits.zstdWindowLog = 27
-        guard case .corrupt(.zstd, _) = Self.failure(Self.zstd([1, 2, 3], windowLog: 28), limits) else {
-            Issue.record("the window's limit does not hold")
-            return
+        let refused = LayerError.Reason.limit(.zstdWindowBytes, limit: 100 << 20)
+        limits.zstdWindowBytes = 100 << 20
+        #expect(Self.failure(Self.zstd([1, 2, 3], windowLog: 26), limits) == nil)
+        #expect(Self.failure(Self.zstd([1, 2, 3], windowLog: 27), limits) == refused)
+        // In a later frame; in a header of which the first read brings a part.
+        #expect(Self.failure(Self.zstd([1]) + Self.zstd([2], windowLog: 28), limits) == refused)
+        let segment: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0xE0, 0, 0, 0, 0, 1, 0, 0, 0] + [0, 0, 0, 0]
+        #expect(Self.failure(segment, limits) == refused)
+        let inPieces = { () throws(LayerError) in try Self.decompress(segment, stride: 8, limits) }
+        #expect(throws: LayerError(refused)) { try inPieces() }
+        // More than the library can do at all is no damage either.
+        limits.zstdWindowBytes = 1 << 40
+        #expect(Self.failure(Self.zstd([1], windowLog: 33), limits) == .limit(.zstdWindowBytes, limit: 2 << 30))
+    }
+
+    /// A frame of blocks that are one byte, over and over: 128 KiB from four bytes.
+    static func bomb(_ blocks: Int) -> [UInt8] {
+        var result: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, (20 - 10) << 3]
+        for block in 1...blocks {
+            let header = UInt32(128 << 10) << 3 | 2 | (block == blocks ? 1 : 0)
+            result += little(header)[..<3]
+            result.append(0)
         }
+        return result
+    }
+
+    @Test func whatGrowsTooMuchIsStopped() throws {
+        var limits = UnpackLimits()
+        limits.expansionRatio = 2000
+        limits.ratioFloor = 1 << 20
+        let refused = LayerError.Reason.limit(.expansionRatio, limit: 2000)
+        // 8 blocks are just as much as may come of anything, one more is told.
+        #expect(try Self.decompress(Self.bomb(8), limits).count == 1 << 20)
+        #expect(Self.failure(Self.bomb(9), limits) == refused)
+        #expect(Self.failure(Self.bomb(9)) == nil)
+        limits.ratioFloor = 4 << 20
+        #expect(Self.failure(Self.bomb(9), limits) == nil)
+        // It is the whole that counts: what was packed little before it makes up for it, what comes behind does not.
+        limits.ratioFloor = 1 << 20
+        let honest = Self.zstd([UInt8](repeating: 7, count: 5000))
+        #expect(Self.failure(honest + Self.bomb(9), limits) == nil)
+        #expect(Self.failure(Self.bomb(9) + honest, limits) == nil)
+        #expect(Self.failure(Self.bomb(200) + honest, limits) == refused)
+        // Nothing that is not packed is refused for it.
+        limits.expansionRatio = 1
+        #expect(Self.failure([UInt8](repeating: 7, count: 3 << 20), limits) == nil)
+    }
+
+    /// In the pipeline, before all of it is written.
+    @Test func aBombIsRefusedAsALayer() throws {
+        let bomb = Self.bomb(100)
+        let place = try Workplace()
+        var unpacker = LayerUnpacker.several
+        unpacker.limits.expansionRatio = 2000
+        unpacker.limits.ratioFloor = 1 << 20
+        let plain = [UInt8](repeating: 0, count: 100 * 128 << 10)
+        do throws(LayerError) {
+            _ = try unpacker.unpack(BytesSource(bomb), diffID: digest(plain), into: place.root)
+            Issue.record("it passed")
+        } catch { #expect(error.reason == .limit(.expansionRatio, limit: 2000)) }
+        _ = try LayerUnpacker.several.unpack(BytesSource(bomb), diffID: digest(plain), into: place.root)
     }
 
     @Test(

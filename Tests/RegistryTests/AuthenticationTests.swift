@@ -167,8 +167,14 @@ import Testing
         }
     }
 
+    /// CVE-2022-23538, GHSA-vh4v-2xq2-g5cg, CVE-2018-1000007, CVE-2022-27774, CVE-2022-27776 and CVE-2023-45289: clients that
+    /// sent credentials on to where a redirect pointed, another port of the same host included. CVE-2024-45336: and again from
+    /// there on, once a second redirect stayed where the first had led.
     @Test func authorizationStaysAtItsOrigin() async throws {
-        let store = try await FaultyServer { SampleImage.blob(Self.image.layer, $0) }
+        let store = try await FaultyServer { request in
+            guard request.path == "/bucket/x" else { return SampleImage.blob(Self.image.layer, request) }
+            return .status(.found, ("Location", "/elsewhere/in/it"))
+        }
         let registry = Self.tokenRegistry { _, _ in true }
         try await FaultyServer.with { request in
             let reply = registry(request)
@@ -180,12 +186,13 @@ import Testing
                 #expect(bytes == Self.image.layer)
             }
         }
-        #expect(store.requests.map(\.uri) == ["/bucket/x?signature=abc"])
+        #expect(store.requests.map(\.uri) == ["/bucket/x?signature=abc", "/elsewhere/in/it"])
         // The same host under another port is another origin.
         #expect(store.requests.allSatisfy { $0.authorization == nil })
         await store.stop()
     }
 
+    /// CVE-2020-15157: whoever a blob's address points to asks for credentials, and gets the registry's.
     @Test func aChallengeFromElsewhereGetsNoCredentials() async throws {
         // The store asks for credentials, and names a service of its own: anonymous tokens are all it may have.
         let store = try await FaultyServer(
@@ -211,6 +218,7 @@ import Testing
         }
     }
 
+    /// CVE-2026-48978, GHSA-xf85-363p-868w: credentials for the token service end up with somebody else.
     @Test func aTokenServiceThatRedirectsIsNotFollowed() async throws {
         let other = try await FaultyServer { _ in .json(#"{"token":"stolen"}"#) }
         let handler = Self.tokenRegistry { _, _ in

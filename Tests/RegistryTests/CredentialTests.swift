@@ -132,6 +132,7 @@ import Testing
         esac
         """#
 
+    /// CVE-2021-41092: where a helper was missing, Docker took it for another registry's and sent the password to the Hub.
     @Test func helpersAreAsked() async throws {
         let home = try Home()
         let file = "\(home.path)/.docker/config.json"

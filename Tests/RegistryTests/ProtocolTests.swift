@@ -42,6 +42,7 @@ import Testing
         #expect(AuthenticationChallenge.parse(Self.challenges[index].0) == Self.challenges[index].1)
     }
 
+    /// CVE-2019-10214: a token service without TLS. And those that only the client's own network reaches.
     @Test(
         arguments: [
             ("https://r.io/", "https://auth.r.io/token", nil),

@@ -119,6 +119,7 @@ import Testing
         }
     }
 
+    /// CVE-2026-50151, GHSA-jxpm-75mh-9fp7: the place to upload to is elsewhere, and gets the registry's credentials.
     @Test func credentialsStayWithTheRegistry() async throws {
         let store = try await FaultyServer { _ in .status(.created) }
         let handler: FaultyServer.Handler = { request in

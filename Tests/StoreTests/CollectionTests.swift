@@ -116,38 +116,6 @@ import TestSupport
         #expect(try store.collect() == Collected(images: 1, layers: 1, bytes: 1 << 20))
     }
 
-    // MARK: Where locks do not reach
-
-    static func reach(_ line: String, _ path: String = "/mnt/s/store") -> LockReach {
-        LockReach(mountinfo: Array(line.utf8), device: 41, path: path)
-    }
-
-    @Test(arguments: [
-        ("ext4", "rw,errors=remount-ro", LockReach.everybody), ("xfs", "rw", .everybody), ("tmpfs", "rw", .everybody),
-        ("nfs4", "rw,vers=4.2,local_lock=none,addr=10.0.0.1", .everybody),
-        ("nfs", "rw,vers=3,local_lock=none", .everybody),
-        ("nfs", "rw,vers=3,nolock,local_lock=all", .thisNode), ("nfs4", "rw,local_lock=flock", .thisNode),
-        ("lustre", "rw,flock,lazystatfs", .everybody), ("lustre", "rw,localflock", .thisNode),
-        ("lustre", "rw", .thisNode),
-        ("beegfs", "rw", .thisNode), ("fuse.sshfs", "rw", .thisNode), ("virtiofs", "rw", .thisNode),
-        ("ceph", "rw", .everybody), ("gpfs", "rw", .everybody), ("fuseblk", "rw", .everybody),
-    ]) func theMountTellsHowFarLocksReach(_ row: (type: String, options: String, reach: LockReach)) {
-        let line = "36 35 0:41 / /mnt/s rw,relatime shared:1 - \(row.type) server:/x \(row.options)\n"
-        #expect(Self.reach(line) == row.reach)
-        // By path where the device is not in the table, as on btrfs.
-        #expect(Self.reach(line.replacing("0:41", with: "0:7")) == row.reach)
-        #expect(Self.reach(line.replacing("0:41", with: "0:7"), "/mnt/sister") == .thisNode)
-    }
-
-    @Test func thisMachinesOwnDisksAreNoRiddle() throws {
-        let shop = try Workshop()
-        _ = try shop.open()
-        let root = try OwnedFileDescriptor(opening: shop.path, [.readOnly, .directory])
-        let type = try Command(["findmnt", "-no", "FSTYPE", "-T", shop.path]).run().output
-        guard ["ext4\n", "xfs\n", "btrfs\n", "tmpfs\n", "overlay\n"].contains(type) else { return }
-        #expect(LockReach(of: root, path: shop.path) == .everybody)
-    }
-
     // MARK: Drafts and garbage
 
     @Test func whileNobodyPullsAllThatIsUnfinishedGoes() throws {

@@ -6,8 +6,8 @@ import Foundation
 package final class TemporaryDirectory: Sendable {
     package let path: String
 
-    package init() throws {
-        var template = Array("/var/tmp/berth-test.XXXXXX".utf8CString)
+    package init(in parent: String = "/var/tmp") throws {
+        var template = Array("\(parent)/berth-test.XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw TestSupportError("mkdtemp: \(String(cString: strerror(errno)))") }
         path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
         chmod(path, 0o755)

@@ -106,7 +106,7 @@ package final class Decompressor: ByteSource {
             pending.count >= 4 && pending[0] & 0xF0 == 0x50 && pending[1] == 0x2A && pending[2] == 0x4D
             && pending[3] == 0x18
         if isSkippable || starts([0x28, 0xB5, 0x2F, 0xFD]) {
-            return .zstd(try ZstdInflater(windowLog: limits.zstdWindowLog))
+            return .zstd(try ZstdInflater(largestWindow: limits.zstdWindowBytes))
         }
         // Known, and refused by name: nobody should have to guess from "bad checksum".
         if starts([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]) { throw LayerError(.unsupportedCompression("xz")) }

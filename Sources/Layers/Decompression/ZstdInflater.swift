@@ -7,11 +7,15 @@ final class ZstdInflater {
     private var hint = 0
     /// Of `WindowBudget`.
     private var room = 0
+    private let largestWindow: Int64
 
-    init(windowLog: Int32) throws(LayerError) {
+    init(largestWindow: Int64) throws(LayerError) {
         guard let context = ZSTD_createDCtx() else { throw LayerError(.corrupt(.zstd, code: -1)) }
         self.context = context
-        ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, windowLog)
+        self.largestWindow = largestWindow
+        // The library's own limit is a power of two, from 1 KiB to 2 GiB.
+        let log: Int32 = (10..<31).first { Int64(1) << Int64($0) >= largestWindow } ?? 31
+        ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, log)
     }
 
     deinit {
@@ -19,8 +23,10 @@ final class ZstdInflater {
         if room > 0 { WindowBudget.shared.giveBack(room) }
     }
 
-    private func makeRoom(for frame: UnsafeRawBufferPointer) {
+    private func makeRoom(for frame: UnsafeRawBufferPointer) throws(LayerError) {
         guard let window = WindowBudget.window(of: frame) else { return }
+        // Before anything waits for so much memory, or takes it.
+        if window > largestWindow { throw LayerError(.limit(.zstdWindowBytes, limit: largestWindow)) }
         let wanted = window + WindowBudget.besides
         guard wanted > room else { return }
         if room > 0 { WindowBudget.shared.giveBack(room) }
@@ -34,11 +40,17 @@ final class ZstdInflater {
     ) throws(LayerError) -> Int {
         // Between frames with nothing to read there is nothing to ask: the call would want a new frame's header.
         if input.isEmpty, hint == 0 { return 0 }
-        if hint == 0 { makeRoom(for: input) }
+        if hint == 0 { try makeRoom(for: input) }
         var source = ZSTD_inBuffer(src: input.baseAddress, size: input.count, pos: 0)
         var target = ZSTD_outBuffer(dst: output.baseAddress, size: output.count, pos: 0)
         let code = ZSTD_decompressStream(context, &target, &source)
-        if ZSTD_isError(code) != 0 { throw LayerError(.corrupt(.zstd, code: Int(ZSTD_getErrorCode(code).rawValue))) }
+        if ZSTD_isError(code) != 0 {
+            // Where the frame's header came in pieces, or is larger than the library can do at all.
+            if ZSTD_getErrorCode(code) == ZSTD_error_frameParameter_windowTooLarge {
+                throw LayerError(.limit(.zstdWindowBytes, limit: min(largestWindow, 2 << 30)))
+            }
+            throw LayerError(.corrupt(.zstd, code: Int(ZSTD_getErrorCode(code).rawValue)))
+        }
         hint = code
         input = UnsafeRawBufferPointer(rebasing: input[source.pos...])
         if target.pos == 0, isLastInput, input.isEmpty, hint != 0 {

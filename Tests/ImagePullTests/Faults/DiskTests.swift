@@ -50,71 +50,33 @@ import Testing
         #expect(Array(lines[3...]) == ["again 0", "images 1"], context)
     }
 
-    // MARK: Broken
-
-    struct Call: Sendable, CustomTestStringConvertible {
-        let name: String
-        let error: String
-        /// Whether some of its failures may be passed over, being advice or tidying.
-        var mayBeDoneWithout = false
-        var testDescription: String { name + " " + error }
-    }
-
-    static let calls: [Call] = [
-        Call(name: "write", error: "EIO", mayBeDoneWithout: true),
-        Call(name: "write", error: "EDQUOT", mayBeDoneWithout: true),
-        Call(name: "write", error: "ENOSPC", mayBeDoneWithout: true),
-        Call(name: "openat", error: "EDQUOT", mayBeDoneWithout: true),
-        Call(name: "mkdirat", error: "EDQUOT", mayBeDoneWithout: true),
-        Call(name: "fallocate", error: "ENOSPC"),
-        Call(name: "fchmod", error: "EIO", mayBeDoneWithout: true),
-        Call(name: "utimensat", error: "EIO"),
-        Call(name: "linkat", error: "EIO", mayBeDoneWithout: true),
-        // Not made where the neighbours have much to write.
-        Call(name: "syncfs", error: "EIO", mayBeDoneWithout: true),
-        Call(name: "syncfs", error: "ENOSPC", mayBeDoneWithout: true),
-        Call(name: "renameat", error: "EIO"),
-        Call(name: "renameat2", error: "EIO"),
-        Call(name: "unlinkat", error: "EIO", mayBeDoneWithout: true),
-    ]
-
-    /// Each of the first calls fails once, in whichever thread makes it; then the pull is made again.
-    @Test(.enabled(if: KillTests.hasStrace, "needs strace"), arguments: calls)
-    func aCallThatFailsLeavesNothingHalf(_ call: Call) throws {
-        let scene = try Scene(.sample(layers: 2, files: 12, largest: 5 << 20, isFlattened: true))
-        let quiet = try scene.pull(store: scene.place.path + "/quiet").run()
-        try #require(quiet.status == 0, "\(quiet)")
-        let expected = try scene.images(in: scene.place.path + "/quiet")
-        var failures = 0
-        for number in [1, 2, 3, 4, 6, 9, 14, 21, 30] {
-            let store = "\(scene.place.path)/store-\(number)"
-            let trace = [
-                "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(call.name)", "-e",
-                "inject=\(call.name):error=\(call.error):when=\(number)",
-            ]
-            let ended = try scene.pull(through: trace, store: store).run()
-            let context: Comment = "\(call) no. \(number): \(ended)"
-            #expect((ended.signal == nil || ended.isRefusedByDispatch) && !ended.timedOut, context)
-            if ended.isRefusedByDispatch {
-                failures += 1
-            } else if ended.status == 0 {
-                #expect(try scene.images(in: store) == expected, context)
-            } else {
-                failures += 1
-                #expect(ended.status == 125, context)
-                // The message itself is written, too.
-                #expect(ended.errors.contains("berth: ") || call.name == "write", context)
-                // What is to be seen is whole: the image itself may be there, where only naming it failed.
-                for (digest, prints) in try scene.images(in: store) { #expect(prints == expected[digest], context) }
-            }
-            let again = try scene.pull(store: store).run()
-            #expect(again.status == 0, "\(context)\nagain: \(again)")
-            #expect(try scene.images(in: store) == expected, context)
-            let pruned = try Program.command(["prune", "--store", store], home: scene.place.path).run()
-            #expect(pruned.status == 0, "\(pruned)")
-            #expect(try FileManager.default.contentsOfDirectory(atPath: store + "/drafts") == [], context)
+    /// Nor is a cache of blobs that is full in the way of anybody.
+    @Test(.enabled(if: Program.isRoot, "mounts a tmpfs: root only"), arguments: ["0", "40k", "1m", "3m", "40m"])
+    func aFullBlobCacheIsDoneWithout(_ size: String) throws {
+        let scene = try Scene(.sample())
+        let registry = try SlowRegistry(scene, bytesPerSecond: 1 << 30)
+        defer { registry.stop() }
+        try scene.place.makeDirectory("cache")
+        let script = """
+            mount -t tmpfs -o \(size == "0" ? "size=40m,nr_inodes=2" : "size=" + size) none cache
+            "$@" --store "$PWD/one" \(registry.reference("one")) >/dev/null
+            "$@" --store "$PWD/two" \(registry.reference("one")) >/dev/null
+            ls cache/blobs 2>/dev/null | wc -l
+            ls cache/partial 2>/dev/null | wc -l
+            """
+        var command = try Program.command(
+            ["pull", "-q", "--blob-cache", "cache"], home: scene.place.path,
+            through: ["unshare", "-m", "/bin/sh", "-ec", script, "sh"], environment: registry.environment)
+        command.directory = scene.place.path
+        let ended = try command.run()
+        #expect(ended.status == 0, "\(size): \(ended)")
+        for store in ["one", "two"] { #expect(try scene.images(in: "\(scene.place.path)/\(store)").count == 1) }
+        let blobs = registry.requests.count { $0.contains("/blobs/") }
+        // Three layers and the configuration, which is in no cache; each once, or each twice, or some of them.
+        #expect((5...10).contains(blobs), "\(size): \(registry.requests)")
+        if size == "40m" {
+            #expect(ended.lines == ["3", "0"] && blobs == 5, "\(ended) \(registry.requests)")
         }
-        if !call.mayBeDoneWithout { #expect(failures > 0, "\(call) was never made, or nobody minds") }
     }
 
     /// For the site's store the disk is always waited for, and nothing is to be seen of what it did not take.

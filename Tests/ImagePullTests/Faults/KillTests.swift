@@ -1,77 +1,163 @@
+import Distribution
 import Foundation
 import ImageSpec
 import Store
 import TestSupport
 import Testing
 
-/// `kill -9` at random instants. `BERTH_KILLS` says how many (40), `BERTH_SEED` where the series begins.
+/// `kill -9` at random instants. `BERTH_KILLS` says how many (100), `BERTH_SEED` where the series begins.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct KillTests {
     static func number(_ name: String, _ otherwise: Int) -> Int {
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? otherwise
     }
 
+    /// One's own store and the site's, a blob cache, and two images that a layout and a registry have.
+    struct Yard {
+        let scene: Scene
+        let registry: SlowRegistry
+        let tags = ["one", "flat"]
+        let system: String
+        let cache: String
+        /// Where nobody is killed: what the images look like, and how long a pull of each takes from where.
+        private(set) var expected: [Digest: [UInt64]] = [:]
+        private(set) var seconds: [String: Double] = [:]
+
+        init() throws {
+            scene = try Scene(.sample())
+            try scene.add(.sample(layers: 2, files: 50, isFlattened: true), "flat")
+            system = scene.place.path + "/system"
+            cache = scene.place.path + "/cache"
+            try scene.place.makeDirectory("cache")
+            // For whoever asks for the site's store alone: what is there nobody pulls into his own.
+            try scene.place.write("system-store = \(system)\n", to: "system.conf")
+            registry = try SlowRegistry(scene, bytesPerSecond: 12 << 20)
+            let quiet = scene.place.path + "/quiet"
+            for tag in tags {
+                for isRemote in [false, true] {
+                    let started = Date()
+                    let ended = try pull(tag, isRemote: isRemote, ["--store", quiet + (isRemote ? "-remote" : "")]).run()
+                    try #require(ended.status == 0, "\(ended)")
+                    seconds["\(tag) \(isRemote)"] = -started.timeIntervalSinceNow
+                }
+            }
+            try #require(try scene.images(in: quiet) == scene.images(in: quiet + "-remote"))
+            expected = try scene.images(in: quiet)
+            try #require(expected.count == 2)
+            try emptyCache()
+        }
+
+        func pull(_ tag: String, isRemote: Bool, _ options: [String]) throws -> Command {
+            let source = isRemote ? registry.reference(tag) : scene.source(tag)
+            return try Program.command(
+                ["pull", "-q"] + (isRemote ? ["--blob-cache", cache] : []) + options + [source],
+                home: scene.place.path, environment: environment(options))
+        }
+
+        func prune(_ options: [String]) throws -> Command {
+            try Program.command(["prune"] + options, home: scene.place.path, environment: environment(options))
+        }
+
+        private func environment(_ options: [String]) -> [String: String] {
+            let isSystem = options.contains("--system")
+            return registry.environment.merging(isSystem ? ["BERTH_CONFIG": scene.place.path + "/system.conf"] : [:]) { $1 }
+        }
+
+        /// Of whole blobs; what the dead left unfinished stays.
+        func emptyCache() throws {
+            for name in (try? FileManager.default.contentsOfDirectory(atPath: cache + "/blobs")) ?? [] {  // none yet
+                try FileManager.default.removeItem(atPath: cache + "/blobs/" + name)
+            }
+        }
+
+        /// How many blobs have their name; each is what it says.
+        func checkCache(_ context: Comment) throws -> Int {
+            let names = (try? FileManager.default.contentsOfDirectory(atPath: cache + "/blobs")) ?? []  // none yet
+            for name in names {
+                let bytes = Array(FileManager.default.contents(atPath: cache + "/blobs/" + name) ?? Data())
+                #expect(Digest(hashing: bytes, with: .sha256).directoryName == name, context)
+            }
+            return names.count
+        }
+    }
+
     @Test func whateverIsKilledTheStoreIsWhole() throws {
-        let kills = Self.number("BERTH_KILLS", 40)
+        let kills = Self.number("BERTH_KILLS", 100)
         let seed = Self.number("BERTH_SEED", 1)
         var random = Seeded(state: UInt64(seed))
-        let scene = try Scene(.sample())
-        try scene.add(.sample(layers: 2, files: 50, isFlattened: true), "flat")
-        let tags = ["one", "flat"]
+        let yard = try Yard()
+        defer { yard.registry.stop() }
+        let (scene, system) = (yard.scene, yard.system)
+        let own = ["--store", scene.store]
 
-        // What it looks like where nobody is killed, and how long it takes.
-        var expected: [Digest: [UInt64]] = [:]
-        var longest = 0.0
-        let quiet = scene.place.path + "/quiet"
-        for tag in tags {
-            let started = Date()
-            let ended = try scene.pull(tag, store: quiet).run()
-            try #require(ended.status == 0, "\(ended)")
-            longest = max(longest, -started.timeIntervalSinceNow)
-        }
-        expected = try scene.images(in: quiet)
-        try #require(expected.count == 2)
-
-        var killed = 0
-        var visible = 0
-        var round = 0
-        while killed < kills {
+        var killed: [String: Int] = [:]
+        var (visible, blobs, round) = (0, 0, 0)
+        while killed.values.reduce(0, +) < kills {
             round += 1
-            let context: Comment = "seed \(seed), round \(round), \(killed) killed"
-            let tag = tags.randomElement(using: &random) ?? "one"
-            let command =
-                switch Int.random(in: 0..<10, using: &random) {
-                case 0..<7: try scene.pull(tag)
-                case 7: try scene.prune()
-                case 8: try scene.prune(["--keep-storage", "1m"])
-                default: try scene.prune(["--all"])
+            let context: Comment = "seed \(seed), round \(round), killed \(killed)"
+            let tag = yard.tags.randomElement(using: &random) ?? "one"
+            let (what, command, seconds): (String, Command, Double?) =
+                switch Int.random(in: 0..<12, using: &random) {
+                case 0..<4: ("pull", try yard.pull(tag, isRemote: false, own), yard.seconds[tag + " false"])
+                case 4..<8: ("download", try yard.pull(tag, isRemote: true, own), yard.seconds[tag + " true"])
+                case 8:
+                    ("system", try yard.pull(tag, isRemote: round.isMultiple(of: 2), ["--system"]), yard.seconds[tag + " true"])
+                case 9: ("prune", try scene.prune(), nil)
+                case 10: ("prune by size", try scene.prune(["--keep-storage", "1m"]), nil)
+                default: ("prune all", try scene.prune(["--all"]), nil)
                 }
+            // With the cache as it is every other time: from there, or from the network.
+            if round % 4 < 2 { try yard.emptyCache() }
             let running = try command.start()
+            // Tidying takes a moment, and a pull of what is there no longer.
+            let longest = seconds ?? (yard.seconds["flat false"] ?? 0.2) / 2
             usleep(UInt32.random(in: 0...UInt32(longest * 1.1 * 1_000_000), using: &random))
             running.signal(SIGKILL)
             let ended = try running.wait()
-            if ended.signal == SIGKILL { killed += 1 } else { #expect(ended.status == 0, "\(context): \(ended)") }
+            if ended.signal == SIGKILL {
+                killed[what, default: 0] += 1
+            } else {
+                #expect(ended.status == 0, "\(context): \(what): \(ended)")
+            }
 
             // What is to be seen is whole.
-            let images = try scene.images()
-            for (digest, prints) in images { #expect(prints == expected[digest], context) }
-            visible += images.count
+            for store in [scene.store, system] {
+                let images = try scene.images(in: store)
+                for (digest, prints) in images { #expect(prints == yard.expected[digest], context) }
+                visible += images.count
+            }
+            blobs += try yard.checkCache(context)
 
-            if round % 8 == 0 {
-                let pulled = try scene.pull(tag).run()
-                #expect(pulled.status == 0, "\(context): \(pulled)")
-                let pruned = try scene.prune().run()
-                #expect(pruned.status == 0, "\(context): \(pruned)")
-                #expect(try scene.garbage() == [], context)
-                #expect(try scene.images().values.allSatisfy { expected.values.contains($0) }, context)
-                #expect(try !scene.images().isEmpty, context)
-                if round % 16 == 0 {
-                    #expect(try scene.prune(["--all"]).run().status == 0, context)
-                    #expect(try scene.garbage() == [], context)
-                    #expect(try scene.images() == [:], context)
+            if round % 6 == 0 {
+                try checkNextPull(yard, tag, own, in: scene.store, isEmptied: round % 12 == 0, context)
+                if round % 24 == 0 {
+                    try checkNextPull(yard, tag, ["--system"], in: system, isEmptied: true, context)
                 }
             }
         }
-        print("\(killed) killed in \(round) rounds; \(visible) images seen, all whole")
+        try checkNextPull(yard, "one", own, in: scene.store, isEmptied: true, "at the end")
+        try checkNextPull(yard, "flat", ["--system"], in: system, isEmptied: true, "at the end")
+        let ranges = yard.registry.requests.filter { $0.contains("bytes=") }.count
+        print(
+            "\(killed.values.reduce(0, +)) killed in \(round) rounds: \(killed.sorted { $0.key < $1.key }); \(visible) images and "
+                + "\(blobs) cached blobs seen, all whole; \(ranges) downloads continued")
+        #expect(killed.count >= min(4, kills), "\(killed)")
+    }
+
+    /// A pull succeeds, from the registry at times, and nothing is left that is of no use.
+    private func checkNextPull(
+        _ yard: Yard, _ tag: String, _ options: [String], in store: String, isEmptied: Bool, _ context: Comment
+    ) throws {
+        let pulled = try yard.pull(tag, isRemote: isEmptied, options).run()
+        #expect(pulled.status == 0, "\(context): \(pulled)")
+        let pruned = try yard.prune(options).run()
+        #expect(pruned.status == 0, "\(context): \(pruned)")
+        #expect(try yard.scene.garbage(in: store) == [], context)
+        let images = try yard.scene.images(in: store)
+        #expect(!images.isEmpty && images.allSatisfy { yard.expected[$0.key] == $0.value }, context)
+        guard isEmptied else { return }
+        #expect(try yard.prune(options + ["--all"]).run().status == 0, context)
+        #expect(try yard.scene.garbage(in: store) == [], context)
+        #expect(try yard.scene.images(in: store) == [:], context)
     }
 
     /// Publishing and collecting take an instant, which chance seldom meets: killed as each of their calls is made.

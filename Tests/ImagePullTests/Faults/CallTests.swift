@@ -1,0 +1,153 @@
+import Foundation
+import ImageSpec
+import TestSupport
+import Testing
+
+/// System calls that fail where a disk, a quota or a server fails, met by the shipped program.
+@Suite(.serialized, .enabled(if: Program.isBuilt && KillTests.hasStrace, "needs strace")) struct CallTests {
+    struct Call: Sendable, CustomTestStringConvertible {
+        let name: String
+        let error: String
+        /// Whether some of its failures may be passed over, being advice or tidying.
+        var mayBeDoneWithout = false
+        var testDescription: String { name + " " + error }
+
+        /// What failed, why, and where: a path below the scene, or an entry of a layer.
+        func isTold(in text: String, _ scene: Scene) -> Bool {
+            text.hasPrefix("berth: ") && (text.contains("(\(error))") || error == "EROFS" && text.contains("is on a read-only"))
+                && (text.contains(scene.place.path) || text.contains("entry "))
+        }
+    }
+
+    static let calls: [Call] = [
+        Call(name: "write", error: "EIO", mayBeDoneWithout: true),
+        Call(name: "write", error: "EDQUOT", mayBeDoneWithout: true),
+        Call(name: "write", error: "ENOSPC", mayBeDoneWithout: true),
+        Call(name: "openat", error: "EDQUOT", mayBeDoneWithout: true),
+        Call(name: "mkdirat", error: "EDQUOT", mayBeDoneWithout: true),
+        Call(name: "fallocate", error: "ENOSPC"),
+        Call(name: "fchmod", error: "EIO", mayBeDoneWithout: true),
+        Call(name: "utimensat", error: "EIO"),
+        Call(name: "linkat", error: "EIO", mayBeDoneWithout: true),
+        // Not made where the neighbours have much to write.
+        Call(name: "syncfs", error: "EIO", mayBeDoneWithout: true),
+        Call(name: "syncfs", error: "ENOSPC", mayBeDoneWithout: true),
+        Call(name: "renameat", error: "EIO"),
+        Call(name: "renameat2", error: "EIO"),
+        Call(name: "unlinkat", error: "EIO", mayBeDoneWithout: true),
+        Call(name: "ftruncate", error: "EIO"),
+        Call(name: "ftruncate", error: "ENOSPC"),
+        Call(name: "symlinkat", error: "EDQUOT"),
+        Call(name: "mknodat", error: "ENOSPC"),
+        Call(name: "fsetxattr", error: "EIO"),
+        Call(name: "fchown", error: "EDQUOT", mayBeDoneWithout: true),
+        Call(name: "flock", error: "EIO"),
+    ]
+
+    /// Each of the first calls fails once, in whichever thread makes it; then the pull is made again.
+    @Test(.enabled(if: KillTests.hasStrace, "needs strace"), arguments: calls)
+    func aCallThatFailsLeavesNothingHalf(_ call: Call) throws {
+        let scene = try Scene(.ofManyCalls())
+        let quiet = try scene.pull(store: scene.place.path + "/quiet").run()
+        try #require(quiet.status == 0, "\(quiet)")
+        let expected = try scene.images(in: scene.place.path + "/quiet")
+        var failures = 0
+        for number in [1, 2, 3, 5, 8, 13] {
+            let store = "\(scene.place.path)/store-\(number)"
+            let trace = [
+                "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(call.name)", "-e",
+                "inject=\(call.name):error=\(call.error):when=\(number)",
+            ]
+            let ended = try scene.pull(through: trace, store: store).run()
+            let context: Comment = "\(call) no. \(number): \(ended)"
+            #expect((ended.signal == nil || ended.isRefusedByDispatch) && !ended.timedOut, context)
+            if ended.isRefusedByDispatch {
+                failures += 1
+            } else if ended.status == 0 {
+                #expect(try scene.images(in: store) == expected, context)
+            } else {
+                failures += 1
+                #expect(ended.status == 125, context)
+                // The message itself is written, too.
+                #expect(call.name == "write" || call.isTold(in: ended.errors, scene), context)
+                // What is to be seen is whole: the image itself may be there, where only naming it failed.
+                for (digest, prints) in try scene.images(in: store) { #expect(prints == expected[digest], context) }
+            }
+            let again = try scene.pull(store: store).run()
+            #expect(again.status == 0, "\(context)\nagain: \(again)")
+            #expect(try scene.images(in: store) == expected, context)
+            let pruned = try Program.command(["prune", "--store", store], home: scene.place.path).run()
+            #expect(pruned.status == 0, "\(pruned)")
+            #expect(try FileManager.default.contentsOfDirectory(atPath: store + "/drafts") == [], context)
+        }
+        if !call.mayBeDoneWithout { #expect(failures > 0, "\(call) was never made, or nobody minds") }
+    }
+
+    static let tidying: [Call] = [
+        Call(name: "unlinkat", error: "EIO", mayBeDoneWithout: true),
+        Call(name: "renameat", error: "EIO"), Call(name: "renameat", error: "EROFS"), Call(name: "flock", error: "EIO"),
+        Call(name: "getdents64", error: "EIO", mayBeDoneWithout: true),
+        Call(name: "syncfs", error: "EIO", mayBeDoneWithout: true),
+    ]
+
+    /// Images are taken out of sight whole, and what could not be removed then is removed by the next.
+    @Test(arguments: tidying, ["prune", "rmi"])
+    func aCallThatFailsWhileTidyingLeavesNothingHalf(_ call: Call, _ verb: String) throws {
+        let scene = try Scene(.sample(layers: 2, files: 5, largest: 10))
+        try scene.add(.ofManyCalls(largest: 10), "flat")
+        func pullBoth(_ store: String) throws {
+            for tag in ["one", "flat"] { #expect(try scene.pull(tag, store: store).run().status == 0) }
+        }
+        let quiet = scene.place.path + "/quiet"
+        try pullBoth(quiet)
+        let expected = try scene.images(in: quiet)
+        var failures = 0
+        for number in [1, 2, 3, 5, 8] {
+            let store = "\(scene.place.path)/store-\(number)"
+            try pullBoth(store)
+            let trace = [
+                "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=\(call.name)", "-e",
+                "inject=\(call.name):error=\(call.error):when=\(number)",
+            ]
+            let words = verb == "prune" ? ["--all"] : ["oci:\(scene.layout)/one"]
+            let ended = try Program.command(
+                [verb, "--store", store] + words, home: scene.place.path, through: trace
+            ).run()
+            let context: Comment = "\(verb) \(call) no. \(number): \(ended)"
+            if ended.status != 0 {
+                failures += 1
+                #expect(ended.status == 125 && call.isTold(in: ended.errors, scene), context)
+            }
+            for (digest, prints) in try scene.images(in: store) { #expect(prints == expected[digest], context) }
+            let pruned = try Program.command(["prune", "--all", "--store", store], home: scene.place.path).run()
+            #expect(pruned.status == 0, "\(context)\n\(pruned)")
+            #expect(try scene.images(in: store).isEmpty && scene.garbage(in: store) == [], context)
+        }
+        if !call.mayBeDoneWithout { #expect(failures > 0, "\(call) was never made, or nobody minds") }
+    }
+}
+
+extension LocalImage {
+    /// Two layers that need about every call there is: large and sparse files, links of both kinds, a whiteout, an opaque
+    /// directory, an attribute; flattened, for the link into the lower layer.
+    static func ofManyCalls(largest: Int = 5 << 20) -> LocalImage {
+        var image = sample(layers: 2, files: 8, largest: largest, isFlattened: true)
+        let names = (0..<6).map { "link\($0)" }
+        let below: [Item] = [.dir("e"), .dir("o")] + names.map { .symlink("e", "e/" + $0) } + [.file("o/old", "x")]
+        image.layers.insert(archive(below), at: 0)
+        var sparse = TarWriter()
+        for file in 0..<4 {
+            sparse.pax([
+                ("GNU.sparse.major", Array("1".utf8)), ("GNU.sparse.minor", Array("0".utf8)),
+                ("GNU.sparse.name", Array("e/sparse\(file)".utf8)), ("GNU.sparse.realsize", Array("1048576".utf8)),
+                ("SCHILY.xattr.user.a", [1, 2, 3]),
+            ])
+            let map = Array("1\n4096\n5\n".utf8)
+            let data = map + [UInt8](repeating: 0, count: 512 - map.count) + Array("holes".utf8)
+            sparse.add(.init(name: Array("GNUSparseFile.0/s".utf8), size: Int64(data.count)), data)
+        }
+        sparse.bytes += archive([.file("o/.wh..wh..opq"), .file("o/new", "y")] + names.map { .file("e/.wh." + $0) })
+        image.layers.append(sparse.bytes)
+        return image
+    }
+}
