@@ -82,10 +82,15 @@ import Testing
 
         let undisturbed = try Self.look(scene, "flat", quiet)
         let flat = try Self.look(scene, "flat", scene.store)
-        if hasLinks { model.nodes["link"] = "file 644 2" } else { model.nodes = ["n": "dir 755", "n/new": "file 644 5"] }
+        if hasLinks {
+            model.nodes["link"] = "file 644 2"
+        } else {
+            model.nodes = ["n": "dir 755", "n/new": "file 644 5"]
+        }
         #expect(
             undisturbed.reason
-                == (hasLinks ? "layer 2 has a hard link into a lower layer: link" : "layer 2 hides everything below it"))
+                == (hasLinks ? "layer 2 has a hard link into a lower layer: link" : "layer 2 hides everything below it")
+        )
         #expect(undisturbed.nodes == model.nodes)
         #expect(flat.reason == refusal.reason ?? undisturbed.reason)
         #expect(flat.nodes == undisturbed.nodes)
