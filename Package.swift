@@ -158,8 +158,8 @@ let fuzzTargets: [Target] = [
     .executableTarget(
         name: "berth-fuzz",
         dependencies: [
-            "DeviceSpecifications", "Devices", "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "TestSupport",
-            .product(name: "Crypto", package: "swift-crypto"),
+            "DeviceSpecifications", "Devices", "Distribution", "ImagePull", "ImageSpec", "Layers", "LinuxKernel",
+            "SiteConfig", "Store", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
         ],
         path: "Fuzz", exclude: ["Corpus", "run"], swiftSettings: settings)
 ]

@@ -21,7 +21,7 @@ public func start(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutable
     return runDriver(&count, &arguments, fuzz)
 }
 
-/// What libFuzzer calls with its inputs: `BERTH_FUZZ_TARGET` says which of the four is meant. A crash, a trap, or a
+/// What libFuzzer calls with its inputs: `BERTH_FUZZ_TARGET` says which target is meant. A crash, a trap, or a
 /// difference from the model is what it looks for; an error that is thrown is an answer like any other.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
@@ -31,7 +31,10 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     case "layers": applyLayers(bytes)
     case "documents": readDocuments(bytes)
     case "devices": readDevices(bytes)
-    default: fatalError("BERTH_FUZZ_TARGET is tar, layers, documents or devices")
+    case "records": readRecord(bytes)
+    case "archives": readDockerArchive(bytes)
+    case "challenges": readChallenges(bytes)
+    default: fatalError("BERTH_FUZZ_TARGET is tar, layers, documents, devices, records, archives or challenges")
     }
     return 0
 }
@@ -113,32 +116,103 @@ private let hasAttributes: Bool = {
     } catch { return false }
 }()
 
+/// Beside the trees, where no archive may come to. Made anew at the start, looked at after each input.
+private let sentinel: () = {
+    do {
+        try place.descriptor.removeTree("sentinel")
+        try place.descriptor.makeDirectory("sentinel", mode: 0o755)
+        let inside = try place.descriptor.open("sentinel", [.readOnly, .directory])
+        try inside.open("secret", [.writeOnly, .create], mode: 0o644).writeAll(Array("safe".utf8))
+        try inside.setTimes(modified: Timestamp(seconds: 1))
+    } catch { fatalError("\(error)") }
+}()
+
+private func checkSentinel() throws {
+    let inside = try place.descriptor.open("sentinel", [.readOnly, .directory])
+    let (modified, nodes) = (try inside.status().modified, try listing(inside))
+    precondition(modified == Timestamp(seconds: 1), "something was made or removed beside the tree")
+    precondition(nodes == ["secret": "file 644 safe"], "a file beside the tree is another: \(nodes)")
+    let known: Set<String> = [
+        "sentinel", "flat", "other", "library", "archive.tar", "layer0", "layer1", "layer2", "layer3",
+    ]
+    let names = Set(try place.descriptor.entries().map(\.displayPath))
+    precondition(names.isSubset(of: known), "beside the tree: \(names.subtracting(known))")
+}
+
 private func directory(_ name: String) throws -> DescriptorBox {
     try place.descriptor.removeTree(name)
     try place.descriptor.makeDirectory(name, mode: 0o755)
     return DescriptorBox(try place.descriptor.open(name, [.readOnly, .directory]))
 }
 
-private func unpack(_ tar: [UInt8], _ name: String) throws -> LayerTree {
+private func unpack(_ tar: [UInt8], _ name: String, writers: Int = 3) throws -> LayerTree {
     let tree = try directory(name)
     guard let diffID = Digest(.sha256, bytes: Array(SHA256.hash(data: tar))) else { fatalError("32 bytes") }
     var unpacker = LayerUnpacker()
     unpacker.limits.totalBytes = 1 << 22
-    unpacker.writers = 3
+    unpacker.writers = writers
     return LayerTree(tree, try unpacker.unpack(BytesSource(tar), diffID: diffID, into: tree))
 }
 
-/// Stacks of layers that are made from the input agree with the model; the input itself, taken for an archive, is applied
-/// or refused, and what is applied can be flattened.
-private func applyLayers(_ bytes: [UInt8]) {
-    do {
-        if let first = bytes.first, first & 1 == 0 {
-            let tree = try unpack(Array(bytes.dropFirst()), "layer0")
-            let summary = try LayerSummary(decoding: tree.summary.encoded)
-            precondition(summary == tree.summary)
-            try Flattener().compose([tree], into: directory("flat"))
-            return
+/// What there is below a directory, sorted. Of files too large to be read, which archives with holes make of a few bytes,
+/// no contents.
+private func facts(_ directory: borrowing OwnedFileDescriptor, _ prefix: String = "") throws -> [String] {
+    var told: [String] = []
+    for name in try directory.entries().sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+        let status = try directory.status(of: name)
+        let path = prefix + name.displayPath
+        var line = "\(path) \(status.kind) \(status.permissions) \(status.links)"
+        // A whiteout's time is when it was made.
+        if status.kind != .characterDevice { line += " \(status.modified)" }
+        switch status.kind {
+        case .directory:
+            // EACCES: closed to all but root.
+            guard let inside = try? directory.open(name, [.readOnly, .directory, .noFollow]) else { break }  // see above
+            told += try facts(inside, path + "/")
+        case .regular:
+            line += " \(status.size)"
+            if status.size < 1 << 20, let file = try? directory.open(name, [.readOnly, .noFollow]) {  // see above
+                line += " \(try file.readAll().displayPath)"
+            }
+        case .symlink: line += " " + (try directory.linkTarget(name)).displayPath
+        default: break
         }
+        told.append(line)
+    }
+    return told
+}
+
+/// The input itself, taken for an archive, is applied or refused by one thread as by three, and what is applied can be
+/// flattened.
+private func applyArchive(_ tar: [UInt8]) throws {
+    func attempt(_ name: String, _ writers: Int) throws -> Result<LayerTree, LayerError> {
+        do { return .success(try unpack(tar, name, writers: writers)) } catch let error as LayerError {
+            return .failure(error)
+        }
+    }
+    switch (try attempt("layer0", 3), try attempt("other", 1)) {
+    case (.success(let tree), .success(let alone)):
+        precondition(tree.summary == alone.summary, "\(tree.summary) \(alone.summary)")
+        let (several, one) = (try facts(tree.directory.descriptor), try facts(alone.directory.descriptor))
+        precondition(several == one, "three threads: \(several)\none: \(one)")
+        let summary = try LayerSummary(decoding: tree.summary.encoded)
+        precondition(summary == tree.summary)
+        try Flattener().compose([tree], into: directory("flat"))
+    // Which of two faults is met first may differ.
+    case (.failure(let error), .failure): throw error
+    case (.success, .failure(let error)): fatalError("one thread alone: \(error)")
+    case (.failure(let error), .success): fatalError("three threads alone: \(error)")
+    }
+}
+
+/// Stacks of layers that are made from the input agree with the model.
+private func applyLayers(_ bytes: [UInt8]) {
+    _ = sentinel
+    defer {
+        do { try checkSentinel() } catch { fatalError("\(error)") }
+    }
+    do {
+        if let first = bytes.first, first & 1 == 0 { return try applyArchive(Array(bytes.dropFirst())) }
         var numbers = Numbers(bytes: bytes.dropFirst())
         var model = LayerModel()
         var trees: [LayerTree] = []

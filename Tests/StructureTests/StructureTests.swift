@@ -102,7 +102,7 @@ import Testing
             try #require(cells.count == 3, "\(row)")
             guard cells[2].hasPrefix("`") else { continue }
             let name = cells[2].trimmingCharacters(in: ["`"])
-            let file = try #require(tests.first { $0.hasSuffix("/" + name) }, "\(name)")
+            let file = try #require(tests.first { ("/" + $0).hasSuffix("/" + name) }, "\(name)")
             let text = try String(contentsOfFile: root + "/Tests/" + file, encoding: .utf8)
             for number in cells[0].split(separator: ", ") { #expect(text.contains(number), "\(number) in \(name)") }
         }

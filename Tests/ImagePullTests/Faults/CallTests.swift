@@ -14,7 +14,8 @@ import Testing
 
         /// What failed, why, and where: a path below the scene, or an entry of a layer.
         func isTold(in text: String, _ scene: Scene) -> Bool {
-            text.hasPrefix("berth: ") && (text.contains("(\(error))") || error == "EROFS" && text.contains("is on a read-only"))
+            text.hasPrefix("berth: ")
+                && (text.contains("(\(error))") || error == "EROFS" && text.contains("is on a read-only"))
                 && (text.contains(scene.place.path) || text.contains("entry "))
         }
     }

@@ -85,7 +85,9 @@ import Testing
         let scene = try Scene(.sample(layers: 1, files: 12, largest: 100))
         let shared = scene.place.path + "/shared"
         try scene.place.write("system-store = \(shared)\n", to: "berth.conf")
-        let trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=\(error)"]
+        let trace = [
+            "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=\(error)",
+        ]
         let failed = try Program.command(
             ["pull", "-q", "--system", scene.source()], home: scene.place.path, through: trace
         ).run()

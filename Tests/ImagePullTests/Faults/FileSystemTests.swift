@@ -48,7 +48,9 @@ import Testing
         #expect(Array(lines.prefix(7)) == ["1", "1", "0", "1", "kept", "new", "gone"], "\(ended)")
         // Locks of FUSE say nothing of other nodes: what was used lately is not collected.
         let left = lines.dropFirst(7)
-        #expect(kind == "fuse" ? left.count >= 5 && left.allSatisfy { $0.hasPrefix("sha256-") } : left == ["empty"], "\(ended)")
+        #expect(
+            kind == "fuse" ? left.count >= 5 && left.allSatisfy { $0.hasPrefix("sha256-") } : left == ["empty"],
+            "\(ended)")
         #expect(ended.status == 0, "\(ended)")
     }
 

@@ -35,7 +35,8 @@ import Testing
             for tag in tags {
                 for isRemote in [false, true] {
                     let started = Date()
-                    let ended = try pull(tag, isRemote: isRemote, ["--store", quiet + (isRemote ? "-remote" : "")]).run()
+                    let ended = try pull(tag, isRemote: isRemote, ["--store", quiet + (isRemote ? "-remote" : "")])
+                        .run()
                     try #require(ended.status == 0, "\(ended)")
                     seconds["\(tag) \(isRemote)"] = -started.timeIntervalSinceNow
                 }
@@ -59,7 +60,9 @@ import Testing
 
         private func environment(_ options: [String]) -> [String: String] {
             let isSystem = options.contains("--system")
-            return registry.environment.merging(isSystem ? ["BERTH_CONFIG": scene.place.path + "/system.conf"] : [:]) { $1 }
+            return registry.environment.merging(isSystem ? ["BERTH_CONFIG": scene.place.path + "/system.conf"] : [:]) {
+                $1
+            }
         }
 
         /// Of whole blobs; what the dead left unfinished stays.
@@ -100,7 +103,10 @@ import Testing
                 case 0..<4: ("pull", try yard.pull(tag, isRemote: false, own), yard.seconds[tag + " false"])
                 case 4..<8: ("download", try yard.pull(tag, isRemote: true, own), yard.seconds[tag + " true"])
                 case 8:
-                    ("system", try yard.pull(tag, isRemote: round.isMultiple(of: 2), ["--system"]), yard.seconds[tag + " true"])
+                    (
+                        "system", try yard.pull(tag, isRemote: round.isMultiple(of: 2), ["--system"]),
+                        yard.seconds[tag + " true"]
+                    )
                 case 9: ("prune", try scene.prune(), nil)
                 case 10: ("prune by size", try scene.prune(["--keep-storage", "1m"]), nil)
                 default: ("prune all", try scene.prune(["--all"]), nil)

@@ -1,0 +1,65 @@
+@testable import Distribution
+import Foundation
+import ImagePull
+import ImageSpec
+import Layers
+import Store
+import TestSupport
+
+/// A launch record that is read says, written again, the same.
+func readRecord(_ bytes: [UInt8]) {
+    // Most inputs lack the first line, which is always the same.
+    for text in [bytes, Array("berth-launch-record 1\n".utf8) + bytes] {
+        guard let record = LaunchRecord(decoding: text) else { continue }
+        precondition(LaunchRecord(decoding: record.encoded) == record, "the record says something else")
+    }
+}
+
+/// `manifest.json` of an archive of `docker save`: an image comes of it or an error does, and what is in it is what the
+/// configuration names.
+func readDockerArchive(_ bytes: [UInt8]) {
+    let layer = archive([.file("f", "x")])
+    let config =
+        #"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["\#(Digest(hashing: layer, with: .sha256))"]}}"#
+    var writer = TarWriter()
+    for (name, content) in [("manifest.json", bytes), ("c.json", Array(config.utf8)), ("l.tar", layer)] {
+        writer.add(.init(name: Array(name.utf8), size: Int64(content.count)), content)
+    }
+    writer.end()
+    let path = placePath + "/archive.tar"
+    guard FileManager.default.createFile(atPath: path, contents: Data(writer.bytes)) else {
+        fatalError("cannot write \(path)")
+    }
+    let done = DispatchSemaphore(value: 0)
+    Task.detached {
+        defer { done.signal() }
+        do throws(PullError) {
+            let origin = try DockerArchiveOrigin(path, tag: nil)
+            _ = try await origin.resolve(for: Platform(os: "linux", architecture: "amd64"))
+        } catch {}  // refused: an answer
+    }
+    done.wait()
+}
+
+/// What a registry asks for, and where it sends the client for it.
+func readChallenges(_ bytes: [UInt8]) {
+    let text = String(decoding: bytes, as: UTF8.self)
+    let registry = WebURL(parsing: "https://r.io/")
+    for challenge in AuthenticationChallenge.parse(text.split(separator: "\n").map(String.init)) {
+        let parameters = challenge.parameters.sorted { $0.key < $1.key }.map { name, value in
+            name + "=\"" + value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+        }
+        let line = challenge.scheme + " " + parameters.joined(separator: ", ")
+        precondition(AuthenticationChallenge.parse([line]) == [challenge], "\(challenge) is not what \(line) says")
+        guard let registry, let realm = challenge.parameters["realm"] else { continue }
+        if case .success(let url) = Realm.url(realm, askedBy: registry.origin) {
+            precondition(url.origin.scheme == .https, "\(realm): a token service without TLS")
+        }
+    }
+    if let url = WebURL(parsing: text) {
+        precondition(WebURL(parsing: url.text) == url, "\(text) is not \(url.text)")
+    }
+    if let url = registry?.resolving(text) {
+        precondition(WebURL(parsing: url.text) == url, "\(text) is not \(url.text)")
+    }
+}
