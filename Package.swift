@@ -153,15 +153,17 @@ let richDependencies: [Package.Dependency] = [
     .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
 ]
 
-// BERTH_FUZZ=1 adds what Fuzz/run builds with libFuzzer.
+// BERTH_FUZZ=1 adds what Fuzz/run builds with libFuzzer; BERTH_FUZZ=all, with the targets that want the network's modules.
+let fuzzesAll = Context.environment["BERTH_FUZZ"] == "all"
 let fuzzTargets: [Target] = [
     .executableTarget(
         name: "berth-fuzz",
         dependencies: [
-            "DeviceSpecifications", "Devices", "Distribution", "ImagePull", "ImageSpec", "Layers", "LinuxKernel",
-            "SiteConfig", "Store", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
-        ],
-        path: "Fuzz", exclude: ["Corpus", "run"], swiftSettings: settings)
+            "DeviceSpecifications", "Devices", "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "Store", "TestSupport",
+            .product(name: "Crypto", package: "swift-crypto"),
+        ] + (fuzzesAll ? ["Distribution", "ImagePull"] : []),
+        path: "Fuzz", exclude: ["Corpus", "run"],
+        swiftSettings: settings + (fuzzesAll ? [.define("BERTH_FUZZ_ALL")] : []))
 ]
 
 let package = Package(

@@ -1,19 +1,11 @@
+// The network's modules take minutes to be built: only where they are asked for, with BERTH_FUZZ=all.
+#if BERTH_FUZZ_ALL
 @testable import Distribution
 import Foundation
 import ImagePull
 import ImageSpec
 import Layers
-import Store
 import TestSupport
-
-/// A launch record that is read says, written again, the same.
-func readRecord(_ bytes: [UInt8]) {
-    // Most inputs lack the first line, which is always the same.
-    for text in [bytes, Array("berth-launch-record 1\n".utf8) + bytes] {
-        guard let record = LaunchRecord(decoding: text) else { continue }
-        precondition(LaunchRecord(decoding: record.encoded) == record, "the record says something else")
-    }
-}
 
 /// `manifest.json` of an archive of `docker save`: an image comes of it or an error does, and what is in it is what the
 /// configuration names.
@@ -63,3 +55,8 @@ func readChallenges(_ bytes: [UInt8]) {
         precondition(WebURL(parsing: url.text) == url, "\(text) is not \(url.text)")
     }
 }
+#else
+func readDockerArchive(_ bytes: [UInt8]) { fatalError("built without what reads archives: BERTH_FUZZ=all") }
+
+func readChallenges(_ bytes: [UInt8]) { fatalError("built without what reads challenges: BERTH_FUZZ=all") }
+#endif
