@@ -19,7 +19,7 @@ import Testing
                 #expect(try await client.layer(Self.image, at: server) == Self.image.layer)
             }
             let accept = server.requests.first?.headers["Accept"] ?? []
-            #expect(accept.count == 1)
+            try #require(accept.count == 1)
             #expect(MediaType.acceptedManifests.allSatisfy { accept[0].contains($0.rawValue) })
             #expect(server.requests.allSatisfy { $0.authorization == nil })
         }
