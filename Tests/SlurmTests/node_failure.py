@@ -105,7 +105,10 @@ exit $status
     node("ctl", "rm", "-f", log)
     job = run("sbatch", "--parsable", "--requeue", "-N4", "--mem=1000", "--open-mode=append", "-o", log, input=body).out.strip()
     said = lambda: node("ctl", "cat", log)  # noqa: E731
-    wait_for(lambda: "step  10" in said(), 300, "training")
+    try:
+        wait_for(lambda: "step  10" in said(), 300, "training")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {said()}\n{run('squeue', '-l').out}{run('sinfo', '-N', '-l').out}") from None
     kill_victim()
     state = lambda: run("squeue", "-h", "-j", job, "-o", "%T").out.strip()  # noqa: E731
     wait_for(lambda: state() == "PENDING", 300, "the requeueing")
