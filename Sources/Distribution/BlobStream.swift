@@ -13,7 +13,8 @@ package struct BlobStream: AsyncSequence, Sendable {
     let client: RegistryClient
     let reference: Reference
     let descriptor: Descriptor
-    let verifiesDigest: Bool
+    /// Whether it throws at its end where the digest is another; a part of a blob cannot tell.
+    package let verifiesDigest: Bool
     /// Bytes at the beginning that the caller has already. A part alone has no digest.
     var start: Int64 = 0
 

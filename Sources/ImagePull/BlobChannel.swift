@@ -25,7 +25,11 @@ final class BlobChannel: ByteSource, Sendable {
     private let readable = Semaphore()
     private let task = Mutex<Task<Void, Never>?>(nil)
 
+    /// Whether what comes out at the end is known to be what the digest says.
+    let isVerified: Bool
+
     init(_ stream: BlobStream) {
+        isVerified = stream.verifiesDigest
         let running = Task { [weak self] in
             do throws(RegistryError) {
                 var iterator = stream.makeAsyncIterator()

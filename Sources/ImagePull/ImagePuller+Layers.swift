@@ -143,8 +143,9 @@ extension ImagePuller {
             guard box.put(source) else { throw .cancelled }
             let counting = CountingSource(source, box) { report(.downloaded(layer: index, bytes: $0)) }
             // What comes straight from a registry is verified by the network's task, so that this thread has only to inflate.
+            let isVerified = (source as? BlobChannel)?.isVerified == true
             let verified: any ByteSource =
-                source is BlobChannel ? counting : VerifyingSource(counting, digest: layer.digest, size: layer.size)
+                isVerified ? counting : VerifyingSource(counting, digest: layer.digest, size: layer.size)
             let summary: LayerSummary
             do throws(LayerError) {
                 summary = try unpacker.unpack(
