@@ -80,7 +80,7 @@ extension ImagePuller {
         if let draft {
             do throws(PullError) {
                 try naming(PullError.composition) { () throws(LayerError) in
-                    try Flattener().compose(layers, into: draft.tree)
+                    try Flattener(limits: unpacker.limits).compose(layers, into: draft.tree)
                 }
                 try naming({ (error: SystemError) in .store(.system(error)) }) { () throws(SystemError) in
                     try Self.makeMountPoints(in: draft.tree.descriptor)

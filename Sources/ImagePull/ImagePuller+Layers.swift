@@ -22,7 +22,8 @@ extension ImagePuller {
         let share = Processors.online / atOnce
         // A few MiB of buffers for all.
         puller.unpacker.slotBytes = atOnce > 4 ? 128 << 10 : 512 << 10
-        puller.unpacker.writeBack = memoryLimit.map { WriteBackLimit(memory: $0, layersAtOnce: atOnce) }
+        puller.unpacker.writeBack =
+            memoryLimit.map { WriteBackPolicy(memory: $0, layersAtOnce: atOnce) } ?? (store.waitsForTheDisk ? .early : .whenever)
         // One more inflates.
         puller.unpacker.writers = store.isRemote ? 8 : max(1, min(4, share - 1))
         return puller

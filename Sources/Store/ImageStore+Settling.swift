@@ -27,6 +27,9 @@ extension ImageStore {
         }
     }
 
+    /// Whether whoever publishes waits until the disk has all.
+    package var waitsForTheDisk: Bool { durability == .first }
+
     enum PartState: Equatable {
         case missing, settled, unsettled
         /// Written in another boot, and not known to have come to the disk.

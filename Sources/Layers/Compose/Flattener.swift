@@ -7,11 +7,14 @@ package import LinuxKernel
 /// kernel refuses a link, that file is copied. The rules are those of
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
 package struct Flattener: Sendable {
-    package init() {}
+    /// How much may be copied where no links can be made.
+    private let limits: UnpackLimits
+
+    package init(limits: UnpackLimits = UnpackLimits()) { self.limits = limits }
 
     /// `directory` must be empty and nobody else's until this returns.
     package func compose(_ layers: [LayerTree], into directory: DescriptorBox) throws(LayerError) {
-        let composition = Composition(directory)
+        let composition = Composition(directory, limits)
         for layer in layers { try composition.add(layer) }
         try composition.restoreDirectories()
     }
@@ -24,6 +27,7 @@ final class Composition {
     private let directories: Directories
     /// Where a file that had to be copied went, by what it was, so that its other names become links to the copy.
     var copies: [FileIdentity: [UInt8]] = [:]
+    var copying: EntryCopy
 
     struct FileIdentity: Hashable {
         let device: UInt64
@@ -48,7 +52,8 @@ final class Composition {
         }
     }
 
-    init(_ directory: DescriptorBox) {
+    init(_ directory: DescriptorBox, _ limits: UnpackLimits) {
+        copying = EntryCopy(limit: limits.totalBytes)
         let tree = RootedTree(directory)
         let directories = Directories()
         flat = tree
@@ -201,7 +206,7 @@ final class Composition {
             for name in try target.extendedAttributeNames() where name.starts(with: "user.".utf8) {
                 try target.removeExtendedAttribute(name)
             }
-            try Self.copyExtendedAttributes(from: directory, to: target)
+            try EntryCopy.copyExtendedAttributes(from: directory, to: target)
         }
     }
 

@@ -34,9 +34,7 @@ struct HeldLinks {
                 let kind = try flat.kind(of: base, in: parent), kind != .directory
             else { continue }
             let name = Array(String(index).utf8)
-            try system { () throws(SystemError) in
-                try holder.directory.descriptor.makeHardLink(name, to: base, in: parent.directory.descriptor)
-            }
+            try composition.link(name, in: holder, to: base, in: parent)
             names[link.path] = name
         }
     }
@@ -63,10 +61,7 @@ struct HeldLinks {
             }
             if source.place.path == parent.path && source.name == name { continue }
             try composition.remove(name, in: parent)
-            try system { () throws(SystemError) in
-                try parent.directory.descriptor.makeHardLink(
-                    name, to: source.name, in: source.place.directory.descriptor)
-            }
+            try composition.link(name, in: parent, to: source.name, in: source.place)
         }
         guard case .place(let root) = try flat.find([], .report) else { return }
         try composition.remove(staging, in: root)

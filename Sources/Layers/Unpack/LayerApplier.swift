@@ -15,7 +15,7 @@ final class LayerApplier {
     let isForEverybody: Bool
     let limits: UnpackLimits
     let records: Records
-    let writeBack: WriteBackLimit?
+    let writeBack: WriteBackWindow
     /// The permission bits that this process's umask takes away on creation.
     let maskedBits: UInt32
     /// Whose what is made here is. Directories get their owners at the end, so until then it is the same everywhere, also
@@ -24,6 +24,7 @@ final class LayerApplier {
     private var path: [UInt8] = []
     private var linkPath: [UInt8] = []
     var counts = Counts()
+    private(set) var copying: EntryCopy
     var hasBookkeeping = false
     static let bookkeeping = Array(".wh..wh.".utf8)
 
@@ -45,7 +46,8 @@ final class LayerApplier {
     ) throws(LayerError) {
         self.reader = reader
         self.writers = writers
-        writeBack = unpacker.writeBack
+        writeBack = WriteBackWindow(unpacker.writeBack)
+        copying = EntryCopy(limit: unpacker.limits.totalBytes)
         ownership = unpacker.ownership
         isForEverybody = unpacker.isForEverybody
         limits = unpacker.limits
@@ -176,8 +178,18 @@ final class LayerApplier {
     }
 
     private func makeFIFO(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
+        var isRefused = false
         try making(name, in: parent) { () throws(SystemError) in
-            try parent.directory.descriptor.makeFIFO(name, mode: 0o600)
+            do throws(SystemError) { try parent.directory.descriptor.makeFIFO(name, mode: 0o600) } catch {
+                guard EntryCopy.meansNoPipes(error) else { throw error }
+                isRefused = true
+            }
+        }
+        if isRefused {
+            // What a program wants a pipe for it makes for itself; an image is not lost for one.
+            try remove(name, in: parent)
+            counts.skippedDevices += 1
+            return
         }
         counts.droppedAttributes += Int64(entry.extendedAttributes.count)
         try system { () throws(SystemError) in
@@ -220,8 +232,21 @@ final class LayerApplier {
         // It would go with the directory whose place the link takes.
         if EntryPath.isBelow(realTarget, real) { throw .archive(.hardLinkTargetMissing) }
         // A link itself is linked where the target is one, never what it points to (CVE-2021-32760).
+        var refusal: SystemError?
         try making(name, in: parent) { () throws(SystemError) in
-            try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)
+            do throws(SystemError) {
+                try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)
+            } catch {
+                guard EntryCopy.standsIn(for: error) else { throw error }
+                refusal = error
+            }
+        }
+        if refusal != nil {
+            // Which of the two is told first, the name that is taken or the link that can not be, the file system decides.
+            try remove(name, in: parent)
+            let source = place.directory
+            let status = try system { () throws(SystemError) in try source.descriptor.status(of: base) }
+            try copying.make(name, in: parent.directory.descriptor, of: base, in: source.descriptor, status)
         }
         if writers.areSeveral, kind == .symlink { records.layer.addLink(real) }
         return nil

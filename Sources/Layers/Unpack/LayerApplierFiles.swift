@@ -3,8 +3,9 @@ internal import LinuxKernel
 
 /// Writing files and what every kind of entry needs.
 extension LayerApplier {
-    /// Files at least this long get their space in one piece and early, so that a full disk shows before the work.
-    private static let preallocationBytes: Int64 = 4 << 20
+    /// Files at least this long get their space in one piece and early, so that a full disk shows before the work, and are handed
+    /// to the disk by themselves where that is called for.
+    private static let largeBytes: Int64 = 4 << 20
 
     func makeFile(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
         // setuid and setgid never: the file belongs to whoever unpacks, and the tree is shared, so the bit would let
@@ -17,22 +18,25 @@ extension LayerApplier {
         if writers.areSeveral, try leaveToWriters(new, in: parent, entry) { return }
         var made: OwnedFileDescriptor?
         try making(name, in: parent) { () throws(SystemError) in made = try new.create() }
-        guard let file = made.take() else { return }
+        guard let created = made.take() else { return }
+        let box = DescriptorBox(created)
+        let isLarge = entry.size >= Self.largeBytes
+        if isLarge { writeBack.begin() }
         if entry.extents == nil {
-            if entry.size >= Self.preallocationBytes { try preallocate(file, entry.size) }
-            var progress = WriteBackProgress(writeBack)
+            if isLarge { try preallocate(box.descriptor, entry.size) }
             while let (offset, bytes) = try reader.nextData() {
-                try system { () throws(SystemError) in try file.writeAll(bytes) }
-                if entry.size >= Self.preallocationBytes { progress.wrote(file, upTo: offset + Int64(bytes.count)) }
+                try system { () throws(SystemError) in try box.descriptor.writeAll(bytes) }
+                if isLarge { writeBack.wrote(box, upTo: offset + Int64(bytes.count)) }
             }
         } else {
-            try writeSparse(file, entry)
+            try writeSparse(box, entry)
         }
         counts.fileBytes += entry.size
         try system { () throws(SystemError) in
-            if !entry.extendedAttributes.isEmpty { try setExtendedAttributes(entry, on: file) }
-            try new.finish(file)
+            if !entry.extendedAttributes.isEmpty { try setExtendedAttributes(entry, on: box.descriptor) }
+            try new.finish(box.descriptor)
         }
+        if isLarge { writeBack.end(box) }
     }
 
     /// `false` where the file is to be made in its turn: too large for one piece, or in the place of what is more than a file,
@@ -59,20 +63,19 @@ extension LayerApplier {
     }
 
     /// Holes stay holes: only what the map names is written, and the end is set by size.
-    private func writeSparse(_ file: borrowing OwnedFileDescriptor, _ entry: TarEntry) throws(LayerError) {
+    private func writeSparse(_ box: DescriptorBox, _ entry: TarEntry) throws(LayerError) {
         var position: Int64 = 0
-        var progress = WriteBackProgress(writeBack)
         while let (offset, bytes) = try reader.nextData() {
             do throws(SystemError) {
-                if offset != position { try file.seek(to: offset) }
-                try file.writeAll(bytes)
+                if offset != position { try box.descriptor.seek(to: offset) }
+                try box.descriptor.writeAll(bytes)
             } catch {
                 throw LayerError(.system(error))
             }
             position = offset + Int64(bytes.count)
-            progress.wrote(file, upTo: position)
+            if entry.size >= Self.largeBytes { writeBack.wrote(box, upTo: position) }
         }
-        try system { () throws(SystemError) in try file.setSize(entry.size) }
+        try system { () throws(SystemError) in try box.descriptor.setSize(entry.size) }
     }
 
     /// `user.` attributes, but for overlayfs's own, which an image could use to make a merged tree show other files.

@@ -10,7 +10,7 @@ extension LayerApplier {
         try markOpaqueDirectories(&summary)
         try restoreDirectories()
         summary.entries = counts.entries
-        summary.fileBytes = counts.fileBytes
+        summary.fileBytes = counts.fileBytes + copying.bytes
         summary.skippedDevices = counts.skippedDevices
         summary.droppedAttributes = counts.droppedAttributes
         // Sorted, so that the same layer always gives the same bytes.

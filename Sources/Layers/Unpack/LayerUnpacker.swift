@@ -26,8 +26,7 @@ package struct LayerUnpacker: Sendable {
     package var writers = 1
     package var ringSlots = 4
     package var slotBytes = 512 << 10
-    /// Where memory is limited: `nil` waits for nothing.
-    package var writeBack: WriteBackLimit?
+    package var writeBack = WriteBackPolicy.whenever
 
     package init() {}
 

@@ -9,10 +9,11 @@ import Testing
 struct SmallJobTests {
     static let job = 200 << 20
     /// Several times what may be under way.
-    static let size = 96 << 20
+    static let size = 96 << 20 | 1
 
     /// A call of sync_file_range(2): what waits has all three flags.
     struct Call {
+        let inode: UInt64
         let offset: Int64
         let bytes: Int64
         let waits: Bool
@@ -27,11 +28,14 @@ struct SmallJobTests {
             #define _GNU_SOURCE
             #include <stdio.h>
             #include <stdlib.h>
+            #include <sys/stat.h>
             #include <sys/syscall.h>
             #include <unistd.h>
             int sync_file_range(int file, long offset, long bytes, unsigned flags) {
                 FILE *log = fopen(getenv("CALLS"), "a");
-                if (log) { fprintf(log, "%ld %ld %u\\n", offset, bytes, flags); fclose(log); }
+                struct stat status;
+                fstat(file, &status);
+                if (log) { fprintf(log, "%lu %ld %ld %u\\n", status.st_ino, offset, bytes, flags); fclose(log); }
                 return syscall(SYS_sync_file_range, file, offset, bytes, flags);
             }
             """, to: "calls.c")
@@ -47,39 +51,47 @@ struct SmallJobTests {
         let text = FileManager.default.contents(atPath: log).map { String(decoding: $0, as: UTF8.self) } ?? ""
         return text.split(separator: "\n").map { line in
             let words = line.split(separator: " ").compactMap { Int64($0) }
-            return Call(offset: words[0], bytes: words[1], waits: words[2] == 7)
+            return Call(inode: UInt64(words[0]), offset: words[1], bytes: words[2], waits: words[3] == 7)
         }
     }
 
-    static func large() -> LocalImage {
+    /// Files of so many bytes each.
+    static func image(of sizes: [Int]) -> LocalImage {
         var writer = TarWriter()
-        writer.bytes.reserveCapacity(size + 4096)
-        writer.add(.init(name: Array("large".utf8), size: Int64(size)), [UInt8](repeating: 0x55, count: size))
+        writer.bytes.reserveCapacity(sizes.reduce(4096) { $0 + $1 + 1024 })
+        for (number, size) in sizes.enumerated() {
+            writer.add(.init(name: Array("f\(number)".utf8), size: Int64(size)), [UInt8](repeating: 0x55, count: size))
+        }
         writer.end()
         return LocalImage(layers: [writer.bytes])
     }
 
-    @Test func noMoreOfALargeFileIsUnderWayThanAShareOfTheJob() throws {
-        var started: Int64 = 0
-        var finished: Int64 = 0
-        for call in try Self.calls(Self.large(), limit: "\(Self.job)") where call.bytes > 0 {
+    /// One large file, and many of which none is much.
+    @Test(arguments: [
+        [size], [Int](repeating: (5 << 20) + 1, count: 20), [30 << 20, 9 << 20, 30 << 20, 6 << 20, 20 << 20],
+    ])
+    func noMoreOfLargeFilesIsUnderWayThanAShareOfTheJob(_ sizes: [Int]) throws {
+        var (started, finished): ([UInt64: Int64], [UInt64: Int64]) = ([:], [:])
+        var underWay: Int64 = 0
+        for call in try Self.calls(Self.image(of: sizes), limit: "\(Self.job)") {
+            let end = call.offset + call.bytes
             if call.waits {
-                #expect(call.offset == finished, "a gap that nobody waits for")
-                finished = call.offset + call.bytes
+                #expect(call.offset == finished[call.inode, default: 0], "a gap that nobody waits for")
+                finished[call.inode] = end
+                underWay -= call.bytes
             } else {
-                #expect(call.offset == started, "a gap that nobody writes")
-                started = call.offset + call.bytes
+                #expect(call.offset == started[call.inode, default: 0], "a gap that nobody writes")
+                started[call.inode] = end
+                underWay += call.bytes
             }
-            #expect(started - finished <= Int64(Self.job / 5), "\(started - finished) bytes under way")
+            #expect(underWay <= Int64(Self.job / 5), "\(underWay) bytes under way")
         }
-        #expect(started > Int64(Self.size - (8 << 20)), "the end of the file: \(started)")
-        #expect(finished > 0)
+        #expect(started.values.sorted() == sizes.map(Int64.init).sorted(), "what the disk was given, file by file")
+        #expect(finished.values.reduce(0, +) > Int64(sizes.reduce(0, +) - Self.job / 5))
     }
 
-    /// Where nothing limits it, a pull leaves the kernel alone: it is over before the disk has all.
-    @Test func withoutALimitNothingIsWaitedFor() throws {
-        let calls = try Self.calls(Self.large(), limit: "-1")
-        #expect(!calls.isEmpty)
-        #expect(calls.allSatisfy { !$0.waits })
+    /// Where nothing limits it, a pull leaves the disk to the kernel: it is over before the disk has all.
+    @Test func withoutALimitNothingIsHandedOver() throws {
+        #expect(try Self.calls(Self.image(of: [Self.size]), limit: "-1").isEmpty)
     }
 }
