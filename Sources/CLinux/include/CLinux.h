@@ -83,6 +83,9 @@ static inline int berth_move_mount(int from_dir, const char *from, int to_dir, c
 static inline int berth_close_range(unsigned first, unsigned last, unsigned flags) { return (int)syscall(SYS_close_range, first, last, flags); }
 static inline int berth_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) { return prctl(option, a, b, c, d); }
 static inline int berth_fcntl(int fd, int command, long argument) { return fcntl(fd, command, argument); }
+/* FS_IOC_GETFLAGS and FS_IOC_SETFLAGS, whose header does not go together with <sys/mount.h>. */
+static inline int berth_get_inode_flags(int fd, int *flags) { return ioctl(fd, _IOR('f', 1, long), flags); }
+static inline int berth_set_inode_flags(int fd, const int *flags) { return ioctl(fd, _IOW('f', 2, long), flags); }
 static inline int berth_ioctl(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
 static inline int berth_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) { return renameat2(from_dir, from, to_dir, to, flags); }
 static inline int berth_mknodat(int dir, const char *path, mode_t mode, unsigned major_number, unsigned minor_number) { return mknodat(dir, path, mode, makedev(major_number, minor_number)); }

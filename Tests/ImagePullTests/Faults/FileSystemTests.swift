@@ -54,6 +54,28 @@ import Testing
         #expect(ended.status == 0, "\(ended)")
     }
 
+    /// Where ext4 has just removed files it looks at each of their inodes for every new one: layers are not put side by side.
+    @Test func onExt4LayersLieApart() throws {
+        guard LoopDisk.isThere("ext4") else { return }
+        let scene = try Scene(.sample(layers: 6, files: 3, largest: 1000))
+        let script = """
+            truncate -s 200m disk.img
+            # Groups as small as they can be, each for itself.
+            mkfs.ext4 -q -F -b 4096 -g 4096 -O ^flex_bg disk.img
+            mkdir disk
+            mount -o loop disk.img disk
+            "$@" --store "$PWD/disk/store" "$SOURCE" >/dev/null
+            each=$(dumpe2fs -h disk.img 2>/dev/null | sed -n 's/^Inodes per group: *//p')
+            for tree in disk/store/layers/*/tree; do echo $((($(stat -c %i $tree) - 1) / each)); done | sort -u | wc -l
+            umount disk
+            """
+        var command = try Program.command(
+            ["pull"], home: scene.place.path, through: ["unshare", "-m", "/bin/sh", "-ec", script, "sh"])
+        command.directory = scene.place.path
+        let ended = try command.run(with: ["SOURCE": scene.source("one")])
+        #expect(ended.status == 0 && (ended.lines.last.flatMap { Int($0) } ?? 0) > 1, "\(ended)")
+    }
+
     /// busybox, with a directory of which the upper layer hides a file.
     static func runnable() throws -> LocalImage {
         let busybox = try #require(["/bin/busybox", "/usr/bin/busybox"].compactMap(FileManager.default.contents).first)
