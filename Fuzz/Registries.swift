@@ -38,8 +38,10 @@ func readChallenges(_ bytes: [UInt8]) {
     let text = String(decoding: bytes, as: UTF8.self)
     let registry = WebURL(parsing: "https://r.io/")
     for challenge in AuthenticationChallenge.parse(text.split(separator: "\n").map(String.init)) {
-        let parameters = challenge.parameters.sorted { $0.key < $1.key }.map { name, value in
-            name + "=\"" + value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+        let parameters = challenge.parameters.sorted { $0.key < $1.key }.map { name, value -> String in
+            // By bytes: as a character, a quote with a combining mark behind it is none.
+            let escaped = value.utf8.flatMap { [UInt8(ascii: "\\"), UInt8(ascii: "\"")].contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
+            return name + "=\"" + String(decoding: escaped, as: UTF8.self) + "\""
         }
         let line = challenge.scheme + " " + parameters.joined(separator: ", ")
         precondition(AuthenticationChallenge.parse([line]) == [challenge], "\(challenge) is not what \(line) says")
