@@ -69,6 +69,19 @@ def clear(path):
     subprocess.run(["rm", "-rf", path], check=True)
 
 
+def warm_memory(size):
+    """Leaves that many bytes of free memory which were in use a moment ago: a virtual machine gets others from its host first,
+    which can take longer than what is measured, and who comes first would pay for the next."""
+    path = pathlib.Path(f"/dev/shm/berth-bench-warm-{os.getpid()}")
+    part = bytes(1 << 20)
+    try:
+        with path.open("wb") as file:
+            for _ in range(size >> 20):
+                file.write(part)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def version(*command):
     try:
         out = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "USER": user().pw_name})
