@@ -178,16 +178,11 @@ final class LayerApplier {
     }
 
     private func makeFIFO(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
-        var isRefused = false
-        try making(name, in: parent) { () throws(SystemError) in
-            do throws(SystemError) { try parent.directory.descriptor.makeFIFO(name, mode: 0o600) } catch {
-                guard EntryCopy.meansNoPipes(error) else { throw error }
-                isRefused = true
-            }
+        let isMade = try making(name, in: parent, unless: EntryCopy.meansNoPipes) { () throws(SystemError) in
+            try parent.directory.descriptor.makeFIFO(name, mode: 0o600)
         }
-        if isRefused {
+        if !isMade {
             // What a program wants a pipe for it makes for itself; an image is not lost for one.
-            try remove(name, in: parent)
             counts.skippedDevices += 1
             return
         }
@@ -232,18 +227,10 @@ final class LayerApplier {
         // It would go with the directory whose place the link takes.
         if EntryPath.isBelow(realTarget, real) { throw .archive(.hardLinkTargetMissing) }
         // A link itself is linked where the target is one, never what it points to (CVE-2021-32760).
-        var refusal: SystemError?
-        try making(name, in: parent) { () throws(SystemError) in
-            do throws(SystemError) {
-                try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)
-            } catch {
-                guard EntryCopy.standsIn(for: error) else { throw error }
-                refusal = error
-            }
+        let isMade = try making(name, in: parent, unless: EntryCopy.standsIn) { () throws(SystemError) in
+            try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)
         }
-        if refusal != nil {
-            // Which of the two is told first, the name that is taken or the link that can not be, the file system decides.
-            try remove(name, in: parent)
+        if !isMade {
             let source = place.directory
             let status = try system { () throws(SystemError) in try source.descriptor.status(of: base) }
             try copying.make(name, in: parent.directory.descriptor, of: base, in: source.descriptor, status)

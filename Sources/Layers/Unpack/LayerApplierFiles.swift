@@ -21,7 +21,6 @@ extension LayerApplier {
         guard let created = made.take() else { return }
         let box = DescriptorBox(created)
         let isLarge = entry.size >= Self.largeBytes
-        if isLarge { writeBack.begin() }
         if entry.extents == nil {
             if isLarge { try preallocate(box.descriptor, entry.size) }
             while let (offset, bytes) = try reader.nextData() {
@@ -146,6 +145,23 @@ extension LayerApplier {
         }
         try remove(name, in: parent)
         try system(body)
+    }
+
+    /// The same; `false`, and the name is free, where the file system refuses what it has not.
+    func making(
+        _ name: [UInt8], in parent: RootedTree.Place, unless isRefusal: (SystemError) -> Bool,
+        _ body: () throws(SystemError) -> Void
+    ) throws(LayerError) -> Bool {
+        var isRefused = false
+        try making(name, in: parent) { () throws(SystemError) in
+            do throws(SystemError) { try body() } catch {
+                guard isRefusal(error) else { throw error }
+                isRefused = true
+            }
+        }
+        // Which of the two is told first, that the name is taken or that it can not be, the file system decides.
+        if isRefused { try remove(name, in: parent) }
+        return !isRefused
     }
 
     func remove(_ name: [UInt8], in parent: RootedTree.Place) throws(LayerError) {

@@ -40,9 +40,6 @@ final class WriteBackWindow {
         isOff = policy == .whenever
     }
 
-    /// Before the first byte of a file.
-    func begin() { (started, finished) = (0, 0) }
-
     /// After all up to this offset was written.
     func wrote(_ file: DescriptorBox, upTo end: Int64) {
         if isOff { return }
@@ -53,12 +50,12 @@ final class WriteBackWindow {
     /// After the file's last byte.
     func end(_ file: DescriptorBox) {
         if isOff { return }
+        defer { (started, finished) = (0, 0) }
         guard let size = try? file.descriptor.status().size else { return }  // advice, all of it
         if size > started { handOver(file, upTo: size) }
         guard limit != nil, started > finished else { return }
         earlier.append((file, finished, started - finished))
         earlierBytes += started - finished
-        (started, finished) = (0, 0)
         if earlier.count > Self.mostEarlier { waitForOldest() }
     }
 
