@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import mmap
 import os
 import pathlib
 import pwd
@@ -71,15 +72,13 @@ def clear(path):
 
 def warm_memory(size):
     """Leaves that many bytes of free memory which were in use a moment ago: a virtual machine gets others from its host first,
-    which can take longer than what is measured, and who comes first would pay for the next."""
-    path = pathlib.Path(f"/dev/shm/berth-bench-warm-{os.getpid()}")
-    part = bytes(1 << 20)
-    try:
-        with path.open("wb") as file:
-            for _ in range(size >> 20):
-                file.write(part)
-    finally:
-        path.unlink(missing_ok=True)
+    which can take longer than what is measured, and who comes first would pay for the next.  In huge pages, for what lies
+    together when it is freed is what the host takes back, and what file systems take for large files."""
+    memory = mmap.mmap(-1, max(1, size >> 21) << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    for place in range(0, len(memory), 4096):
+        memory[place] = 1
+    memory.close()
 
 
 def version(*command):
