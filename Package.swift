@@ -71,10 +71,14 @@ let leanTargets: [Target] = [
 
 let richTargets: [Target] = [
     .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+    .systemLibrary(name: "CSHA256", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     library(
         "Layers",
-        ["ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
+        [
+            "ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CSHA256", "CZstd",
+            .product(name: "Crypto", package: "swift-crypto"),
+        ]),
     tests(
         "LayersTests",
         ["Layers", "ImageSpec", "LinuxKernel", "TestSupport", .product(name: "Crypto", package: "swift-crypto")]),
@@ -88,6 +92,7 @@ let richTargets: [Target] = [
             .product(name: "AsyncHTTPClient", package: "async-http-client"),
             .product(name: "Crypto", package: "swift-crypto"),
             .product(name: "NIOCore", package: "swift-nio"),
+            .product(name: "NIOPosix", package: "swift-nio"),
             .product(name: "NIOHTTP1", package: "swift-nio"),
             .product(name: "NIOSSL", package: "swift-nio-ssl"),
         ]),
@@ -159,7 +164,8 @@ let fuzzTargets: [Target] = [
     .executableTarget(
         name: "berth-fuzz",
         dependencies: [
-            "DeviceSpecifications", "Devices", "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "Store", "TestSupport",
+            "DeviceSpecifications", "Devices", "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "Store",
+            "TestSupport",
             .product(name: "Crypto", package: "swift-crypto"),
         ] + (fuzzesAll ? ["Distribution", "ImagePull"] : []),
         path: "Fuzz", exclude: ["Corpus", "run"],

@@ -51,7 +51,7 @@ private func readArchive(_ bytes: [UInt8]) {
     limits.extendedHeaderBytes = 1 << 16
     limits.sparseExtents = 1000
     func entries(_ chunk: Int) -> [String] {
-        let reader = TarReader(SourceChunks(BytesSource(bytes, stride: chunk), bytes: 8192), limits: limits)
+        let reader = TarReader(BytesSource(bytes, stride: min(chunk, 8192)), limits: limits)
         var told: [String] = []
         do throws(LayerError) {
             while try reader.advance() {

@@ -7,26 +7,27 @@ internal import NIOHTTP1
 ///
 /// Ends after exactly the descriptor's size, with the right digest, or throws.
 package struct BlobStream: AsyncSequence, Sendable {
-    package typealias Element = [UInt8]
+    package typealias Element = BlobChunk
     package typealias Failure = RegistryError
 
     let client: RegistryClient
     let reference: Reference
     let descriptor: Descriptor
-    /// Whether it throws at its end where the digest is another; a part of a blob cannot tell.
-    package let verifiesDigest: Bool
+    /// Finds the digest; nil where it is not for this stream to verify.
+    let digest: (any BlobDigest)?
     /// Bytes at the beginning that the caller has already. A part alone has no digest.
     var start: Int64 = 0
 
-    package func makeAsyncIterator() -> Iterator {
-        Iterator(stream: self, hash: verifiesDigest ? RunningDigest(descriptor.digest.algorithm) : nil)
-    }
+    /// Whether it throws at its end where the digest is another.
+    package var verifiesDigest: Bool { digest != nil }
+
+    /// Once only: the digest is of one reading.
+    package func makeAsyncIterator() -> Iterator { Iterator(stream: self) }
 
     package struct Iterator: AsyncIteratorProtocol {
         package typealias Failure = RegistryError
 
         let stream: BlobStream
-        var hash: RunningDigest?
         private var body: HTTPClientResponse.Body.AsyncIterator?
         private var response: HTTPResponse?
         /// Bytes handed out, or there before.
@@ -37,21 +38,20 @@ package struct BlobStream: AsyncSequence, Sendable {
         private var deliveredAtFailure: Int64 = 0
         private var isFinished = false
 
-        init(stream: BlobStream, hash: RunningDigest?) {
+        init(stream: BlobStream) {
             self.stream = stream
-            self.hash = hash
             delivered = stream.start
             deliveredAtFailure = stream.start
         }
 
-        package mutating func next() async throws(RegistryError) -> [UInt8]? {
+        package mutating func next() async throws(RegistryError) -> BlobChunk? {
             if isFinished { return nil }
             while true {
                 // Asking was tried often enough by the time it fails; only a transfer that breaks starts over here.
                 if body == nil { try await open() }
                 do throws(RegistryError) {
-                    guard let chunk = try await chunk() else { return try finish() }
-                    if !chunk.isEmpty { return chunk }
+                    guard let chunk = try await chunk() else { return try await finish() }
+                    if !chunk.bytes.isEmpty { return chunk }
                 } catch {
                     body = nil
                     try await recover(from: error)
@@ -101,38 +101,37 @@ extension BlobStream.Iterator {
     }
 
     /// Nil at the blob's end; empty where all of a part was handed out before.
-    private mutating func chunk() async throws(RegistryError) -> [UInt8]? {
+    private mutating func chunk() async throws(RegistryError) -> BlobChunk? {
         let part: ByteBuffer?
         do {
             part = try await body?.next()
         } catch {
             throw failure(HTTPTransport.reason(for: error))
         }
-        guard let part else {
+        guard var part else {
             guard delivered == size else { throw failure(.truncated(received: delivered, expected: size)) }
             return nil
         }
-        var view = part.readableBytesView
         if toSkip > 0 {
-            let skipped = min(Int64(view.count), toSkip)
+            let skipped = min(Int64(part.readableBytes), toSkip)
             toSkip -= skipped
-            view = view.dropFirst(Int(skipped))
+            part.moveReaderIndex(forwardBy: Int(skipped))
         }
         // Checked before a byte too many leaves this place, so that no reader has to mind.
-        guard delivered + Int64(view.count) <= size else {
-            throw failure(.sizeMismatch(expected: size, found: delivered + Int64(view.count)))
+        guard delivered + Int64(part.readableBytes) <= size else {
+            throw failure(.sizeMismatch(expected: size, found: delivered + Int64(part.readableBytes)))
         }
-        delivered += Int64(view.count)
-        let bytes = Array(view)
-        hash?.update(bytes)
-        return bytes
+        delivered += Int64(part.readableBytes)
+        let chunk = BlobChunk(part)
+        stream.digest?.update(chunk)
+        return chunk
     }
 
-    private mutating func finish() throws(RegistryError) -> [UInt8]? {
+    private mutating func finish() async throws(RegistryError) -> BlobChunk? {
         isFinished = true
         body = nil
-        if let hash {
-            let found = hash.finish()
+        if let digest = stream.digest {
+            let found = await digest.finish()
             guard found == stream.descriptor.digest else {
                 throw failure(.digestMismatch(expected: stream.descriptor.digest, found: found))
             }
@@ -159,14 +158,20 @@ extension BlobStream.Iterator {
 }
 
 extension RegistryClient {
-    /// A blob's bytes.
-    package func blob(_ descriptor: Descriptor, in reference: Reference) -> BlobStream {
-        BlobStream(client: self, reference: reference, descriptor: descriptor, verifiesDigest: true)
+    /// A blob's bytes, verified at their end.
+    ///
+    /// - Parameter digest: Finds the digest beside the transfer; by default it is found between its pieces.
+    package func blob(
+        _ descriptor: Descriptor, in reference: Reference, digest: (any BlobDigest)? = nil
+    ) -> BlobStream {
+        BlobStream(
+            client: self, reference: reference, descriptor: descriptor,
+            digest: digest ?? DigestInBetween(descriptor.digest.algorithm))
     }
 
     /// A blob's bytes from an offset on, for who has those before it. The digest is the caller's to verify.
     package func blob(_ descriptor: Descriptor, in reference: Reference, from offset: Int64) -> BlobStream {
-        BlobStream(client: self, reference: reference, descriptor: descriptor, verifiesDigest: false, start: offset)
+        BlobStream(client: self, reference: reference, descriptor: descriptor, digest: nil, start: offset)
     }
 
     /// A small blob, whole.
@@ -179,7 +184,7 @@ extension RegistryClient {
         }
         var bytes: [UInt8] = []
         var iterator = blob(descriptor, in: reference).makeAsyncIterator()
-        while let chunk = try await iterator.next() { bytes += chunk }
+        while let chunk = try await iterator.next() { bytes += chunk.bytes }
         return bytes
     }
 

@@ -2,38 +2,56 @@
 internal import struct Crypto.SHA256
 internal import struct Crypto.SHA512
 package import ImageSpec
+internal import Synchronization
+
+/// Finds a blob's digest while it is transferred.
+package protocol BlobDigest: Sendable {
+    /// Takes the next bytes, which it may keep as long as it likes.
+    func update(_ chunk: BlobChunk)
+
+    /// The digest of all, which nothing follows.
+    func finish() async -> Digest
+}
+
+/// The digest found by whoever brings the bytes.
+final class DigestInBetween: BlobDigest {
+    private let running: Mutex<RunningDigest>
+
+    init(_ algorithm: Digest.Algorithm) { running = Mutex(RunningDigest(algorithm)) }
+
+    func update(_ chunk: BlobChunk) { running.withLock { $0.update(chunk.bytes) } }
+
+    func finish() async -> Digest { running.withLock { $0.finish() } }
+}
 
 /// A digest of bytes that come in parts.
-struct RunningDigest: Sendable {
-    private enum State: Sendable {
-        case sha256(SHA256)
-        case sha512(SHA512)
-    }
-
-    private var state: State
+enum RunningDigest: Sendable {
+    case sha256(SHA256)
+    case sha512(SHA512)
 
     init(_ algorithm: Digest.Algorithm) {
-        state =
+        self =
             switch algorithm {
             case .sha256: .sha256(SHA256())
             case .sha512: .sha512(SHA512())
             }
     }
 
-    mutating func update(_ bytes: [UInt8]) {
-        switch state {
+    mutating func update(_ bytes: UnsafeRawBufferPointer) {
+        // Taken out and put back: with two owners of the state each call would copy it.
+        switch consume self {
         case .sha256(var hash):
-            hash.update(data: bytes)
-            state = .sha256(hash)
+            hash.update(bufferPointer: bytes)
+            self = .sha256(hash)
         case .sha512(var hash):
-            hash.update(data: bytes)
-            state = .sha512(hash)
+            hash.update(bufferPointer: bytes)
+            self = .sha512(hash)
         }
     }
 
     func finish() -> Digest {
         let digest: Digest? =
-            switch state {
+            switch self {
             case .sha256(let hash): Digest(.sha256, bytes: Array(hash.finalize()))
             case .sha512(let hash): Digest(.sha512, bytes: Array(hash.finalize()))
             }
@@ -46,7 +64,7 @@ extension Digest {
     /// The digest of some bytes at hand.
     package init(hashing bytes: [UInt8], with algorithm: Algorithm) {
         var running = RunningDigest(algorithm)
-        running.update(bytes)
+        bytes.withUnsafeBytes { running.update($0) }
         self = running.finish()
     }
 }

@@ -3,17 +3,17 @@ internal import Layers
 internal import Synchronization
 
 /// Carries a blob from the network's tasks, which must not block, to a layer's thread, which may: a queue of a few
-/// MiB between an asynchronous writer and a blocking reader.
-final class BlobChannel: ByteSource, Sendable {
+/// MiB between an asynchronous writer and a blocking reader, who reads the bytes where the network put them.
+final class BlobChannel: ChunkSource, Sendable {
     /// For all layers at once 8 MiB at most: what a pull holds in memory does not grow with the number of processors.
-    private static let capacity = ImagePuller.width > 4 ? 512 << 10 : (8 << 20) / ImagePuller.width
+    static let capacity = ImagePuller.width > 4 ? 512 << 10 : (8 << 20) / ImagePuller.width
 
     private struct State {
-        var chunks: [[UInt8]] = []
-        /// Where the next chunk to be read is, and how far into it the reader has come.
-        var head = 0
-        var offset = 0
-        var bytes = 0
+        var chunks: [BlobChunk] = []
+        /// The reader has it.
+        var lent: BlobChunk?
+        /// What all chunks take in memory that anybody has still.
+        var footprint = 0
         var isFinished = false
         var failure: RegistryError?
         var isCancelled = false
@@ -30,7 +30,7 @@ final class BlobChannel: ByteSource, Sendable {
 
     init(_ stream: BlobStream) {
         isVerified = stream.verifiesDigest
-        let running = Task { [weak self] in
+        let running = Task(executorPreference: ConnectionExecutor()) { [weak self] in
             do throws(RegistryError) {
                 var iterator = stream.makeAsyncIterator()
                 while let chunk = try await iterator.next() {
@@ -47,14 +47,16 @@ final class BlobChannel: ByteSource, Sendable {
     deinit { task.withLock { $0?.cancel() } }
 
     /// `false` once nobody reads any more.
-    private func write(_ chunk: [UInt8]) async -> Bool {
+    private func write(_ chunk: BlobChunk) async -> Bool {
+        let footprint = chunk.footprint
+        chunk.whenGone = { [weak self] in self?.forget(footprint) }
         while true {
             enum Outcome { case written, full, gone }
             let outcome = state.withLock { state -> Outcome in
                 if state.isCancelled { return .gone }
-                if state.bytes >= Self.capacity { return .full }
+                if state.footprint >= Self.capacity { return .full }
                 state.chunks.append(chunk)
-                state.bytes += chunk.count
+                state.footprint += chunk.footprint
                 return .written
             }
             switch outcome {
@@ -65,7 +67,7 @@ final class BlobChannel: ByteSource, Sendable {
             case .full:
                 await withCheckedContinuation { continuation in
                     let resumeNow = state.withLock { state -> Bool in
-                        if state.bytes < Self.capacity || state.isCancelled { return true }
+                        if state.footprint <= Self.capacity / 2 || state.isCancelled { return true }
                         state.writer = continuation
                         return false
                     }
@@ -95,10 +97,24 @@ final class BlobChannel: ByteSource, Sendable {
         readable.signal()
     }
 
-    func read(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
+    /// A chunk is gone; a writer that waits is woken for half of the room at once, and not for each.
+    private func forget(_ footprint: Int) {
+        let writer = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            state.footprint -= footprint
+            guard state.footprint <= Self.capacity / 2 else { return nil }
+            defer { state.writer = nil }
+            return state.writer
+        }
+        writer?.resume()
+    }
+
+    func next() throws(LayerError) -> UnsafeRawBufferPointer {
+        // With the last who has it `forget` is called, which wants the lock.
+        let last = state.withLock { state in state.lent.take() }
+        withExtendedLifetime(last) {}
         while true {
             enum Outcome {
-                case bytes(Int, CheckedContinuation<Void, Never>?)
+                case chunk(BlobChunk)
                 case end
                 case failed(RegistryError)
                 case cancelled
@@ -106,39 +122,17 @@ final class BlobChannel: ByteSource, Sendable {
             }
             let outcome = state.withLock { state -> Outcome in
                 if state.isCancelled { return .cancelled }
-                guard state.head < state.chunks.count else {
+                if state.chunks.isEmpty {
                     if let failure = state.failure { return .failed(failure) }
                     return state.isFinished ? .end : .empty
                 }
-                var filled = 0
-                while filled < buffer.count, state.head < state.chunks.count {
-                    let available = state.chunks[state.head].count - state.offset
-                    let count = min(available, buffer.count - filled)
-                    state.chunks[state.head].withUnsafeBytes { chunk in
-                        let part = UnsafeRawBufferPointer(rebasing: chunk[state.offset..<state.offset + count])
-                        UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]).copyMemory(from: part)
-                    }
-                    filled += count
-                    state.offset += count
-                    if state.offset == state.chunks[state.head].count {
-                        state.chunks[state.head] = []
-                        state.head += 1
-                        state.offset = 0
-                    }
-                }
-                state.bytes -= filled
-                if state.head == state.chunks.count {
-                    state.chunks.removeAll(keepingCapacity: true)
-                    state.head = 0
-                }
-                defer { if state.bytes < Self.capacity { state.writer = nil } }
-                return .bytes(filled, state.bytes < Self.capacity ? state.writer : nil)
+                let chunk = state.chunks.removeFirst()
+                state.lent = chunk
+                return .chunk(chunk)
             }
             switch outcome {
-            case .bytes(let count, let writer):
-                writer?.resume()
-                return count
-            case .end: return 0
+            case .chunk(let chunk): return chunk.bytes
+            case .end: return UnsafeRawBufferPointer(start: nil, count: 0)
             case .failed(let error): throw LayerError(.source(LayerError.SourceFailure(error)))
             case .cancelled: throw LayerError(.cancelled)
             case .empty: readable.wait()

@@ -18,11 +18,11 @@ package struct BlobFetch: Sendable {
             let origin = origin
             try await blocking { () throws(PullError) in
                 do throws(PullError) {
-                    try Self.readThrough(try origin.open(layer), layer, index + 1, of: layers.count)
+                    try Self.readThrough(try origin.open(layer, nil), layer, index + 1, of: layers.count)
                 } catch {
                     // Damaged in the cache: once more, from the registry itself.
-                    guard error.isAboutContent, try origin.reopen(layer) != nil else { throw error }
-                    try Self.readThrough(try origin.open(layer), layer, index + 1, of: layers.count)
+                    guard error.isAboutContent, try origin.reopen(layer, nil) != nil else { throw error }
+                    try Self.readThrough(try origin.open(layer, nil), layer, index + 1, of: layers.count)
                 }
             }
             if Task.isCancelled { throw .cancelled }
@@ -31,14 +31,10 @@ package struct BlobFetch: Sendable {
     }
 
     private static func readThrough(
-        _ source: any ByteSource, _ layer: Descriptor, _ number: Int, of count: Int
+        _ source: any ChunkSource, _ layer: Descriptor, _ number: Int, of count: Int
     ) throws(PullError) {
         let verified = VerifyingSource(source, digest: layer.digest, size: layer.size)
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 4096)
-        defer { buffer.deallocate() }
-        do throws(LayerError) {
-            while try verified.read(into: buffer) > 0 {}
-        } catch {
+        do throws(LayerError) { try verified.drain() } catch {
             throw ImagePuller.layerError(error, number, of: count, layer.digest)
         }
         (source as? CachedBlobSource)?.confirm()

@@ -12,10 +12,12 @@ package protocol ImageOrigin: Sendable {
 
     /// The bytes of a blob as they are stored. Read by one thread, which may block; what is wrong with them is found
     /// by whoever verifies them.
-    func open(_ blob: Descriptor) throws(PullError) -> any ByteSource
+    ///
+    /// - Parameter digests: Who may find the digest of what is verified on the way.
+    func open(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> any ChunkSource
 
     /// Another way to a blob whose bytes were wrong, or nil.
-    func reopen(_ blob: Descriptor) throws(PullError) -> (any ByteSource)?
+    func reopen(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> (any ChunkSource)?
 
     /// Lets connections and descriptors go.
     func close() async
@@ -24,7 +26,7 @@ package protocol ImageOrigin: Sendable {
 extension ImageOrigin {
     package func currentDigest() async throws(PullError) -> Digest? { nil }
 
-    package func reopen(_ blob: Descriptor) throws(PullError) -> (any ByteSource)? { nil }
+    package func reopen(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> (any ChunkSource)? { nil }
 }
 
 /// An image for one platform: everything but the layers' bytes.

@@ -16,14 +16,19 @@ extension ImagePuller {
 
     /// With as many threads of a layer to make files as there are processors for; on a network file system with several
     /// whatever there is to run them, as they wait most of the time.
-    private func sharingProcessors(among layers: Int) -> ImagePuller {
+    private func sharingProcessors(among layers: Int) throws(PullError) -> ImagePuller {
         var puller = self
         let atOnce = max(1, min(layers, Self.width))
+        do throws(SystemError) { puller.unpacker.digests = try DigestCrew(layers: atOnce) } catch {
+            throw .store(.system(error))
+        }
         let share = Processors.online / atOnce
         // A few MiB of buffers for all.
         puller.unpacker.slotBytes = atOnce > 4 ? 128 << 10 : 512 << 10
+        puller.unpacker.ringSlots = max(4, 12 / atOnce)
         puller.unpacker.writeBack =
-            memoryLimit.map { WriteBackPolicy(memory: $0, layersAtOnce: atOnce) } ?? (store.waitsForTheDisk ? .early : .whenever)
+            memoryLimit.map { WriteBackPolicy(memory: $0, layersAtOnce: atOnce) }
+            ?? (store.waitsForTheDisk ? .early : .whenever)
         // One more inflates.
         puller.unpacker.writers = store.isRemote ? 8 : max(1, min(4, share - 1))
         return puller
@@ -38,7 +43,8 @@ extension ImagePuller {
         let missing = states.indices
             .filter { !states[$0].isPresent && seen.insert(diffIDs[$0]).inserted }
             .sorted { states[$0].size > states[$1].size }
-        let puller = sharingProcessors(among: missing.count)
+        let puller = try sharingProcessors(among: missing.count)
+        defer { puller.unpacker.digests?.dismiss() }
         let outcome: Result<Unpacked, PullError> = await withTaskGroup(of: Step.self) { group in
             var waiting = missing[...]
             var unpacked: [FinishedDraft] = []
@@ -112,24 +118,24 @@ extension ImagePuller {
         _ index: Int, _ image: ResolvedImage, _ box: SourceBox
     ) throws(PullError) -> Step {
         let layer = image.manifest.layers[index]
-        var used: (any ByteSource)?
+        var used: (any ChunkSource)?
         do throws(PullError) {
             return try unpack(index, image, box) { () throws(PullError) in
-                let source = try origin.open(layer)
+                let source = try origin.open(layer, unpacker.digests)
                 used = source
                 return source
             }
         } catch {
             // A cache may hold anything; what the registry itself sends decides.
             guard let cached = used as? CachedBlobSource, cached.usedCache, error.isAboutContent,
-                let other = try origin.reopen(layer)
+                let other = try origin.reopen(layer, unpacker.digests)
             else { throw error }
             return try unpack(index, image, box) { other }
         }
     }
 
     private func unpack(
-        _ index: Int, _ image: ResolvedImage, _ box: SourceBox, from open: () throws(PullError) -> any ByteSource
+        _ index: Int, _ image: ResolvedImage, _ box: SourceBox, from open: () throws(PullError) -> any ChunkSource
     ) throws(PullError) -> Step {
         let layer = image.manifest.layers[index]
         let diffID = image.config.rootfs.diffIDs[index]
@@ -145,7 +151,7 @@ extension ImagePuller {
             let counting = CountingSource(source, box) { report(.downloaded(layer: index, bytes: $0)) }
             // What comes straight from a registry is verified by the network's task, so that this thread has only to inflate.
             let isVerified = (source as? BlobChannel)?.isVerified == true
-            let verified: any ByteSource =
+            let verified: any ChunkSource =
                 isVerified ? counting : VerifyingSource(counting, digest: layer.digest, size: layer.size)
             let summary: LayerSummary
             do throws(LayerError) {
@@ -185,7 +191,7 @@ private final class SourceBox: Sendable {
     let isCancelled = Atomic(false)
 
     /// `false` where it is too late.
-    func put(_ source: any ByteSource) -> Bool {
+    func put(_ source: any ChunkSource) -> Bool {
         let new = source as? any CancellableSource
         return channel.withLock { channel in
             channel = new
@@ -203,23 +209,23 @@ private final class SourceBox: Sendable {
 }
 
 /// Tells how much has been read, and fails once nobody wants more.
-private final class CountingSource: ByteSource {
-    private let source: any ByteSource
+private final class CountingSource: ChunkSource {
+    private let source: any ChunkSource
     private let box: SourceBox
     private let report: (Int64) -> Void
     private var count: Int64 = 0
 
-    init(_ source: any ByteSource, _ box: SourceBox, report: @escaping (Int64) -> Void) {
+    init(_ source: any ChunkSource, _ box: SourceBox, report: @escaping (Int64) -> Void) {
         self.source = source
         self.box = box
         self.report = report
     }
 
-    func read(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
+    func next() throws(LayerError) -> UnsafeRawBufferPointer {
         if box.isCancelled.load(ordering: .relaxed) { throw LayerError(.cancelled) }
-        let read = try source.read(into: buffer)
-        count += Int64(read)
+        let chunk = try source.next()
+        count += Int64(chunk.count)
         report(count)
-        return read
+        return chunk
     }
 }

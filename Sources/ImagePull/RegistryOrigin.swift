@@ -3,6 +3,23 @@ package import ImageSpec
 package import Layers
 internal import Synchronization
 
+/// A blob's digest found by the crew that finds the layers', too.
+private final class CrewDigest: BlobDigest {
+    private let stream: DigestStream
+
+    init(_ crew: DigestCrew, _ algorithm: Digest.Algorithm) {
+        stream = crew.stream(algorithm)
+    }
+
+    deinit { stream.abandon() }
+
+    func update(_ chunk: BlobChunk) { stream.append(chunk.bytes) { _ = chunk } }
+
+    func finish() async -> Digest {
+        await withCheckedContinuation { continuation in stream.finish { continuation.resume(returning: $0) } }
+    }
+}
+
 /// An image in a registry, or in the first of its mirrors that has it.
 package final class RegistryOrigin: ImageOrigin {
     private let client: RegistryClient
@@ -66,17 +83,21 @@ package final class RegistryOrigin: ImageOrigin {
             manifestBytes: image.manifestBytes, config: image.config, configBytes: image.configBytes)
     }
 
-    package func open(_ blob: Descriptor) throws(PullError) -> any ByteSource {
+    package func open(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> any ChunkSource {
         let reference = chosen.withLock { $0 }
-        guard let cache else { return BlobChannel(client.blob(blob, in: reference)) }
+        guard let cache else { return channel(blob, reference, digests) }
         let client = client
         return cache.source(blob) { offset in BlobChannel(client.blob(blob, in: reference, from: offset)) }
     }
 
-    package func reopen(_ blob: Descriptor) throws(PullError) -> (any ByteSource)? {
+    package func reopen(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> (any ChunkSource)? {
         guard let cache else { return nil }
         cache.forget(blob.digest)
-        return BlobChannel(client.blob(blob, in: chosen.withLock { $0 }))
+        return channel(blob, chosen.withLock { $0 }, digests)
+    }
+
+    private func channel(_ blob: Descriptor, _ reference: Reference, _ digests: DigestCrew?) -> BlobChannel {
+        BlobChannel(client.blob(blob, in: reference, digest: digests.map { CrewDigest($0, blob.digest.algorithm) }))
     }
 
     package func close() async { await client.shutdown() }

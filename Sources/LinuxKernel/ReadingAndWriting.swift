@@ -98,11 +98,6 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Reserves space without changing the size, so that a full disk shows early: `fallocate(2)`.
-    package func allocate(bytes: Int64) throws(SystemError) {
-        try checked("fallocate", procPath) { fallocate(rawValue, 1 /* FALLOC_FL_KEEP_SIZE */, 0, off_t(bytes)) }
-    }
-
     /// Sets the size in bytes, leaving a hole where it grows. The corresponding call is `ftruncate(2)`.
     package func setSize(_ bytes: Int64) throws(SystemError) {
         try checked("ftruncate", procPath) { ftruncate(rawValue, off_t(bytes)) }

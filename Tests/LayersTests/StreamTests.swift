@@ -186,17 +186,10 @@ import Testing
 
     static func verify(_ bytes: [UInt8], _ digest: Digest, _ size: Int64?, stride: Int = 100) -> LayerError.Reason? {
         let source = VerifyingSource(BytesSource(bytes, stride: stride), digest: digest, size: size)
-        var buffer = [UInt8](repeating: 0, count: 333)
-        while true {
-            let outcome: Result<Int, LayerError> = buffer.withUnsafeMutableBytes { bytes in
-                do throws(LayerError) { return .success(try source.read(into: bytes)) } catch { return .failure(error) }
-            }
-            switch outcome {
-            case .success(0): return nil
-            case .success: continue
-            case .failure(let error): return error.reason
-            }
-        }
+        do throws(LayerError) {
+            try source.drain()
+            return nil
+        } catch { return error.reason }
     }
 
     @Test func sizeThenDigest() {

@@ -8,7 +8,7 @@ import Testing
     static func read(
         _ bytes: [UInt8], chunk: Int = 1 << 20, stride: Int = .max, _ limits: UnpackLimits = UnpackLimits()
     ) throws(LayerError) -> [(entry: TarEntry, data: [UInt8])] {
-        let reader = TarReader(SourceChunks(BytesSource(bytes, stride: stride), bytes: chunk), limits: limits)
+        let reader = TarReader(BytesSource(bytes, stride: min(stride, chunk)), limits: limits)
         var found: [(TarEntry, [UInt8])] = []
         while try reader.advance() {
             var data = [UInt8](repeating: 0, count: Int(min(reader.entry.size, 1 << 20)))
@@ -307,7 +307,7 @@ import Testing
         ])
         let complete = try Self.read(whole)
         var paddings: [Range<Int>] = []
-        let reader = TarReader(SourceChunks(BytesSource(whole)))
+        let reader = TarReader(BytesSource(whole))
         while try reader.advance() {
             let end = Int(reader.dataPosition) + Int(reader.entry.size)
             paddings.append(end..<(end + 511) & ~511)

@@ -152,10 +152,10 @@ import Testing
             } _: { client in
                 var bytes: [UInt8] = []
                 for try await part in client.blob(image.layerDescriptor, in: try server.reference()) {
-                    if bytes.count < 3_000_000, bytes.count + part.count >= 3_000_000 {
+                    if bytes.count < 3_000_000, bytes.count + part.bytes.count >= 3_000_000 {
                         try await Task.sleep(for: .seconds(7))
                     }
-                    bytes += part
+                    bytes += part.bytes
                 }
                 #expect(bytes == image.layer)
             }

@@ -21,7 +21,7 @@ import Testing
             "Store",
         ],
         "Doctor": ["Allocation", "Devices", "Diagnostics", "LaunchPlanning", "LinuxKernel", "SiteConfig"],
-        "Layers": ["ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CZstd", "Crypto"],
+        "Layers": ["ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CSHA256", "CZstd", "Crypto"],
         "Distribution": [
             "ImageSpec", "AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL", "Crypto", "Foundation",
             "Glibc",

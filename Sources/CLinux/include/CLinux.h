@@ -188,7 +188,8 @@ static inline ssize_t berth_receive(int fd, void *bytes, size_t size, int *descr
         }
     return received;
 }
-static inline int berth_fix_mmap_threshold(int bytes) { return mallopt(M_MMAP_THRESHOLD, bytes); }
+static inline int berth_mmap_threshold(int bytes) { return mallopt(M_MMAP_THRESHOLD, bytes); }
+static inline int berth_trim_threshold(int bytes) { return mallopt(M_TRIM_THRESHOLD, bytes); }
 static inline int berth_processor_count(void) { cpu_set_t set; return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1; }
 static inline int berth_isatty(int fd) { return isatty(fd); }
 

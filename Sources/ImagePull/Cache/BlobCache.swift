@@ -46,7 +46,7 @@ package final class BlobCache: Sendable {
     ///
     /// - Parameter download: Opens the blob in its registry, from an offset on.
     func source(
-        _ blob: Descriptor, _ download: @escaping @Sendable (Int64) throws(PullError) -> any ByteSource
+        _ blob: Descriptor, _ download: @escaping @Sendable (Int64) throws(PullError) -> any ChunkSource
     ) -> CachedBlobSource {
         CachedBlobSource(self, blob, download)
     }

@@ -4,8 +4,8 @@ internal import LinuxKernel
 internal import Store
 internal import Synchronization
 
-/// A byte source that another thread can make fail.
-protocol CancellableSource: ByteSource, Sendable {
+/// A source that another thread can make fail.
+protocol CancellableSource: ChunkSource, Sendable {
     func cancel()
 }
 
@@ -16,7 +16,7 @@ extension BlobChannel: CancellableSource {}
 final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but for `cancelled`, one thread's alone
     private let cache: BlobCache
     private let blob: Descriptor
-    private let download: @Sendable (Int64) throws(PullError) -> any ByteSource
+    private let download: @Sendable (Int64) throws(PullError) -> any ChunkSource
     private let cancelled = Mutex<(isSet: Bool, channel: BlobChannel?)>((false, nil))
 
     private enum Role {
@@ -32,8 +32,10 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
     }
 
     private var role = Role.undecided
+    /// What is read from a file at once.
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4096)
     private var position: Int64 = 0
-    private var registry: (any ByteSource)?
+    private var registry: (any ChunkSource)?
     /// What the file looked like when it last changed, and when that was seen.
     private var growth: (size: Int64, modified: Timestamp, since: UInt64)?
 
@@ -42,12 +44,14 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
 
     init(
         _ cache: BlobCache, _ blob: Descriptor,
-        _ download: @escaping @Sendable (Int64) throws(PullError) -> any ByteSource
+        _ download: @escaping @Sendable (Int64) throws(PullError) -> any ChunkSource
     ) {
         self.cache = cache
         self.blob = blob
         self.download = download
     }
+
+    deinit { buffer.deallocate() }
 
     func cancel() {
         let channel = cancelled.withLock { state -> BlobChannel? in
@@ -65,29 +69,26 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
         }
     }
 
-    func read(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
+    func next() throws(LayerError) -> UnsafeRawBufferPointer {
         while true {
             if cancelled.withLock({ $0.isSet }) { throw LayerError(.cancelled) }
-            if position == blob.size { return 0 }
+            if position == blob.size { return UnsafeRawBufferPointer(start: nil, count: 0) }
             switch role {
             case .undecided: choose()
-            case .bypassing: return try fromRegistry(buffer)
+            case .bypassing: return try fromRegistry()
             case .reading(let file):
                 // Shorter than it was, or unreadable: from here on the registry has to do.
-                let count = fromFile(file, buffer)
-                if count > 0 { return count }
+                if let chunk = fromFile(file) { return chunk }
                 role = .bypassing
             case .following(let file):
-                let count = fromFile(file, buffer)
-                if count > 0 { return count }
+                if let chunk = fromFile(file) { return chunk }
                 if isAbandoned(file) { role = .undecided } else { pause(milliseconds: 50) }
             case .leading(let file):
                 // What a dead leader has left comes first.
-                let kept = fromFile(file, buffer)
-                if kept > 0 { return kept }
-                let count = try fromRegistry(buffer)
-                if count > 0 { keep(UnsafeRawBufferPointer(rebasing: buffer[..<count]), in: file) }
-                return count
+                if let chunk = fromFile(file) { return chunk }
+                let chunk = try fromRegistry()
+                if !chunk.isEmpty { keep(chunk, in: file) }
+                return chunk
             }
         }
     }
@@ -158,18 +159,19 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
 
     // MARK: Bytes
 
-    private func fromFile(_ file: DescriptorBox, _ buffer: UnsafeMutableRawBufferPointer) -> Int {
+    /// Nil where there is nothing more, or nothing that can be read.
+    private func fromFile(_ file: DescriptorBox) -> UnsafeRawBufferPointer? {
         let wanted = Int(min(Int64(buffer.count), blob.size - position))
         let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
         // Unreadable is as good as not there.
-        guard let count = try? file.descriptor.read(into: part, at: position), count > 0 else { return 0 }  // see above
+        guard let count = try? file.descriptor.read(into: part, at: position), count > 0 else { return nil }  // see above
         position += Int64(count)
         usedCache = true
-        return count
+        return UnsafeRawBufferPointer(rebasing: buffer[..<count])
     }
 
-    private func fromRegistry(_ buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
-        let source: any ByteSource
+    private func fromRegistry() throws(LayerError) -> UnsafeRawBufferPointer {
+        let source: any ChunkSource
         if let registry {
             source = registry
         } else {
@@ -184,9 +186,9 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
             }
             if isTooLate { channel?.cancel() }
         }
-        let count = try source.read(into: buffer)
-        position += Int64(count)
-        return count
+        let chunk = try source.next()
+        position += Int64(chunk.count)
+        return chunk
     }
 
     private func keep(_ bytes: UnsafeRawBufferPointer, in file: DescriptorBox) {

@@ -99,13 +99,9 @@ package final class DockerArchiveOrigin: ImageOrigin {
 
     private func isCompressed(_ path: String) throws(PullError) -> Bool {
         guard let (source, _) = try files.open(path) else { return false }
-        var magic: [UInt8] = [0, 0, 0, 0]
-        let count: Result<Int, LayerError> = magic.withUnsafeMutableBytes { bytes in
-            do throws(LayerError) { return .success(try source.fill(bytes)) } catch { return .failure(error) }
-        }
         let archive = files.path
-        _ = try naming({ (error: LayerError) in .unreadable(error, path: archive) }) { () throws(LayerError) in
-            try count.get()
+        let magic = try naming({ (error: LayerError) in .unreadable(error, path: archive) }) { () throws(LayerError) in
+            Array(try source.next().prefix(4))
         }
         return magic.starts(with: [0x1F, 0x8B]) || magic.starts(with: [0x28, 0xB5, 0x2F, 0xFD])
     }
@@ -113,7 +109,7 @@ package final class DockerArchiveOrigin: ImageOrigin {
     /// Where in the archive the layer is; part of the manifest that is made here and of none that is read.
     private static let pathKey = "org.berth.archive.path"
 
-    package func open(_ blob: Descriptor) throws(PullError) -> any ByteSource {
+    package func open(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> any ChunkSource {
         guard let path = blob.annotations[Self.pathKey], let (source, _) = try files.open(path) else {
             throw files.missing("layer \(blob.digest)")
         }

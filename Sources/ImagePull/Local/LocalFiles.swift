@@ -8,24 +8,28 @@ protocol LocalFiles: Sendable {
     /// As the user gave it.
     var path: String { get }
     /// The file's bytes and how many there are; nil where there is no such file.
-    func open(_ name: String) throws(PullError) -> (source: any ByteSource, size: Int64)?
+    func open(_ name: String) throws(PullError) -> (source: any ChunkSource, size: Int64)?
 }
 
 extension LocalFiles {
+    /// What is read of a blob at once.
+    static var chunkBytes: Int { 256 << 10 }
+
     /// A small file, whole.
     func contents(of name: String, limit: Int64 = 16 << 20) throws(PullError) -> [UInt8]? {
         guard let (source, size) = try open(name) else { return nil }
         guard size <= limit else { throw .local(.notAnImage("\(name) is larger than \(limit) bytes"), path: path) }
-        var bytes = [UInt8](repeating: 0, count: Int(size))
-        let outcome: Result<Int, LayerError> = bytes.withUnsafeMutableBytes { buffer in
-            do throws(LayerError) { return .success(try source.fill(buffer)) } catch { return .failure(error) }
-        }
         let path = path
-        let count = try naming({ (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
-            try outcome.get()
+        return try naming({ (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
+            var bytes: [UInt8] = []
+            bytes.reserveCapacity(Int(size))
+            while bytes.count < size {
+                let chunk = try source.next()
+                if chunk.isEmpty { break }
+                bytes += chunk.prefix(Int(size) - bytes.count)
+            }
+            return bytes
         }
-        bytes.removeLast(bytes.count - count)
-        return bytes
     }
 
     /// A small blob of a layout, verified against its descriptor.
@@ -74,12 +78,12 @@ struct DirectoryFiles: LocalFiles {
         }
     }
 
-    func open(_ name: String) throws(PullError) -> (source: any ByteSource, size: Int64)? {
+    func open(_ name: String) throws(PullError) -> (source: any ChunkSource, size: Int64)? {
         do throws(SystemError) {
             let file = try root.descriptor.resolve(name, [.readOnly, .nonBlocking, .noControllingTerminal])
             let status = try file.status()
             guard status.kind == .regular else { return nil }
-            return (DescriptorSource(DescriptorBox(file)), status.size)
+            return (FileChunks(DescriptorBox(file), bytes: Self.chunkBytes), status.size)
         } catch {
             if error.errno == 2 || error.errno == 20 { return nil }  // ENOENT, ENOTDIR
             throw .local(.system(error), path: path)
@@ -122,12 +126,12 @@ struct ArchiveFiles: LocalFiles {
         }
     }
 
-    func open(_ name: String) throws(PullError) -> (source: any ByteSource, size: Int64)? {
+    func open(_ name: String) throws(PullError) -> (source: any ChunkSource, size: Int64)? {
         let path = path
         let range = try naming({ (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
             try index.range(of: name)
         }
         guard let range else { return nil }
-        return (DescriptorSource(file, range: range), range.upperBound - range.lowerBound)
+        return (FileChunks(file, range: range, bytes: Self.chunkBytes), range.upperBound - range.lowerBound)
     }
 }

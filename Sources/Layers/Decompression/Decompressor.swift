@@ -2,7 +2,7 @@
 ///
 /// The packing is told by the blob's first bytes and not by its media type: registries hold gzip blobs labelled as
 /// plain and the reverse, and what is delivered is checked against the diffID in any case.
-package final class Decompressor: ByteSource {
+package final class Decompressor {
     private enum Codec {
         case undecided
         case plain
@@ -10,22 +10,23 @@ package final class Decompressor: ByteSource {
         case zstd(ZstdInflater)
     }
 
-    private let source: any ByteSource
+    private let source: any ChunkSource
     private let limits: UnpackLimits
-    private let input: UnsafeMutableRawBufferPointer
+    /// Of what the source has lent, what is still to be decoded; what comes before it stands in `head`.
     private var pending = UnsafeRawBufferPointer(start: nil, count: 0)
+    private var behindHead = UnsafeRawBufferPointer(start: nil, count: 0)
+    private let head = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
     private var isSourceAtEnd = false
     private var codec = Codec.undecided
     private var bytesIn: Int64 = 0
     private var bytesOut: Int64 = 0
 
-    package init(_ source: any ByteSource, limits: UnpackLimits = UnpackLimits(), inputBytes: Int = 512 << 10) {
+    package init(_ source: any ChunkSource, limits: UnpackLimits = UnpackLimits()) {
         self.source = source
         self.limits = limits
-        input = .allocate(byteCount: inputBytes, alignment: 4096)
     }
 
-    deinit { input.deallocate() }
+    deinit { head.deallocate() }
 
     /// What the first bytes told; `plain` before the first read.
     package var compression: Compression {
@@ -36,6 +37,18 @@ package final class Decompressor: ByteSource {
         }
     }
 
+    /// Fills the buffer, unless the blob ends before; returns how many bytes there are.
+    package func fill(_ buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
+        var filled = 0
+        while filled < buffer.count {
+            let count = try read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
+            if count == 0 { break }
+            filled += count
+        }
+        return filled
+    }
+
+    /// Puts as many bytes into the buffer as come easily: at least one, and 0 only at the end.
     package func read(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
         if case .undecided = codec { codec = try sniff() }
         let count: Int
@@ -72,19 +85,18 @@ package final class Decompressor: ByteSource {
     }
 
     private func refill() throws(LayerError) {
-        let count = try source.read(into: input)
-        if count == 0 { isSourceAtEnd = true }
-        bytesIn += Int64(count)
-        pending = UnsafeRawBufferPointer(rebasing: input[..<count])
+        if !behindHead.isEmpty {
+            pending = behindHead
+            behindHead = UnsafeRawBufferPointer(start: nil, count: 0)
+            return
+        }
+        pending = try source.next()
+        if pending.isEmpty { isSourceAtEnd = true }
+        bytesIn += Int64(pending.count)
     }
 
     private func readPlain(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
-        if pending.isEmpty {
-            // Straight from the source into the caller's buffer: no copy on the way.
-            let count = try source.read(into: buffer)
-            bytesIn += Int64(count)
-            return count
-        }
+        if pending.isEmpty, !isSourceAtEnd { try refill() }
         let count = min(pending.count, buffer.count)
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: pending[..<count]))
         pending = UnsafeRawBufferPointer(rebasing: pending[count...])
@@ -92,15 +104,9 @@ package final class Decompressor: ByteSource {
     }
 
     private func sniff() throws(LayerError) -> Codec {
-        // Eight bytes are enough for every magic below; a source may hand over fewer at a time.
-        var filled = 0
-        while filled < 8 {
-            let count = try source.read(into: UnsafeMutableRawBufferPointer(rebasing: input[filled...]))
-            if count == 0 { isSourceAtEnd = true; break }
-            filled += count
-        }
-        bytesIn = Int64(filled)
-        pending = UnsafeRawBufferPointer(rebasing: input[..<filled])
+        // Eight bytes are enough for every magic below; a source may lend fewer at a time.
+        try refill()
+        if pending.count < head.count { try collectHead() }
         if starts([0x1F, 0x8B]) { return .gzip(GzipInflater()) }
         let isSkippable =
             pending.count >= 4 && pending[0] & 0xF0 == 0x50 && pending[1] == 0x2A && pending[2] == 0x4D
@@ -115,6 +121,22 @@ package final class Decompressor: ByteSource {
         }
         if starts([0x04, 0x22, 0x4D, 0x18]) { throw LayerError(.unsupportedCompression("lz4")) }
         return .plain
+    }
+
+    private func collectHead() throws(LayerError) {
+        var filled = 0
+        while !isSourceAtEnd {
+            let count = min(head.count - filled, pending.count)
+            UnsafeMutableRawBufferPointer(rebasing: head[filled...]).copyMemory(
+                from: .init(rebasing: pending[..<count]))
+            filled += count
+            if filled == head.count {
+                behindHead = UnsafeRawBufferPointer(rebasing: pending[count...])
+                break
+            }
+            try refill()
+        }
+        pending = UnsafeRawBufferPointer(rebasing: head[..<filled])
     }
 
     private func starts(_ magic: [UInt8]) -> Bool { pending.starts(with: magic) }

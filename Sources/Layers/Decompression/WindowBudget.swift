@@ -7,18 +7,21 @@ package final class WindowBudget: @unchecked Sendable {
     static let besides = 3 << 19
 
     private let bytes: Int
-    private let monitor = Monitor()
+    private let monitor: Monitor
+    private let room: Monitor.Condition
     // Under the monitor.
     private var taken = 0
 
     package init(bytes: Int) {
         self.bytes = bytes
+        monitor = Monitor()
+        room = Monitor.Condition(of: monitor)
     }
 
     /// Waits for the room. Whoever has some already gives it back first: two that waited for each other would wait for ever.
     package func take(_ count: Int) {
         monitor.lock()
-        while taken > 0, taken + count > bytes { monitor.wait() }
+        while taken > 0, taken + count > bytes { room.wait() }
         taken += count
         monitor.unlock()
     }
@@ -26,8 +29,8 @@ package final class WindowBudget: @unchecked Sendable {
     package func giveBack(_ count: Int) {
         monitor.lock()
         taken -= count
-        monitor.tellOfChange()
         monitor.unlock()
+        room.tellAll()
     }
 
     /// How far back the frame looks that begins here (RFC 8878, section 3.1.1.1); nil for a frame that is passed over.

@@ -1,6 +1,4 @@
-internal import ImageSpec
-
-/// Bytes lent one large stretch at a time, so that they can be parsed and written where they lie.
+/// Bytes lent one large stretch at a time, so that they can be inflated, parsed and written where they lie; used by one thread only.
 package protocol ChunkSource: AnyObject {
     /// The next stretch, valid until the next call; empty only at the end.
     func next() throws(LayerError) -> UnsafeRawBufferPointer
@@ -11,22 +9,30 @@ package protocol ChunkSource: AnyObject {
 
 extension ChunkSource {
     package func skip(_ count: Int64) throws(LayerError) -> Bool { false }
+
+    /// Reads the rest for the sake of what checks it on the way.
+    package func drain() throws(LayerError) { while try !next().isEmpty {} }
 }
 
-/// Chunks read from a byte source by the calling thread itself.
-package final class SourceChunks: ChunkSource {
-    private let source: any ByteSource
-    private let buffer: UnsafeMutableRawBufferPointer
+/// Bytes already in memory.
+package final class BytesSource: ChunkSource {
+    private let bytes: UnsafeMutableRawBufferPointer
+    private var position = 0
+    private let stride: Int
 
-    package init(_ source: any ByteSource, bytes: Int = 1 << 20) {
-        self.source = source
-        buffer = .allocate(byteCount: bytes, alignment: 4096)
+    /// `stride` caps each stretch, so that a test may cut the stream anywhere.
+    package init(_ bytes: [UInt8], stride: Int = .max) {
+        self.bytes = .allocate(byteCount: bytes.count, alignment: 16)
+        self.bytes.copyBytes(from: bytes)
+        self.stride = stride
     }
 
-    deinit { buffer.deallocate() }
+    deinit { bytes.deallocate() }
 
     package func next() throws(LayerError) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: buffer[..<(try source.fill(buffer))])
+        let count = min(bytes.count - position, stride)
+        defer { position += count }
+        return UnsafeRawBufferPointer(rebasing: bytes[position..<position + count])
     }
 }
 
@@ -49,32 +55,5 @@ final class CountingChunks: ChunkSource {
         if count > limit { throw LayerError(.limit(.totalBytes, limit: limit)) }
         progress?(count)
         return chunk
-    }
-
-    /// The bytes behind the archive's end, which belong to the diffID, too.
-    func drain() throws(LayerError) { while try !next().isEmpty {} }
-}
-
-/// The digest of all chunks, found by a thread of its own.
-final class ChunkDigest: @unchecked Sendable {
-    private let chunks: any ChunkSource
-    private var hasher: ContentHasher
-    /// To be asked for after the thread was joined; nil where the chunks ended in an error.
-    private(set) var digest: Digest?
-
-    init(_ chunks: any ChunkSource, _ algorithm: Digest.Algorithm) {
-        self.chunks = chunks
-        hasher = ContentHasher(algorithm)
-    }
-
-    func run() {
-        // The error is everybody's, and told by whoever parses.
-        while let chunk = try? chunks.next() {  // see above
-            if chunk.isEmpty {
-                digest = hasher.finish()
-                return
-            }
-            hasher.update(chunk)
-        }
     }
 }

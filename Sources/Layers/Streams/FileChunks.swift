@@ -1,22 +1,27 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// A file's bytes in chunks, read by offset, so that what is not wanted is not read at all.
+/// A file's bytes, or a range of them, in chunks, read by offset, so that what is not wanted is not read at all.
 package final class FileChunks: ChunkSource {
     private let file: DescriptorBox
     private let buffer: UnsafeMutableRawBufferPointer
-    private var offset: Int64 = 0
+    private var offset: Int64
+    private let end: Int64
 
-    package init(_ file: DescriptorBox, bytes: Int = 64 << 10) {
+    package init(_ file: DescriptorBox, range: Range<Int64>? = nil, bytes: Int = 64 << 10) {
         self.file = file
+        offset = range?.lowerBound ?? 0
+        end = range?.upperBound ?? .max
         buffer = .allocate(byteCount: bytes, alignment: 4096)
     }
 
     deinit { buffer.deallocate() }
 
     package func next() throws(LayerError) -> UnsafeRawBufferPointer {
-        let (file, buffer, offset) = (file, buffer, offset)
-        let count = try system { () throws(SystemError) in try file.descriptor.read(into: buffer, at: offset) }
+        let (file, offset) = (file, offset)
+        let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(min(Int64(buffer.count), end - offset))])
+        if wanted.isEmpty { return UnsafeRawBufferPointer(wanted) }
+        let count = try system { () throws(SystemError) in try file.descriptor.read(into: wanted, at: offset) }
         self.offset += Int64(count)
         return UnsafeRawBufferPointer(rebasing: buffer[..<count])
     }
@@ -25,7 +30,7 @@ package final class FileChunks: ChunkSource {
         let file = file
         let size = try system { () throws(SystemError) in try file.descriptor.status().size }
         // Past the end: reading on will tell that the archive is cut short.
-        guard offset + count <= size else { return false }
+        guard offset + count <= min(size, end) else { return false }
         offset += count
         return true
     }
@@ -33,16 +38,14 @@ package final class FileChunks: ChunkSource {
 
 /// The digest and length of all that is left in a source.
 package func contentDigest(
-    of source: any ByteSource, _ algorithm: Digest.Algorithm
+    of source: any ChunkSource, _ algorithm: Digest.Algorithm
 ) throws(LayerError) -> (digest: Digest, size: Int64) {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 64)
-    defer { buffer.deallocate() }
     var hasher = ContentHasher(algorithm)
     var size: Int64 = 0
     while true {
-        let count = try source.read(into: buffer)
-        if count == 0 { return (hasher.finish(), size) }
-        hasher.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-        size += Int64(count)
+        let chunk = try source.next()
+        if chunk.isEmpty { return (hasher.finish(), size) }
+        hasher.update(chunk)
+        size += Int64(chunk.count)
     }
 }

@@ -2,27 +2,40 @@ internal import CLinux
 
 /// A mutex, and word of changes of what it guards, for threads that block: pthread_mutex_lock(3), pthread_cond_wait(3).
 final class Monitor: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    fileprivate let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
-    init() {
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(changed, nil)
-    }
+    init() { pthread_mutex_init(mutex, nil) }
 
     deinit {
-        pthread_cond_destroy(changed)
         pthread_mutex_destroy(mutex)
-        changed.deallocate()
         mutex.deallocate()
     }
 
     func lock() { pthread_mutex_lock(mutex) }
     func unlock() { pthread_mutex_unlock(mutex) }
 
-    /// Lets others in until one of them tells of a change, or for no reason at all.
-    func wait() { pthread_cond_wait(changed, mutex) }
+    /// One kind of change, so that only those are woken who wait for it.
+    final class Condition: @unchecked Sendable {
+        private let monitor: Monitor
+        private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
-    /// To all who wait.
-    func tellOfChange() { pthread_cond_broadcast(changed) }
+        init(of monitor: Monitor) {
+            self.monitor = monitor
+            pthread_cond_init(condition, nil)
+        }
+
+        deinit {
+            pthread_cond_destroy(condition)
+            condition.deallocate()
+        }
+
+        /// Lets others in until one of them tells of a change, or for no reason at all. The monitor is locked by the caller.
+        func wait() { pthread_cond_wait(condition, monitor.mutex) }
+
+        /// To all who wait; best with the monitor unlocked, for they want it.
+        func tellAll() { pthread_cond_broadcast(condition) }
+
+        /// To one of them.
+        func tellOne() { pthread_cond_signal(condition) }
+    }
 }

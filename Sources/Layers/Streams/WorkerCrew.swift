@@ -2,8 +2,9 @@
 /// than one piece; where no thread can be had, the caller does it all.
 final class WorkerCrew: @unchecked Sendable {
     private let size: Int
-    private var members: [Member] = []
-    private let monitor = Monitor()
+    private var members: [JoinedThread] = []
+    private let monitor: Monitor
+    private let changed: Monitor.Condition
     // All below under the monitor.
     private var work: (@Sendable (Int) -> Void)?
     private var count = 0
@@ -14,13 +15,8 @@ final class WorkerCrew: @unchecked Sendable {
     /// - Parameter size: How many work at once, the caller included.
     init(size: Int) {
         self.size = size
-    }
-
-    /// An array holds nothing that can not be copied.
-    private final class Member {
-        private var thread: WorkerThread?
-        init(_ thread: consuming WorkerThread) { self.thread = consume thread }
-        func join() { thread.take()?.join() }
+        monitor = Monitor()
+        changed = Monitor.Condition(of: monitor)
     }
 
     /// Runs `work` once for each number below `count`, and returns when all have ended.
@@ -29,13 +25,13 @@ final class WorkerCrew: @unchecked Sendable {
         while members.count < min(size, count) - 1, !isDismissed {
             // Fewer hands do the same.
             guard let thread = try? WorkerThread({ [self] in serve() }) else { break }  // see above
-            members.append(Member(thread))
+            members.append(JoinedThread(thread))
         }
         monitor.lock()
         (self.work, self.count, begun, ended) = (work, count, 0, 0)
-        monitor.tellOfChange()
+        changed.tellAll()
         takePieces()
-        while ended < count { monitor.wait() }
+        while ended < count { changed.wait() }
         self.work = nil
         monitor.unlock()
     }
@@ -44,7 +40,7 @@ final class WorkerCrew: @unchecked Sendable {
     func dismiss() {
         monitor.lock()
         isDismissed = true
-        monitor.tellOfChange()
+        changed.tellAll()
         monitor.unlock()
         for member in members { member.join() }
         members = []
@@ -54,7 +50,7 @@ final class WorkerCrew: @unchecked Sendable {
         monitor.lock()
         while !isDismissed {
             takePieces()
-            monitor.wait()
+            changed.wait()
         }
         monitor.unlock()
     }
@@ -68,7 +64,7 @@ final class WorkerCrew: @unchecked Sendable {
             work(piece)
             monitor.lock()
             ended += 1
-            if ended == count { monitor.tellOfChange() }
+            if ended == count { changed.tellAll() }
         }
     }
 }

@@ -5,9 +5,17 @@ package import LinuxKernel
 package struct WorkerThread: ~Copyable {
     private let thread: pthread_t
 
-    /// The corresponding call is `pthread_create(3)`.
-    package init(_ body: @escaping @Sendable () -> Void) throws(SystemError) {
-        let box = Unmanaged.passRetained(Body(body))
+    /// How much lower than others' the priority is of a thread that need not be in time (`nice(2)`).
+    package static let givesWay: CInt = 5
+
+    /// The corresponding calls are `pthread_create(3)` and, for a niceness beside the caller's own, `nice(2)`, which in Linux is a
+    /// thread's own affair.
+    package init(niceness: CInt = 0, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+        let box = Unmanaged.passRetained(
+            Body {
+                if niceness != 0 { _ = nice(niceness) }  // as fast as anybody, where that should be refused
+                body()
+            })
         var thread = pthread_t()
         let code = pthread_create(
             &thread, nil,
@@ -32,4 +40,13 @@ package struct WorkerThread: ~Copyable {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
+}
+
+/// A thread for where what can not be copied can not be kept.
+final class JoinedThread {
+    private var thread: WorkerThread?
+
+    init(_ thread: consuming WorkerThread) { self.thread = consume thread }
+
+    func join() { thread.take()?.join() }
 }

@@ -3,8 +3,7 @@ internal import LinuxKernel
 
 /// Writing files and what every kind of entry needs.
 extension LayerApplier {
-    /// Files at least this long get their space in one piece and early, so that a full disk shows before the work, and are handed
-    /// to the disk by themselves where that is called for.
+    /// Files at least this long are handed to the disk by themselves where that is called for.
     private static let largeBytes: Int64 = 4 << 20
 
     func makeFile(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
@@ -22,7 +21,6 @@ extension LayerApplier {
         let box = DescriptorBox(created)
         let isLarge = entry.size >= Self.largeBytes
         if entry.extents == nil {
-            if isLarge { try preallocate(box.descriptor, entry.size) }
             while let (offset, bytes) = try reader.nextData() {
                 try system { () throws(SystemError) in try box.descriptor.writeAll(bytes) }
                 if isLarge { writeBack.wrote(box, upTo: offset + Int64(bytes.count)) }
@@ -52,13 +50,6 @@ extension LayerApplier {
         counts.fileBytes += entry.size
         try writers.add(new, path, bytes, entry)
         return true
-    }
-
-    private func preallocate(_ file: borrowing OwnedFileDescriptor, _ bytes: Int64) throws(LayerError) {
-        do throws(SystemError) { try file.allocate(bytes: bytes) } catch {
-            // NFS before 4.2, some FUSE: no such call; the writes themselves will tell.
-            guard error.errno == EOPNOTSUPP || error.errno == ENOSYS else { throw LayerError(.system(error)) }
-        }
     }
 
     /// Holes stay holes: only what the map names is written, and the end is set by size.

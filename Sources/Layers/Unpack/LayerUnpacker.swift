@@ -6,7 +6,7 @@ package import LinuxKernel
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
 ///
-/// Three threads: one reads and inflates the blob, one finds the diffID, one parses and writes, with others to help
+/// Three threads: the caller's reads and inflates the blob, one finds the diffID, one parses and writes, with others to help
 /// it where that is of use. They share a ring of a few large buffers, so that memory does not grow with the layer and no byte
 /// is copied between them.
 package struct LayerUnpacker: Sendable {
@@ -24,8 +24,10 @@ package struct LayerUnpacker: Sendable {
     package var limits = UnpackLimits()
     /// How many threads make files that are small.
     package var writers = 1
-    package var ringSlots = 4
+    package var ringSlots = 12
     package var slotBytes = 512 << 10
+    /// Who finds the diffID; threads for this layer alone where there is none.
+    package var digests: DigestCrew?
     package var writeBack = WriteBackPolicy.whenever
 
     package init() {}
@@ -36,40 +38,43 @@ package struct LayerUnpacker: Sendable {
     /// `source` gives the blob as it was downloaded, verified by whoever brings it or through a `VerifyingSource`. `progress` hears how many
     /// bytes of the uncompressed archive were written. `isCancelled` is asked before each entry.
     package func unpack(
-        _ source: any ByteSource, diffID: Digest, into directory: DescriptorBox,
+        _ source: any ChunkSource, diffID: Digest, into directory: DescriptorBox,
         isCancelled: @escaping @Sendable () -> Bool = { false }, progress: (@Sendable (Int64) -> Void)? = nil
     ) throws(LayerError) -> LayerSummary {
-        let ring = BoundedRing(slots: ringSlots, bytes: slotBytes, consumers: 2)
-        let (limits, inputBytes) = (limits, max(65_536, slotBytes / 2))
-        // Only the thread uses the source until it was joined.
-        nonisolated(unsafe) let source = source
-        let hash = ChunkDigest(ring.chunks(for: 1), diffID.algorithm)
-        let producer: WorkerThread
-        let hasher: WorkerThread
-        do throws(SystemError) {
-            producer = try WorkerThread { Self.produce(from: source, into: ring, limits, inputBytes) }
-        } catch {
-            throw LayerError(.system(error))
+        guard let digests else {
+            var unpacker = self
+            let crew = try system { () throws(SystemError) in try DigestCrew() }
+            defer { crew.dismiss() }
+            unpacker.digests = crew
+            return try unpacker.unpack(
+                source, diffID: diffID, into: directory, isCancelled: isCancelled, progress: progress)
         }
-        do throws(SystemError) { hasher = try WorkerThread { hash.run() } } catch {
-            ring.cancel()
-            producer.join()
-            throw LayerError(.system(error))
-        }
+        let ring = BoundedRing(slots: ringSlots, bytes: slotBytes, readers: 2)
         let chunks = CountingChunks(ring.chunks(for: 0), limit: limits.totalBytes, progress)
-        let outcome: Result<LayerApplier, LayerError>
-        do throws(LayerError) {
-            outcome = .success(try consume(chunks, into: directory, isCancelled))
+        let writer: WorkerThread
+        nonisolated(unsafe) var outcome: Result<LayerApplier, LayerError>?  // the writer's until it was joined
+        nonisolated(unsafe) let chunksOfWriter = chunks  // likewise
+        do throws(SystemError) {
+            // The inflating decides when a layer is done; on few processors the others give way to it.
+            writer = try WorkerThread(niceness: WorkerThread.givesWay) {
+                do throws(LayerError) {
+                    outcome = .success(try consume(chunksOfWriter, into: directory, isCancelled))
+                } catch {
+                    outcome = .failure(error)
+                    ring.cancel()
+                }
+            }
         } catch {
-            outcome = .failure(error)
+            throw LayerError(.system(error))
         }
-        ring.cancel()
-        producer.join()
-        hasher.join()
+        let digest = digests.stream(diffID.algorithm, enough: ringSlots * slotBytes / 2)
+        defer { digest.abandon() }
+        produce(from: source, into: ring, digest)
+        writer.join()
         do throws(LayerError) {
-            let applier = try outcome.get()
+            guard let applier = try outcome?.get() else { preconditionFailure("a thread that was joined has ended") }
             // Verified before the marks are made: nothing is finished that will not be kept.
-            guard let actual = hash.digest else { preconditionFailure("who parsed to the end saw no error") }
+            let actual = digest.finish()
             if actual != diffID { throw LayerError(.diffID(expected: diffID, actual: actual)) }
             var summary = LayerSummary(diffID: diffID)
             summary.archiveBytes = chunks.count
@@ -82,14 +87,15 @@ package struct LayerUnpacker: Sendable {
         }
     }
 
-    private static func produce(
-        from source: any ByteSource, into ring: BoundedRing, _ limits: UnpackLimits, _ inputBytes: Int
-    ) {
-        let decompressor = Decompressor(source, limits: limits, inputBytes: inputBytes)
+    private func produce(from source: any ChunkSource, into ring: BoundedRing, _ digest: DigestStream) {
+        let decompressor = Decompressor(source, limits: limits)
         do throws(LayerError) {
             while let slot = ring.emptySlot() {
                 let count = try decompressor.fill(slot)
-                if count > 0 { ring.publish(count) }
+                if count > 0 {
+                    ring.publish(count)
+                    digest.append(UnsafeRawBufferPointer(rebasing: slot[..<count])) { ring.release(1) }
+                }
                 // A slot that is not full is the last one; the source's own end is still to be asked for.
                 if count < slot.count { break }
             }

@@ -26,7 +26,6 @@ import Testing
         Call(name: "write", error: "ENOSPC", mayBeDoneWithout: true),
         Call(name: "openat", error: "EDQUOT", mayBeDoneWithout: true),
         Call(name: "mkdirat", error: "EDQUOT", mayBeDoneWithout: true),
-        Call(name: "fallocate", error: "ENOSPC"),
         Call(name: "fchmod", error: "EIO", mayBeDoneWithout: true),
         Call(name: "utimensat", error: "EIO"),
         Call(name: "linkat", error: "EIO", mayBeDoneWithout: true),

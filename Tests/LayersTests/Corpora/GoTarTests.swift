@@ -222,7 +222,7 @@ import Testing
     @Test(arguments: 0..<truncations.count, [1 << 20, 512, 700]) func ends(_ index: Int, _ chunk: Int) {
         let (name, bytes, count, end) = Self.truncations[index]
         for isRead in [true, false] {
-            let reader = TarReader(SourceChunks(BytesSource(bytes), bytes: chunk))
+            let reader = TarReader(BytesSource(bytes, stride: chunk))
             var found = 0
             var error: LayerError?
             do throws(LayerError) {

@@ -101,7 +101,7 @@ func withClient<Value: Sendable>(
 extension RegistryClient {
     func layer(_ image: SampleImage, at server: FaultyServer) async throws -> [UInt8] {
         var bytes: [UInt8] = []
-        for try await part in blob(image.layerDescriptor, in: try server.reference()) { bytes += part }
+        for try await part in blob(image.layerDescriptor, in: try server.reference()) { bytes += part.bytes }
         return bytes
     }
 }

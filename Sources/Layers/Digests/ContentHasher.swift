@@ -6,10 +6,14 @@ internal import ImageSpec
 enum ContentHasher {
     case sha256(SHA256)
     case sha512(SHA512)
+    /// Where two at a time are faster.
+    case pairedSHA256(PairedSHA256)
 
-    init(_ algorithm: Digest.Algorithm) {
+    /// - Parameter inPairs: Whether it is to be taken further together with another.
+    init(_ algorithm: Digest.Algorithm, inPairs: Bool = false) {
         switch algorithm {
-        case .sha256: self = .sha256(SHA256())
+        case .sha256:
+            self = inPairs ? .pairedSHA256(PairedSHA256()) : .sha256(SHA256())
         case .sha512: self = .sha512(SHA512())
         }
     }
@@ -23,6 +27,9 @@ enum ContentHasher {
         case .sha512(var state):
             state.update(bufferPointer: bytes)
             self = .sha512(state)
+        case .pairedSHA256(let state):
+            state.update(bytes)
+            self = .pairedSHA256(state)
         }
     }
 
@@ -31,8 +38,16 @@ enum ContentHasher {
             switch self {
             case .sha256(let state): Digest(.sha256, bytes: Array(state.finalize()))
             case .sha512(let state): Digest(.sha512, bytes: Array(state.finalize()))
+            case .pairedSHA256(let state): Digest(.sha256, bytes: state.finish())
             }
         guard let digest else { preconditionFailure("a hash function returns as many bytes as its name says") }
         return digest
+    }
+
+    var goesInPairs: Bool { if case .pairedSHA256 = self { true } else { false } }
+
+    func pair(with other: ContentHasher) -> (PairedSHA256, PairedSHA256)? {
+        guard case .pairedSHA256(let one) = self, case .pairedSHA256(let two) = other else { return nil }
+        return (one, two)
     }
 }

@@ -1,0 +1,18 @@
+internal import CLinux
+
+/// sem_overview(7): wakes a blocked thread, also from a task that must not block. Signals that nobody waited for are kept,
+/// so a waiter has to look again at what it waits for.
+package final class Semaphore: @unchecked Sendable {
+    private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+
+    package init() { sem_init(semaphore, 0, 0) }
+
+    deinit {
+        sem_destroy(semaphore)
+        semaphore.deallocate()
+    }
+
+    package func signal() { sem_post(semaphore) }
+
+    package func wait() { while sem_wait(semaphore) == -1 {} }
+}
