@@ -6,7 +6,7 @@ internal import Synchronization
 /// MiB between an asynchronous writer and a blocking reader, who reads the bytes where the network put them.
 final class BlobChannel: ChunkSource, Sendable {
     /// For all layers at once 8 MiB at most: what a pull holds in memory does not grow with the number of processors.
-    static let capacity = ImagePuller.width > 4 ? 512 << 10 : (8 << 20) / ImagePuller.width
+    private static let capacity = ImagePuller.width > 4 ? 512 << 10 : (8 << 20) / ImagePuller.width
 
     private struct State {
         var chunks: [BlobChunk] = []
@@ -56,7 +56,7 @@ final class BlobChannel: ChunkSource, Sendable {
                 if state.isCancelled { return .gone }
                 if state.footprint >= Self.capacity { return .full }
                 state.chunks.append(chunk)
-                state.footprint += chunk.footprint
+                state.footprint += footprint
                 return .written
             }
             switch outcome {
