@@ -38,7 +38,7 @@ static const struct flag flags[] = {
 	CHOICE("container-mount-home", home, YES, "--home", "mount the user's home directory"),
 	CHOICE("no-container-mount-home", home, NO, "--no-home", "do not mount the user's home directory"),
 	CHOICE("container-remap-root", root, YES, "--root", "be root inside the container, with the user's own rights outside"),
-	CHOICE("no-container-remap-root", root, NO, NULL, "be the user inside the container"),
+	CHOICE("no-container-remap-root", root, NO, "--no-root", "be the user inside the container"),
 	CHOICE("container-entrypoint", entrypoint, YES, NULL, "run the image's entrypoint once per node, before the tasks"),
 	CHOICE("no-container-entrypoint", entrypoint, NO, NULL, "do not run the image's entrypoint"),
 	CHOICE("container-entrypoint-log", entrypoint_log, YES, NULL, "show what the entrypoint prints"),

@@ -33,3 +33,13 @@ package enum PyTorchVariables {
         return entries
     }
 }
+
+/// What a PMIx client of the image's must agree about with Slurm's server: Slurm says it in the names that version 2 of PMIx
+/// knew, clients of today read these.
+package enum PMIxVariables {
+    /// Those to be set, and Slurm's variables that have their values.
+    package static let perTask = [
+        (name: "PMIX_MCA_psec", source: "PMIX_SECURITY_MODE"), (name: "PMIX_MCA_gds", source: "PMIX_GDS_MODULE"),
+        (name: "PMIX_MCA_ptl", source: "PMIX_PTL_MODULE"),
+    ]
+}

@@ -21,11 +21,13 @@ extension NodeFacts {
         kernel = Self.line("/proc/sys/kernel/osrelease")
         isInJob = environment("SLURM_JOB_ID") != nil
         let home = environment("HOME") ?? "/"
-        let site = readConfiguration(environment, home)
-        let path = site.storePath(option: option, environment: environment, userID: Identity.userID)
+        let account = NameService.users.entry(id: Identity.userID)?.homeDirectory
+        let site = readConfiguration(environment, [environment("HOME"), account].compactMap { $0 })
+        let path = site.storePath(
+            option: option, environment: environment, userID: Identity.userID, accountHome: account)
         remoteMounts = Self.remoteMounts(Self.lines("/proc/self/mountinfo"))
         store = place(path.hasPrefix("/") ? path : "/" + path, tryingWhiteouts: true)
-        storeIsInHome = home != "/" && path.hasPrefix(home + "/")
+        storeIsInHome = [home, account ?? "/"].contains { $0 != "/" && path.hasPrefix($0 + "/") }
         scratch = site.scratch.map { place($0, tryingWhiteouts: false) }
         siteMounts = site.mounts.filter { $0.type != "tmpfs" }.map { mount in
             SiteMount(
@@ -44,10 +46,10 @@ extension NodeFacts {
     }
 
     private mutating func readConfiguration(
-        _ environment: (String) -> String?, _ home: String
+        _ environment: (String) -> String?, _ homes: [String]
     ) -> SiteConfiguration {
         do throws(ConfigurationError) {
-            let site = try SiteConfiguration.read(environment: environment, home: home)
+            let site = try SiteConfiguration.read(environment: environment, homes: homes)
             for setting in site.limits + site.requirements + [site.enforcement].compactMap({ $0 }) {
                 do throws(OptionError) {
                     switch setting.name {

@@ -3,45 +3,28 @@ internal import Devices
 /// Which variables the command sees. From weakest to strongest: the host's, the image's, the devices', `--env-file`,
 /// `--env`.
 enum ContainerEnvironment {
-    /// Variables that describe the host's own files, shells and loaders and are wrong inside.
-    static let hostOnly = [
-        "PATH", "MANPATH", "INFOPATH", "SHELL", "BASH_ENV", "ENV", "PROMPT_COMMAND", "PS1", "OLDPWD", "PWD", "SHLVL",
-        "_",
-        "HOME", "USER", "LOGNAME", "MAIL", "LANG", "LANGUAGE", "LC_ALL", "LS_COLORS", "XDG_RUNTIME_DIR",
-        "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "HOSTNAME", "LOADEDMODULES", "_LMFILES_", "MODULEPATH",
-        "MODULESHOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_EXE", "PERL5LIB", "CPATH",
-        "LIBRARY_PATH", "PKG_CONFIG_PATH", "CUDA_HOME", "CUDA_PATH",
-    ]
-
-    /// Paths that are wrong inside unless they are shown there: every mktemp would break, and an Open MPI that is told to
-    /// look for itself in the host's directory does not start.
-    static let pathsOfHost = [
-        "TMPDIR", "OPAL_PREFIX", "OPAL_LIBDIR", "PMIX_INSTALL_PREFIX", "PRTE_PREFIX",
-        "OMPI_MCA_mca_base_component_path", "PMIX_MCA_mca_base_component_path",
-    ]
-
-    /// Loader variables, exported shell functions, and Berth's own.
-    static let hostOnlyPrefixes = ["LD_", "BASH_FUNC_", "BERTH_"]
+    /// Set inside by Berth or a shell, or about locales, of which images have few; besides Berth's own, `BERTH_…`. Everything
+    /// else passes, if the paths in it exist inside: `ProcessPlan.dropVariables`, once the container stands.
+    static let hostOnly = ["PATH", "HOME", "USER", "LOGNAME", "PWD", "LANG", "LANGUAGE", "LC_ALL"]
 
     static let defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
     static func resolve(
-        options: LaunchOptions, image: ContainerImage, steps: [PlannedStep], host: HostFacts
+        options: LaunchOptions, image: ContainerImage, site: SitePolicy, host: HostFacts
     ) -> (entries: [String], sources: [UInt8]) {
         var variables = OrderedVariables()
         for entry in host.environment {
             // Steps that are started from inside are to find the same store.
-            guard let (name, value) = split(entry),
-                !isHostOnly(name) || (options.slurm && name.hasPrefix("BERTH_"))
+            guard let (name, _) = split(entry), !hostOnly.contains(name), options.slurm || !name.hasPrefix("BERTH_")
             else { continue }
-            if pathsOfHost.contains(name), !isVisible(value, steps) { continue }
             variables.add(entry, .host)
         }
         let accounts = LaunchPlan.insideAccounts(options, host)
+        let home = LaunchPlan.home(options, site, host)?.target ?? accounts.home
         variables.set("PATH", defaultPath, .berth)
         // The image's USER is known only inside: the process sets its variables when it becomes that user.
         if !becomesImageUser(options, image, host) {
-            variables.set("HOME", accounts.home, .berth)
+            variables.set("HOME", home, .berth)
             variables.set("USER", accounts.userName, .berth)
             variables.set("LOGNAME", accounts.userName, .berth)
         }
@@ -72,21 +55,9 @@ enum ContainerEnvironment {
         host.userID == 0 && !options.root && (options.user != nil || !image.user.isEmpty)
     }
 
-    private static func isHostOnly(_ name: String) -> Bool {
-        hostOnly.contains(name) || hostOnlyPrefixes.contains { name.hasPrefix($0) }
-    }
-
     private static func split(_ entry: String) -> (String, String)? {
         guard let equals = entry.utf8.firstIndex(of: UInt8(ascii: "=")), equals != entry.startIndex else { return nil }
         return (String(entry[..<equals]), String(entry[entry.index(after: equals)...]))
-    }
-
-    /// Whether a path of the host lies below something that is shown inside at the same place.
-    private static func isVisible(_ path: String, _ steps: [PlannedStep]) -> Bool {
-        steps.contains { step in
-            guard case .bind(let bind) = step.action, bind.source == bind.target else { return false }
-            return path == bind.target || path.hasPrefix(bind.target + "/")
-        }
     }
 }
 

@@ -125,7 +125,12 @@ extension LaunchOptions {
         case "enforce": enforcement = try EnforcementRequest(parsing: value)
         case "slurm": slurm = true
         case "read-only": readOnly = true
-        case "root": root = true
+        case "root":
+            if deniesRoot { throw .contradiction("--root", "--no-root") }
+            root = true
+        case "no-root":
+            if root { throw .contradiction("--root", "--no-root") }
+            deniesRoot = true
         case "user":
             guard !value.isEmpty else { throw .badValue(option: "--user", value: value, expected: "UID[:GID]") }
             user = value
@@ -206,6 +211,7 @@ extension LaunchOptions {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         let group = parts.count == 2 ? parts[1] : nil
         if parts[0] == "0" || parts[0] == "root", group == nil || group == "0" || group == "root" {
+            if deniesRoot { throw .contradiction("--user \(text)", "--no-root") }
             user = nil
             root = true
             return
@@ -216,6 +222,12 @@ extension LaunchOptions {
             throw .otherUser(text, userID: userID, groupID: groupID)
         }
         user = nil
+        deniesRoot = true
+    }
+
+    /// `root =` of the site's file is for ordinary users whose command line says neither.
+    package mutating func settleRoot(siteDefault: Bool, userID: UInt32) {
+        if siteDefault, userID != 0, !deniesRoot { root = true }
     }
 
     private static func isOfHostName(_ byte: UInt8) -> Bool {

@@ -62,6 +62,10 @@ package struct LaunchOptions: Equatable, Sendable {
     package var enforcement: EnforcementRequest?
     package var readOnly = false
     package var root = false
+    /// `--no-root`: oneself inside, also where the site makes users root.
+    package var deniesRoot = false
+    /// Slurm executes the command, which is not known here.
+    package var commandIsSlurms = false
     /// `UID[:GID]` or names, as the image's USER; root's alone, see `settleUser`.
     package var user: String?
     package var home: Bool?

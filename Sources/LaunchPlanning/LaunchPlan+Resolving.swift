@@ -27,7 +27,7 @@ extension LaunchPlan {
         if let hostname = options.hostname { steps.append(PlannedStep(.hostname(hostname), .option("--hostname"))) }
         self.init(
             steps: steps,
-            process: try ProcessPlan(options: options, image: image, site: site, steps: steps, host: host),
+            process: try ProcessPlan(options: options, image: image, site: site, host: host),
             confinement: try Confinement(options: options, site: site, host: host, steps: steps))
         if !options.requirements.isEmpty || !site.requirements.isEmpty {
             let unmet = unmet(
@@ -107,15 +107,25 @@ extension LaunchPlan {
         _ options: LaunchOptions, _ site: SitePolicy, _ host: HostFacts
     ) -> [PlannedStep] {
         var steps = schedulerMounts(host)
-        let mountsHome = options.home ?? site.mountHome
-        steps += displayMounts(options, host, mountsHome: mountsHome)
-        if mountsHome {
+        let home = home(options, site, host)
+        steps += displayMounts(options, host, mountsHome: home != nil)
+        if let home {
             let origin: Origin = options.home == nil ? .site(site.homePlace) : .option("--home")
-            let target = insideAccounts(options, host).home
-            steps.append(PlannedStep(.bind(BindMount(source: host.accounts.home, target: target)), origin))
+            steps.append(PlannedStep(.bind(BindMount(source: home.source, target: home.target)), origin))
         }
         steps += site.mounts.map { PlannedStep(action(for: $0.request), .site($0.place)) }
         return steps + options.mounts.map { PlannedStep(action(for: $0), .option("--volume or --mount")) }
+    }
+
+    /// The home directory to be mounted, and where it is inside. It is the one that `HOME` names, as with Enroot; for the
+    /// host's root the account's, as `sudo` may keep another user's `HOME`.
+    static func home(
+        _ options: LaunchOptions, _ site: SitePolicy, _ host: HostFacts
+    ) -> (source: String, target: String)? {
+        guard options.home ?? site.mountHome else { return nil }
+        let named = host.userID == 0 ? nil : host.variable("HOME").flatMap { $0.hasPrefix("/") && $0 != "/" ? $0 : nil }
+        let source = named ?? host.accounts.home
+        return (source, options.root && host.userID != 0 ? insideAccounts(options, host).home : source)
     }
 
     /// What PMIx and Slurm's own commands look for at the same place: PMIx' rendezvous files below slurmd's spool, and

@@ -38,6 +38,9 @@ extension LaunchPlan {
                 ? explanation?.place(of: entry, VariableSource(rawValue: process.environmentSources[index])) : nil
             lines.append("     env \(entry)" + (place.map { "  [\($0)]" } ?? ""))
         }
+        for variable in process.dropped {
+            lines.append("     not passed \(variable.name): \(variable.path) does not exist inside" + (explanation == nil ? "" : "  [host]"))
+        }
         lines.append("     exec \(process.arguments.map(quoted).joined(separator: " "))")
         if let explanation { lines += explanation.lines(self) }
         return lines.joined(separator: "\n") + "\n"

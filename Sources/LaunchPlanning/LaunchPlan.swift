@@ -156,6 +156,8 @@ package struct ProcessPlan: Equatable, Sendable {
     package var environment: [String]
     /// Of each of them, the raw value of a `VariableSource`.
     package var environmentSources: [UInt8]
+    /// What the host has and the command does not get.
+    package var dropped: [DroppedVariable] = []
     package var workingDirectory: String
     package var workingDirectoryOrigin: Origin
     package var limits: [LimitChange]

@@ -38,6 +38,7 @@ package struct RunOption: Sendable {
         RunOption("enforce"),
         RunOption("read-only", .none),
         RunOption("root", .none),
+        RunOption("no-root", .none),
         RunOption("user", short: "u"),
         RunOption("home", .none),
         RunOption("no-home", .none),

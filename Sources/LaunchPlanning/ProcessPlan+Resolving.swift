@@ -3,13 +3,13 @@ internal import LinuxKernel
 
 extension ProcessPlan {
     init(
-        options: LaunchOptions, image: ContainerImage, site: SitePolicy, steps: [PlannedStep], host: HostFacts
+        options: LaunchOptions, image: ContainerImage, site: SitePolicy, host: HostFacts
     ) throws(PlanError) {
         // Docker's rules: --entrypoint replaces the image's ENTRYPOINT and drops its CMD.
         let entrypoint = options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.entrypoint
         let command = options.command.isEmpty && options.entrypoint == nil ? image.command : options.command
         let arguments = entrypoint + command
-        guard !arguments.isEmpty else {
+        guard !arguments.isEmpty || options.commandIsSlurms else {
             throw .noCommand(image: image.name, entrypointIsDropped: options.entrypoint != nil)
         }
 
@@ -17,7 +17,7 @@ extension ProcessPlan {
         guard directory.hasPrefix("/") else { throw .relativeWorkingDirectory(directory) }
 
         let asRoot = host.userID == 0
-        let variables = ContainerEnvironment.resolve(options: options, image: image, steps: steps, host: host)
+        let variables = ContainerEnvironment.resolve(options: options, image: image, site: site, host: host)
         self.init(
             arguments: arguments,
             environment: variables.entries, environmentSources: variables.sources,

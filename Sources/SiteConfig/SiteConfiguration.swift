@@ -35,6 +35,8 @@ package struct SiteConfiguration: Equatable, Sendable {
     /// Nodes that the Slurm plugin leaves to every task besides its grant.
     package var allowedDevices: [String] = []
     package var home = false
+    /// Whether an ordinary user is root inside where the command line does not say.
+    package var root = false
     package var store: String?
     package var scratch: String?
     package var scratchLimit: String?
@@ -100,14 +102,18 @@ package struct ConfigurationError: Error, Equatable, Sendable {
 extension SiteConfiguration {
     /// Reads the site's file and then the user's, which may override everything but adds its mounts to the site's.
     /// `BERTH_CONFIG` names another site file. An absent file says nothing; an unreadable one is an error.
+    ///
+    /// - Parameter homes: The user's home directories, by rank: the file of the first that has one is read.
     package static func read(
-        environment: (String) -> String?, home: String
+        environment: (String) -> String?, homes: [String]
     ) throws(ConfigurationError) -> SiteConfiguration {
         var configuration = SiteConfiguration()
         let named = environment("BERTH_CONFIG").flatMap { $0.isEmpty ? nil : $0 }
         try configuration.add(file: named ?? "/etc/berth/berth.conf")
-        let base = environment("XDG_CONFIG_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil } ?? home + "/.config"
-        try configuration.add(file: base + "/berth/berth.conf")
+        let base = environment("XDG_CONFIG_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
+        var places = homes.map { $0 + "/.config" }
+        if let base { places = [base] + places.dropFirst() }
+        for place in places where try configuration.add(file: place + "/berth/berth.conf") { break }
         return configuration
     }
 
@@ -119,13 +125,16 @@ extension SiteConfiguration {
         return configuration
     }
 
-    private mutating func add(file: String) throws(ConfigurationError) {
+    /// `false` where there is no such file.
+    @discardableResult
+    private mutating func add(file: String) throws(ConfigurationError) -> Bool {
         let bytes: [UInt8]
         do throws(SystemError) { bytes = try contents(of: file, limit: 1 << 20) } catch {
-            if error.errno == 2 || error.errno == 20 { return }  // ENOENT, ENOTDIR
+            if error.errno == 2 || error.errno == 20 { return false }  // ENOENT, ENOTDIR
             throw ConfigurationError(file: file, line: 0, reason: .unreadable(error))
         }
         try add(text: String(decoding: bytes, as: UTF8.self), file: file)
+        return true
     }
 
     package mutating func add(text: String, file: String) throws(ConfigurationError) {
@@ -154,7 +163,7 @@ extension SiteConfiguration {
         func bad(_ expected: String) -> Refusal {
             Refusal(reason: .badValue(name: name, value: value, expected: expected))
         }
-        if ["home", "scratch", "scratch-limit"].contains(name) {
+        if ["home", "root", "scratch", "scratch-limit"].contains(name) {
             places.removeAll { $0.name == name }
             places.append(Setting(name: name, value: value, file: file, line: line))
         }
@@ -178,6 +187,9 @@ extension SiteConfiguration {
         case "home":
             guard value == "yes" || value == "no" else { throw bad("yes or no") }
             home = value == "yes"
+        case "root":
+            guard value == "yes" || value == "no" else { throw bad("yes or no") }
+            root = value == "yes"
         case "store":
             guard value.hasPrefix("/") else { throw bad("an absolute path") }
             store = value

@@ -114,6 +114,9 @@ struct RunOptions: ParsableArguments {
     @Flag(help: "Be user 0 inside; outside you stay who you are.")
     var root = false
 
+    @Flag(help: "Be yourself inside, even where the site makes users root.")
+    var noRoot = false
+
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp("Be this user inside: as root anybody, otherwise yourself or 0.", valueName: "uid[:gid]"))

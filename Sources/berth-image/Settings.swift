@@ -14,18 +14,26 @@ internal import Store
 struct Settings {
     let environment: [String: String]
     let configuration: SiteConfiguration
+    /// In the caller's line of passwd(5).
+    let accountHome: String?
+    /// `HOME`, then that one.
+    let homes: [String]
 
     init() throws(Failure) {
         let environment = ProcessInfo.processInfo.environment
         self.environment = environment
+        let account = NameService.users.entry(id: Identity.userID)?.homeDirectory
+        let homes = [environment["HOME"], account].compactMap { $0 }.filter { $0.hasPrefix("/") }
+        (accountHome, self.homes) = (account, homes)
         configuration = try reporting({ Report($0) }) { () throws(ConfigurationError) in
-            try SiteConfiguration.read(environment: { environment[$0] }, home: environment["HOME"] ?? "/")
+            try SiteConfiguration.read(environment: { environment[$0] }, homes: homes)
         }
     }
 
     func storePath(_ option: String?) -> String {
         absolute(
-            configuration.storePath(option: option, environment: { environment[$0] }, userID: Identity.userID))
+            configuration.storePath(
+                option: option, environment: { environment[$0] }, userID: Identity.userID, accountHome: accountHome))
     }
 
     /// An existing store to look into; nil where nothing was ever pulled.
@@ -158,13 +166,13 @@ struct Settings {
         registries.userAgent = "berth/\(Version.text)"
         let fromEnvironment = environment["BERTH_INSECURE_REGISTRIES"]?.split(separator: ",").map(String.init) ?? []
         registries.insecureRegistries = Set(configuration.insecureRegistries + fromEnvironment)
-        if let home = environment["XDG_CONFIG_HOME"] ?? environment["HOME"].map({ $0 + "/.config" }) {
-            registries.certificateDirectories.insert("\(home)/containers/certs.d", at: 0)
-        }
+        var places = homes.map { $0 + "/.config" }
+        if let base = environment["XDG_CONFIG_HOME"] { places = [base] + places.dropFirst() }
+        registries.certificateDirectories.insert(contentsOf: places.map { "\($0)/containers/certs.d" }, at: 0)
         let commands = ["yes", "1", "true"].contains(environment["BERTH_CREDENTIAL_COMMANDS"] ?? "")
         return RegistryClient(
             configuration: registries,
-            credentials: CredentialFiles(environment: environment, allowsCommands: commands))
+            credentials: CredentialFiles(environment: environment, accountHome: accountHome, allowsCommands: commands))
     }
 }
 

@@ -65,5 +65,10 @@ struct HeldContainer {
         }
     }
 
-    private static func name(_ entry: String) -> String { String(entry.prefix { $0 != "=" }) }
+    /// Of Slurm's PMIx: only the tasks have its variables.
+    mutating func addPMIx() {
+        for variable in PMIxVariables.perTask { add("=\(variable.name)=\(variable.source)") }
+    }
+
+    static func name(_ entry: String) -> String { String(entry.prefix { $0 != "=" }) }
 }

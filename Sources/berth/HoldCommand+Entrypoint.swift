@@ -19,19 +19,28 @@ struct Launcher {
 
 extension HoldCommand {
     /// Runs the image's entrypoint once, before the tasks and in front of a command that reports its environment: what
-    /// the entrypoint has set up is there for every task, in files and in variables.
+    /// the entrypoint has set up is there for every task, in files and in variables. It sees the image's variables and what
+    /// `--container-env` names, and Slurm's, not the whole job's, as with Pyxis: an image decides by variables that it
+    /// documents, and the shell that submitted may have some of these by chance.
     func run(
-        _ entrypoint: [String], _ launcher: Launcher, _ process: ProcessPlan, deadline: UInt64?
-    ) throws(Failure) -> [String] {
+        _ entrypoint: [String], _ launcher: Launcher, _ process: inout ProcessPlan, deadline: UInt64?
+    ) throws(Failure) {
         let shown = settings.entrypoint == .shown
+        var (seen, kept): ([String], [String]) = ([], [])
+        for (entry, source) in zip(process.environment, process.environmentSources) {
+            let isJobs = source == VariableSource.host.rawValue && !Self.isOfScheduler(entry)
+            if isJobs { kept.append(entry) } else { seen.append(entry) }
+        }
+        let given = zip(process.environment, process.environmentSources)
+            .filter { $0.1 == VariableSource.option.rawValue }.map(\.0)
         let ended: Processes.Ended
         do throws(SystemError) {
             ended = try Processes.run(
-                Self.path(of: entrypoint[0], process.environment),
+                Self.path(of: entrypoint[0], seen),
                 arguments: entrypoint + [
                     "/proc/self/fd/\(launcher.program.number)", "report", "\(launcher.answer.number)",
                 ],
-                environment: process.environment, output: shown ? .standardError : .captureBoth(limit: 1 << 16),
+                environment: seen, output: shown ? .standardError : .captureBoth(limit: 1 << 16),
                 deadline: deadline ?? UInt64.max)
         } catch {
             throw .report(
@@ -58,8 +67,18 @@ extension HoldCommand {
                     details: said, hint: "leave it out with --no-container-entrypoint"))
         }
         let own = ["_=", "SHLVL=", "PWD=", "OLDPWD="]
-        return answer.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+        let reported = answer.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
             .filter { entry in !own.contains(where: entry.hasPrefix) }
+        // What the entrypoint says wins over the job's, and what `--container-env` names over both.
+        let named = Set(given.map(HeldContainer.name))
+        process.environment = given + reported.filter { !named.contains(HeldContainer.name($0)) }
+        let set = Set(process.environment.map(HeldContainer.name))
+        process.environment += kept.filter { !set.contains(HeldContainer.name($0)) }
+        process.environmentSources = []
+    }
+
+    private static func isOfScheduler(_ entry: String) -> Bool {
+        ["SLURM", "PMI_", "PMIX_", "TERM="].contains(where: entry.hasPrefix)
     }
 
     static let timeoutHint = "the site limits it with start_timeout= in plugstack.conf"

@@ -149,7 +149,7 @@ extension HoldCommand {
         }
         let run = try run(image: label.image)
         let image = try run.prepare(digest: label.digest)
-        let process = try run.plan(image, grant: try run.grant(), gpus: []).process
+        var process = try run.plan(image, grant: try run.grant(), gpus: []).process
         for (kind, space) in running.namespaces {
             try named(Failure.sandbox) { () throws(SandboxError) in
                 do throws(SystemError) { try Namespaces.join(space.descriptor, kind) } catch {
@@ -158,11 +158,14 @@ extension HoldCommand {
             }
         }
         let directory = try enterWorkingDirectory(process)
+        drop(&process)
         var held = HeldContainer()
         held.add(
             namespaces: running.namespaces.map(\.descriptor), directory: directory,
             leases: image.leases + [lease].compactMap { $0 })
         held.add(process, outside: host.environment)
+        if run.wantsPyTorch(image.image, try run.wantedOptions()) { held.addRanks(process) }
+        if usesPMIx { held.addPMIx() }
         return held
     }
 

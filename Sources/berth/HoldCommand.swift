@@ -53,9 +53,8 @@ struct HoldCommand {
         let connection = try named(Failure.system) { () throws(SystemError) in
             try OwnedFileDescriptor(inherited: number)
         }
-        let kind = settings.script == nil ? host.variable("SLURM_MPI_TYPE") ?? "" : ""
         let tasks = WaitingTasks(
-            connection, tasks: settings.tasks, gathers: settings.gathers, hasPMIx: kind.hasPrefix("pmix"),
+            connection, tasks: settings.tasks, gathers: settings.gathers, hasPMIx: usesPMIx,
             deadline: deadline)
         self.tasks = tasks
         do throws(Failure) {
@@ -70,6 +69,14 @@ struct HoldCommand {
             Terminal.fail(nil)
         }
         Processes.exit(0)
+    }
+
+    var usesPMIx: Bool { settings.script == nil && (host.variable("SLURM_MPI_TYPE") ?? "").hasPrefix("pmix") }
+
+    /// What would name something that is not there, now that this process stands inside.
+    func drop(_ process: inout ProcessPlan) {
+        process.dropVariables(exists: RunCommand.existsHere)
+        if settings.report, let note = process.noteOfDroppedVariables(option: "--container-env=NAME") { Terminal.note(note) }
     }
 
     private var deadline: UInt64? { settings.timeout.map { started + $0 * 1_000_000_000 } }
@@ -137,10 +144,11 @@ struct HoldCommand {
         mark("set-up")
         let leases = image.leases + [interpreter.scratchLease, container?.lease].compactMap { $0 }
         let directory = try enterWorkingDirectory(plan.process)
+        drop(&plan.process)
         if let launcher {
             let entrypoint = options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.image.entrypoint
             if !entrypoint.isEmpty {
-                plan.process.environment = try self.run(entrypoint, launcher, plan.process, deadline: run.deadline)
+                try self.run(entrypoint, launcher, &plan.process, deadline: run.deadline)
                 mark("entrypoint")
             }
         }
@@ -156,6 +164,7 @@ struct HoldCommand {
         }
         held.add(plan.process, outside: run.host.environment)
         if run.wantsPyTorch(image.image, wanted) { held.addRanks(plan.process) }
+        if usesPMIx { held.addPMIx() }
         return held
     }
 

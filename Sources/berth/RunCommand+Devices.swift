@@ -82,6 +82,12 @@ extension RunCommand {
         }
         if !grant.devices.fabric.isEmpty || options.fabric != nil { decision.edits += try fabricEdits(grant, options) }
         if options.slurm { decision.edits += try slurmEdits() }
+        if !isForOthers {
+            for (name, source) in PMIxVariables.perTask {
+                guard let value = host.variable(source) else { continue }
+                decision.edits.append(DeviceEdit(.variable("\(name)=\(value)", isDefault: true), .host("PMIx of Slurm")))
+            }
+        }
         if wantsPyTorch(image, options) {
             let entries =
                 isForOthers ? PyTorchVariables.sharedEntries(host.variable) : PyTorchVariables.entries(host.variable)
@@ -176,9 +182,17 @@ extension RunCommand {
         }
     }
 
-    /// Of the container's own making, not the host's: as the command will see it.
+    /// As the command will see it: `-e`, else the image. With the plugin the job's own choice of GPUs and of the driver's
+    /// parts wins over the image's, as with Enroot.
     func variable(_ name: String, _ image: ContainerImage, _ options: LaunchOptions) -> String? {
-        for case .set(name, let value) in options.variables.reversed() { return value }
+        for variable in options.variables.reversed() {
+            switch variable {
+            case .set(name, let value): return value
+            case .fromHost(name): if let value = host.variable(name) { return value }
+            default: continue
+            }
+        }
+        if isForOthers, name.hasPrefix("NVIDIA_"), let value = host.variable(name) { return value }
         let prefix = name + "="
         return image.environment.last { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.utf8.count)) }
     }
@@ -250,7 +264,9 @@ extension RunCommand {
 
     func wantsPyTorch(_ image: ContainerImage, _ options: LaunchOptions) -> Bool {
         if let profile = options.profile { return profile == .pytorch }
-        return configuration.profile == "pytorch" || variable("BERTH_PROFILE", image, options) == "pytorch"
+        if configuration.profile == "pytorch" || variable("BERTH_PROFILE", image, options) == "pytorch" { return true }
+        // Where Pyxis is, Enroot's hook does this to images that have PyTorch's version in a variable.
+        return isForOthers && configuration.profile == nil && variable("PYTORCH_VERSION", image, options) != nil
     }
 }
 

@@ -17,6 +17,7 @@ extension RunCommand {
     func wantedOptions() throws(Failure) -> LaunchOptions {
         var options = self.options
         options.variables = try environmentFiles() + options.variables
+        options.commandIsSlurms = isForOthers
         if options.fabric == nil { options.fabric = configuration.fabric.flatMap(Fabric.init(rawValue:)) }
         return options
     }
@@ -54,7 +55,13 @@ extension RunCommand {
         let options = try wantedOptions()
         let prepared = image ?? PreparedImage(image: unknown, mountPoint: "/", leases: [])
         let decision = try decide(grant, gpus: grant.gpus, image: prepared.image, options: options)
-        return (try plan(prepared, grant: grant, options, decision), decision.edits)
+        var plan = try plan(prepared, grant: grant, options, decision)
+        // What an image has that is not there yet nobody can tell.
+        if image != nil {
+            let paths = PlannedPaths(plan)
+            plan.process.dropVariables(exists: paths.exists)
+        }
+        return (plan, decision.edits)
     }
 
     private func facts(_ devices: HostDevices, _ decision: DeviceDecision) throws(Failure) -> HostFacts {

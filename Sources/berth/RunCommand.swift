@@ -44,11 +44,12 @@ struct RunCommand {
     }
 
     init(_ options: LaunchOptions, host: HostReading, workingDirectory cwd: String) throws(Failure) {
-        self.options = options
-        let home = host.variable("HOME") ?? "/"
         configuration = try named(Failure.configuration) { () throws(ConfigurationError) in
-            try SiteConfiguration.read(environment: host.variable, home: home)
+            try SiteConfiguration.read(environment: host.variable, homes: host.homes)
         }
+        var options = options
+        options.settleRoot(siteDefault: configuration.root, userID: host.userID)
+        self.options = options
         site = try SitePolicy(configuration)
         let (text, wanted) = (options.image, options.platform)
         let written = try named(Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: text) }
@@ -58,7 +59,8 @@ struct RunCommand {
             try wanted.map { (text) throws(PlatformError) in try Platform(parsing: text) } ?? .host
         }
         let chosen = configuration.storePath(
-            option: options.store, environment: host.variable, userID: host.userID)
+            option: options.store, environment: host.variable, userID: host.userID,
+            accountHome: host.account?.homeDirectory)
         storePath = absolutePath(chosen, from: cwd)
         task = SlurmTask(environment: host.variable)
         self.host = host
@@ -139,16 +141,29 @@ struct RunCommand {
     private func begin(
         _ process: ProcessPlan, _ image: [DescriptorBox], _ scratch: DescriptorBox?
     ) throws(Failure) -> Never {
+        var process = process
+        process.dropVariables(exists: Self.existsHere)
         try named(Failure.system) { () throws(SystemError) in
             for lease in image { try lease.descriptor.duplicate().inheritAcrossExec() }
             try scratch?.descriptor.duplicate().inheritAcrossExec()
         }
         if options.verbose {
+            if speaks(options), let note = process.noteOfDroppedVariables(option: "-e NAME") { Terminal.note(note) }
             let elapsed = (Clock.monotonicNanoseconds - started) / 1000
             Terminal.note(
                 "starting \(process.arguments[0]) after \(elapsed / 1000).\(String(elapsed % 1000 + 1000).dropFirst()) ms"
             )
         }
         try named(Failure.sandbox) { () throws(SandboxError) in try process.start() }
+    }
+
+    /// Once this process stands in the container. What cannot be looked at is there.
+    static func existsHere(_ path: String) -> Bool {
+        do throws(SystemError) {
+            _ = try FileStatus(of: path)
+            return true
+        } catch {
+            return ![2, 20, 36, 40].contains(error.errno)  // ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP
+        }
     }
 }

@@ -9,7 +9,7 @@ import TestSupport
             environment: ["SLURM_PROCID": "3", "LD_PRELOAD": "", "SHELL": "/bin/zsh", "EMPTY": ""])
         #expect(
             ended.lines == [
-                "SLURM_PROCID=3", "LD_PRELOAD unset",
+                "SLURM_PROCID=3", "LD_PRELOAD=",
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SHELL unset", "EMPTY=",
             ], "\(ended)")
     }
@@ -38,14 +38,34 @@ import TestSupport
             "\(ended)")
     }
 
-    @Test func theTemporaryDirectoryIsKeptOnlyWhereItIsShownInside() throws {
-        let box = try Box(.any)
-        #expect(try box.run(probe: "env", "TMPDIR", environment: ["TMPDIR": "/tmp"]).lines == ["TMPDIR=/tmp"])
-        #expect(try box.run(probe: "env", "TMPDIR", environment: ["TMPDIR": "/var/tmp"]).lines == ["TMPDIR unset"])
-        #expect(
-            try box.run(["-v", "/var/tmp"], probe: "env", "TMPDIR", environment: ["TMPDIR": "/var/tmp"]).lines == [
-                "TMPDIR=/var/tmp"
-            ])
+    @Test(arguments: Caller.all) func aVariableThatNamesPathsPassesWhereTheyExistInside(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try box.directory.makeDirectory("elsewhere/lib")
+        let host = [
+            "PYTHONPATH": "/data/lib", "TMPDIR": "/tmp", "JAVA_HOME": "/opt/jdk", "SSL_CERT_FILE": "/etc/passwd",
+            "NODE_OPTIONS": "--require /opt/hook.js", "PERL5OPT": "-I/bin -MX", "SLURM_SUBMIT_DIR": "/absent",
+        ]
+        let names = host.keys.sorted()
+        func said(_ words: [String]) throws -> [String] {
+            let ended = try box.command(words, probe: ["env"] + names, environment: host).run()
+            let kept = ended.lines.filter { !$0.hasSuffix(" unset") }.map { String($0.prefix { $0 != "=" }) }
+            // What --dry-run says is what happens.
+            let dry = try box.command(["--dry-run"] + words, probe: ["id"], environment: host).run()
+            let dropped = names.filter { !kept.contains($0) }
+            func named(_ words: String, _ end: String) -> [String] {
+                names.filter { name in dry.lines.contains { $0.contains(" " + words + " " + name + end) } }
+            }
+            #expect(named("not passed", ": /") == dropped, "\(dry)")
+            #expect(named("env", "=") == kept, "\(dry)")
+            let verbose = try box.command(["--verbose"] + words, probe: ["id"], environment: host).run()
+            let notes = verbose.errors.split(separator: "\n").filter { $0.contains("not passed") }
+            #expect(notes.count == (dropped.isEmpty ? 0 : 1), "\(verbose)")
+            #expect(dropped.allSatisfy { name in notes.contains { $0.contains("\(name) (/") } }, "\(verbose)")
+            return kept
+        }
+        #expect(try said([]) == ["PERL5OPT", "SLURM_SUBMIT_DIR", "SSL_CERT_FILE", "TMPDIR"])
+        #expect(try said(["-v", "./elsewhere:/data"]).contains("PYTHONPATH"))
+        #expect(try said(["-v", "./elsewhere:/opt/jdk", "-e", "NODE_OPTIONS", "-v", "./elsewhere:/data"]) == names)
     }
 
     // MARK: Working directory

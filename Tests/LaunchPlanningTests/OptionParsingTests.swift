@@ -112,6 +112,7 @@ import Testing
         Spelling("--read-only=true", "--root=false", "--quiet=0", means: { $0.readOnly = true }),
         Spelling("--read-only", means: { $0.readOnly = true }),
         Spelling("--root", means: { $0.root = true }),
+        Spelling("--no-root", means: { $0.deniesRoot = true }),
         Spelling("--home", means: { $0.home = true }),
         Spelling("--no-home", means: { $0.home = false }),
         Spelling("--hostname", "h", means: { $0.hostname = "h" }),

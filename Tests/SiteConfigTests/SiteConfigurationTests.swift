@@ -175,7 +175,7 @@ import TestSupport
         var variables = ["BERTH_CONFIG": directory.path + "/site.conf"]
         variables.merge(environment) { $1 }
         let all = variables
-        return try SiteConfiguration.read(environment: { all[$0] }, home: directory.path + "/home")
+        return try SiteConfiguration.read(environment: { all[$0] }, homes: [directory.path + "/home", directory.path + "/account"])
     }
 
     @Test func absentFilesSayNothing() throws { #expect(try Self.read(TemporaryDirectory()) == SiteConfiguration()) }
@@ -204,10 +204,13 @@ import TestSupport
     }
 
     @Test func theStoreIsTheOptionsThenTheEnvironmentsThenTheFiles() {
-        func path(_ option: String?, _ environment: [String: String], file: String?, root: Bool = false) -> String {
+        func path(
+            _ option: String?, _ environment: [String: String], file: String?, root: Bool = false, account: String? = nil
+        ) -> String {
             var configuration = SiteConfiguration()
             configuration.store = file
-            return configuration.storePath(option: option, environment: { environment[$0] }, userID: root ? 0 : 7)
+            return configuration.storePath(
+                option: option, environment: { environment[$0] }, userID: root ? 0 : 7, accountHome: account)
         }
         #expect(path("/o", ["BERTH_STORE": "/e"], file: "/f") == "/o")
         #expect(path(nil, ["BERTH_STORE": "/e"], file: "/f") == "/e")
@@ -218,6 +221,23 @@ import TestSupport
         #expect(path(nil, ["BERTH_STORE": ""], file: "/f") == "/f")
         for home in [[:], ["HOME": ""], ["HOME": "relative"]] { #expect(path(nil, home, file: nil) == "/tmp/berth-7") }
         #expect(path(nil, ["XDG_DATA_HOME": "relative", "HOME": "/h"], file: nil) == "/h/.local/share/berth")
+        // `HOME` and `--export=NONE` do not move it, unless the account has no home directory here.
+        for home in [[:], ["HOME": "/tmp"]] {
+            #expect(path(nil, home, file: nil, account: "/usr") == "/usr/.local/share/berth")
+        }
+        for account in ["/", "/nonexistent"] {
+            #expect(path(nil, ["HOME": "/h"], file: nil, account: account) == "/h/.local/share/berth")
+        }
+    }
+
+    @Test func theUsersFileIsThatOfHomeOrElseOfTheAccountsHome() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("root = yes\n", to: "account/.config/berth/berth.conf")
+        #expect(try Self.read(directory).root)
+        #expect(try Self.read(directory, ["XDG_CONFIG_HOME": directory.path + "/absent"]).root)
+        try directory.write("home = yes\n", to: "home/.config/berth/berth.conf")
+        let read = try Self.read(directory)
+        #expect(read.home && !read.root)
     }
 
     @Test func anUnreadableFileIsAnError() throws {

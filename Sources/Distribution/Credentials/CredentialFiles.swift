@@ -12,10 +12,12 @@ package struct CredentialFiles: CredentialProvider {
     let allowsCommands: Bool
     let helperTimeout: Duration
 
-    /// - Parameter allowsCommands: whether a password that is Enroot's `$(command)` is run. Off unless the site or the
-    ///   user says otherwise: a file that was copied from somewhere should not be able to start programs.
+    /// - Parameters:
+    ///   - accountHome: the home directory of the account, looked into after `HOME` where that is another.
+    ///   - allowsCommands: whether a password that is Enroot's `$(command)` is run. Off unless the site or the
+    ///     user says otherwise: a file that was copied from somewhere should not be able to start programs.
     package init(
-        environment: [String: String], allowsCommands: Bool = false, helperTimeout: Duration = .seconds(30)
+        environment: [String: String], accountHome: String? = nil, allowsCommands: Bool = false, helperTimeout: Duration = .seconds(30)
     ) {
         self.environment = environment
         self.allowsCommands = allowsCommands
@@ -34,6 +36,13 @@ package struct CredentialFiles: CredentialProvider {
         if let home { files.append(("\(home)/.dockercfg", .legacyDocker)) }
         if let path = value("ENROOT_CONFIG_PATH") ?? configuration.map({ "\($0)/enroot" }) {
             files.append(("\(path)/.credentials", .enroot))
+        }
+        if let accountHome, accountHome != home {
+            files += [
+                ("\(accountHome)/.config/containers/auth.json", .authFile),
+                ("\(accountHome)/.docker/config.json", .authFile), ("\(accountHome)/.dockercfg", .legacyDocker),
+                ("\(accountHome)/.config/enroot/.credentials", .enroot),
+            ]
         }
         self.files = files
     }
