@@ -31,12 +31,12 @@ extension Report {
                     "cannot mount \(bind.source) on \(bind.target): \(cause.call) \(cause.subject): \(cause.sentence)"
             default: return "\(cause.call) \(cause.subject): \(cause.sentence)"
             }
-        case .sourceMissing(let path): return "cannot mount \(path): it does not exist on this host"
+        case .sourceMissing(let path): return "cannot mount \(path): source path does not exist on this host"
         case .sourceUnreadable(let path, let cause): return "cannot mount \(path): \(cause.sentence)"
         case .leavesRoot(let path, let link):
             return "cannot use \(path) inside the container: "
                 + (link.map { "the image has a symbolic link to \($0) there, which leaves the rootfs" }
-                    ?? "it leaves the rootfs")
+                    ?? "it leaves the rootfs (EXDEV, cross-device link)")
         case .targetMissing(let path):
             return "cannot mount on \(path): the image has no such place, and its rootfs is read-only"
         case .coversRoot(let path): return "cannot mount on \(path): that is the container's root itself"

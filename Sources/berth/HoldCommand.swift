@@ -19,6 +19,7 @@ struct HoldCommand {
         var rest = arguments[...]
         settings = try HoldSettings(&rest)
         host = HostReading()
+        Terminal.node = host.variable("SLURMD_NODENAME") ?? Self.hostname
         if let node = settings.node { host.environment = host.environment.setting("SLURM_NODEID", node) }
         // At the end of a step slurmstepd stands in a directory of its own.
         workingDirectory = settings.save == nil ? host.workingDirectory : host.variable("PWD") ?? "/"
@@ -64,7 +65,7 @@ struct HoldCommand {
         } catch {
             // Said before the connection ends: tasks that see it end do too, and slurmstepd then ends what still prepares,
             // words and all.
-            Terminal.say(error.report)
+            Terminal.say(error.report?.forPlugin(node: Terminal.node))
             withExtendedLifetime(tasks) {}
             Terminal.fail(nil)
         }
@@ -76,7 +77,14 @@ struct HoldCommand {
     /// What would name something that is not there, now that this process stands inside.
     func drop(_ process: inout ProcessPlan) {
         process.dropVariables(exists: RunCommand.existsHere)
-        if settings.report, let note = process.noteOfDroppedVariables(option: "--container-env=NAME") { Terminal.note(note) }
+        if settings.report, let note = process.noteOfDroppedVariables(option: "--container-env=NAME") {
+            Terminal.note(note)
+        }
+    }
+
+    private static var hostname: String {
+        let name = (try? contents(of: "/proc/sys/kernel/hostname", limit: 256)) ?? []  // only to be read by people
+        return String(decoding: name.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
 
     private var deadline: UInt64? { settings.timeout.map { started + $0 * 1_000_000_000 } }
@@ -89,8 +97,9 @@ struct HoldCommand {
     /// `berth run` with everything that was asked for, and this image.
     func run(image: String) throws(Failure) -> RunCommand {
         var options = self.options
-        let isPath = image.hasPrefix("/") || image.hasPrefix(".")
         let path = absolutePath(image, from: workingDirectory)
+        var isPath = image.hasPrefix("/") || image.hasPrefix(".")
+        if !isPath { isPath = try isFile(image, path) }
         options.image = isPath ? "dir:" + path : image
         var run = try RunCommand(options, host: host, workingDirectory: workingDirectory)
         run.isForOthers = true
@@ -100,6 +109,20 @@ struct HoldCommand {
             run.squashfs = try UnpackedSquashfs(path, status, storePath: run.storePath, deadline: run.deadline)
         }
         return run
+    }
+
+    /// `image.sqsh` without `./`: no registry has such a name, and people forget the two characters.
+    private func isFile(_ image: String, _ path: String) throws(Failure) -> Bool {
+        guard [".sqsh", ".squashfs", ".sqfs"].contains(where: image.hasSuffix), !image.contains("://") else {
+            return false
+        }
+        if let status = try? FileStatus(of: path), status.kind == .regular { return true }  // absent: said below
+        throw .report(
+            Report(
+                "there is no file \(path) on this node",
+                hint:
+                    "write the path of a squashfs file, --container-image=/PATH/\(image) or ./\(image) in the working directory"
+            ))
     }
 
     /// Builds a container, over the files of a named one if one is given, and over its mount where that runs already.
@@ -181,10 +204,8 @@ struct HoldCommand {
             "\(duration / 1_000_000).\(duration / 100_000 % 10) ms"
         }
         let parts = held.phases.map { "\($0.0) \(milliseconds($0.1))" }
-        let name = (try? contents(of: "/proc/sys/kernel/hostname", limit: 256)) ?? []  // only to be read by people
-        let node = String(decoding: name.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
         let total = milliseconds(Clock.monotonicNanoseconds - started)
-        Terminal.note("\(node): container ready after \(total): " + parts.joined(separator: ", "))
+        Terminal.note("container ready after \(total): " + parts.joined(separator: ", "))
     }
 }
 

@@ -98,7 +98,13 @@ extension RunCommand {
             environment.removeAll { $0.hasPrefix("BERTH_INSECURE_REGISTRIES=") }
             environment.append("BERTH_INSECURE_REGISTRIES=" + all.joined(separator: ","))
         }
-        try RichProgram.pull(arguments, environment: environment, deadline: deadline, image: options.image)
+        do throws(Failure) {
+            try RichProgram.pull(arguments, environment: environment, deadline: deadline, image: options.image)
+        } catch {
+            guard isForOthers, case .reportedAlready = error else { throw error }
+            // Pyxis' words, which monitoring of sites looks for.
+            throw .report(Report("failed to import docker image: \(options.image)", hint: "the cause is said above"))
+        }
     }
 
     private func directory(_ path: String) throws(Failure) -> PreparedImage {

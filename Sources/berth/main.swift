@@ -23,7 +23,7 @@ if arguments.first == "run" {
         var command = try HoldCommand(arguments)
         try command.carryOut()
     } catch {
-        Terminal.fail(error.report)
+        Terminal.fail(error.report?.forPlugin(node: Terminal.node))
     }
 } else if arguments.first == "report" {
     HoldCommand.reportEnvironment(arguments.last)

@@ -375,3 +375,24 @@ import TestSupport
         if isTooOld { #expect(OverlayAdvice.tooOld(release)?.contains(release) == true) }
     }
 }
+
+@Suite struct PluginReportTests {
+    @Test(arguments: [
+        ("option --workdir can not be \"x\"", "option --container-workdir can not be \"x\""),
+        ("the running container is ignoring --container-env", "the running container is ignoring --container-env"),
+        (
+            "write -v /absolute/x:/inside, or --no-home",
+            "write --container-mounts /absolute/x:/inside, or --no-container-mount-home"
+        ),
+        ("step 3 of 9: bind (--volume or --mount)", "step 3 of 9: bind (--container-mounts)"),
+        ("/data/-v/--env and a-e", "/data/-v/--env and a-e"),
+        ("`berth run --help` lists them", "`srun --help` lists them"),
+        (
+            "pull it with `berth pull x`, or leave out --pull never",
+            "pull it with `berth pull x`, or leave out --container-pull never"
+        ),
+    ]) func optionsAreThePluginsFlags(_ text: String, _ said: String) {
+        let report = Report(text, details: [text], hint: text).forPlugin(node: "node7")
+        #expect(report == Report("node7: " + said, details: [said], hint: said))
+    }
+}

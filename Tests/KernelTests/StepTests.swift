@@ -212,7 +212,8 @@ extension Ended {
         let ended = try (0..<4).map { try step.start($0, ["-v", "/nonexistent:/x"], "id") }.map { try $0.wait() }
         for task in ended { #expect(task.status == 125 && task.output.isEmpty, "\(task)") }
         #expect(
-            ended.filter { $0.errors.contains("cannot mount /nonexistent: it does not exist on this host") }.count == 1)
+            ended.filter { $0.errors.contains("cannot mount /nonexistent: source path does not exist on this host") }
+                .count == 1)
         #expect(ended.filter { $0.errors.contains("of this node could not make it and has said why") }.count == 3)
         #expect(step.names == [])
     }
