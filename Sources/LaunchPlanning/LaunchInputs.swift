@@ -18,6 +18,8 @@ package struct ContainerImage: Equatable, Sendable {
     package var name: String
     /// `sha256:…` of the manifest; empty for `dir:`.
     package var digest: String
+    /// Whether packages are installed with APT in it; looked up only where the user is root inside without being root.
+    package var usesAPT = false
 
     package init(
         trees: [String], overlay: Bool = true, environment: [String] = [], entrypoint: [String] = [],

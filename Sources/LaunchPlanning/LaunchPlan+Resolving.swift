@@ -7,7 +7,7 @@ extension LaunchPlan {
     ) throws(PlanError) {
         var steps = Self.foundations(options, image, site, host)
         // Before anything of the host is mounted: wherever the image's links lead, they can not lead there.
-        steps += Self.names(options, host)
+        steps += Self.names(options, image, host)
         steps += Self.deviceFiles(host, image)
         let directory = image.workingDirectory
         let makeDirectory = directory.isEmpty ? [] : [PlannedStep(.directory(directory, mode: 0o755), .image)]
@@ -86,7 +86,9 @@ extension LaunchPlan {
         return steps
     }
 
-    private static func names(_ options: LaunchOptions, _ host: HostFacts) -> [PlannedStep] {
+    private static func names(
+        _ options: LaunchOptions, _ image: ContainerImage, _ host: HostFacts
+    ) -> [PlannedStep] {
         var steps = [PlannedStep(.accounts(insideAccounts(options, host)), .host)]
         // Copies, as in Docker: a program may edit its own, and no mount is spent on them.
         for path in ["/etc/hosts", "/etc/resolv.conf", "/etc/localtime"] {
@@ -95,6 +97,11 @@ extension LaunchPlan {
         if let hostname = options.hostname {
             // Or a program that looks its own name up, as gloo does, would not find it.
             steps.append(PlannedStep(.append("127.0.0.1 \(hostname)\n", target: "/etc/hosts"), .option("--hostname")))
+        }
+        if options.root, host.userID != 0, image.usesAPT {
+            // APT downloads as another user, of whom a user namespace with one id has none.
+            let text = Array("APT::Sandbox::User \"root\";\n".utf8)
+            steps.append(PlannedStep(.file(text, "/etc/apt/apt.conf.d/99berth-root"), .option("--root")))
         }
         if host.userID != 0 {
             // Somewhere to write for programs that keep caches below HOME; it goes with the container.

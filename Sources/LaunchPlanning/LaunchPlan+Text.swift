@@ -39,7 +39,9 @@ extension LaunchPlan {
             lines.append("     env \(entry)" + (place.map { "  [\($0)]" } ?? ""))
         }
         for variable in process.dropped {
-            lines.append("     not passed \(variable.name): \(variable.path) does not exist inside" + (explanation == nil ? "" : "  [host]"))
+            lines.append(
+                "     not passed \(variable.name): \(variable.path) does not exist inside"
+                    + (explanation == nil ? "" : "  [host]"))
         }
         lines.append("     exec \(process.arguments.map(quoted).joined(separator: " "))")
         if let explanation { lines += explanation.lines(self) }

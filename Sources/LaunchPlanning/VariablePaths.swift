@@ -27,7 +27,8 @@ package enum VariablePaths {
                 }
                 let (end, literal) = path(bytes, from: start)
                 if literal > start + 1 {
-                    result.append(String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<literal]), as: UTF8.self))
+                    result.append(
+                        String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<literal]), as: UTF8.self))
                 }
                 position = max(end, start + 1)
             }
@@ -58,7 +59,9 @@ package enum VariablePaths {
 
     private static func endOfAddress(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
         var position = start
-        while position < bytes.count, ![0x20, 0x09, 0x0A, 0x22, 0x27, 0x2C, 0x3B].contains(bytes[position]) { position += 1 }
+        while position < bytes.count, ![0x20, 0x09, 0x0A, 0x22, 0x27, 0x2C, 0x3B].contains(bytes[position]) {
+            position += 1
+        }
         return position
     }
 

@@ -87,6 +87,7 @@ struct PlannedPaths {
     }
 
     private static func covers(_ target: String, _ place: String) -> Bool {
-        place == target || (place.hasPrefix(target) && place.utf8.dropFirst(target.utf8.count).first == UInt8(ascii: "/"))
+        place == target
+            || (place.hasPrefix(target) && place.utf8.dropFirst(target.utf8.count).first == UInt8(ascii: "/"))
     }
 }

@@ -85,7 +85,8 @@ extension RunCommand {
         if !isForOthers {
             for (name, source) in PMIxVariables.perTask {
                 guard let value = host.variable(source) else { continue }
-                decision.edits.append(DeviceEdit(.variable("\(name)=\(value)", isDefault: true), .host("PMIx of Slurm")))
+                decision.edits.append(
+                    DeviceEdit(.variable("\(name)=\(value)", isDefault: true), .host("PMIx of Slurm")))
             }
         }
         if wantsPyTorch(image, options) {

@@ -29,9 +29,12 @@ extension RunCommand {
         options.gpus = decision.request
         let facts = try facts(grant.devices, decision)
         warnOfLockedMemory(facts)
-        let (site, container) = (site, image.image)
-        let wanted = options
-        let plan = try named(Failure.plan) { () throws(PlanError) in
+        var container = image.image
+        if options.root, host.userID != 0 {
+            container.usesAPT = container.trees.contains { Self.existsHere($0 + "/etc/apt/apt.conf.d") }
+        }
+        let (site, wanted) = (site, options)
+        let plan = try named(Failure.plan) { [container] () throws(PlanError) in
             try LaunchPlan(options: wanted, image: container, site: site, host: facts)
         }
         if !options.requirements.isEmpty || !site.requirements.isEmpty {

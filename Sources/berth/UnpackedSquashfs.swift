@@ -47,7 +47,8 @@ struct UnpackedSquashfs {
     }
 
     /// Mounted where nobody else sees it, and copied: the file system and the process behind it end with the copying.
-    private static let copying = "squashfuse -o ro \"$1\" \"$2\" && cp -R -P --preserve=mode,timestamps,links \"$2\" \"$3\""
+    private static let copying =
+        "squashfuse -o ro \"$1\" \"$2\" && cp -R -P --preserve=mode,timestamps,links \"$2\" \"$3\""
 
     private static func unpack(
         _ path: String, to draft: String, over mountPoint: String, _ deadline: UInt64?
@@ -59,7 +60,9 @@ struct UnpackedSquashfs {
         } else if find("squashfuse") != nil, let unshare = find("unshare") {
             (name, program) = ("squashfuse", unshare)
             let user = Identity.userID == 0 ? [] : ["--user", "--map-root-user"]
-            let other = ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", copying, "sh", path, mountPoint, draft]
+            let other = [
+                "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", copying, "sh", path, mountPoint, draft,
+            ]
             arguments = ["unshare"] + user + other
         } else {
             throw .report(

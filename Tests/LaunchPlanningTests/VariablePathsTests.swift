@@ -2,17 +2,22 @@ import LaunchPlanning
 import Testing
 
 @Suite struct VariablePathsTests {
-    @Test(arguments: [
-        ("", []), ("1", []), ("/", []), ("gcc/12.2:mpi/4", []), ("and/or", []), ("s/a/b/", []), ("a=b", []),
-        ("/opt/x", ["/opt/x"]), ("/a:/b/c", ["/a", "/b/c"]), (":/a::/b:", ["/a", "/b"]), ("-I/opt/include -O2", ["/opt/include"]),
-        ("--require=/opt/hook.js", ["/opt/hook.js"]), ("-javaagent:/opt/a.jar=/etc/x", ["/opt/a.jar", "/etc/x"]),
-        ("FILE:/tmp/krb5cc", ["/tmp/krb5cc"]), ("| /usr/bin/lesspipe %s", ["/usr/bin/lesspipe"]),
-        ("http://host:3128/path", []), ("https://u:p@host/a,/opt", ["/opt"]), ("unix:///run/s", ["/run/s"]),
-        ("unix:path=/run/user/1/bus", ["/run/user/1/bus"]), ("tcp://10.0.0.1:443", []), ("a;tcp4://127.0.0.1:45", []),
-        ("/data/*.tar", ["/data"]), ("/data/shard-{0..9}.tar", ["/data"]), ("/d/day=1/x", ["/d/day=1/x"]), ("/*", []),
-        ("() {  . /etc/functions; echo $1/x\n}", ["/etc/functions"]), ("'/a b'", ["/a"]), ("/à/é", ["/à/é"]),
-        ("/a:\u{301}/b", ["/a"]),
-    ] as [(String, [String])]) func pathsAreFoundInValues(_ value: String, _ paths: [String]) {
+    @Test(
+        arguments: [
+            ("", []), ("1", []), ("/", []), ("gcc/12.2:mpi/4", []), ("and/or", []), ("s/a/b/", []), ("a=b", []),
+            ("/opt/x", ["/opt/x"]), ("/a:/b/c", ["/a", "/b/c"]), (":/a::/b:", ["/a", "/b"]),
+            ("-I/opt/include -O2", ["/opt/include"]),
+            ("--require=/opt/hook.js", ["/opt/hook.js"]), ("-javaagent:/opt/a.jar=/etc/x", ["/opt/a.jar", "/etc/x"]),
+            ("FILE:/tmp/krb5cc", ["/tmp/krb5cc"]), ("| /usr/bin/lesspipe %s", ["/usr/bin/lesspipe"]),
+            ("http://host:3128/path", []), ("https://u:p@host/a,/opt", ["/opt"]), ("unix:///run/s", ["/run/s"]),
+            ("unix:path=/run/user/1/bus", ["/run/user/1/bus"]), ("tcp://10.0.0.1:443", []),
+            ("a;tcp4://127.0.0.1:45", []),
+            ("/data/*.tar", ["/data"]), ("/data/shard-{0..9}.tar", ["/data"]), ("/d/day=1/x", ["/d/day=1/x"]),
+            ("/*", []),
+            ("() {  . /etc/functions; echo $1/x\n}", ["/etc/functions"]), ("'/a b'", ["/a"]), ("/à/é", ["/à/é"]),
+            ("/a:\u{301}/b", ["/a"]),
+        ] as [(String, [String])]) func pathsAreFoundInValues(_ value: String, _ paths: [String])
+    {
         #expect(VariablePaths.paths(in: value) == paths)
     }
 
@@ -62,7 +67,11 @@ import Testing
                 options.root = root
             }
             let mounts = plan.steps.compactMap { step in
-                if case .bind(let bind) = step.action, step.origin == .option("--home") { "\(bind.source) on \(bind.target)" } else { nil }
+                if case .bind(let bind) = step.action, step.origin == .option("--home") {
+                    "\(bind.source) on \(bind.target)"
+                } else {
+                    nil
+                }
             }
             return mounts.joined() + " " + (plan.process.environment.last { $0.hasPrefix("HOME=") } ?? "")
         }
@@ -87,6 +96,19 @@ import Testing
         for words in [["--root", "--no-root"], ["--no-root", "--root"], ["--no-root", "--user", "0"]] {
             #expect(throws: OptionError.self) { try root(words) }
         }
+    }
+
+    @Test func aptStaysRootForAUserWhoIsRootInside() throws {
+        var image = Sample.image
+        image.usesAPT = true
+        func writes(_ change: (inout LaunchOptions) -> Void, _ host: HostFacts = Sample.host) throws -> Bool {
+            try Sample.plan(image: image, host: host, change).steps.contains { step in
+                if case .file(_, "/etc/apt/apt.conf.d/99berth-root") = step.action { true } else { false }
+            }
+        }
+        #expect(try writes { $0.root = true })
+        #expect(try !writes { _ in })
+        #expect(try !writes({ $0.root = true }, Sample.root))
     }
 
     @Test func aCommandIsNotNeededWhereSlurmExecutesIt() throws {

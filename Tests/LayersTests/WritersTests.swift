@@ -50,9 +50,11 @@ import Testing
         }
         return (0..<Int.random(in: 2...60, using: &generator)).map { number in
             switch Int.random(in: 0..<20, using: &generator) {
-            case 0..<11: .file(name(), String(repeating: "\(number) ", count: Int.random(in: 0...300, using: &generator)))
+            case 0..<11:
+                .file(name(), String(repeating: "\(number) ", count: Int.random(in: 0...300, using: &generator)))
             case 11..<14: .dir(name(), [0o755, 0o700, 0o555].randomElement(using: &generator) ?? 0o755)
-            case 14..<16: .symlink([name(), "/" + name(), "../" + name()].randomElement(using: &generator) ?? "a", name())
+            case 14..<16:
+                .symlink([name(), "/" + name(), "../" + name()].randomElement(using: &generator) ?? "a", name())
             case 16..<18: .link(name(), name())
             case 18: .fifo(name())
             default: .file(name() + "/.wh.b")
@@ -67,7 +69,9 @@ import Testing
             let tar = archive(items)
             let one = try Self.outcome(tar, writers: 1)
             let slot = [2048, 4096, 512 << 10].randomElement(using: &generator) ?? 4096
-            #expect(try Self.outcome(tar, writers: 4, slotBytes: slot) == one, "\(items.map { ($0.type, $0.name, $0.link) })")
+            #expect(
+                try Self.outcome(tar, writers: 4, slotBytes: slot) == one,
+                "\(items.map { ($0.type, $0.name, $0.link) })")
         }
     }
 

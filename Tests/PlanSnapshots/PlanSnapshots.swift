@@ -155,7 +155,9 @@ import TestSupport
     @Test(arguments: scenarios) func planIsAsRecorded(_ scenario: Scenario) throws {
         let options = try LaunchOptions(parsing: Self.withImage(scenario.arguments), workingDirectory: "/home/ada")
         var plan = try LaunchPlan(options: options, image: scenario.image, site: scenario.site, host: scenario.host)
-        plan.process.dropVariables { $0.hasPrefix("/tmp") || $0.hasPrefix("/var/spool/slurmd/") || $0.hasSuffix("/Xauthority") }
+        plan.process.dropVariables {
+            $0.hasPrefix("/tmp") || $0.hasPrefix("/var/spool/slurmd/") || $0.hasSuffix("/Xauthority")
+        }
         let difference = Golden.difference(plan.text, from: scenario.name, beside: #filePath)
         #expect(difference == nil, "\(difference ?? "")")
     }
@@ -210,7 +212,9 @@ import TestSupport
         let scenario = one.scenario
         let options = try LaunchOptions(parsing: Self.withImage(scenario.arguments), workingDirectory: "/home/ada")
         var plan = try LaunchPlan(options: options, image: scenario.image, site: scenario.site, host: scenario.host)
-        plan.process.dropVariables { $0.hasPrefix("/tmp") || $0.hasPrefix("/var/spool/slurmd/") || $0.hasSuffix("/Xauthority") }
+        plan.process.dropVariables {
+            $0.hasPrefix("/tmp") || $0.hasPrefix("/var/spool/slurmd/") || $0.hasSuffix("/Xauthority")
+        }
         #expect(plan.process.environmentSources.count == plan.process.environment.count)
         let difference = Golden.difference(plan.text(one.explanation), from: scenario.name, beside: #filePath)
         #expect(difference == nil, "\(difference ?? "")")

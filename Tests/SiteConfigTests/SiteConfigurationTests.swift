@@ -175,7 +175,8 @@ import TestSupport
         var variables = ["BERTH_CONFIG": directory.path + "/site.conf"]
         variables.merge(environment) { $1 }
         let all = variables
-        return try SiteConfiguration.read(environment: { all[$0] }, homes: [directory.path + "/home", directory.path + "/account"])
+        return try SiteConfiguration.read(
+            environment: { all[$0] }, homes: [directory.path + "/home", directory.path + "/account"])
     }
 
     @Test func absentFilesSayNothing() throws { #expect(try Self.read(TemporaryDirectory()) == SiteConfiguration()) }
@@ -205,7 +206,8 @@ import TestSupport
 
     @Test func theStoreIsTheOptionsThenTheEnvironmentsThenTheFiles() {
         func path(
-            _ option: String?, _ environment: [String: String], file: String?, root: Bool = false, account: String? = nil
+            _ option: String?, _ environment: [String: String], file: String?, root: Bool = false,
+            account: String? = nil
         ) -> String {
             var configuration = SiteConfiguration()
             configuration.store = file

@@ -51,6 +51,10 @@ def contained(*words, name="debian", **keywords):
     return srun("-N1", "-w", "node1", f"--container-image={image(name)}", *words, **keywords)
 
 
+# The image's entrypoint, which does what the variable says: entrypoints see none of the job's but those that are named.
+ENTRYPOINT = ("--container-entrypoint", "--container-env=ENTRYPOINT_MODE")
+
+
 def shell(text):
     return ("bash", "-c", text)
 

@@ -8,7 +8,7 @@ import time
 
 import cluster
 from cluster import PluginOptions, SlowLine, image, image_for_programs_of_hosts, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
-from harness import Skipped, at, contained, fails, forget, named, same, shell, succeeds, test
+from harness import ENTRYPOINT, Skipped, at, contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS
 
 
@@ -301,10 +301,12 @@ exec srun -n1 bash -c 'exit 7'
 @test
 def plugin_errors_are_whole_and_count():
     ended = fails(srun("-N2", "--ntasks-per-node=2", f"--container-image={cluster.REGISTRY}/nonesuch:1", "true"), "nonesuch")
-    same((ended.status, ended.err.count("berth: ")), (125, 2), ended)
-    fails(inside("-n1", "--container-entrypoint", "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "fail"}),
+    same((ended.status, ended.err.count("failed to import docker image")), (125, 2), ended)
+    for host in cluster.NODES:
+        same(ended.err.count(f"berth: {host}: failed"), 1, ended)
+    fails(inside("-n1", *ENTRYPOINT, "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "fail"}),
           "ended with status 3", "the entrypoint's own reason", "--no-container-entrypoint")  # fmt: skip
-    fails(inside("-n1", "--container-entrypoint", "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "forget"}), "without running")
+    fails(inside("-n1", *ENTRYPOINT, "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "forget"}), "without running")
     ended = inside("-n1", "no-such-command")
     assert ended.status == 2 and "no-such-command: No such file" in ended.err, ended
 
@@ -315,7 +317,7 @@ def plugin_start_takes_no_longer_than_allowed():
     before = quiet_traces()
     with PluginOptions("start_timeout=5"):
         started = time.monotonic()
-        ended = contained("-n2", "--container-entrypoint", "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "hang"})
+        ended = contained("-n2", *ENTRYPOINT, "true", name="entrypoint", environment={"ENTRYPOINT_MODE": "hang"})
         assert time.monotonic() - started >= 5, ended
     fails(ended, "still running at the end of the start time-out", "start_timeout")
     nothing_is_left(before)
@@ -371,7 +373,7 @@ def plugin_refuses_options_that_it_does_not_know():
 def plugin_cancelled_while_it_prepares_leaves_nothing():
     before = quiet_traces()
     step = spawn(
-        "timeout", 600, "srun", "-J", "plugin-hang", "-n2", "-N1", "-w", "node1", "--container-entrypoint",
+        "timeout", 600, "srun", "-J", "plugin-hang", "-n2", "-N1", "-w", "node1", *ENTRYPOINT,
         f"--container-image={image('entrypoint')}", "true", environment={"ENTRYPOINT_MODE": "hang"},
     )  # fmt: skip
     wait_for(lambda: any("sleep 600" in line for line in cluster.processes("node1")), what="the entrypoint")
@@ -389,7 +391,7 @@ def plugin_ends_with_the_step_what_the_entrypoint_left_running():
     before = quiet_traces()
     # It has a session of its own, and nobody waits for it.
     count = shell("for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -cx 'sleep 700 '")
-    ended = contained("-n2", "--container-entrypoint", *count, name="entrypoint", environment={"ENTRYPOINT_MODE": "daemon"})
+    ended = contained("-n2", *ENTRYPOINT, *count, name="entrypoint", environment={"ENTRYPOINT_MODE": "daemon"})
     same(succeeds(ended).lines, ["1", "1"], ended)
     nothing_is_left(before)
 
@@ -403,7 +405,7 @@ def plugin_components_of_a_step_keep_their_entrypoints_children():
         "for p in /proc/[0-9]*; do if [ \"$(tr '\\0' ' ' <$p/cmdline)\" = 'sleep 700 ' ]; then "
         "cut -d: -f2,3 $p/cgroup | grep freezer; fi; done 2>/dev/null; grep freezer /proc/self/cgroup | cut -d: -f2,3"
     )
-    flags = (f"--container-image={image('entrypoint')}", "--container-entrypoint")
+    flags = (f"--container-image={image('entrypoint')}", *ENTRYPOINT)
     words = ("-N1", "-n1", "-w", "node1", *flags, *program, ":", "-N1", "-n1", "-w", "node2", *program)
     ended = succeeds(run("salloc", "-Q", "-N2", "-n2", "srun", *words, environment={"ENTRYPOINT_MODE": "daemon"}))
     same((len(ended.lines), len(set(ended.lines))), (4, 2), ended)

@@ -25,7 +25,7 @@ def docker_image_runs():
 @test
 def docker_image_download_is_attempted_once():
     ended = fails(srun("-N1", "-n2", f"--container-image={cluster.REGISTRY}/thisimagedoesntexist", "true"))
-    same(ended.err.count("berth: "), 1, ended)
+    same(ended.err.count("failed to import docker image"), 1, ended)
     assert "thisimagedoesntexist" in ended.err, ended
     same(ended.status, 125, ended)
 
@@ -61,9 +61,13 @@ def entrypoint_by_hand():
 
 
 @test
-def entrypoint_sees_variables_of_the_host():
-    say = shell("echo $SERVICE")
-    same(succeeds(contained("--container-entrypoint", *say, name="entrypoint", environment={"TLS": "1"})).out.strip()[-4:], "2376")
+def entrypoint_sees_the_variables_that_are_named_and_not_the_jobs():
+    def port(*words):
+        ended = contained("--container-entrypoint", *words, *shell("echo $SERVICE $TLS"), name="entrypoint", environment={"TLS": "1"})
+        return succeeds(ended).out.strip()
+
+    same(port(), "tcp://service:2375 1")
+    same(port("--container-env=TLS"), "tcp://service:2376 1")
 
 
 @test
@@ -108,6 +112,44 @@ def env_override_of_the_images_values():
     same(said("--container-env=TOOL_VERSION", environment=host), "12.0.0 /opt/program/lib")
     same(said("--container-env=TOOL_VERSION,LD_LIBRARY_PATH", environment=host), "12.0.0 /host/lib")
     same(said("--container-env", "LD_LIBRARY_PATH,TOOL_VERSION", environment=host), "12.0.0 /host/lib")
+
+
+@test
+def env_variables_pass_where_their_paths_exist_inside():
+    node("node1", "bash", "-c", "mkdir -p /srv/elsewhere/lib")
+    host = {"PYTHONPATH": "/data/lib", "LD_LIBRARY_PATH": "/opt/none", "SSL_CERT_FILE": "/opt/none.pem", "CUDA_HOME": "/usr",
+            "NODE_OPTIONS": "--require /opt/none.js", "VIRTUAL_ENV": "/data/lib"}  # fmt: skip
+    say = shell("echo $PYTHONPATH $LD_LIBRARY_PATH $SSL_CERT_FILE $CUDA_HOME $NODE_OPTIONS $VIRTUAL_ENV")
+    same(succeeds(contained(*say, environment=host)).out, "/usr\n")
+    mounted = succeeds(contained("--container-mounts=/srv/elsewhere:/data", "--container-verbose", *say, environment=host))
+    same(mounted.out, "/data/lib /usr /data/lib\n", mounted)
+    said = [line for line in mounted.err.splitlines() if "not passed" in line]
+    assert len(said) == 1 and all(name in said[0] for name in ("node1", "SSL_CERT_FILE", "LD_LIBRARY_PATH", "NODE_OPTIONS")), mounted
+    same(succeeds(contained("--export=ALL,PYTHONPATH=/data/lib", "--container-mounts=/srv/elsewhere:/data", *say)).out, "/data/lib\n")
+    same(succeeds(contained("--container-env=LD_LIBRARY_PATH", *say, environment=host)).out, "/opt/none /usr\n")
+
+
+@test
+def env_home_is_what_is_mounted_and_not_where_the_store_is():
+    moved = {"HOME": "/tmp", "BERTH_STORE": ""}
+    at_home = shell(f"echo $HOME; {at('/tmp')}")
+    same(succeeds(contained("--container-mount-home", *at_home, environment=moved)).out, "/tmp\n")
+    same(node("node1", "bash", "-c", "ls -d /tmp/.local /home/alice/.local/share/berth/images 2>/dev/null"), "/home/alice/.local/share/berth/images\n")
+    succeeds(contained("--container-mount-home", "--container-remap-root", *shell(at("/root")), environment=moved))
+    node("node1", "bash", "-c", "chmod -R u+w /home/alice/.local/share/berth; rm -rf /home/alice/.local/share/berth")
+
+
+@test
+def env_of_nvidia_selects_within_the_grant():
+    def shown(*words, **environment):
+        ended = contained("--gres=gpu:2", *words, *shell("ls /dev | grep -c '^nvidia[0-9]'"), environment=environment)
+        return ended.out.strip()
+
+    same(shown(), "2")
+    same(shown(NVIDIA_VISIBLE_DEVICES="1"), "1")
+    same(shown("--container-env=NVIDIA_VISIBLE_DEVICES", NVIDIA_VISIBLE_DEVICES="0"), "1")
+    same(shown(NVIDIA_VISIBLE_DEVICES="all"), "2")
+    same(shown(NVIDIA_VISIBLE_DEVICES="void"), "0")
 
 
 # ---- env_vars.bats: each PYXIS_CONTAINER_ variable, and that the command line wins --------------------------------------------
@@ -255,6 +297,33 @@ def remap_root_maps_the_user():
 
 
 @test
+def remap_root_is_the_sites_default_where_it_says_so():
+    with cluster.SiteFile("root = yes\n"):
+        same(succeeds(contained("id", "-u")).out, "0\n")
+        same(succeeds(contained("--no-container-remap-root", "id", "-u")).out.strip(), cluster.user_id())
+        same(succeeds(contained("id", "-u", environment={"PYXIS_CONTAINER_REMAP_ROOT": "0"})).out.strip(), cluster.user_id())
+    same(succeeds(contained("id", "-u")).out.strip(), cluster.user_id())
+
+
+@test
+def an_image_without_entrypoint_and_command_runs_in_all_forms():
+    forget("bare-test")
+    for words in ((), ("--container-name=bare-test",), ("--container-name=bare-test",), ("--container-entrypoint",)):
+        same(succeeds(contained(*words, "echo", "hi", name="bare")).out, "hi\n")
+    forget("bare-test")
+    ended = run("sbatch", "--wait", "-o", "/srv/bare.out", f"--container-image={image('bare')}", input="#!/bin/bash\necho hi\n")
+    same((ended.status, node("ctl", "bash", "-c", "cat /srv/bare.out; rm /srv/bare.out")), (0, "hi\n"), ended)
+
+
+@test
+def messages_name_the_node_and_the_plugins_flags():
+    fails(contained("--container-workdir=/etc/passwd", "true"), "berth: node1: ", "/etc/passwd")
+    ended = fails(contained("--container-gpus=7", "true"), "berth: node1: ", "--container-gpus")
+    assert " --gpus" not in ended.err, ended
+    fails(srun("-N1", "-w", "node1", "--container-image=absent.sqsh", "true"), "node1: there is no file /home/alice/absent.sqsh", "./absent.sqsh")
+
+
+@test
 def workdir_cases():
     same(succeeds(contained("--container-workdir=/usr/local/bin", "pwd")).out, "/usr/local/bin\n")
     same(succeeds(contained("--container-workdir=../", "pwd")).out, "/\n")
@@ -320,10 +389,10 @@ def mounts_that_are_refused():
         program = "cat /shadow" if "shadow" in value else "touch /mnt/foo"
         fails(contained(f"--container-mounts={value}", *shell(program)), *words)
     for value, *words in [
-        ("/home:../home", "leaves the rootfs"),
+        ("/home:../home", "cross-device link"),
         ("devpts:/mydevpts:ro", "devpts"),
         ("/tmp:mnt:ro", "/tmp:mnt:ro"),
-        ("/nonexistent/path/foo:/mnt", "does not exist", "/nonexistent/path/foo"),
+        ("/nonexistent/path/foo:/mnt", "source path does not exist", "node1", "/nonexistent/path/foo"),
         ("/tmp:/mnt,/nonexistent/path:/mnt2", "does not exist", "/nonexistent/path"),
         ("/tmp:/mnt:nonsense", "nonsense"),
     ]:
@@ -360,6 +429,24 @@ def mpi_ranks_find_each_other_whatever_the_host_says_of_its_own():
     expected = "PMIX_GDS_MODULE PMIX_MCA_gds PMIX_MCA_psec PMIX_NAMESPACE PMIX_RANK PMIX_SECURITY_MODE PMIX_SERVER_URI41"
     ended = succeeds(contained("--mpi=pmix", "-n1", *say, environment={**host, **tuned}))
     same(ended.lines, sorted(expected.split()), ended)
+
+
+@test
+def mpi_pmix_modules_are_those_of_slurms_server():
+    needs_mpi("pmix")
+    say = shell('echo "${PMIX_MCA_psec:-none}=$PMIX_SECURITY_MODE ${PMIX_MCA_gds:-none}=$PMIX_GDS_MODULE"')
+    for words in (contained("--mpi=pmix", "-n2", *say), srun("-N1", "-n2", "--mpi=pmix", "berth", "run", image("debian"), "--", *say)):
+        for line in succeeds(words).lines:
+            assert all(one == other for one, other in (pair.split("=") for pair in line.split())), line
+
+
+@test
+def pytorch_variables_are_set_for_images_of_pytorch():
+    say = shell('echo "$MASTER_ADDR $RANK $LOCAL_RANK"')
+    torch = {"PYTORCH_VERSION": "2.9.0"}
+    same(sorted(succeeds(contained("-n2", "--container-env=PYTORCH_VERSION", *say, environment=torch)).lines), ["node1 0 0", "node1 1 1"])
+    same(set(succeeds(contained("-n2", *say)).lines), {"  "})
+    same(set(succeeds(contained("-n2", "--container-env=PYTORCH_VERSION", "--container-profile=none", *say, environment=torch)).lines), {"  "})
 
 
 @test

@@ -13,6 +13,7 @@ import time
 
 import cluster
 from cluster import image, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+from harness import ENTRYPOINT
 
 
 AT_ONCE = 4
@@ -43,7 +44,7 @@ def kinds(random, names):
         ("attached", None, [0], ["salloc", "-Q", "-n1", "bash", "-c", attached]),
         ("a GPU for each", ["-N1", "-n2", "--gpus-per-task=1", debian, *shell("ls /dev/nvidia[0-7] >/dev/null")], [0]),
         ("without the plugin's flags", ["-n2", "berth", "run", image("debian"), "true"], [0]),
-        ("failing entrypoint", ["-n2", "--container-entrypoint", entry, "true"], [125], None, {"ENTRYPOINT_MODE": "fail"}),
+        ("failing entrypoint", ["-n2", *ENTRYPOINT, entry, "true"], [125], None, {"ENTRYPOINT_MODE": "fail"}),
         ("unshared", ["-n1", debian, "--container-unshare=net,ipc,uts", "true"], [0]),
         ("children", ["-n1", debian, *shell("sleep 100 & sleep 100 & exit 0")], [0]),
         ("missing image", ["-n1", f"--container-image={cluster.REGISTRY}/nonesuch", "true"], [125]),
@@ -58,7 +59,7 @@ def cancelled(random, number):
     where = ["-J", f"soak{number}", "-N1", "-n2", f"--container-image={image('entrypoint')}"]
     how = random.choice([[], ["-s", "KILL"], ["-s", "INT"]])
     hangs = random.random() < 0.5
-    words = ["--container-entrypoint", "true"] if hangs else shell("trap 'exit 1' INT; sleep 100 & wait")
+    words = [*ENTRYPOINT, "true"] if hangs else shell("trap 'exit 1' INT; sleep 100 & wait")
     step = spawn(
         "timeout", "--kill-after=5", 600, "srun", *where, *words, environment={"ENTRYPOINT_MODE": "hang"} if hangs else None
     )

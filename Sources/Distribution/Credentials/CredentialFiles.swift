@@ -17,7 +17,8 @@ package struct CredentialFiles: CredentialProvider {
     ///   - allowsCommands: whether a password that is Enroot's `$(command)` is run. Off unless the site or the
     ///     user says otherwise: a file that was copied from somewhere should not be able to start programs.
     package init(
-        environment: [String: String], accountHome: String? = nil, allowsCommands: Bool = false, helperTimeout: Duration = .seconds(30)
+        environment: [String: String], accountHome: String? = nil, allowsCommands: Bool = false,
+        helperTimeout: Duration = .seconds(30)
     ) {
         self.environment = environment
         self.allowsCommands = allowsCommands
