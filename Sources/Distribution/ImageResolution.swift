@@ -1,4 +1,3 @@
-internal import Foundation
 package import ImageSpec
 
 /// An image as a registry has it for one platform: everything but the layers' bytes.
@@ -18,34 +17,55 @@ extension RegistryClient {
     /// Follows a reference through its indexes to the manifest and configuration for a platform.
     package func image(_ reference: Reference, for platform: Platform) async throws(RegistryError) -> RemoteImage {
         let root = try await manifest(reference)
-        let chosen: FetchedManifest
         switch root.content {
-        case .manifest: chosen = root
+        case .manifest(let manifest):
+            return try await image(reference, root: root.digest, root, manifest, platform)
         case .index(let index):
-            guard let found = try await select(platform, index, reference, depth: 1) else {
-                throw RegistryError(
-                    host: reference.registry, subject: reference.description,
-                    reason: .noMatchingPlatform(wanted: platform, offered: index.platforms))
-            }
-            chosen = found
-        }
-        guard case .manifest(let manifest) = chosen.content else {
+            var search = Search(root: root.digest, platform: platform)
+            if let found = try await find(index, in: reference, depth: 1, &search) { return found }
+            // What was met on the way tells more than that nothing was found.
+            if search.offered.isEmpty, let fault = search.fault { throw fault }
             throw RegistryError(
                 host: reference.registry, subject: reference.description,
-                reason: .unsupportedMediaType(chosen.mediaType))
+                reason: .noMatchingPlatform(wanted: platform, offered: index.platforms + search.offered))
         }
-        return try await image(reference, root: root.digest, chosen, manifest, platform)
     }
 
-    /// First manifest that fits, looking into nested indexes, as `ImageIndex.select` does without waiting.
-    private func select(
-        _ platform: Platform, _ index: ImageIndex, _ reference: Reference, depth: Int
-    ) async throws(RegistryError) -> FetchedManifest? {
-        for candidate in index.candidates(for: platform) {
-            if candidate.mediaType.isIndex, depth >= ImageIndex.maximumDepth { continue }
+    /// What a search through indexes has seen.
+    private struct Search {
+        let root: Digest
+        let platform: Platform
+        var lookups = 0
+        /// Of entries whose platform only their configuration names.
+        var offered: [Platform] = []
+        var fault: RegistryError?
+    }
+
+    /// First image that fits, looking into nested indexes and, for an entry without a platform, into its configuration;
+    /// as `ImageIndex.select` does without waiting.
+    private func find(
+        _ index: ImageIndex, in reference: Reference, depth: Int, _ search: inout Search
+    ) async throws(RegistryError) -> RemoteImage? {
+        for candidate in index.candidates(for: search.platform) {
+            search.lookups += 1
+            guard search.lookups <= ImageIndex.maximumLookups else { return nil }
             let fetched = try await manifest(candidate, in: reference)
-            guard case .index(let nested) = fetched.content else { return fetched }
-            if let found = try await select(platform, nested, reference, depth: depth + 1) { return found }
+            switch fetched.content {
+            case .index(let nested):
+                guard depth < ImageIndex.maximumDepth else { continue }
+                if let found = try await find(nested, in: reference, depth: depth + 1, &search) { return found }
+            case .manifest(let manifest):
+                do throws(RegistryError) {
+                    return try await image(reference, root: search.root, fetched, manifest, search.platform)
+                } catch {
+                    guard candidate.platform == nil else { throw error }
+                    switch error.reason {
+                    case .noMatchingPlatform(_, let offered): search.offered += offered
+                    case .unsupportedMediaType: search.fault = search.fault ?? error
+                    default: throw error
+                    }
+                }
+            }
         }
         return nil
     }
@@ -65,10 +85,10 @@ extension RegistryClient {
         }
         let bytes = try await bytes(of: manifest.config, in: reference, limit: configuration.maximumConfigSize)
         let config: ImageConfig
-        do {
-            config = try JSONDecoder().decode(ImageConfig.self, from: Data(bytes))
+        do throws(DocumentFault) {
+            config = try Documents.decode(ImageConfig.self, from: bytes, as: .config)
         } catch {
-            throw failure(.malformed(.config, detail: error.whatWasWrong))
+            throw failure(.malformed(.config, detail: RegistryError.clean(error.description)))
         }
         guard config.rootfs.diffIDs.count == manifest.layers.count else {
             let (ids, layers) = (config.rootfs.diffIDs.count, manifest.layers.count)

@@ -75,7 +75,7 @@ extension RegistryClient {
             do throws(RegistryError) {
                 let bytes = try await response.collect(upTo: configuration.maximumManifestSize)
                 return try Self.verified(bytes, response, expected: expected)
-            } catch where error.isTransient && attempt < configuration.retry.attempts(after: error) {
+            } catch  where error.isTransient && attempt < configuration.retry.attempts(after: error) {
                 try await transport.pause(configuration.retry.delay(before: attempt), subject: reference.description)
                 attempt += 1
             }
@@ -113,14 +113,7 @@ extension RegistryClient {
     ) throws(RegistryError) -> (MediaType, FetchedManifest.Content) {
         let header = response.headers.first(name: "Content-Type").map(MediaType.init(rawValue:))
         if header?.isSchema1 == true { throw response.error(.schema1) }
-        let data = Data(bytes)
-        let decoder = JSONDecoder()
-        let preamble: Preamble
-        do {
-            preamble = try decoder.decode(Preamble.self, from: data)
-        } catch {
-            throw response.error(.malformed(.manifest, detail: "not JSON, or not an object"))
-        }
+        let preamble = try decode(Preamble.self, bytes, .manifest, response)
         if preamble.schemaVersion == 1 || preamble.mediaType?.isSchema1 == true { throw response.error(.schema1) }
         if let header, let body = preamble.mediaType, header != body {
             throw response.error(.mediaTypeMismatch(header: header, body: body))
@@ -131,12 +124,16 @@ extension RegistryClient {
         guard mediaType.isIndex || mediaType.isManifest else {
             throw response.error(.unsupportedMediaType(mediaType))
         }
-        do {
-            return mediaType.isIndex
-                ? (mediaType, .index(try decoder.decode(ImageIndex.self, from: data)))
-                : (mediaType, .manifest(try decoder.decode(Manifest.self, from: data)))
-        } catch {
-            throw response.error(.malformed(mediaType.isIndex ? .index : .manifest, detail: error.whatWasWrong))
+        return mediaType.isIndex
+            ? (mediaType, .index(try decode(ImageIndex.self, bytes, .index, response)))
+            : (mediaType, .manifest(try decode(Manifest.self, bytes, .manifest, response)))
+    }
+
+    private static func decode<Value: Decodable>(
+        _ type: Value.Type, _ bytes: [UInt8], _ document: RegistryError.Document, _ response: HTTPResponse
+    ) throws(RegistryError) -> Value {
+        do throws(DocumentFault) { return try Documents.decode(type, from: bytes, as: .manifest) } catch {
+            throw response.error(.malformed(document, detail: RegistryError.clean(error.description)))
         }
     }
 }

@@ -125,7 +125,7 @@ package struct ImageExporter: Sendable {
             newest = written.newest
         }
         // Not now: the same files are to give the same image.
-        let own = image.config.flatMap(JSON.object)
+        let own = try ownConfig()
         let isChanged = upper != nil || image.manifest == nil
         let created = isChanged ? ImageDocuments.text(newest ?? Timestamp(seconds: 0)) : own?["created"] as? String
         let config = ImageDocuments.config(
@@ -171,12 +171,19 @@ package struct ImageExporter: Sendable {
         return written
     }
 
+    private func ownConfig() throws(ExportError) -> [String: Any]? {
+        guard let config = image.config else { return nil }
+        do throws(DocumentFault) { return JSON.object(try DocumentScanner.check(config, as: .config)) } catch {
+            throw .documents("the configuration of the image in the store: \(error)")
+        }
+    }
+
     /// The layers that the image was pulled as.
     private func originalLayers() throws(ExportError) -> [ImageDocuments.Layer] {
         guard let manifest = image.manifest, let config = image.config else { return [] }
-        do {
-            let manifest = try JSONDecoder().decode(Manifest.self, from: Data(manifest))
-            let config = try JSONDecoder().decode(ImageConfig.self, from: Data(config))
+        do throws(DocumentFault) {
+            let manifest = try Documents.decode(Manifest.self, from: manifest, as: .manifest)
+            let config = try Documents.decode(ImageConfig.self, from: config, as: .config)
             return zip(manifest.layers, config.rootfs.diffIDs).map { layer, diffID in
                 ImageDocuments.Layer(descriptor: layer.asOCILayer, diffID: diffID, comment: "")
             }

@@ -40,7 +40,8 @@ extension ImagePuller {
         }
         let execution = image.config.config
         record.environment = execution.env
-        record.entrypoint = execution.entrypoint
+        // Docker's way to write that there is none.
+        record.entrypoint = execution.entrypoint == [""] ? [] : execution.entrypoint
         record.command = execution.cmd
         record.user = execution.user ?? ""
         record.workingDirectory = execution.workingDir ?? ""

@@ -40,7 +40,10 @@ extension Descriptor: Codable {
             throw DecodingError.dataCorruptedError(forKey: .size, in: container, debugDescription: "negative size")
         }
         annotations = try container.decodeIfPresent([String: String].self, forKey: .annotations) ?? [:]
-        platform = try container.decodeIfPresent(Platform.self, forKey: .platform)
+        // Half a platform is none: the configuration tells.
+        platform = try container.decodeIfPresent(Platform.self, forKey: .platform).flatMap { platform in
+            platform.os.isEmpty || platform.architecture.isEmpty ? nil : platform
+        }
         artifactType = try container.decodeIfPresent(String.self, forKey: .artifactType)
         data = try container.decodeIfPresent(String.self, forKey: .data)
     }

@@ -4,7 +4,8 @@ extension ImageConfig: Codable {
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
         // `os`, `architecture` and `variant` lie beside the others, not in an object of their own.
-        platform = try Platform(from: decoder)
+        // What old and handmade images leave out is taken as the host's, as Docker does.
+        platform = try Platform(from: decoder).completed(by: .host)
         created = try container.decodeIfPresent(String.self, forKey: .created)
         author = try container.decodeIfPresent(String.self, forKey: .author)
         config = try container.decodeIfPresent(Execution.self, forKey: .config) ?? Execution()
@@ -45,6 +46,15 @@ extension ImageConfig.Execution: Codable {
         exposedPorts = try container.decodeIfPresent(KeySet.self, forKey: .exposedPorts)?.keys ?? []
         labels = try container.decodeIfPresent([String: String?].self, forKey: .labels)?.compactMapValues(\.self) ?? [:]
         stopSignal = try text(.stopSignal)
+        // execve(2) would end the word there, and another command would run than the one that is shown.
+        let words: [(Key, [String])] = [
+            (.user, [user ?? ""]), (.env, env), (.entrypoint, entrypoint), (.cmd, cmd),
+            (.workingDir, [workingDir ?? ""]),
+        ]
+        for (key, words) in words where words.contains(where: { $0.utf8.contains(0) }) {
+            throw DecodingError.dataCorruptedError(
+                forKey: key, in: container, debugDescription: "it contains a NUL character")
+        }
     }
 
     package func encode(to encoder: any Encoder) throws {

@@ -2,8 +2,10 @@
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/image-index.md
 package struct ImageIndex: Hashable, Sendable {
-    /// An index may name an index; deeper than this, nobody builds and somebody attacks.
+    /// Levels of indexes within indexes. No builder makes more than two.
     package static let maximumDepth = 4
+    /// Entries that a search for a platform fetches, in all nested indexes together.
+    package static let maximumLookups = 64
 
     package var schemaVersion: Int
     package var mediaType: MediaType?
@@ -39,14 +41,31 @@ extension ImageIndex {
     }
 
     /// First manifest for a platform, looking into nested indexes through `load`.
+    ///
+    /// - Parameter fits: Whether the configuration of an entry without a platform fits.
     package func select<Failure: Error>(
-        for platform: Platform, depth: Int = 1, load: (Descriptor) throws(Failure) -> ImageIndex
+        for platform: Platform, load: (Descriptor) throws(Failure) -> ImageIndex,
+        fits: (Descriptor) throws(Failure) -> Bool
+    ) throws(Failure) -> Descriptor? {
+        var lookups = 0
+        return try select(for: platform, depth: 1, &lookups, load, fits)
+    }
+
+    private func select<Failure: Error>(
+        for platform: Platform, depth: Int, _ lookups: inout Int,
+        _ load: (Descriptor) throws(Failure) -> ImageIndex, _ fits: (Descriptor) throws(Failure) -> Bool
     ) throws(Failure) -> Descriptor? {
         for candidate in candidates(for: platform) {
-            guard candidate.mediaType.isIndex else { return candidate }
-            guard depth < Self.maximumDepth else { continue }
-            let nested = try load(candidate)
-            if let found = try nested.select(for: platform, depth: depth + 1, load: load) { return found }
+            if candidate.mediaType.isManifest, candidate.platform != nil { return candidate }
+            lookups += 1
+            guard lookups <= Self.maximumLookups else { return nil }
+            if candidate.mediaType.isManifest {
+                if try fits(candidate) { return candidate }
+            } else if depth < Self.maximumDepth {
+                let nested = try load(candidate)
+                let found = try nested.select(for: platform, depth: depth + 1, &lookups, load, fits)
+                if let found { return found }
+            }
         }
         return nil
     }

@@ -53,6 +53,13 @@ package struct Platform: Hashable, Sendable {
         }
     }
 
+    /// With what is not named taken from another platform.
+    func completed(by other: Platform) -> Platform {
+        Platform(
+            os: os.isEmpty ? other.os : os, architecture: architecture.isEmpty ? other.architecture : architecture,
+            variant: variant)
+    }
+
     /// What this program was compiled for. No variant: the kernel refuses nothing that a newer processor could run.
     package static let host: Platform = {
         #if arch(x86_64)

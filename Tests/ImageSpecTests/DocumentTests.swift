@@ -59,18 +59,64 @@ import Testing
         let outer = try Self.index(
             Self.entry("1", "", type: .ociIndex), Self.entry("2", "", type: .dockerManifestList))
         let empty = try Self.index()
-        let found = outer.select(for: .init(os: "linux", architecture: "amd64")) { entry in
-            entry.digest.hex.first == "1" ? empty : inner
-        }
+        let found = outer.select(
+            for: .init(os: "linux", architecture: "amd64"),
+            load: { entry in entry.digest.hex.first == "1" ? empty : inner }, fits: { _ in false })
         #expect(found?.digest.hex.first == "a")
 
         var loads = 0
         let endless = try Self.index(Self.entry("1", "", type: .ociIndex))
         #expect(
-            endless.select(for: .host) { _ in
-                loads += 1; return endless
-            } == nil)
+            endless.select(
+                for: .host,
+                load: { _ in
+                    loads += 1
+                    return endless
+                }, fits: { _ in false }) == nil)
         #expect(loads == ImageIndex.maximumDepth - 1)
+    }
+
+    @Test func anEntryWithoutAPlatformIsTakenIfItsConfigurationFits() throws {
+        let index = try Self.index(
+            Self.entry("1", ""), Self.entry("2", #""platform":{}"#),
+            Self.entry("3", #""platform":{"os":"linux","architecture":""}"#))
+        func chosen(_ fitting: Character) -> Character? {
+            index.select(for: .host, load: { _ in index }, fits: { $0.digest.hex.first == fitting })?.digest.hex.first
+        }
+        #expect(chosen("1") == "1")
+        #expect(chosen("2") == "2")
+        #expect(chosen("3") == "3")
+        #expect(chosen("4") == nil)
+    }
+
+    /// Each lookup is a request to a registry.
+    @Test func aSearchForAPlatformIsBounded() throws {
+        var lookups = 0
+        var wide = try Self.index(Self.entry("1", "", type: .ociIndex))
+        wide.manifests = Array(repeating: wide.manifests[0], count: 1000)
+        let found = wide.select(
+            for: .host,
+            load: { _ in
+                lookups += 1
+                return wide
+            }, fits: { _ in false })
+        #expect(found == nil)
+        #expect(lookups <= ImageIndex.maximumLookups)
+    }
+
+    @Test(arguments: [
+        #""os":"linux","#, #""os":"linux","architecture":"","#, #""architecture":null,"os":"","#, "",
+    ])
+    func aConfigurationWithoutAPlatformIsForTheHost(_ fields: String) throws {
+        let config = try Self.decode(ImageConfig.self, "{\(fields)\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}")
+        #expect(config.platform == .host)
+    }
+
+    @Test(arguments: [#""Env":["A=b\u0000c"]"#, #""Cmd":["a\u0000"]"#, #""User":"0\u0000""#])
+    func aNULInWhatIsExecutedIsRefused(_ field: String) {
+        #expect(throws: DecodingError.self) {
+            try Self.decode(ImageConfig.self, "{\"config\":{\(field)},\"rootfs\":{\"type\":\"layers\"}}")
+        }
     }
 
     @Test func unknownDigestAlgorithmsArePassedOverInAnIndexOnly() throws {

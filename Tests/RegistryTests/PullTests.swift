@@ -103,7 +103,21 @@ import Testing
                 == .unsupportedMediaType(MediaType(rawValue: "text/html")))
         #expect(
             try await Self.manifestReason(Self.manifest("<html>"))
-                == .malformed(.manifest, detail: "not JSON, or not an object"))
+                == .malformed(.manifest, detail: "it is not valid JSON at byte 0"))
+        #expect(
+            try await Self.manifestReason(Self.manifest(#"{"schemaVersion":2,"layers":[],"layers":[]}"#))
+                == .malformed(
+                    .manifest, detail: "the key \"layers\" occurs twice, so its meaning depends on the reader"))
+        #expect(
+            try await Self.manifestReason(Self.manifest(#"{"schemaVersion":2,"layers":[],"Layers":[]}"#))
+                == .malformed(
+                    .manifest,
+                    detail:
+                        "the key \"Layers\" differs from \"layers\" only in case, so its meaning depends on the reader")
+        )
+        #expect(
+            try await Self.manifestReason(Self.manifest("\u{FEFF}" + empty))
+                == .malformed(.manifest, detail: "it begins with a byte order mark, which JSON must not have"))
         #expect(
             try await Self.manifestReason(Self.manifest(type: nil, empty))
                 == .malformed(.manifest, detail: "no media type"))

@@ -20,7 +20,9 @@ struct LayoutIndex {
 
     /// `nil` where it is no index.
     init?(_ bytes: [UInt8]) {
-        guard let any = try? JSONSerialization.jsonObject(with: Data(bytes)),  // not JSON: not an index
+        // An index that readers understand differently is not added to; not JSON: not an index.
+        guard let plain = try? DocumentScanner.check(bytes, as: .manifest),  // see above
+            let any = try? JSONSerialization.jsonObject(with: Data(plain)),  // see above
             let document = any as? [String: Any], document["layers"] == nil, document["config"] == nil
         else { return nil }
         let entries = document["manifests"] ?? [[String: Any]]()

@@ -23,7 +23,7 @@ package final class DockerArchiveOrigin: ImageOrigin {
         files = try ArchiveFiles(path)
         self.tag = tag
         guard let bytes = try files.contents(of: "manifest.json") else { throw files.missing("manifest.json") }
-        entry = try Self.select(try files.decode([Entry].self, bytes, "manifest.json"), tag, files.path)
+        entry = try Self.select(try files.decode([Entry].self, bytes, "manifest.json", as: .archive), tag, files.path)
     }
 
     private static func select(_ entries: [Entry], _ tag: String?, _ path: String) throws(PullError) -> Entry {
@@ -57,7 +57,7 @@ package final class DockerArchiveOrigin: ImageOrigin {
         if let named = try? Digest(parsing: "sha256:" + stem), named != configDigest {  // no digest: nothing to compare
             throw .local(.digestMismatch(expected: named, found: configDigest), path: files.path)
         }
-        let config = try files.decode(ImageConfig.self, configBytes, entry.config)
+        let config = try files.decode(ImageConfig.self, configBytes, entry.config, as: .config)
         let paths = entry.layers ?? []
         guard config.rootfs.diffIDs.count == paths.count else {
             throw .local(

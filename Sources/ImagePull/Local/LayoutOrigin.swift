@@ -1,4 +1,4 @@
-internal import Foundation
+internal import Distribution
 package import ImageSpec
 package import Layers
 
@@ -21,35 +21,68 @@ package final class LayoutOrigin: ImageOrigin {
         self.tag = tag
     }
 
+    private struct Version: Decodable { let imageLayoutVersion: String }
+
+    /// A layout without the file is read, as other tools do; one of another version could mean anything.
+    private func checkVersion() throws(PullError) {
+        guard let bytes = try files.contents(of: "oci-layout", limit: 1 << 16) else { return }
+        let version = try files.decode(Version.self, bytes, "oci-layout", as: .layout).imageLayoutVersion
+        guard version == "1" || version.hasPrefix("1.") else {
+            throw .local(.notAnImage("its layout version is \"\(version)\"; Berth reads version 1"), path: files.path)
+        }
+    }
+
     package func resolve(for platform: Platform) async throws(PullError) -> ResolvedImage {
+        try checkVersion()
         guard let bytes = try files.contents(of: "index.json") else { throw files.missing("index.json") }
-        let index = try files.decode(ImageIndex.self, bytes, "index.json")
+        let index = try files.decode(ImageIndex.self, bytes, "index.json", as: .manifest)
         let root = try select(index, platform)
         var chosen = root
         if root.mediaType.isIndex {
             let nested = try load(root)
-            let found = try nested.select(for: platform, load: load)
-            guard let found else {
-                throw .local(.noMatchingPlatform(wanted: platform, offered: nested.platforms), path: files.path)
-            }
-            chosen = found
+            chosen = try find(platform, nested)
         }
         guard chosen.mediaType.isManifest else {
             throw .local(.unsupportedMediaType(chosen.mediaType), path: files.path)
         }
+        return try image(chosen, root: root.digest, platform)
+    }
+
+    private func image(_ chosen: Descriptor, root: Digest, _ platform: Platform) throws(PullError) -> ResolvedImage {
         let manifestBytes = try files.blob(chosen)
-        let manifest = try files.decode(Manifest.self, manifestBytes, chosen.digest.description)
+        let manifest = try files.decode(Manifest.self, manifestBytes, chosen.digest.description, as: .manifest)
         // Which of two things a document is must not depend on who reads it (CVE-2021-41190).
         guard manifest.mediaType.map({ $0 == chosen.mediaType }) ?? true else {
             throw .local(
                 .notAnImage("the manifest \(chosen.digest) is of another type than the index says"), path: files.path)
         }
-        return try files.image(
-            digest: root.digest, manifestDigest: chosen.digest, manifest, manifestBytes, platform)
+        return try files.image(digest: root, manifestDigest: chosen.digest, manifest, manifestBytes, platform)
     }
 
     private func load(_ descriptor: Descriptor) throws(PullError) -> ImageIndex {
-        try files.decode(ImageIndex.self, try files.blob(descriptor), descriptor.digest.description)
+        try files.decode(ImageIndex.self, try files.blob(descriptor), descriptor.digest.description, as: .manifest)
+    }
+
+    private func find(_ platform: Platform, _ index: ImageIndex) throws(PullError) -> Descriptor {
+        var offered = index.platforms
+        let found = try index.select(for: platform, load: load) { (entry) throws(PullError) -> Bool in
+            do throws(PullError) {
+                _ = try image(entry, root: entry.digest, platform)
+                return true
+            } catch {
+                guard case .local(let fault, _) = error else { throw error }
+                switch fault {
+                case .noMatchingPlatform(_, let others): offered += others
+                case .unsupportedMediaType: break
+                default: throw error
+                }
+                return false
+            }
+        }
+        guard let found else {
+            throw .local(.noMatchingPlatform(wanted: platform, offered: offered), path: files.path)
+        }
+        return found
     }
 
     /// The entry of index.json that the tag names, or the only one.
@@ -63,8 +96,7 @@ package final class LayoutOrigin: ImageOrigin {
         if images.count == 1, let only = images.first { return only }
         // One image for several platforms, laid out without an index of its own.
         if tags.isEmpty || Set(tags).count == 1 {
-            if let found = try index.select(for: platform, load: load) { return found }
-            throw .local(.noMatchingPlatform(wanted: platform, offered: index.platforms), path: files.path)
+            return try find(platform, index)
         }
         throw .local(.unknownTag(nil, present: tags), path: files.path)
     }
@@ -87,9 +119,11 @@ extension Descriptor {
 }
 
 extension LocalFiles {
-    func decode<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8], _ name: String) throws(PullError) -> Value {
-        do { return try JSONDecoder().decode(type, from: Data(bytes)) } catch {
-            throw .local(.notAnImage("\(name) does not read as JSON of its kind"), path: path)
+    func decode<Value: Decodable>(
+        _ type: Value.Type, _ bytes: [UInt8], _ name: String, as shape: DocumentShape
+    ) throws(PullError) -> Value {
+        do throws(DocumentFault) { return try Documents.decode(type, from: bytes, as: shape) } catch {
+            throw .local(.notAnImage("cannot read \(name): \(error)"), path: path)
         }
     }
 
@@ -112,7 +146,7 @@ extension LocalFiles {
         digest: Digest, manifestDigest: Digest, _ manifest: Manifest, _ manifestBytes: [UInt8],
         _ configBytes: [UInt8], _ platform: Platform
     ) throws(PullError) -> ResolvedImage {
-        let config = try decode(ImageConfig.self, configBytes, "the configuration")
+        let config = try decode(ImageConfig.self, configBytes, "the configuration", as: .config)
         guard config.rootfs.diffIDs.count == manifest.layers.count else {
             throw .local(
                 .notAnImage("\(config.rootfs.diffIDs.count) diff_ids for \(manifest.layers.count) layers"), path: path)
