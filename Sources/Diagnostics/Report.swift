@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// What people are told of a failure: what, where in the work, and what to do about it. The only place with such text
 /// is this module.
 package struct Report: Equatable, Sendable {
@@ -21,21 +23,7 @@ package struct Report: Equatable, Sendable {
         var lines = ["berth: " + what]
         lines += details.map { "  " + $0 }
         if let hint { lines.append("  hint: " + hint) }
-        return lines.map(Self.printable).joined(separator: "\n") + "\n"
-    }
-
-    /// Names come from images and registries; none of them may steer the terminal, nor turn the line's direction.
-    private static func printable(_ line: String) -> String {
-        String(String.UnicodeScalarView(line.unicodeScalars.map { steers($0) ? "\u{FFFD}" : $0 }))
-    }
-
-    private static func steers(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        // C0, DEL and C1; line and paragraph separators; embeddings, overrides and isolates of the bidirectional
-        // algorithm; bytes of an argument that are no text.
-        case 0..<0x20, 0x7F...0x9F, 0x2028...0x202E, 0x2066...0x2069, 0x10FF80...0x10FFFF: true
-        default: false
-        }
+        return lines.map(TerminalText.line).joined(separator: "\n") + "\n"
     }
 }
 

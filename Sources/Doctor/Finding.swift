@@ -1,4 +1,5 @@
 package import LaunchPlanning
+internal import LinuxKernel
 
 /// What the doctor found of one thing: whether it is well, and if not why and what to do.
 package struct Finding: Equatable, Sendable {
@@ -59,9 +60,10 @@ package struct Diagnosis: Equatable, Sendable {
             let pad = String(repeating: " ", count: width - finding.check.utf8.count)
             let word = finding.severity.word
             let gap = String(repeating: " ", count: 7 - word.utf8.count)
-            lines.append("  \(word)\(gap)  \(finding.check)\(pad)  \(printable(finding.what))")
+            // Names of files, devices and layouts may hold anything.
+            lines.append(TerminalText.line("  \(word)\(gap)  \(finding.check)\(pad)  \(finding.what)"))
             if let remedy = finding.remedy {
-                lines.append(String(repeating: " ", count: width + 13) + "-> " + printable(remedy))
+                lines.append(String(repeating: " ", count: width + 13) + "-> " + TerminalText.line(remedy))
             }
         }
         let counts = Finding.Severity.allCases.map { severity in
@@ -85,11 +87,5 @@ package struct Diagnosis: Equatable, Sendable {
                             ("remedy", finding.remedy.map { .string($0) }))
                     })
             ))
-    }
-
-    /// Names of files and devices may hold anything.
-    private func printable(_ text: String) -> String {
-        String(
-            String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "\u{FFFD}" : $0 }))
     }
 }

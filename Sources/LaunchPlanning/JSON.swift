@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// A JSON document to be written: a launcher that never reads one needs no library for it. Objects keep their order.
 /// https://www.rfc-editor.org/rfc/rfc8259
 package indirect enum JSON: Equatable, Sendable {
@@ -69,13 +71,13 @@ package indirect enum JSON: Equatable, Sendable {
     }
 
     private static func write(_ string: String, to bytes: inout [UInt8]) {
-        let digits = Array("0123456789abcdef".utf8)
         bytes.append(UInt8(ascii: "\""))
-        for byte in string.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
-            case 0..<0x20, 0x7F: bytes += Array("\\u00".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-            default: bytes.append(byte)
+        for scalar in string.unicodeScalars {
+            switch scalar {
+            case "\"", "\\": bytes += [UInt8(ascii: "\\"), UInt8(truncatingIfNeeded: scalar.value)]
+            // The same to a machine, and harmless to a terminal.
+            case _ where TerminalText.steers(scalar): bytes += Array(TerminalText.jsonEscape(scalar).utf8)
+            default: bytes += Array(String(scalar).utf8)
             }
         }
         bytes.append(UInt8(ascii: "\""))

@@ -45,7 +45,8 @@ extension LaunchPlan {
         }
         lines.append("     exec \(process.arguments.map(quoted).joined(separator: " "))")
         if let explanation { lines += explanation.lines(self) }
-        return lines.joined(separator: "\n") + "\n"
+        // Words of the image and of the user, in which anything may be.
+        return lines.map(TerminalText.escaped).joined(separator: "\n") + "\n"
     }
 }
 
@@ -81,6 +82,14 @@ private func quoted(_ word: String) -> String {
             }
         }
     if plain { return word }
+    if word.unicodeScalars.contains(where: TerminalText.steers) {
+        // As Bash reads it, so that the line can be copied.
+        let escaped = word.unicodeScalars.map { scalar in
+            if scalar == "'" || scalar == "\\" { return "\\" + String(scalar) }
+            return TerminalText.steers(scalar) ? TerminalText.escape(scalar) : String(scalar)
+        }
+        return "$'" + escaped.joined() + "'"
+    }
     return "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
 }
 

@@ -139,8 +139,15 @@ package enum Streams {
     private static func write(_ bytes: UnsafeRawBufferPointer, _ raw: Int32) throws(SystemError) {
         var rest = bytes
         while !rest.isEmpty {
-            let count = try checked("write", "fd \(raw)") { CLinux.write(raw, rest.baseAddress, rest.count) }
-            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+            do throws(SystemError) {
+                let count = try checked("write", "fd \(raw)") { CLinux.write(raw, rest.baseAddress, rest.count) }
+                rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+            } catch {
+                // Another program that shares the pipe or terminal may have made it non-blocking.
+                guard error.errno == EAGAIN else { throw error }
+                var wait = pollfd(fd: raw, events: Int16(POLLOUT), revents: 0)
+                _ = poll(&wait, 1, -1)
+            }
         }
     }
 

@@ -23,7 +23,7 @@ struct CDICommand: ParsableCommand {
         let files = SpecificationFiles(in: try directories())
         let registry = SpecificationCompiler.compile(files, describe: \.text)
         if record {
-            try Streams.standardOutput(registry.encoded(key: files.key))
+            registry.encoded(key: files.key).withUnsafeBytes { Printed.bytes($0) }
             return
         }
         var rows: [String] = []
@@ -35,13 +35,12 @@ struct CDICommand: ParsableCommand {
             }
         }
         if rows.isEmpty, registry.refused.isEmpty {
-            Output.note("berth: no CDI devices are specified in \(try directories().joined(separator: " or "))\n")
+            Output.note(line: "no CDI devices are specified in \(try directories().joined(separator: " or "))")
         }
         let width = rows.map { $0.prefix { $0 != "\t" }.count }.max() ?? 0
         for row in rows {
             let parts = row.split(separator: "\t", maxSplits: 1)
-            Output.print(
-                parts[0] + String(repeating: " ", count: width - parts[0].count + 2) + parts[1] + "\n")
+            Printed.line(parts[0] + String(repeating: " ", count: width - parts[0].count + 2) + parts[1])
         }
         guard registry.refused.isEmpty else {
             throw Failure(

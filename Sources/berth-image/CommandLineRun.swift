@@ -25,7 +25,7 @@ enum CommandLineRun {
         } catch {
             // Help, a version or a completion script comes as an error too.
             if Berth.exitCode(for: error) == .success {
-                Output.print(Berth.fullMessage(for: error) + "\n")
+                Printed.text(Berth.fullMessage(for: error) + "\n")
                 Processes.exit(0)
             }
             fail(report(for: error, arguments))
@@ -77,18 +77,19 @@ enum CommandLineRun {
     }
 }
 
-/// The two standard streams. Writing to a reader that has gone away is no failure of a command's.
-enum Output {
-    static func print(_ text: String) {
-        try? Streams.standardOutput(Array(text.utf8))  // see above
+/// Standard output; a command whose output cannot be written has failed.
+enum Printed {
+    /// Berth's own text, or JSON, or text whose lines went through `TerminalText`.
+    static func text(_ text: String) {
+        if let report = Output.write(text) { CommandLineRun.fail(report) }
     }
 
-    static func print(_ text: UnsafeRawBufferPointer) {
-        try? Streams.standardOutput(text)  // see above
+    static func line(_ line: String) {
+        if let report = Output.write(line: line) { CommandLineRun.fail(report) }
     }
 
-    static func note(_ text: String) {
-        try? Streams.standardError(Array(text.utf8))  // see above
+    static func bytes(_ bytes: UnsafeRawBufferPointer) {
+        if let report = Output.write(bytes) { CommandLineRun.fail(report) }
     }
 }
 

@@ -38,7 +38,7 @@ struct DoctorCommand: ParsableCommand {
         let status = diagnosis.exitStatus
         if quiet { diagnosis = Diagnosis(diagnosis.findings.filter { $0.severity != .ok }) }
         let text = json ? diagnosis.json.text : quiet && diagnosis.findings.isEmpty ? "" : diagnosis.table
-        Output.print(text)
+        Printed.text(text)
         Processes.exit(status)
     }
 }

@@ -79,7 +79,7 @@ struct ExportCommand: AsyncParsableCommand {
                 outcome = .failure(error)
             }
             if Task.isCancelled, case .failure = outcome {
-                Output.note("berth: interrupted: \(name) was not written\n")
+                Output.note(line: "interrupted: \(name) was not written")
             }
             return outcome
         }
@@ -90,11 +90,11 @@ struct ExportCommand: AsyncParsableCommand {
         case .success(let exported):
             let seconds = Double(Clock.monotonicNanoseconds - began) / 1e9
             if !quiet {
-                for warning in warnings { Output.note("berth: the registry says: \(warning)\n") }
-                Output.note("berth: \(summary(exported, seconds))\n")
-                for line in Self.left(exported.skipped) { Output.note("berth: \(line)\n") }
+                for warning in warnings { Output.note(line: "the registry says: \(warning)") }
+                Output.note(line: summary(exported, seconds))
+                for line in Self.left(exported.skipped) { Output.note(line: line) }
             }
-            Output.print(Self.pinnedName(place, exported.digest) + "\n")
+            Printed.line(Self.pinnedName(place, exported.digest))
         }
     }
 

@@ -27,7 +27,7 @@ struct ImagesCommand: ParsableCommand {
             for store in stores { listings.append((store.path, try store.listing())) }
             return listings
         }
-        var text = TextBytes(Output.print)
+        var text = TextBytes(Printed.bytes)
         if json {
             ImagesText.json(listings, &text)
         } else if quiet {
@@ -43,6 +43,15 @@ enum JSONText {
     static func of(_ value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
+        // Outside of its strings JSON is ASCII. The escapes mean the same to a machine and nothing to a terminal.
+        var text = ""
+        for scalar in String(decoding: try encoder.encode(value), as: UTF8.self).unicodeScalars {
+            if scalar.value > 0x7E, TerminalText.steers(scalar) {
+                text += TerminalText.jsonEscape(scalar)
+            } else {
+                text.unicodeScalars.append(scalar)
+            }
+        }
+        return text + "\n"
     }
 }

@@ -1,3 +1,4 @@
+internal import LinuxKernel
 internal import Store
 
 /// What `berth images` prints: bytes all the way, as the lines may be many.
@@ -36,11 +37,11 @@ enum ImagesText {
                 let digest = hex(bytes[image.digest]).prefix(digestWidth)
                 let platformWidth = width(bytes[image.platform])
                 image.forEachShownName(bytes) { name in
-                    text.add(bytes[name])
+                    text.addLine(bytes[name])
                     text.addBlanks(widths[0] + 2 - width(bytes[name]))
                     text.add(digest)
                     text.addBlanks(2)
-                    text.add(bytes[image.platform])
+                    text.addLine(bytes[image.platform])
                     text.addBlanks(widths[2] + 2 - platformWidth)
                     text.add(bytes[image.entries])
                     text.addBlanks(widths[3] + 2 - image.entries.count)
@@ -57,7 +58,7 @@ enum ImagesText {
     private static func width(_ text: Bytes.SubSequence) -> Int {
         var all: UInt8 = 0
         for byte in text { all |= byte }
-        return all < 0x80 ? text.count : String(decoding: text, as: UTF8.self).count
+        return all < 0x80 ? text.count : TerminalText.line(String(decoding: text, as: UTF8.self)).count
     }
 
     private static func hex(_ digest: Bytes.SubSequence) -> Bytes.SubSequence {
@@ -80,7 +81,7 @@ enum ImagesText {
     static func names(_ listings: [ImageListing], _ text: inout TextBytes) {
         for listing in listings {
             listing.forEach { bytes, image in
-                text.add(bytes[image.names.isEmpty ? image.digest : image.firstName(bytes)])
+                text.addLine(bytes[image.names.isEmpty ? image.digest : image.firstName(bytes)])
                 text.add("\n")
             }
         }
@@ -125,13 +126,25 @@ enum ImagesText {
 }
 
 extension TextBytes {
+    /// Names of layouts and archives may hold anything.
+    fileprivate mutating func addLine(_ text: UnsafeRawBufferPointer.SubSequence) {
+        if text.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return add(text) }
+        for byte in TerminalText.line(String(decoding: text, as: UTF8.self)).utf8 { add(byte: byte) }
+    }
+
     /// In quotation marks, escaped as in RFC 8259, section 7. What is no UTF-8 is repaired.
     fileprivate mutating func addString(_ text: UnsafeRawBufferPointer.SubSequence) {
         add(byte: UInt8(ascii: "\""))
-        if text.allSatisfy({ $0 >= 0x20 && $0 < 0x80 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
+        if text.allSatisfy({ $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
             add(text)
         } else {
-            for byte in String(decoding: text, as: UTF8.self).utf8 { addEscaped(byte) }
+            for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
+                if scalar.value > 0x7E, TerminalText.steers(scalar) {
+                    for byte in TerminalText.jsonEscape(scalar).utf8 { add(byte: byte) }
+                } else {
+                    for byte in String(scalar).utf8 { addEscaped(byte) }
+                }
+            }
         }
         add(byte: UInt8(ascii: "\""))
     }

@@ -1,6 +1,6 @@
 internal import ArgumentParser
 internal import Diagnostics
-internal import Foundation
+internal import Distribution
 internal import ImageSpec
 internal import Store
 
@@ -43,15 +43,14 @@ struct InspectCommand: ParsableCommand {
         }
         guard let (store, image, documents) = answer else { throw Failure(.notInStore(self.image, path)) }
         let record = image.record
-        let decoder = JSONDecoder()
         let (manifest, config): (Manifest, ImageConfig)
-        do {
-            manifest = try decoder.decode(Manifest.self, from: Data(documents.manifest))
-            config = try decoder.decode(ImageConfig.self, from: Data(documents.config))
+        do throws(DocumentFault) {
+            manifest = try Documents.decode(Manifest.self, from: documents.manifest, as: .manifest)
+            config = try Documents.decode(ImageConfig.self, from: documents.config, as: .config)
         } catch {
-            throw Failure(Report(StoreError.damaged(path: path, reason: "the image's documents cannot be read")))
+            throw Failure(Report(StoreError.damaged(path: path, reason: "cannot read the image's documents: \(error)")))
         }
-        Output.print(
+        Printed.text(
             try JSONText.of(
                 Answer(
                     names: image.names, digest: record.digest.description, platform: record.platform.description,

@@ -65,13 +65,13 @@ struct PrefetchCommand: AsyncParsableCommand {
             let clock = ContinuousClock()
             var mark = clock.now
             func tell(_ text: String) {
-                if told { Output.note("berth: \(text) in \(Quantity.seconds((clock.now - mark) / .seconds(1)))\n") }
+                if told { Output.note(line: "\(text) in \(Quantity.seconds((clock.now - mark) / .seconds(1)))") }
                 mark = clock.now
             }
             let layers: [Descriptor]
             do throws(PullError) {
                 layers = try await transfer.fetch(reference, mirrors, client, platform) { error in
-                    if told { Output.note(Settings.passedOver(error) + "\n") }
+                    if told { Output.note(line: Settings.passedOver(error)) }
                 }
             } catch {
                 throw Failure(Report(error, source: source))
@@ -108,6 +108,6 @@ struct PrefetchCommand: AsyncParsableCommand {
                     hint: "the tag moved meanwhile, or nodes of two architectures are in the allocation: name a digest")
             )
         }
-        Output.print(name + "\n")
+        Printed.line(name)
     }
 }

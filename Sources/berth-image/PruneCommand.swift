@@ -43,17 +43,16 @@ struct PruneCommand: ParsableCommand {
             path = place.path
         }
         guard let store = try settings.existingStore(path) else {
-            Output.print("nothing to remove\n")
+            Printed.line("nothing to remove")
             return
         }
         let collected = try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in
             try store.collect(rules)
         }
-        Output.print(
+        Printed.line(
             "\(dryRun ? "would remove" : "removed") \(collected.images) images and "
-                + "\(collected.layers + collected.rootfs) layers, \(Quantity.bytes(Int64(clamping: collected.bytes)))\n"
-        )
-        if collected.inUse > 0 { Output.print("\(collected.inUse) images are in use and stay until they are not\n") }
+                + "\(collected.layers + collected.rootfs) layers, \(Quantity.bytes(Int64(clamping: collected.bytes)))")
+        if collected.inUse > 0 { Printed.line("\(collected.inUse) images are in use and stay until they are not") }
     }
 
     /// The configuration's rules hold where the command line says nothing of the kind.

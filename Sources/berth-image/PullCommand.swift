@@ -78,7 +78,7 @@ struct PullCommand: AsyncParsableCommand {
                 outcome = .failure(error)
             }
             display.stop()
-            if Task.isCancelled { Output.note("berth: interrupted: \(name) was not pulled\n") }
+            if Task.isCancelled { Output.note(line: "interrupted: \(name) was not pulled") }
             return outcome
         }
         let warnings = client.warnings
@@ -88,10 +88,10 @@ struct PullCommand: AsyncParsableCommand {
         case .failure(let error): throw Failure(Report(error, source: source, store: stores.own.path))
         case .success(let pulled):
             if !quiet {
-                for warning in warnings { Output.note("berth: the registry says: \(warning)\n") }
-                Output.note("berth: \(Self.summary(pulled, name, display.seconds))\n")
+                for warning in warnings { Output.note(line: "the registry says: \(warning)") }
+                Output.note(line: Self.summary(pulled, name, display.seconds))
             }
-            Output.print(Self.pinnedName(source, pulled) + "\n")
+            Printed.line(Self.pinnedName(source, pulled))
         }
     }
 

@@ -37,7 +37,7 @@ struct RemoveCommand: ParsableCommand {
                 try store.removeName(ImageKey(source, platform: platform))
             }
             guard removed else { throw Failure(.notInStore(name, path)) }
-            if !quiet { Output.print("\(PullCommand.displayName(source))\n") }
+            if !quiet { Printed.line(PullCommand.displayName(source)) }
         }
         _ = try reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.collect() }
     }

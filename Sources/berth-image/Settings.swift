@@ -158,7 +158,7 @@ struct Settings {
 
     /// Not with an error's hint: what went wrong there may be nothing to mend.
     static func passedOver(_ error: RegistryError) -> String {
-        Report("going on without a mirror: \(Report(error).what)").text.trimmingCharacters(in: .newlines)
+        "going on without a mirror: \(Report(error).what)"
     }
 
     func registryClient() -> RegistryClient {

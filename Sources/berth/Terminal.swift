@@ -5,21 +5,19 @@ enum Terminal {
     /// The node, where `srun` shows what is said on many.
     nonisolated(unsafe) static var node = ""  // set once, by the only thread
 
+    /// Berth's own text, or text whose lines went through `TerminalText`.
     static func print(_ text: String) {
-        // A reader that has gone away is no failure of ours.
-        try? Streams.standardOutput(Array(text.utf8))  // see above
+        if let report = Output.write(text) { fail(report) }
     }
 
-    static func note(_ text: String) {
-        try? Streams.standardError(Array(("berth: " + (node.isEmpty ? "" : node + ": ") + text + "\n").utf8))  // nobody to tell
-    }
+    static func note(_ text: String) { Output.note(line: (node.isEmpty ? "" : node + ": ") + text) }
 
     static func say(_ report: Report?) {
-        if let report { try? Streams.standardError(Array(report.text.utf8)) }  // nobody to tell
+        if let report { Output.note(report.text) }
     }
 
     static func fail(_ report: Report?) -> Never {
-        if let report { try? Streams.standardError(Array(report.text.utf8)) }  // nobody to tell
+        say(report)
         Processes.exit((report?.status ?? .ownFailure).rawValue)
     }
 }

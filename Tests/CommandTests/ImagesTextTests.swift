@@ -1,5 +1,6 @@
 import Foundation
 import ImageSpec
+import LinuxKernel
 import Testing
 
 @testable import Store
@@ -78,7 +79,7 @@ import Testing
     @Test func namesAreOneForEachImage() throws {
         let images = try Self.images()
         let text = TextBytes.gathered { ImagesText.names([ImageListing(images), ImageListing([])], &$0) }
-        let expected = images.map { ($0.names.first ?? "\($0.record.digest)") + "\n" }.joined()
+        let expected = images.map { TerminalText.line($0.names.first ?? "\($0.record.digest)") + "\n" }.joined()
         #expect(String(decoding: text, as: UTF8.self) == expected)
     }
 

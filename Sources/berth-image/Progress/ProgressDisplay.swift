@@ -1,3 +1,4 @@
+internal import Diagnostics
 internal import Foundation
 internal import ImagePull
 internal import LinuxKernel
@@ -51,7 +52,8 @@ final class ProgressDisplay: Sendable {
     func note(_ line: String) {
         guard style != .silent else { return }
         state.withLock { state in
-            Output.note(Self.erase(state.drawnLines) + line + "\n")
+            Output.note(Self.erase(state.drawnLines))
+            Output.note(line: line)
             state.drawnLines = min(state.drawnLines, 0)
         }
     }
@@ -103,7 +105,7 @@ final class ProgressDisplay: Sendable {
         if state.progress.stage == .resolving, now < 1 { return }
         guard isNewStage || state.lastDrawn != state.progress else { return }
         let lines = ProgressLines(rate: state.meter.rate, width: width, height: 1).lines(for: state.progress)
-        if let first = lines.first { Output.note("berth: \(first)\n") }
+        if let first = lines.first { Output.note(line: first) }
         state.lastLine = now
         state.announced = state.progress.stage
         state.lastDrawn = state.progress

@@ -1,4 +1,5 @@
 internal import ImageSpec
+internal import LinuxKernel
 
 /// A pull's progress as lines of text: pure, so that it can be tested without a terminal.
 struct ProgressLines {
@@ -51,6 +52,7 @@ struct ProgressLines {
 
     /// One column less than there is, for some terminals wrap when the last is written.
     private func fitted(_ line: String) -> String {
+        let line = TerminalText.line(line)
         let room = max(8, width - 1)
         guard line.count > room else { return line }
         return line.prefix(room - 1) + "…"
