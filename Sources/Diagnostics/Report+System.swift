@@ -7,7 +7,29 @@ extension SystemError {
 
 extension Report {
     package init(_ error: SystemError) {
+        if let hint = Self.shortage(error) {
+            let what =
+                switch error.call {
+                case "pthread_create": "start a thread"
+                case "mmap": "reserve \(error.subject)"
+                default: "start \(error.subject)"
+                }
+            self.init("cannot \(what): \(error.sentence)", hint: hint)
+            return
+        }
         self.init("\(error.call) \(error.subject): \(error.sentence)", hint: Self.hint(for: error))
+    }
+
+    /// Advice for what creates threads and processes, and for address space.
+    package static func shortage(_ error: SystemError) -> String? {
+        guard ["pthread_create", "posix_spawn", "mmap"].contains(error.call) else { return nil }
+        return switch error.errno {
+        case 11 where error.call != "mmap":
+            "a limit of processes and threads is reached: see `ulimit -u`, the cgroup's pids.max, and `ulimit -v`"
+        case 12, 11: "a limit of memory is reached: see `ulimit -v` and the memory limit of the job"
+        case 1: "a seccomp filter refuses clone3(2): one that answers ENOSYS lets programs use clone(2) instead"
+        default: nil
+        }
     }
 
     /// Advice that a code alone allows.

@@ -34,7 +34,7 @@ extension Report {
             let file = error.subject.hasPrefix("/proc/self/fd/") ? "" : " \(error.subject)"
             self.init(
                 "cannot unpack \(subject): \(error.call)\(file): \(error.sentence)",
-                hint: Self.hint(for: error))
+                hint: Self.shortage(error) ?? Self.hint(for: error))
         case .cancelled: self.init("interrupted while unpacking \(subject)")
         }
         if let entry = error.entry {

@@ -1,9 +1,8 @@
 internal import ArgumentParser
-internal import Dispatch
 internal import LinuxKernel
 
 /// The rich program's verbs, and the help of all of them. Called by `berth`, under its name.
-struct Berth: AsyncParsableCommand {
+struct Berth: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "berth",
         abstract: "Runs containers on GPU clusters.",
@@ -18,15 +17,14 @@ struct Berth: AsyncParsableCommand {
         ])
 }
 
-/// Synchronous, because some things can only be done before there is a second thread.
+/// Synchronous: some things can only be done before there is a second thread, and most verbs need none.
 @main enum Entry {
     static func main() {
         Streams.complete()
         Memory.giveBackWhatIsLarge()
         let arguments = Array(CommandLine.arguments.dropFirst())
         OwnFiles.prepare(arguments)
-        Task { await CommandLineRun.main(arguments) }
-        dispatchMain()
+        CommandLineRun.main(arguments)
     }
 }
 

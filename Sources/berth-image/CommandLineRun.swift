@@ -1,5 +1,7 @@
 internal import ArgumentParser
 internal import Diagnostics
+internal import Foundation
+internal import LaunchPlanning
 internal import LinuxKernel
 
 /// A failure with its text; what commands throw.
@@ -11,18 +13,35 @@ struct Failure: Error {
 
 /// From arguments to an exit status: ArgumentParser's own errors get the house's form, and 125 like any of Berth's.
 enum CommandLineRun {
-    static func main(_ arguments: [String]) async -> Never {
+    static func main(_ arguments: [String]) -> Never {
         do {
             var command = try Berth.parseAsRoot(arguments)
-            if var asynchronous = command as? any AsyncParsableCommand {
-                try await asynchronous.run()
-            } else {
-                try command.run()
+            if let waiting = command as? any AsyncParsableCommand {
+                // While this thread still is the only one: the kernel forgets the wish with the thread that had it.
+                try (command as? PullCommand)?.endWithCaller()
+                try reporting({ Report($0) }) { () throws(SystemError) in try ThreadSupply.check() }
+                nonisolated(unsafe) let task = waiting  // the task's from here on
+                Task { await finish(task, arguments) }
+                while true { _ = pause() }
             }
+            try command.run()
             Processes.exit(0)
-        } catch let failure as Failure {
-            fail(failure.report)
         } catch {
+            end(error, arguments)
+        }
+    }
+
+    private static func finish(_ command: any AsyncParsableCommand, _ arguments: [String]) async -> Never {
+        var command = command
+        do { try await command.run() } catch { end(error, arguments) }
+        Processes.exit(0)
+    }
+
+    private static func end(_ error: any Error, _ arguments: [String]) -> Never {
+        switch error {
+        case let failure as Failure:
+            fail(failure.report)
+        default:
             // Help, a version or a completion script comes as an error too.
             if Berth.exitCode(for: error) == .success {
                 Printed.text(Berth.fullMessage(for: error) + "\n")
@@ -37,11 +56,52 @@ enum CommandLineRun {
             Berth.configuration.subcommands.first { $0.configuration.commandName == name }?.configuration.commandName
         }
         if let name = arguments.first, !name.hasPrefix("-"), verb == nil { return unknown(name) }
+        if let report = unknownOption(error, arguments, verb) { return report }
         let text = Berth.message(for: error)
         let first = text.prefix(1).lowercased() + text.dropFirst()
         return Report(
             first.hasSuffix(".") ? String(first.dropLast()) : first,
             hint: "`berth \(verb.map { "\($0) " } ?? "")--help` shows what can be given")
+    }
+
+    /// ArgumentParser says what it does not know, and sometimes what else there is; a short option it says nothing of.
+    private static func unknownOption(_ error: any Error, _ arguments: [String], _ verb: String?) -> Report? {
+        let text = Berth.message(for: error)
+        guard let name = text.wholeMatch(of: #/Unknown option '(-[^']*)'.*/#.dotMatchesNewlines())?.1 else {
+            return nil
+        }
+        let option = String(name)
+        let command = verb.map { "berth \($0)" } ?? "berth"
+        let help = "`\(command) --help` lists the options"
+        let known = verb.map(options) ?? ["--help", "--version"]
+        var hint = help
+        if let near = nearest(to: option, among: known) {
+            hint = "did you mean \(near)? " + help
+        } else if verb != nil, verb != "run", RunOption.all.contains(where: { "--\($0.name)" == option }) {
+            hint = "\(option) is an option of `berth run`. " + help
+        }
+        return Report("unknown option \"\(option)\" of `\(command)`", hint: hint)
+    }
+
+    /// The options of a verb, as its help lists them.
+    private static func options(of verb: String) -> [String] {
+        let command = Berth.configuration.subcommands.first { $0.configuration.commandName == verb }
+        let help = command.map { Berth.helpMessage(for: $0) } ?? ""
+        return help.matches(of: #/(?:^|[\s,\[\/])(--?[A-Za-z][A-Za-z0-9-]*)/#).map { String($0.1) }
+    }
+
+    /// A long option that is a slip away; of one letter, the same in the other case.
+    private static func nearest(to option: String, among known: [String]) -> String? {
+        if option.hasPrefix("--") {
+            let long = known.filter { $0.hasPrefix("--") }
+            if let longer = long.first(where: { option.utf8.count > 3 && $0.hasPrefix(option) }) { return longer }
+            return long.first {
+                Report.slips(Array(option.utf8), Array($0.utf8)) <= (option.utf8.count > 6 ? 2 : 1)
+            }
+        }
+        // `-quiet` for `--quiet`; `-Q` for `-q`.
+        return known.first { $0 == "-" + option } ?? known.first { $0.lowercased() == option.lowercased() }
+            ?? known.first { option.utf8.count == 2 && $0.hasPrefix("-" + option) }
     }
 
     private static func unknown(_ name: String) -> Report {
@@ -64,11 +124,14 @@ enum CommandLineRun {
         return Report("there is no command \"\(name)\"", hint: hint)
     }
 
-    /// A verb that is a slip away, or two where it is long.
+    /// A verb that begins so, is a slip away, or two where it is long.
     private static func nearest(to name: String) -> String? {
-        guard name.utf8.count > 2, name.utf8.count < 32 else { return nil }
+        guard name.utf8.count > 1, name.utf8.count < 32 else { return nil }
         let verbs = Berth.configuration.subcommands.compactMap { $0.configuration.commandName }
-        return verbs.first { Report.slips(Array(name.utf8), Array($0.utf8)) <= ($0.utf8.count > 4 ? 2 : 1) }
+        let plain = Array(name.lowercased().utf8)
+        if plain.count > 2, let longer = verbs.first(where: { $0.utf8.starts(with: plain) }) { return longer }
+        let slips = verbs.map { (verb: $0, count: Report.slips(plain, Array($0.utf8))) }
+        return slips.filter { $0.count <= ($0.verb.utf8.count > 4 ? 2 : 1) }.min { $0.count < $1.count }?.verb
     }
 
     static func fail(_ report: Report) -> Never {

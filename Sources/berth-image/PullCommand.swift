@@ -44,10 +44,12 @@ struct PullCommand: AsyncParsableCommand {
 
     @OptionGroup var storeOptions: StoreOptions
 
+    func endWithCaller() throws(Failure) {
+        guard let endsWith else { return }
+        try reporting({ Report($0) }) { () throws(SystemError) in try Processes.end(with: endsWith) }
+    }
+
     func run() async throws {
-        if let endsWith {
-            try reporting({ Report($0) }) { () throws(SystemError) in try Processes.end(with: endsWith) }
-        }
         let settings = try Settings()
         let source = try settings.source(image)
         let platform = try settings.platform(platform)

@@ -19,38 +19,63 @@ enum RichProgram {
     }
 
     static func missing(_ error: SystemError) -> Report {
-        Report(
-            "cannot start \(error.subject): \(error.sentence)",
-            hint: "Berth is installed as PREFIX/bin/berth and PREFIX/libexec/berth/berth-image: install both "
-                + "(Scripts/install PREFIX)")
+        let hint: String? =
+            switch error.errno {
+            // The program, or the loader that it names.
+            case 2, 20:
+                (try? FileStatus(of: error.subject)) == nil  // absent, as the error says
+                    ? "Berth is installed as PREFIX/bin/berth and PREFIX/libexec/berth/berth-image: install both "
+                        + "(Scripts/install PREFIX)"
+                    : "the program is there, but not the dynamic loader that it names: `readelf -l \(error.subject)` shows it; "
+                        + "install the C library of this architecture"
+            case 8: "the program is damaged or for another processor: install Berth again"
+            case 13: "check its mode and those of the directories above, and that its file system is not mounted noexec"
+            case 7: "the arguments and the environment are too large together: unset large variables"
+            default: Report.shortage(error)
+            }
+        return Report("cannot start \(error.subject): \(error.sentence)", hint: hint)
+    }
+
+    /// The dynamic loader ends with 127 when a library is missing, and has named the library.
+    static let notLoaded = 127 as Int32
+
+    /// What is to be said of a program that ended so; nothing where it has reported the reason itself.
+    static func failure(_ status: Int32, of path: String) -> Failure {
+        guard status == notLoaded else { return .reportedAlready }
+        return .report(
+            Report(
+                "cannot start \(path): a shared library is missing or damaged",
+                hint:
+                    "the loader's message above names it; `ldd \(path)` lists all; install the packages of docs/dependencies.md"
+            ))
     }
 
     /// Runs `berth-image cdi --record`, which reads JSON and YAML for us.
     static func compile(directories: [String], environment: [String]) throws(Failure) -> [UInt8] {
-        let ended: Processes.Ended
+        let (ended, path): (Processes.Ended, String)
         do throws(SystemError) {
-            let path = try path()
+            path = try self.path()
             let arguments = ["berth", "cdi", "--record"] + directories.flatMap { ["--directory", $0] }
             ended = try Processes.run(
                 path, arguments: arguments, environment: environment, output: .capture(limit: 64 << 20))
         } catch {
             throw .report(missing(error))
         }
-        guard ended.status == 0 else { throw .reportedAlready }
+        guard ended.status == 0 else { throw failure(ended.status, of: path) }
         return ended.output
     }
 
     /// Runs `berth-image export`; returns the name of what it wrote.
     static func export(_ words: [String], environment: [String]) throws(Failure) -> String {
-        let ended: Processes.Ended
+        let (ended, path): (Processes.Ended, String)
         do throws(SystemError) {
-            let path = try path()
+            path = try self.path()
             ended = try Processes.run(
                 path, arguments: ["berth"] + words, environment: environment, output: .capture(limit: 65536))
         } catch {
             throw .report(missing(error))
         }
-        guard ended.status == 0 else { throw .reportedAlready }
+        guard ended.status == 0 else { throw failure(ended.status, of: path) }
         return String(decoding: ended.output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
 
@@ -58,9 +83,9 @@ enum RichProgram {
     static func pull(
         _ options: [String], environment: [String], deadline: UInt64?, image: String
     ) throws(Failure) {
-        let ended: Processes.Ended
+        let (ended, path): (Processes.Ended, String)
         do throws(SystemError) {
-            let path = try path()
+            path = try self.path()
             ended = try Processes.run(
                 path, arguments: ["berth", "pull"] + options, environment: environment, output: .capture(limit: 65536),
                 deadline: deadline)
@@ -79,6 +104,6 @@ enum RichProgram {
                     "the pull was ended by signal \(ended.status - 128)",
                     hint: ended.status == 137 ? "the job may have run out of memory: see the scheduler's log" : nil))
         }
-        guard ended.status == 0 else { throw .reportedAlready }
+        guard ended.status == 0 else { throw failure(ended.status, of: path) }
     }
 }

@@ -38,21 +38,46 @@ import Testing
         #expect(!report.what.hasSuffix("."))
     }
 
-    @Test func optionErrorsHaveTheHousesForm() {
-        let arguments = ["pull", "--nonsense", "x"]
+    @Test(arguments: [
+        (["pull", "--nonsense", "x"], "--nonsense", "`berth pull --help` lists the options"),
+        (["pull", "--quite", "x"], "--quite", "did you mean --quiet? `berth pull --help` lists the options"),
+        (["pull", "-Q", "x"], "-Q", "did you mean -q? `berth pull --help` lists the options"),
+        (["images", "--jso"], "--jso", "did you mean --json? `berth images --help` lists the options"),
+        (["prune", "-A"], "-A", "did you mean -a? `berth prune --help` lists the options"),
+        (
+            ["rmi", "--volume", "x"], "--volume",
+            "--volume is an option of `berth run`. `berth rmi --help` lists the options"
+        ),
+    ])
+    func anUnknownOptionGetsASuggestion(_ arguments: [String], _ option: String, _ hint: String) {
         do {
             _ = try Berth.parseAsRoot(arguments)
             Issue.record("took it")
         } catch {
             let report = CommandLineRun.report(for: error, arguments)
-            #expect(report.what.hasPrefix("unknown option '--nonsense'"))
-            #expect(report.hint == "`berth pull --help` shows what can be given")
+            #expect(report.what == "unknown option \"\(option)\" of `berth \(arguments[0])`")
+            #expect(report.hint == hint)
         }
+    }
+
+    @Test(arguments: ["debian", "out.tar", "/tmp/x", "./x", "registry.example.org/team/image:1", "localhost:5000/x"])
+    func anExportNamesTheKindOfItsDestination(_ word: String) {
+        #expect(!ExportCommand.hasScheme(word))
+        let report = Report.destinationWithoutScheme(word)
+        #expect(report.hint?.contains("oci-archive:\(word)") == true)
+    }
+
+    @Test(arguments: ["docker://r.io/x", "oci:x", "oci-archive:/x.tar", "docker-archive:x", "dir:/x", "podman://x"])
+    func aDestinationWithASchemeIsLookedAt(_ word: String) {
+        #expect(ExportCommand.hasScheme(word))
     }
 
     @Test(arguments: [
         ("pul", "did you mean `berth pull`?"), ("imgaes", "did you mean `berth images`?"),
-        ("exec", "nsenter"), ("version", "berth --version"), ("debian", "berth run debian"), ("rn", "berth run rn"),
+        ("exec", "nsenter"), ("version", "berth --version"), ("debian", "berth run debian"),
+        ("rn", "did you mean `berth run`?"),
+        ("PULL", "did you mean `berth pull`?"), ("prefecth", "did you mean `berth prefetch`?"),
+        ("doc", "did you mean `berth doctor`?"), ("x", "berth run x"),
     ]) func aVerbThatIsNoneGetsAWord(_ name: String, _ word: String) {
         let report = CommandLineRun.report(for: CancellationError(), [name])
         #expect(report.what == "there is no command \"\(name)\"")

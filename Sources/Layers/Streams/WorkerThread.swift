@@ -17,6 +17,8 @@ package struct WorkerThread: ~Copyable {
                 body()
             })
         var thread = pthread_t()
+        pthread_setspecific(Self.making, UnsafeRawPointer(bitPattern: 1))
+        defer { pthread_setspecific(Self.making, nil) }
         let code = pthread_create(
             &thread, nil,
             { argument in
@@ -29,6 +31,35 @@ package struct WorkerThread: ~Copyable {
             throw SystemError(call: "pthread_create", errno: code, subject: "layer thread")
         }
         self.thread = thread
+    }
+
+    /// Set in a thread while it makes another.
+    private static let making: pthread_key_t = {
+        var key = pthread_key_t()
+        pthread_key_create(&key, nil)
+        return key
+    }()
+
+    /// Whether the calling thread is within `init`, which throws what goes wrong.
+    package static var isBeingMade: Bool { pthread_getspecific(making) != nil }
+
+    /// Makes so many threads that are there at once, and ends them.
+    package static func tryOut(_ count: Int) throws(SystemError) {
+        let gate = Monitor()
+        var made: [JoinedThread] = []
+        gate.lock()
+        defer {
+            gate.unlock()
+            for thread in made { thread.join() }
+        }
+        for _ in 0..<count {
+            made.append(
+                JoinedThread(
+                    try WorkerThread {
+                        gate.lock()
+                        gate.unlock()
+                    }))
+        }
     }
 
     package consuming func join() { pthread_join(thread, nil) }
