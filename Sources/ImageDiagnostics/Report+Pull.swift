@@ -43,7 +43,7 @@ extension Report {
                 hint: "choose one with --platform")
         case .notAnImage(let what):
             self.init(
-                "\(path) is no image of this kind: \(what)",
+                "\(path) is not a readable image of this kind: \(what)",
                 hint: "oci: takes a directory with oci-layout and index.json, oci-archive: a tar of one, "
                     + "docker-archive: what `docker save` writes, dir: a root file system")
         case .digestMismatch(let expected, let found):
@@ -53,6 +53,15 @@ extension Report {
                 hint: "copy it again")
         case .unsupportedMediaType(let type): self.init("\(path) is no image that Berth can run: it is of type \(type)")
         case .archive(let error): self.init(error, of: path)
+        case .notAFile(let kind):
+            switch kind {
+            case .directory:
+                self.init("\(path) is a directory, not an archive", hint: "an OCI layout is written oci:\(path)")
+            default:
+                self.init(
+                    "cannot read an archive from \(path): it is \(kind == .fifo ? "a pipe" : "no regular file")",
+                    hint: "layers are read in parallel at their offsets: write the archive to a file first")
+            }
         case .compressedArchive(let kind):
             self.init(
                 "\(path) is compressed (\(kind))", hint: "unpack the compression first; its layers stay compressed")

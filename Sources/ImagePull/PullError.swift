@@ -26,6 +26,8 @@ package enum PullError: Error, Sendable {
         case digestMismatch(expected: Digest, found: Digest)
         case unsupportedMediaType(MediaType)
         case compressedArchive(String)
+        /// An archive that is a pipe, a socket, a directory.
+        case notAFile(FileStatus.Kind)
         /// The archive itself is damaged.
         case archive(LayerError)
     }

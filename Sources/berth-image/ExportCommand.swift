@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Diagnostics
 internal import Distribution
+internal import Foundation
 internal import ImageDiagnostics
 internal import ImageExport
 internal import ImageSpec
@@ -62,6 +63,10 @@ struct ExportCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try Settings()
         let source = try settings.source(image)
+        // A mistyped path must not become a push to Docker Hub.
+        guard Self.hasScheme(destination) else {
+            throw Failure(.destinationWithoutScheme(destination))
+        }
         let target = try settings.source(destination)
         guard let place = ExportDestination(target) else { throw Failure(.notADestination(destination)) }
         let exporter = ImageExporter(
@@ -96,6 +101,14 @@ struct ExportCommand: AsyncParsableCommand {
             }
             Printed.line(Self.pinnedName(place, exported.digest))
         }
+    }
+
+    /// Whether the destination says itself what it is.
+    static func hasScheme(_ destination: String) -> Bool {
+        destination.hasPrefix("docker://")
+            || ImageSource.Scheme.allCases.contains { $0 != .docker && destination.hasPrefix($0.rawValue + ":") }
+            // Those of other tools get an error of their own.
+            || destination.range(of: "://") != nil
     }
 
     private func found(_ source: ImageSource, _ settings: Settings) throws -> ImageExporter.Image {
@@ -153,6 +166,16 @@ struct ExportCommand: AsyncParsableCommand {
 }
 
 extension Report {
+    static func destinationWithoutScheme(_ name: String) -> Report {
+        let isPath = name.hasPrefix("/") || name.hasPrefix("./") || name.hasPrefix("../") || name.hasSuffix(".tar")
+        return Report(
+            "cannot export to \"\(name)\": it does not name a kind of destination",
+            hint: isPath
+                ? "write oci-archive:\(name) for an archive, oci:\(name) for a layout in a directory"
+                : "write docker://\(name) to push to a registry, oci:\(name) for a layout, oci-archive:\(name) for an archive"
+        )
+    }
+
     static func notADestination(_ name: String) -> Report {
         Report(
             "images are not written to \(name)",

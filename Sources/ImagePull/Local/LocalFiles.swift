@@ -101,9 +101,16 @@ struct ArchiveFiles: LocalFiles {
         self.path = path
         let file = try naming({ (error: SystemError) in .local(.system(error), path: path) }) {
             () throws(SystemError) in
-            DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly]))
+            // A pipe without a writer would be waited for without end.
+            DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking, .noControllingTerminal]))
         }
         self.file = file
+        let kind = try naming({ (error: SystemError) in .local(.system(error), path: path) }) {
+            () throws(SystemError) in
+            try file.descriptor.status().kind
+        }
+        // Read at offsets, several places at once.
+        guard kind == .regular || kind == .blockDevice else { throw .local(.notAFile(kind), path: path) }
         var magic = [UInt8](repeating: 0, count: 6)
         let count: Result<Int, SystemError> = magic.withUnsafeMutableBytes { bytes in
             do throws(SystemError) { return .success(try file.descriptor.read(into: bytes, at: 0)) } catch {
