@@ -94,20 +94,11 @@ def main(*options, environment=None):
         print("Bail out! nothing is built: Scripts/build")
         sys.exit(1)
     chosen = [one for one in tests if not words or any(word in full_name(one) for word in words)]
-    failed, again = 0, []
+    failed = 0
     try:
         cluster.start(*options, environment=environment)
         for number, one in enumerate(chosen, 1):
-            is_last = len(again) == SECOND_ATTEMPTS
-            if attempt(number, one, is_last):
-                continue
-            if is_last:
-                failed += 1
-            else:
-                again.append((number, one))
-        for number, one in again:
-            print(f"# second attempt: {one.__name__}", flush=True)
-            failed += not attempt(number, one, is_last=True)
+            failed += not passes(number, one)
         print(f"1..{len(chosen)}")
     finally:
         cluster.stop()
@@ -119,12 +110,8 @@ def full_name(one):
     return f"{pathlib.Path(inspect.unwrap(one).__code__.co_filename).stem}.{one.__name__}"
 
 
-# More failures than these are no accident of timing.
-SECOND_ATTEMPTS = 2
-
-
-def attempt(number, one, is_last):
-    """Runs one test, says how it ended; False where it failed.  Only of the last attempt is failing the result."""
+def passes(number, one):
+    """Runs one test and prints how it ended."""
     started = time.monotonic()
     name = one.__name__.replace("_", " ")
     try:
@@ -134,7 +121,7 @@ def attempt(number, one, is_last):
         return True
     except Exception as error:  # whatever a test throws is its failure, and the next one runs
         text = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
-        print(f"not ok {number} - {name}" if is_last else f"# failed, to be tried again: {number} - {name}")
+        print(f"not ok {number} - {name}")
         print("".join(f"# {line}\n" for line in (text or traceback.format_exc()).splitlines()), end="", flush=True)
         # What a failed test left running must not fail the next.
         run("scancel", "-u", cluster.USER)
