@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// Slurm's compressed lists of host names: `gpu[001-003,7],login1`, also with several brackets in one name.
 /// https://slurm.schedmd.com/scontrol.html (`show hostnames`)
 package enum Hostlist {

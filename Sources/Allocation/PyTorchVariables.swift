@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// What `torch.distributed` reads of its environment, from what Slurm says of the step:
 /// https://docs.pytorch.org/docs/stable/distributed.html#environment-variable-initialization
 package enum PyTorchVariables {

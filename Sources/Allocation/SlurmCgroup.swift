@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// The cgroups that Slurm's task/cgroup makes: `…/job_7/step_0/task_0` in version 1, `…/job_7/step_0/user/task_0` in
 /// version 2. A normal node has `/slurm/uid_1001` or `/system.slice/slurmstepd.scope` before it.
 package enum SlurmCgroup {

@@ -47,8 +47,8 @@ package struct SlurmConfiguration: Equatable, Sendable {
 
     private static func trimmed(_ text: Substring) -> String {
         var text = text
-        while let first = text.first, first == " " || first == "\t" || first == "\"" { text.removeFirst() }
-        while let last = text.last, last == " " || last == "\t" || last == "\"" { text.removeLast() }
+        while let first = text.first, first == " " || first == "\t" || first == "\"" { text = text.dropFirst() }
+        while let last = text.last, last == " " || last == "\t" || last == "\"" { text = text.dropLast() }
         return String(text)
     }
 }

@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// What Slurm tells a task of a step through its environment: srun(1), "OUTPUT ENVIRONMENT VARIABLES".
 package struct SlurmTask: Equatable, Sendable {
     package let jobID: String

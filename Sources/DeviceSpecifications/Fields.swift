@@ -1,3 +1,4 @@
+internal import LinuxKernel
 internal import Yams
 
 /// A mapping of the document, whose fields are taken one by one; what is left over in the end is not known.

@@ -1,4 +1,5 @@
 package import Devices
+internal import LinuxKernel
 internal import Yams
 
 /// Reads one CDI specification, JSON or YAML, by the rules of version 1.1.0:
@@ -20,7 +21,7 @@ package enum SpecificationParser {
         let kind = try fields.required("kind")
         guard let slash = kind.firstIndex(of: "/") else { throw SpecificationError(fields.line, .badKind(kind)) }
         let vendor = String(kind[..<slash])
-        let name = String(kind[kind.index(after: slash)...])
+        let name = String(kind[kind.utf8.index(after: slash)...])
         guard QualifiedName.isVendorOrClass(vendor), vendor.utf8.count <= 253, QualifiedName.isVendorOrClass(name),
             name.utf8.count <= 63
         else { throw SpecificationError(fields.line, .badKind(kind)) }

@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// All GPUs of the host, granted or not, in the order in which CUDA, ROCm and Slurm count them: NVIDIA's by PCI address,
 /// AMD's as the compute driver lists them. The number in `/dev/nvidiaN` follows another order on some hosts.
 package struct GPUInventory: Equatable, Sendable {

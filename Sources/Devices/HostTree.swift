@@ -36,7 +36,7 @@ package struct HostTree: Sendable {
         guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")),
             let directory = try? OwnedFileDescriptor(opening: prefix + path[..<slash] + "/", .path | .directory)  // absent: no link
         else { return nil }
-        let name = String(path[path.index(after: slash)...])
+        let name = String(path[path.utf8.index(after: slash)...])
         return try? directory.linkTarget(name).displayPath  // no link
     }
 

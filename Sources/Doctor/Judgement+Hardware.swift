@@ -1,5 +1,6 @@
 internal import Devices
 internal import LaunchPlanning
+internal import LinuxKernel
 
 extension Diagnosis {
     static func gpus(_ facts: NodeFacts) -> [Finding] {

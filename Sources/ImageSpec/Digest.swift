@@ -34,7 +34,7 @@ package struct Digest: Hashable, Sendable {
             throw DigestError(text: text, reason: .wrongLength(expected: algorithm.hexLength, found: encoded.count))
         }
         self.algorithm = algorithm
-        self.hex = String(text[text.index(after: colon)...])
+        self.hex = String(text[text.utf8.index(after: colon)...])
     }
 
     /// The digest that a hash function returned; nil where the number of bytes is not the algorithm's.

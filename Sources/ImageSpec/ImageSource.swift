@@ -30,7 +30,7 @@ extension ImageSource {
         if text.isEmpty { throw .empty }
         guard let (scheme, rest) = try Self.scheme(of: text) else {
             if let kind = Self.imageFileKind(text) { throw .imageFile(path: text, kind: kind) }
-            if text == "." || text == ".." || ["/", "./", "../"].contains(where: text.hasPrefix) {
+            if text == "." || text == ".." || ["/", "./", "../"].contains(where: text.begins) {
                 throw .pathWithoutScheme(text)
             }
             self = .docker(try Self.reference(text))
@@ -65,13 +65,13 @@ extension ImageSource {
         let isName = name.utf8.allSatisfy { $0.isAlphanumeric || "+-.".utf8.contains($0) }
         guard isName, !name.isEmpty else { return nil }
         let rest = String(text[bytes.index(after: colon)...])
-        if rest.hasPrefix("//") {
-            if name == Scheme.docker.rawValue { return (.docker, String(rest.dropFirst(2))) }
+        if rest.begins("//") {
+            if name == Scheme.docker.rawValue { return (.docker, rest.afterSlashes) }
             if let scheme = Scheme(rawValue: name) {
                 // `oci:///scratch/image` is an absolute path; `oci://registry/…`, Helm's spelling, is not a path at all.
-                if rest.hasPrefix("///") { return (scheme, String(rest.dropFirst(2))) }
+                if rest.begins("///") { return (scheme, rest.afterSlashes) }
             }
-            throw .unsupportedScheme(name, rest: String(rest.dropFirst(2)))
+            throw .unsupportedScheme(name, rest: rest.afterSlashes)
         }
         if foreignSchemes.contains(name) { throw .unsupportedScheme(name, rest: rest) }
         guard let scheme = Scheme(rawValue: name), scheme != .docker else { return nil }
@@ -99,8 +99,8 @@ extension ImageSource {
     }
 
     private static func imageFileKind(_ text: String) -> ImageSourceError.FileKind? {
-        if text.hasSuffix(".sqsh") || text.hasSuffix(".squashfs") || text.hasSuffix(".sqfs") { return .squashfs }
-        return text.hasSuffix(".sif") ? .sif : nil
+        if [".sqsh", ".squashfs", ".sqfs"].contains(where: text.ends) { return .squashfs }
+        return text.ends(".sif") ? .sif : nil
     }
 }
 
@@ -131,4 +131,13 @@ package enum ImageSourceError: Error, Equatable, Sendable {
     case nothingAfterScheme(String)
     case emptyTag(path: String)
     case reference(ReferenceError)
+}
+
+/// By bytes: a path may begin with an accent that text would make one character with the slash before it.
+extension String {
+    fileprivate func begins(_ prefix: String) -> Bool { utf8.starts(with: prefix.utf8) }
+
+    fileprivate func ends(_ suffix: String) -> Bool { utf8.suffix(suffix.utf8.count).elementsEqual(suffix.utf8) }
+
+    fileprivate var afterSlashes: String { String(self[utf8.index(startIndex, offsetBy: 2)...]) }
 }

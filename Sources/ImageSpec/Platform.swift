@@ -100,8 +100,9 @@ extension Platform {
             default: 0
             }
         }
-        guard variant.hasPrefix("v") else { return nil }
-        let parts = variant.dropFirst().split(separator: ".", omittingEmptySubsequences: false)
+        guard variant.utf8.first == UInt8(ascii: "v") else { return nil }
+        let parts = variant.utf8.dropFirst().split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+            .map { String(decoding: $0, as: UTF8.self) }
         guard let major = parts.first.flatMap({ UInt16($0) }), parts.count <= 2 else { return nil }
         guard parts.count == 2 else { return Int(major) * 100 }
         return UInt8(parts[1]).map { Int(major) * 100 + Int($0) }

@@ -34,7 +34,7 @@ package struct Reference: Hashable, Sendable {
     /// The same image at a mirror of its registry, below a path there where one is given. Whose credentials to use is
     /// said of the registry, not of its mirror.
     package func mirrored(at host: String, path: String) throws(ReferenceError) -> Reference {
-        var text = "\(host)#" + (path.isEmpty || path.hasSuffix("/") ? path : path + "/") + repository
+        var text = "\(host)#" + (path.isEmpty || path.utf8.last == UInt8(ascii: "/") ? path : path + "/") + repository
         if let tag { text += ":\(tag)" }
         if let digest { text += "@\(digest)" }
         return try Reference(parsing: text)

@@ -11,6 +11,23 @@ package struct FileSystemSpace: Equatable, Sendable {
     }
 }
 
+extension FileSystemSpace {
+    /// Whether the file system of this path, or of the nearest directory above it, can hold no further file whatever space
+    /// it has; `false` where it cannot be asked or does not count its inodes.
+    package static func hasNoInodes(at path: String) -> Bool {
+        var place = path
+        while !place.isEmpty {
+            if let directory = try? OwnedFileDescriptor(opening: place, .path) {  // absent: the next one above
+                var raw = statfs()
+                return fstatfs(directory.rawValue, &raw) == 0 && raw.f_files > 0 && raw.f_ffree == 0
+            }
+            guard let slash = place.lastIndex(of: "/") else { return false }
+            place = slash == place.startIndex && place != "/" ? "/" : String(place[..<slash])
+        }
+        return false
+    }
+}
+
 extension OwnedFileDescriptor {
     /// The corresponding call is `fstatfs(2)`.
     package func space() throws(SystemError) -> FileSystemSpace {

@@ -11,6 +11,31 @@ package enum Identity {
     package static var userID: UInt32 { geteuid() }
     package static var groupID: UInt32 { getegid() }
 
+    /// Whether this process is root of the host: user 0 of the initial user namespace.
+    ///
+    /// User 0 of another one (`unshare -Ur`, rootless Podman) is an ordinary user to the kernel wherever Berth needs root.
+    package static var isRoot: Bool { geteuid() == 0 && isInInitialUserNamespace }
+
+    /// The initial user namespace has a fixed inode number, `PROC_USER_INIT_INO` of linux/proc_ns.h. Without /proc there
+    /// is no container to be in.
+    package static var isInInitialUserNamespace: Bool {
+        guard let namespace = try? FileStatus(of: "/proc/self/ns/user") else { return true }  // see above
+        return namespace.inode == 0xEFFF_FFFD
+    }
+
+    /// The effective user as the parent of this user namespace counts: `alice`'s own number inside `unshare -Ur`.
+    package static var outerUserID: UInt32 {
+        let own = geteuid()
+        if isInInitialUserNamespace { return own }
+        guard let map = try? contents(of: "/proc/self/uid_map", limit: 65536) else { return own }  // no /proc: none to be had
+        for line in ByteLines(map) {
+            let fields = line.split(separator: UInt8(ascii: " ")).map { UInt64(String(decoding: $0, as: UTF8.self)) ?? 0 }
+            guard fields.count == 3, UInt64(own) >= fields[0], UInt64(own) - fields[0] < fields[2] else { continue }
+            return UInt32(truncatingIfNeeded: fields[1] + UInt64(own) - fields[0])
+        }
+        return own
+    }
+
     /// The supplementary groups. The corresponding call is `getgroups(2)`.
     package static func supplementaryGroups() throws(SystemError) -> [UInt32] {
         let count = try checked("getgroups", "") { getgroups(0, nil) }

@@ -3,27 +3,37 @@ internal import CLinux
 /// Arguments, variables and paths are bytes to the kernel, and strings to everything between their coming and their
 /// going. A byte that is no part of UTF-8 text rides as a code point of the last private plane, U+10FF80 for 0x80 to
 /// U+10FFFF for 0xFF, and so do the bytes of those code points themselves: every string of bytes comes out as it went in.
-enum RawText {
+package enum RawText {
     private static let first: UInt32 = 0x10FF00
     /// All code points of the plane's last rows begin with this byte, and no other code points do but their neighbours.
     private static let lead: UInt8 = 0xF4
 
     static func string(_ bytes: UnsafePointer<CChar>) -> String {
         if strchr(bytes, Int32(lead)) == nil, let text = String(validatingCString: bytes) { return text }
-        var scalars = String.UnicodeScalarView()
         let count = strlen(bytes)
-        bytes.withMemoryRebound(to: UInt8.self, capacity: count) { start in
-            var rest = UnsafeBufferPointer(start: start, count: count)[...]
-            while !rest.isEmpty {
-                var length = 1
-                if let scalar = scalar(rest), scalar.value < first {
-                    scalars.append(scalar)
-                    length = UTF8.width(scalar)
-                } else if let escaped = Unicode.Scalar(first + UInt32(rest[rest.startIndex])) {
-                    scalars.append(escaped)
-                }
-                rest = rest.dropFirst(length)
+        return bytes.withMemoryRebound(to: UInt8.self, capacity: count) { start in
+            escaped(UnsafeBufferPointer(start: start, count: count)[...])
+        }
+    }
+
+    /// Bytes of a file, which may hold a NUL.
+    package static func string(_ bytes: ArraySlice<UInt8>) -> String {
+        if !bytes.contains(lead), let text = String(validating: bytes, as: UTF8.self) { return text }
+        return bytes.withUnsafeBufferPointer { escaped($0[...]) }
+    }
+
+    private static func escaped(_ bytes: Slice<UnsafeBufferPointer<UInt8>>) -> String {
+        var scalars = String.UnicodeScalarView()
+        var rest = bytes
+        while !rest.isEmpty {
+            var length = 1
+            if let scalar = scalar(rest), scalar.value < first {
+                scalars.append(scalar)
+                length = UTF8.width(scalar)
+            } else if let escaped = Unicode.Scalar(first + UInt32(rest[rest.startIndex])) {
+                scalars.append(escaped)
             }
+            rest = rest.dropFirst(length)
         }
         return String(scalars)
     }

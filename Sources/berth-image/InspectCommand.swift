@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Diagnostics
 internal import Distribution
 internal import ImageSpec
+internal import LinuxKernel
 internal import Store
 
 /// `berth inspect`

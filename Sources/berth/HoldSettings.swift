@@ -1,4 +1,5 @@
 internal import Diagnostics
+internal import LinuxKernel
 
 /// What the Slurm plugin says to `berth hold`, in front of `--` and the options of `berth run`.
 struct HoldSettings {

@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// AMD's GPUs as the compute driver lists them, which is how ROCm counts: `ROCR_VISIBLE_DEVICES` numbers the GPUs of this
 /// list that the process may use. A partition of a GPU is a GPU of its own here.
 ///

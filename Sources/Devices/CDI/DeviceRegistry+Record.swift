@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// The registry as a file that needs no JSON and no YAML to read: a line that names the version, then fields ended by a
 /// NUL, each a name and values separated by the unit separator. Neither byte can occur in a path or a variable that the
 /// compiler lets through.

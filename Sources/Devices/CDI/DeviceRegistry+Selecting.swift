@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 extension DeviceRegistry {
     /// Devices that two files of one directory define, and no stronger one; each once.
     package var conflicts: [(name: String, paths: [String])] {

@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// The hooks of NVIDIA's specifications, which Berth does itself, beneath descriptors and with no program of the host
 /// or of the image: https://github.com/NVIDIA/nvidia-container-toolkit/tree/main/cmd/nvidia-cdi-hook
 enum NativeHook: Equatable {

@@ -20,8 +20,8 @@ package struct QualifiedName: Equatable, Hashable, Sendable {
             let slash = bytes[..<equals].firstIndex(of: UInt8(ascii: "/"))
         else { throw .notQualified }
         vendor = String(text[..<slash])
-        `class` = String(text[text.index(after: slash)..<equals])
-        name = String(text[text.index(after: equals)...])
+        `class` = String(text[text.utf8.index(after: slash)..<equals])
+        name = String(text[text.utf8.index(after: equals)...])
         guard Self.isVendorOrClass(vendor) else { throw .badVendor }
         guard Self.isVendorOrClass(`class`) else { throw .badClass }
         guard Self.isDeviceName(name) else { throw .badName }

@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// CUDA's forward compatibility: libraries of a newer driver that an image brings, to be used above an older driver of
 /// the host. https://docs.nvidia.com/deploy/cuda-compatibility/
 package struct CUDACompatibility: Equatable, Sendable {

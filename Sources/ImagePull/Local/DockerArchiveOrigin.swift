@@ -2,6 +2,7 @@ internal import Foundation
 internal import Distribution
 package import ImageSpec
 package import Layers
+internal import LinuxKernel
 
 /// What `docker save`, `podman save` and builders write: a tar with a `manifest.json` that names a configuration and
 /// layers by their paths in it. Layers may be links to other images' layers, or gzip under any name.

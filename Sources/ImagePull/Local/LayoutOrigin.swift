@@ -1,6 +1,7 @@
 internal import Distribution
 package import ImageSpec
 package import Layers
+internal import LinuxKernel
 
 /// An OCI image layout, in a directory or in an archive.
 ///

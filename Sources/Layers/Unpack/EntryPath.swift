@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// Names of entries brought into one form: components joined by single slashes, none in front, none behind.
 ///
 /// Done by text alone, as the tools that made the images do it: `./a//b/../c/` is `a/c`, and what would climb above

@@ -1,0 +1,41 @@
+import LinuxKernel
+import Testing
+
+/// Strings whose bytes, and not whose characters, are meant: U+0301, U+FE0F and U+200D join what stands before them.
+@Suite struct ByteStringTests {
+    static let joining = ["\u{301}", "\u{FE0F}", "\u{200D}"]
+
+    @Test(arguments: joining) func separatorsAreFoundBeforeWhatJoinsThem(_ mark: String) {
+        let entry = "A=\(mark)x"
+        #expect(entry.hasPrefix("A="))
+        #expect(entry[...].hasPrefix("A="))
+        #expect(entry.firstIndex(of: "=") != nil && entry.lastIndex(of: "=") != nil && entry.contains("="))
+        #expect(entry.split(separator: "=", maxSplits: 1).map(String.init).last.map { Array($0.utf8) } == Array("\(mark)x".utf8))
+        #expect(entry.split(whereSeparator: { $0 == "=" }).count == 2)
+        #expect(String(entry.prefix { $0 != "=" }) == "A")
+        #expect(Array(entry.dropFirst(2).utf8) == Array("\(mark)x".utf8))
+        let path = "/\(mark)"
+        #expect(path.first == "/" && path.hasPrefix("/") && path.hasSuffix(mark))
+        #expect(("x/" + mark).dropLast(mark.utf8.count).last == "/")
+    }
+
+    @Test func twoSpellingsOfALetterAreTwoNames() {
+        let (one, two) = ("\u{E9}", "e\u{301}")
+        #expect(!(one == two) && one != two)
+        #expect(!(one[...] == two[...]))
+        #expect(!(one + "=1").hasPrefix(two + "="))
+    }
+
+    @Test func piecesAreThoseOfTheStandardLibraryForASCII() {
+        #expect("a,b,,c".split(separator: ",").map(String.init) == ["a", "b", "c"])
+        #expect("a,b,,c".split(separator: ",", omittingEmptySubsequences: false).map(String.init) == ["a", "b", "", "c"])
+        #expect("a,b,c".split(separator: ",", maxSplits: 1).map(String.init) == ["a", "b,c"])
+        #expect("".split(separator: ",", omittingEmptySubsequences: false).map(String.init) == [""])
+        #expect(String("abc".dropFirst()) == "bc" && String("abc".dropFirst(9)).isEmpty)
+        #expect(String("abc".dropLast()) == "ab" && String("abc".dropLast(9)).isEmpty)
+        #expect("".first == nil && "".last == nil && "a".last == "a")
+        #expect(String("  x".drop { $0 == " " }) == "x")
+        #expect("abc".hasSuffix("bc") && !"c".hasSuffix("bc") && "abc".hasSuffix(""))
+        #expect("éa".first == "\u{FFFD}", "a byte of a longer character is no separator")
+    }
+}
