@@ -10,6 +10,7 @@ package enum SpecificationCompiler {
         var registry = DeviceRegistry()
         for file in files.files {
             do throws(SpecificationError) {
+                if let fault = SpecificationFiles.fault(of: file) { throw SpecificationError(0, .untrusted(fault)) }
                 registry.specifications.append(
                     try SpecificationParser.parse(try text(file.path), path: file.path, priority: file.priority))
             } catch {

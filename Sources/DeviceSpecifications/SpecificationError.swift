@@ -1,7 +1,11 @@
+package import LinuxKernel
+
 /// Why a CDI specification is not taken in.
 package struct SpecificationError: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         case unreadable(errno: Int32)
+        /// Another user could have written it.
+        case untrusted(UntrustedPath)
         case notYAML(String)
         /// Something of another shape was expected: `a list`, `a whole number`.
         case wrongType(field: String, expected: String)

@@ -57,10 +57,22 @@ extension Report {
                 hint: error.file.hasSuffix("/.config/berth/berth.conf")
                     ? "it is the user's own: is HOME the home directory of who runs this?"
                     : "make it readable for everybody, or name another with BERTH_CONFIG")
+        case .untrusted(let fault, let isOwn):
+            self.init(
+                refusing: "configuration", error.file, fault,
+                hint: isOwn
+                    ? "set HOME to your own home directory (with sudo: `sudo -H`), or change the file's owner"
+                    : "a site's configuration belongs to root: chown root \(fault.path)")
         case .unknownName(let name):
-            self.init("\(place): there is no setting \"\(name)\"", hint: "docs/configuration.md lists them all")
+            self.init(
+                "\(place): there is no setting \"\(name)\"",
+                hint: Self.nearest(to: name, among: SiteConfiguration.names).map { "did you mean \($0)?" }
+                    ?? "docs/configuration.md lists all settings")
         case .badValue(let name, let value, let expected):
             self.init("\(place): \(name) can not be \"\(value)\"", hint: "it takes \(expected)")
+        case .notText:
+            self.init(
+                "\(place): it holds a NUL byte", hint: "a configuration is a text file in UTF-8: save it as such again")
         case .notAnAssignment: self.init("\(place): not of the form name = value", hint: "start a comment with #")
         }
     }

@@ -9,10 +9,22 @@ extension Report {
             let place = ["step \(index) of \(count): \(step.action.summary) (\(step.origin.summary))"]
             self.init(Self.what(step.action, failure), details: place, hint: Self.hint(step.action, failure))
         case .process(let stage, let cause): self.init(stage, cause)
-        case .unknownUser(let user):
+        case .account(.unknownUser(let user)):
             self.init(
-                "user \"\(user)\" is not known to /etc/passwd and /etc/group of the image",
-                hint: "numbers need no entry: --user UID[:GID]; or --root, whatever the image's USER")
+                "user \"\(user)\" is not in /etc/passwd of the image",
+                hint: "numbers need no entry: --user UID[:GID]; --root overrides the image's USER")
+        case .account(.unknownGroup(let user)):
+            self.init(
+                "user \"\(user)\": its group is not in /etc/group of the image",
+                hint: "numbers need no entry: --user UID[:GID]; --root overrides the image's USER")
+        case .account(.outOfRange(let user)):
+            self.init(
+                "user \"\(user)\": ids are numbers from 0 to 2147483647",
+                hint: "choose another user with --user UID[:GID]; --root overrides the image's USER")
+        case .accountFiles(let user, let failure):
+            self.init(
+                "cannot look up user \"\(user)\" in the image: \(Self.what(.pivot, failure))",
+                hint: "numbers need the files too, to find their groups; --root overrides the image's USER")
         case .command(let name, let failure): self.init(command: name, failure)
         }
     }
@@ -39,6 +51,9 @@ extension Report {
                     ?? "it leaves the rootfs (EXDEV, cross-device link)")
         case .targetMissing(let path):
             return "cannot mount on \(path): the image has no such place, and its rootfs is read-only"
+        case .targetMissingInVolume(let path, let source, let volume, let cause):
+            return cause.map { "cannot mount on \(path): it cannot be created in the volume \(volume): \($0.sentence)" }
+                ?? "cannot mount on \(path): \(source) does not exist, and the volume \(volume) is read-only"
         case .coversRoot(let path): return "cannot mount on \(path): that is the container's root itself"
         case .tooManyLinks(let path):
             return "cannot use \(path) inside the container: too many symbolic links on the way"
@@ -46,6 +61,8 @@ extension Report {
             return "cannot mount \(source) on \(target): one is a directory and the other is a file"
         case .notADirectory(let path): return "cannot use \(path) inside the container: a part of it is no directory"
         case .notADevice(let path): return "\(path) is no device node"
+        case .fileTooLarge(let path, let limit):
+            return "cannot read \(path) of the image: it is larger than \(limit >> 20) MiB"
         case .hookLate(let path): return "the hook \(path) did not end in time and was killed"
         case .hookFailed(let path, let status):
             return status > 128
@@ -68,7 +85,10 @@ extension Report {
             return "this user must be able to reach it on this host"
         case (_, .hookFailed), (_, .hookLate):
             return "what it says is above; a specification without it can be put in its place"
+        case (_, .fileTooLarge): return "remove the entries that the image does not need"
         case (_, .notADevice): return "--device takes device nodes; mount files and directories with -v"
+        case (_, .targetMissingInVolume(_, let source, _, _)):
+            return "create the mount point on the host first (mkdir or touch \(source)), or choose another target"
         case (_, .coversRoot): return "choose a directory below it, or run the directory as an image: dir:PATH"
         case (_, .leavesRoot): return "choose another target path, or mount over the link's directory"
         case (_, .kindsDiffer): return "mount directories on directories and files on files: choose another target"
@@ -107,7 +127,7 @@ extension Report {
                 searched == nil
                     ? "\(name): no such file in the container" : "\(name): command not found in the container",
                 details: searched.map { ["searched in PATH: " + $0.joined(separator: ":")] } ?? [],
-                hint: "check the spelling, and that the image has it", status: .notFound)
+                hint: Self.hint(notFound: name), status: .notFound)
         case .notExecutable(let path, let cause):
             self.init(
                 "cannot execute \(path): \(cause.sentence)",
@@ -119,6 +139,19 @@ extension Report {
                 "cannot execute \(path): its interpreter \(interpreter) does not exist in the container",
                 hint: "a script's first line, or a program's dynamic loader, must name a file of the image",
                 status: .cannotExecute)
+        case .carriageReturn(let path, let interpreter):
+            self.init(
+                "cannot execute \(path): its first line ends in a carriage return, so the interpreter is \"\(interpreter)\\r\"",
+                hint: "convert the line ends of Windows: sed -i 's/\\r$//' \(path)", status: .cannotExecute)
+        case .tooLarge(let path, let bytes, let longest, let longestBytes):
+            self.init(
+                longestBytes > 128 << 10
+                    ? "cannot execute \(path): \(longest) is \(longestBytes) bytes long; the kernel's limit for one is 131072"
+                    : "cannot execute \(path): its arguments and environment are \(bytes) bytes, more than the kernel takes",
+                hint: longestBytes > 128 << 10
+                    ? "pass the data in a file"
+                    : "the limit is a quarter of the stack limit and 6 MiB at most: ulimit -s, or fewer variables (--dry-run "
+                        + "lists them)", status: .cannotExecute)
         case .wrongArchitecture(let path, let machine):
             self.init(
                 "cannot execute \(path): it is for \(Self.machine(machine)), not for this host",
@@ -132,6 +165,35 @@ extension Report {
         case .isDirectory(let path):
             self.init(
                 "cannot execute \(path): it is a directory", hint: "name a program in it", status: .cannotExecute)
+        }
+    }
+
+    /// Words that a shell would have understood, or that belong elsewhere on the command line.
+    private static func hint(notFound name: String) -> String {
+        let shell = "run it in a shell: berth run IMAGE sh -c '\(name) …'"
+        if name.hasPrefix("-"), name != "-" {
+            return "\(name) follows the image, so it is the command; write options before the image: berth run \(name) … IMAGE"
+        }
+        if name.utf8.contains(where: { $0 == 0x20 || $0 == 0x09 || $0 == 0x0A }) {
+            return "the quotes make one word of it: leave them out (berth run IMAGE \(name)), or run a shell: sh -c '\(name)'"
+        }
+        if name.contains("="), !name.hasPrefix("=") {
+            return "set variables before the image: berth run -e \(name) IMAGE"
+        }
+        switch name {
+        case "cd": return "cd is built into the shell; --workdir DIRECTORY sets the working directory"
+        case "export", "set", "declare", "unset":
+            return "\(name) is built into the shell; -e NAME=VALUE sets a variable"
+        case "ulimit": return "ulimit is built into the shell; --ulimit NAME=VALUE sets a limit"
+        case "source", ".":
+            return "\(name) is built into the shell; run it in one: berth run IMAGE sh -c '. FILE && COMMAND'"
+        case "alias", "bg", "builtin", "command", "eval", "exec", "exit", "fg", "hash", "jobs", "local", "pushd", "popd",
+            "read", "return", "shift", "shopt", "times", "trap", "type", "typeset", "umask", "unalias", "wait", ":", "if",
+            "for", "while", "until", "case", "function", "!", "[[", "{", "(":
+            return "\(name) is built into the shell; \(shell)"
+        case "module", "ml":
+            return "\(name) is a function of the host's shell; the software must be in the image"
+        default: return "check the spelling, and that the image has it"
         }
     }
 

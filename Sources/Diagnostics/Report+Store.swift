@@ -6,7 +6,9 @@ extension Report {
     package init(_ error: StoreError, store: String) {
         self.init(error)
         switch error {
-        case .system: details.append("store \(store)")
+        case .system(let cause):
+            details.append("store \(store)")
+            if cause.errno == 28 { hint = Self.hint(for: cause, at: store) }
         case .readOnly(let path) where !path.hasPrefix("/"): details.append("store \(store)")
         default: break
         }
@@ -37,16 +39,14 @@ extension Report {
                 hint:
                     "check the path; oci: takes a layout directory with an index.json, oci-archive: and docker-archive: a tar file"
             )
-        case .untrusted(let path, let owner, let permissions):
-            self.init(
-                "the store \(path) is not to be trusted: "
-                    + (permissions & 0o022 == 0
-                        ? "it belongs to user \(owner)"
-                        : "others may write to it (mode \(String(permissions, radix: 8)))"),
-                hint: permissions & 0o022 == 0
-                    ? "a store must be yours or root's; where the site vouches for user \(owner), it writes "
-                        + "shared-store = \(path) owner=\(owner) into berth.conf"
-                    : "take the right to write from group and others: chmod go-w \(path)")
+        case .untrusted(let path, let fault):
+            var hint: String?
+            if case .owner(let owner) = fault.reason {
+                hint =
+                    "choose another store with BERTH_STORE or --store; a site trusts this one with "
+                    + "`shared-store = \(path) owner=\(owner)` in /etc/berth/berth.conf"
+            }
+            self.init(refusing: "store", path, fault, hint: hint)
         case .readOnly(let path):
             self.init(
                 "the store can not be written to: \(path) is on a read-only file system",

@@ -32,9 +32,16 @@ extension Report {
         }
     }
 
-    /// Advice that a code alone allows.
-    package static func hint(for error: SystemError) -> String? {
-        switch error.errno {
+    /// Advice that a code alone allows, and for ENOSPC the file system of the path at fault.
+    ///
+    /// - Parameter place: Where it happened, if the error's own subject is no absolute path.
+    package static func hint(for error: SystemError, at place: String? = nil) -> String? {
+        let path = error.subject.hasPrefix("/") && !error.subject.hasPrefix("/proc/") ? error.subject : place
+        if error.errno == 28, let path, FileSystemSpace.hasNoInodes(at: path) {
+            return "the file system of \(path) has space but no free inodes (df -i): remove files there, or put the store "
+                + "elsewhere with BERTH_STORE or `store =` in berth.conf"
+        }
+        return switch error.errno {
         case 28:
             "the file system is full: free space, or put the store elsewhere with BERTH_STORE or `store =` in berth.conf"
         case 122: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"

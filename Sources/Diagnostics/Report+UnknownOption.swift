@@ -1,4 +1,5 @@
 internal import LaunchPlanning
+internal import LinuxKernel
 
 extension Report {
     /// What to write in place of an option that `berth run` does not have: a slip's correction, or for an option of
@@ -21,29 +22,54 @@ extension Report {
         case "-B", "--bind": "write -v SRC:DST[:ro]"
         case _ where option.hasPrefix("--container-"):
             "that is an option of srun's with Berth's Slurm plugin: srun \(option)=…"
-        default: nearest(to: option).map { "did you mean --\($0)? `berth run --help` lists the options" }
+        default: nearest(to: option).map { "did you mean \($0)? `berth run --help` lists the options" }
         }
     }
 
-    /// An option that begins so, or is one or two slips away.
+    /// An option that begins so, or is one or two slips away: the nearest of them.
     private static func nearest(to option: String) -> String? {
-        guard option.hasPrefix("--"), option.utf8.count > 5 else { return nil }
-        let name = option.dropFirst(2)
-        if let longer = RunOption.all.first(where: { $0.name.hasPrefix(name) }) { return longer.name }
-        return RunOption.all.first { slips(Array(name.utf8), Array($0.name.utf8)) <= 2 }?.name
+        guard option.hasPrefix("--") else { return nearestShort(to: option) }
+        let name = String(option.dropFirst(2))
+        guard name.utf8.count > 1 else { return nil }
+        if name.utf8.count > 2, let longer = RunOption.all.first(where: { $0.name.hasPrefix(name) }) {
+            return "--" + longer.name
+        }
+        return Self.nearest(to: name, among: RunOption.all.map(\.name)).map { "--" + $0 }
     }
 
-    /// Levenshtein's distance.
+    /// `-E` for `-e`, `-gpus` for `--gpus`.
+    private static func nearestShort(to option: String) -> String? {
+        let word = String(option.dropFirst())
+        if RunOption.all.contains(where: { $0.name == word }) { return "--" + word }
+        let lower = word.lowercased()
+        for known in RunOption.all {
+            if let short = known.short, lower == String(short) { return "-\(short) (--\(known.name))" }
+        }
+        // A letter with which only one long option begins.
+        let begun = RunOption.all.filter { $0.name.hasPrefix(lower) }
+        return begun.count == 1 ? "--" + begun[0].name : nil
+    }
+
+    /// The name that is the fewest slips away: one slip for short names, two for others.
+    package static func nearest(to name: String, among names: [String]) -> String? {
+        let bytes = Array(name.utf8)
+        let allowed = bytes.count < 5 ? 1 : 2
+        return names.map { ($0, slips(bytes, Array($0.utf8))) }.filter { $0.1 <= allowed && $0.1 < bytes.count }
+            .min { $0.1 < $1.1 }?.0
+    }
+
+    /// The distance of Levenshtein, where two neighbours that changed places are one slip.
     package static func slips(_ one: [UInt8], _ other: [UInt8]) -> Int {
+        var before: [Int] = []
         var row = Array(0...other.count)
-        for (i, byte) in one.enumerated() {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for (j, otherByte) in other.enumerated() {
-                let above = row[j + 1]
-                row[j + 1] = min(diagonal + (byte == otherByte ? 0 : 1), above + 1, row[j] + 1)
-                diagonal = above
+        for i in one.indices {
+            var next = [i + 1]
+            for j in other.indices {
+                var least = min(row[j] + (one[i] == other[j] ? 0 : 1), row[j + 1] + 1, next[j] + 1)
+                if i > 0, j > 0, one[i] == other[j - 1], one[i - 1] == other[j] { least = min(least, before[j - 1] + 1) }
+                next.append(least)
             }
+            (before, row) = (row, next)
         }
         return row[other.count]
     }

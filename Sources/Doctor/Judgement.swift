@@ -177,6 +177,12 @@ extension Diagnosis {
                         area, "scratch", .error,
                         "\(scratch.path) lies on \(name), which cannot carry an overlay's upper directory",
                         remedy: "name a local directory in `scratch =`, or `scratch = memory`"))
+            } else if let errno = facts.trials?.first(where: { $0.name == "scratch" })?.errno, errno != 0 {
+                findings.append(
+                    Finding(
+                        area, "scratch", .error,
+                        "this user cannot make a directory for containers in \(scratch.path) (\(symbol(errno)))",
+                        remedy: "chmod 1777 \(scratch.path), and free space and inodes there"))
             } else {
                 findings.append(Finding(area, "scratch", .ok, scratch.path))
             }

@@ -17,14 +17,14 @@ extension NodeFacts {
         compile: ([String]) -> DeviceRegistry = { _ in DeviceRegistry() }
     ) {
         self.init()
-        isRoot = Identity.userID == 0
+        isRoot = Identity.isRoot
         kernel = Self.line("/proc/sys/kernel/osrelease")
         isInJob = environment("SLURM_JOB_ID") != nil
         let home = environment("HOME") ?? "/"
-        let account = NameService.users.entry(id: Identity.userID)?.homeDirectory
+        let account = NameService.users.entry(id: Identity.outerUserID)?.homeDirectory
         let site = readConfiguration(environment, [environment("HOME"), account].compactMap { $0 })
         let path = site.storePath(
-            option: option, environment: environment, userID: Identity.userID, accountHome: account)
+            option: option, environment: environment, userID: Identity.userID, isRoot: isRoot, accountHome: account)
         remoteMounts = Self.remoteMounts(Self.lines("/proc/self/mountinfo"))
         store = place(path.hasPrefix("/") ? path : "/" + path, tryingWhiteouts: true)
         storeIsInHome = [home, account ?? "/"].contains { $0 != "/" && path.hasPrefix($0 + "/") }
@@ -35,7 +35,9 @@ extension NodeFacts {
                 errno: isSilent(mount.source) ? 110 : Self.errno(of: mount.source),  // ETIMEDOUT
                 mayBeAbsent: mount.options.contains("nofail"))
         }
-        trials = Self.trials(launcher, isSilent(store.path) ? "/" : Self.nearest(store.path))
+        trials = Self.trials(
+            launcher, isSilent(store.path) ? "/" : Self.nearest(store.path),
+            scratch: site.scratch.flatMap { isSilent($0) ? nil : $0 })
         namespaceAdvice = UserNamespaceAdvice.hint(for: 1)
         readDevices()
         let directories = site.cdiDirectories.isEmpty ? SpecificationFiles.directories : site.cdiDirectories
@@ -153,11 +155,11 @@ extension NodeFacts {
         return "/"
     }
 
-    private static func trials(_ launcher: String, _ store: String) -> [Trial]? {
+    private static func trials(_ launcher: String, _ store: String, scratch: String?) -> [Trial]? {
         // A launcher that can not be started is what is reported.
         guard
             let ended = try? Processes.run(  // see above
-                launcher, arguments: ["berth", "probe", store], environment: [], output: .capture(limit: 65536)),
+                launcher, arguments: ["berth", "probe", store] + (scratch.map { [$0] } ?? []), environment: [], output: .capture(limit: 65536)),
             ended.status == 0
         else { return nil }
         return String(decoding: ended.output, as: UTF8.self).split(separator: "\n").compactMap { line in

@@ -1,4 +1,5 @@
 package import DeviceSpecifications
+internal import Diagnostics
 internal import LinuxKernel
 
 extension SpecificationError {
@@ -6,6 +7,7 @@ extension SpecificationError {
     package var text: String {
         switch reason {
         case .unreadable(let code): SystemError(call: "open", errno: code, subject: "").reason
+        case .untrusted(let fault): Report(refusing: "it", fault.path, fault).what
         case .notYAML(let problem): "neither JSON nor YAML: \(problem)"
         case .wrongType(let field, let expected): "\(field) must be \(expected)"
         case .unknownField(let name): "there is no field \"\(name)\" here in CDI 1.1.0"

@@ -28,7 +28,7 @@ package struct ImagePuller: Sendable {
         self.stores = stores
         self.origin = origin
         self.report = report
-        unpacker.ownership = Identity.userID == 0 ? .preserve : .caller
+        unpacker.ownership = Identity.isRoot ? .preserve : .caller
     }
 
     /// - Parameter refresh: Ask the origin even where the name is known; a pull. Otherwise what is there, perhaps since

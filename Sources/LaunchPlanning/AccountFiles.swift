@@ -3,8 +3,11 @@ internal import LinuxKernel
 /// The contents of /etc/passwd and /etc/group inside: the image's entries, with the caller's own put first so that
 /// they win. passwd(5), group(5). Bytes, because an image's file need not be UTF-8.
 package enum AccountFiles {
+    /// The bytes of an image's file that are read; a larger one is an error. No image of people has one of a megabyte.
+    package static let limit = 64 << 20
+
     package static func passwd(image: [UInt8], _ accounts: Accounts) -> [UInt8] {
-        let name = Array(accounts.userName.utf8)
+        let name = accounts.userName.kernelBytes
         let id = Array("\(accounts.userID)".utf8)
         var kept: [UInt8] = []
         kept.reserveCapacity(image.count + 256)
@@ -23,11 +26,11 @@ package enum AccountFiles {
         var result: [UInt8] = []
         append(name, to: &result)
         append(numbers: "x:\(accounts.userID):\(accounts.groupID)", to: &result)
-        append(Array(accounts.fullName.utf8), to: &result)
-        append(Array(accounts.home.utf8), to: &result)
+        append(accounts.fullName.kernelBytes, to: &result)
+        append(accounts.home.kernelBytes, to: &result)
         append(shell ?? Array("/bin/sh".utf8), to: &result, last: true)
         for line in accounts.others {
-            let entry = Array(line.utf8)
+            let entry = line.kernelBytes
             // The image's own of that name has another id, and the host's is what is meant.
             guard let other = entry[...].colonField(0), !other.holds(name) else { continue }
             result += entry
@@ -38,21 +41,20 @@ package enum AccountFiles {
 
     package static func group(image: [UInt8], _ accounts: Accounts) -> [UInt8] {
         var result: [UInt8] = []
-        var own: [[UInt8]] = []
+        // Two sets, as both the groups of a user and those of an image may be thousands.
+        var ownNames: Set<[UInt8]> = []
+        var ownIDs: Set<[UInt8]> = []
         for group in accounts.groups {
-            let name = Array(group.name.utf8)
-            let id = Array("\(group.id)".utf8)
-            own.append(name)
-            own.append(id)
+            let name = group.name.kernelBytes
+            ownNames.insert(name)
+            ownIDs.insert(Array("\(group.id)".utf8))
             append(name, to: &result)
             append(numbers: "x:\(group.id)", to: &result)
-            append(group.id == accounts.groupID ? [] : Array(accounts.userName.utf8), to: &result, last: true)
+            append(group.id == accounts.groupID ? [] : accounts.userName.kernelBytes, to: &result, last: true)
         }
         for entry in ByteLines(image) {
             guard let name = entry.colonField(0), let id = entry.colonField(2) else { continue }
-            var isOwn = false
-            for index in 0..<own.count where (index % 2 == 0 ? name : id).holds(own[index]) { isOwn = true }
-            if !isOwn {
+            if !ownNames.contains(Array(name)), !ownIDs.contains(Array(id)) {
                 result += entry
                 result.append(newline)
             }
@@ -60,26 +62,46 @@ package enum AccountFiles {
         return result
     }
 
-    /// The numeric ids of `USER` in an image's configuration: `user`, `uid`, `user:group`, `uid:gid`.
+    /// The numeric ids of `USER` in an image's configuration, or of `--user`: `user`, `uid`, `user:group`, `uid:gid`.
     /// https://github.com/opencontainers/image-spec/blob/main/config.md#properties
-    package static func resolve(user text: String, passwd: [UInt8], group: [UInt8]) -> ResolvedUser? {
-        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        let wantedUser = Array(parts[0].utf8)
+    ///
+    /// As Docker and runc read it: what is spelled as a number is a number, whatever names the files hold
+    /// (CVE-2016-3697); an empty user is root, an empty group the user's own; a second colon ends the group.
+    package static func resolve(
+        user text: String, passwd: [UInt8], group: [UInt8]
+    ) throws(AccountError) -> ResolvedUser {
+        let (wantedUser, wantedGroup) = UserSpelling.split(text)
         let entry = ByteLines(passwd).first { entry in
-            entry.colonField(0)?.holds(wantedUser) == true || entry.colonField(2)?.holds(wantedUser) == true
+            switch wantedUser {
+            case .none: entry.colonField(2).flatMap(number) == 0
+            case .number(let id): entry.colonField(2).flatMap(number) == id
+            // An entry without a number is none: runc once took it for user 0.
+            case .name(let name): entry.colonField(0)?.holds(name) == true && entry.colonField(2).flatMap(number) != nil
+            case .outOfRange: false
+            }
         }
-        let userID = entry.flatMap { $0.colonField(2) }.flatMap(number) ?? number(wantedUser[...])
-        guard let userID else { return nil }
+        let userID: UInt32
+        switch wantedUser {
+        case .none: userID = 0
+        case .number(let id): userID = try checked(id, text)
+        case .name:
+            guard let id = entry.flatMap({ $0.colonField(2) }).flatMap(number) else { throw .unknownUser(text) }
+            userID = id
+        case .outOfRange: throw .outOfRange(text)
+        }
         var groupID = entry.flatMap { $0.colonField(3) }.flatMap(number) ?? 0
         var supplementary: [UInt32] = []
-        if parts.count == 2 {
-            let wanted = Array(parts[1].utf8)
-            let named = ByteLines(group).first { $0.colonField(0)?.holds(wanted) == true }
-            guard let id = named.flatMap({ $0.colonField(2) }).flatMap(number) ?? number(wanted[...]) else {
-                return nil
+        switch wantedGroup {
+        case .number(let id): groupID = try checked(id, text)
+        case .name(let wanted):
+            let named = ByteLines(group).first {
+                $0.colonField(0)?.holds(wanted) == true && $0.colonField(2).flatMap(number) != nil
             }
+            guard let id = named.flatMap({ $0.colonField(2) }).flatMap(number) else { throw .unknownGroup(text) }
             groupID = id
-        } else if let name = entry.flatMap({ $0.colonField(0) }).map(Array.init) {
+        case .outOfRange: throw .outOfRange(text)
+        case .none:
+            guard let name = entry.flatMap({ $0.colonField(0) }).map(Array.init) else { break }
             for line in ByteLines(group) {
                 guard let id = line.colonField(2).flatMap(number), let members = line.colonField(3) else { continue }
                 if members.split(separator: UInt8(ascii: ",")).contains(where: { $0.holds(name) }) {
@@ -87,10 +109,17 @@ package enum AccountFiles {
                 }
             }
         }
-        let home = entry.flatMap { $0.colonField(5) }.map { String(decoding: $0, as: UTF8.self) } ?? "/"
-        let name = entry.flatMap { $0.colonField(0) }.map { String(decoding: $0, as: UTF8.self) } ?? "\(userID)"
+        let home = entry.flatMap { $0.colonField(5) }.map { RawText.string($0) } ?? ""
+        let name = entry.flatMap { $0.colonField(0) }.map { RawText.string($0) } ?? "\(userID)"
         return ResolvedUser(
-            name: name, userID: userID, groupID: groupID, supplementaryGroups: supplementary, home: home)
+            name: name, userID: userID, groupID: groupID, supplementaryGroups: supplementary,
+            home: home.isEmpty ? "/" : home)
+    }
+
+    /// The range of runc and Docker.
+    private static func checked(_ id: UInt32, _ text: String) throws(AccountError) -> UInt32 {
+        guard id <= UInt32(Int32.max) else { throw .outOfRange(text) }
+        return id
     }
 
     package struct ResolvedUser: Equatable, Sendable {
@@ -103,8 +132,8 @@ package enum AccountFiles {
 
     /// Of digits alone; the greatest is no id: to setresuid(2) it means "leave as it is", and root would stay root.
     private static func number(_ bytes: ArraySlice<UInt8>) -> UInt32? {
-        guard bytes.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
-        return UInt32(String(decoding: bytes, as: UTF8.self)).flatMap { $0 == .max ? nil : $0 }
+        guard case .number(let id) = UserSpelling(bytes), bytes.first != UInt8(ascii: "+") else { return nil }
+        return id
     }
 
     private static let newline = UInt8(ascii: "\n")
@@ -120,4 +149,43 @@ package enum AccountFiles {
         line += fields.utf8
         line.append(UInt8(ascii: ":"))
     }
+}
+
+/// A user or group as it is spelled in `USER` or `--user`.
+enum UserSpelling: Equatable {
+    case none
+    case number(UInt32)
+    case name([UInt8])
+    /// Digits that are no id.
+    case outOfRange
+
+    init(_ text: ArraySlice<UInt8>) {
+        guard let first = text.first else {
+            self = .none
+            return
+        }
+        // With a sign as Go's Atoi takes one.
+        let isNegative = first == UInt8(ascii: "-")
+        let digits = isNegative || first == UInt8(ascii: "+") ? text.dropFirst() : text
+        guard !digits.isEmpty, digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
+            self = .name(Array(text))
+            return
+        }
+        // The greatest is no id: to setresuid(2) it means "leave as it is", and root would stay root.
+        let value = UInt32(String(decoding: digits, as: UTF8.self))
+        self = value.map { isNegative || $0 == .max ? .outOfRange : .number($0) } ?? .outOfRange
+    }
+
+    /// The part before the first colon, and the one behind it up to a second.
+    static func split(_ text: String) -> (user: UserSpelling, group: UserSpelling) {
+        let bytes = text.kernelBytes[...]
+        return (UserSpelling(bytes.colonField(0) ?? []), UserSpelling(bytes.colonField(1) ?? []))
+    }
+}
+
+/// A `USER` or `--user` that stands for no ids; each with the whole of its text.
+package enum AccountError: Error, Equatable, Sendable {
+    case unknownUser(String)
+    case unknownGroup(String)
+    case outOfRange(String)
 }

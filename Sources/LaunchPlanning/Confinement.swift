@@ -60,8 +60,8 @@ extension Confinement {
     init?(
         options: LaunchOptions, site: SitePolicy, host: HostFacts, steps: [PlannedStep]
     ) throws(PlanError) {
-        if options.enforcement != nil, options.enforcement != .nothing, host.userID != 0 { throw .enforcementNeedsRoot }
-        guard host.userID == 0 else { return nil }
+        if options.enforcement != nil, options.enforcement != .nothing, !host.isRoot { throw .enforcementNeedsRoot }
+        guard host.isRoot else { return nil }
         let wanted: EnforcementRequest
         let origin: Origin
         var onlyInPlace = false

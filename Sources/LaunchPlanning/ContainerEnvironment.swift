@@ -1,4 +1,5 @@
 internal import Devices
+internal import LinuxKernel
 
 /// Which variables the command sees. From weakest to strongest: the host's, the image's, the devices', `--env-file`,
 /// `--env`.
@@ -31,7 +32,7 @@ enum ContainerEnvironment {
         if let hostname = options.hostname { variables.set("HOSTNAME", hostname, .option) }
         for entry in image.environment {
             // HOME is where this user's files are; an image's own idea of it is for its own user.
-            guard let (name, value) = split(entry), name != "HOME" || host.userID == 0 else { continue }
+            guard let (name, value) = split(entry), name != "HOME" || host.isRoot else { continue }
             variables.set(name, value, .image)
         }
         for edit in host.deviceEdits {
@@ -52,37 +53,84 @@ enum ContainerEnvironment {
     }
 
     static func becomesImageUser(_ options: LaunchOptions, _ image: ContainerImage, _ host: HostFacts) -> Bool {
-        host.userID == 0 && !options.root && (options.user != nil || !image.user.isEmpty)
+        host.isRoot && !options.root && (options.user != nil || !image.user.isEmpty)
     }
 
     private static func split(_ entry: String) -> (String, String)? {
         guard let equals = entry.utf8.firstIndex(of: UInt8(ascii: "=")), equals != entry.startIndex else { return nil }
-        return (String(entry[..<equals]), String(entry[entry.index(after: equals)...]))
+        return (String(entry[..<equals]), String(entry[entry.utf8.index(after: equals)...]))
     }
 }
 
 /// Variables in the order of their first setting; a later value takes the earlier one's place.
+///
+/// Found by a hash of the name's bytes: an image may have 100,000 of them. A table of its own, as a dictionary of strings
+/// would take two spellings of one letter for the same name, and costs every launch more.
 private struct OrderedVariables {
     private(set) var entries: [String] = []
     /// Of each entry, a `VariableSource`; bytes, as the launch has an array of those already.
     private(set) var sources: [UInt8] = []
+    /// One more than the place of an entry, or 0; twice as many as entries at least, and a power of two.
+    private var slots = [Int32](repeating: 0, count: 256)
 
     /// One that is known to be new, as a process's own environment names each once.
     mutating func add(_ entry: String, _ source: VariableSource) {
         entries.append(entry)
         sources.append(source.rawValue)
+        if entries.count * 2 > slots.count { grow() } else { insert(entries.count - 1) }
     }
 
-    func holds(_ name: String) -> Bool { entries.contains { $0.hasPrefix(name + "=") } }
+    func holds(_ name: String) -> Bool { position(name.utf8) != nil }
 
     mutating func set(_ name: String, _ value: String, _ source: VariableSource) {
-        let prefix = name + "="
-        let entry = prefix + value
-        if let position = entries.firstIndex(where: { $0.hasPrefix(prefix) }) {
+        let entry = name + "=" + value
+        if let position = position(name.utf8) {
             entries[position] = entry
             sources[position] = source.rawValue
         } else {
             add(entry, source)
         }
+    }
+
+    private func position(_ name: String.UTF8View) -> Int? {
+        var slot = Self.hash(name) & (slots.count - 1)
+        while slots[slot] != 0 {
+            let place = Int(slots[slot]) - 1
+            if Self.names(entries[place].utf8, name) { return place }
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        return nil
+    }
+
+    private mutating func insert(_ place: Int) {
+        var slot = Self.hash(entries[place].utf8) & (slots.count - 1)
+        while slots[slot] != 0 { slot = (slot + 1) & (slots.count - 1) }
+        slots[slot] = Int32(place + 1)
+    }
+
+    private mutating func grow() {
+        slots = [Int32](repeating: 0, count: slots.count * 4)
+        for place in entries.indices { insert(place) }
+    }
+
+    /// Of what stands before the first `=`. FNV-1a, begun at a number of this process's, so that no image can choose names
+    /// that all meet in one slot.
+    private static func hash(_ entry: String.UTF8View) -> Int {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325 ^ seed
+        for byte in entry {
+            if byte == UInt8(ascii: "=") { break }
+            hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+        }
+        return Int(truncatingIfNeeded: (hash ^ hash >> 29) & 0x7FFF_FFFF)
+    }
+
+    private static let seed = UInt64(truncatingIfNeeded: UInt(bitPattern: ObjectIdentifier(OrderedVariables.self)))
+
+    private static func names(_ entry: String.UTF8View, _ name: String.UTF8View) -> Bool {
+        var rest = entry.makeIterator()
+        for byte in name {
+            guard rest.next() == byte else { return false }
+        }
+        return rest.next() == UInt8(ascii: "=")
     }
 }

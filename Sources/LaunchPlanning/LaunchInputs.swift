@@ -41,6 +41,8 @@ package struct ContainerImage: Equatable, Sendable {
 package struct HostFacts: Equatable, Sendable {
     package var userID: UInt32
     package var groupID: UInt32
+    /// User 0 of another namespace than the initial one is an ordinary user.
+    package var isInInitialUserNamespace: Bool
     package var accounts: Accounts
     package var environment: [String]
     package var limits: LimitTable
@@ -62,13 +64,14 @@ package struct HostFacts: Equatable, Sendable {
     package var requirements: RequirementFacts
 
     package init(
-        userID: UInt32, groupID: UInt32, accounts: Accounts, environment: [String],
+        userID: UInt32, groupID: UInt32, isInInitialUserNamespace: Bool = true, accounts: Accounts, environment: [String],
         limits: LimitTable = [:], terminal: String? = nil, memoryLimit: UInt64? = nil,
         grantedGPUs: [String] = [], gpuControlNodes: [String] = [], fabricNodes: [String] = [],
         raisesHardLimits: Bool = false, requirements: RequirementFacts = RequirementFacts()
     ) {
         self.userID = userID
         self.groupID = groupID
+        self.isInInitialUserNamespace = isInInitialUserNamespace
         self.accounts = accounts
         self.environment = environment
         self.limits = limits
@@ -81,10 +84,13 @@ package struct HostFacts: Equatable, Sendable {
         self.requirements = requirements
     }
 
+    /// Root of the host.
+    package var isRoot: Bool { userID == 0 && isInInitialUserNamespace }
+
     /// The value of a variable of the host's environment.
     package func variable(_ name: String) -> String? {
         let prefix = name + "="
-        return environment.first { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }
+        return environment.first { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.utf8.count)) }
     }
 }
 

@@ -66,7 +66,11 @@ extension LaunchOptions {
         _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String
     ) throws(OptionError) {
         var letters = argument.dropFirst()
-        while let letter = letters.popFirst() {
+        // A long option with one dash: `-env A=1` would set the host's variable `nv`.
+        let word = String(letters.prefix { $0 != "=" })
+        if word.utf8.count > 1, RunOption.all.contains(where: { $0.name == word }) { throw .unknown(option: "-\(word)") }
+        while let letter = letters.first {
+            letters = letters.dropFirst()
             guard let option = RunOption.all.first(where: { $0.short == letter }) else {
                 throw .unknown(option: "-\(letter)")
             }
@@ -75,11 +79,13 @@ extension LaunchOptions {
                 try apply(option.name, "", cwd)
                 continue
             }
-            if letters.first == "=" { letters.removeFirst() }
+            if letters.first == "=" { letters = letters.dropFirst() }
             if !letters.isEmpty {
                 try apply(option.name, String(letters), cwd)
             } else if let value = rest.popFirst() {
                 try apply(option.name, value, cwd)
+            } else if letter == "h" {
+                throw .helpRequested
             } else {
                 throw .missingValue(option: "-\(letter)")
             }
@@ -204,21 +210,24 @@ extension LaunchOptions {
         }
     }
 
-    /// What `--user` means for this caller. An ordinary user is himself inside, or root with `--root`, and nobody else,
-    /// as a user namespace maps one id without privilege; root becomes whom it names.
-    package mutating func settleUser(userID: UInt32, groupID: UInt32) throws(OptionError) {
+    /// What `--user` means for this caller. An ordinary user stays the same inside, or becomes root with `--root`, as a
+    /// user namespace maps one id without privilege; root becomes the user it names.
+    package mutating func settleUser(userID: UInt32, groupID: UInt32, isRoot: Bool) throws(OptionError) {
         guard let text = user else { return }
-        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        let group = parts.count == 2 ? parts[1] : nil
-        if parts[0] == "0" || parts[0] == "root", group == nil || group == "0" || group == "root" {
+        let (wanted, group) = UserSpelling.split(text)
+        if wanted == .outOfRange || group == .outOfRange {
+            throw .badValue(option: "--user", value: text, expected: "UID[:GID] from 0 to 2147483647, or names")
+        }
+        let root = [UserSpelling.number(0), .name(Array("root".utf8))]
+        if root.contains(wanted), group == .none || root.contains(group) {
             if deniesRoot { throw .contradiction("--user \(text)", "--no-root") }
             user = nil
-            root = true
+            self.root = true
             return
         }
-        if root { throw .contradiction("--root", "--user \(text)") }
-        if userID == 0 { return }
-        guard parts[0] == "\(userID)", group == nil || group == "\(groupID)" else {
+        if self.root { throw .contradiction("--root", "--user \(text)") }
+        if isRoot { return }
+        guard wanted == .number(userID) || wanted == .none, group == .none || group == .number(groupID) else {
             throw .otherUser(text, userID: userID, groupID: groupID)
         }
         user = nil
@@ -226,8 +235,8 @@ extension LaunchOptions {
     }
 
     /// `root =` of the site's file is for ordinary users whose command line says neither.
-    package mutating func settleRoot(siteDefault: Bool, userID: UInt32) {
-        if siteDefault, userID != 0, !deniesRoot { root = true }
+    package mutating func settleRoot(siteDefault: Bool, isRoot: Bool) {
+        if siteDefault, !isRoot, !deniesRoot { root = true }
     }
 
     private static func isOfHostName(_ byte: UInt8) -> Bool {

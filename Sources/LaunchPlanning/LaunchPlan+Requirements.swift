@@ -95,7 +95,7 @@ extension LaunchPlan {
             entry.utf8.count > prefix.utf8.count
         else { return ["libnccl-net.so"] }
         var names: [String] = []
-        for word in entry.dropFirst(prefix.count).split(separator: ",") where word != "none" {
+        for word in entry.dropFirst(prefix.utf8.count).split(separator: ",") where word != "none" {
             let name = word.split(separator: "/").last.map(String.init) ?? ""
             names += name.contains(".so") ? [name] : ["libnccl-net-\(name).so"]
         }
@@ -128,7 +128,7 @@ extension LaunchPlan {
         guard !usable.isEmpty else { return .fabricNotGranted(present.map(\.node)) }
         guard usable.contains(where: { $0.port != .down }) else { return .portsDown(usable.map(\.name)) }
         // Slingshot's provider does not pin through the memlock limit, and CAP_IPC_LOCK, which root keeps, lifts it.
-        if fabric == .cxi || (host.userID == 0 && process.user == .unchanged) { return nil }
+        if fabric == .cxi || (host.isRoot && process.user == .unchanged) { return nil }
         return reason(lockedMemory: Self.lockedMemoryForRDMA, facts, host)
     }
 

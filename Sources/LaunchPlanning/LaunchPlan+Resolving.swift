@@ -41,7 +41,7 @@ extension LaunchPlan {
     ) -> [PlannedStep] {
         var kinds = NamespaceKinds.mount
         var map: IDMap?
-        if host.userID != 0 {
+        if !host.isRoot {
             kinds = kinds | .user
             map = IDMap(
                 insideUser: options.root ? 0 : host.userID, outsideUser: host.userID,
@@ -75,7 +75,7 @@ extension LaunchPlan {
             PlannedStep(.systemDirectory("/tmp", mode: 0o1777), .berth),
             PlannedStep(.bind(BindMount(source: "/tmp", target: "/tmp")), .host),
         ]
-        if host.userID == 0 {
+        if host.isRoot {
             // Files that the host's root may write whatever its capabilities: the ones Docker and runc close too.
             for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
                 steps.append(
@@ -98,12 +98,12 @@ extension LaunchPlan {
             // Or a program that looks its own name up, as gloo does, would not find it.
             steps.append(PlannedStep(.append("127.0.0.1 \(hostname)\n", target: "/etc/hosts"), .option("--hostname")))
         }
-        if options.root, host.userID != 0, image.usesAPT {
+        if options.root, !host.isRoot, image.usesAPT {
             // APT downloads as another user, of whom a user namespace with one id has none.
             let text = Array("APT::Sandbox::User \"root\";\n".utf8)
             steps.append(PlannedStep(.file(text, "/etc/apt/apt.conf.d/99berth-root"), .option("--root")))
         }
-        if host.userID != 0 {
+        if !host.isRoot {
             // Somewhere to write for programs that keep caches below HOME; it goes with the container.
             steps.append(PlannedStep(.directory(insideAccounts(options, host).home, mode: 0o700), .berth))
         }
@@ -130,9 +130,9 @@ extension LaunchPlan {
         _ options: LaunchOptions, _ site: SitePolicy, _ host: HostFacts
     ) -> (source: String, target: String)? {
         guard options.home ?? site.mountHome else { return nil }
-        let named = host.userID == 0 ? nil : host.variable("HOME").flatMap { $0.hasPrefix("/") && $0 != "/" ? $0 : nil }
+        let named = host.isRoot ? nil : host.variable("HOME").flatMap { $0.hasPrefix("/") && $0 != "/" ? $0 : nil }
         let source = named ?? host.accounts.home
-        return (source, options.root && host.userID != 0 ? insideAccounts(options, host).home : source)
+        return (source, options.root && !host.isRoot ? insideAccounts(options, host).home : source)
     }
 
     /// What PMIx and Slurm's own commands look for at the same place: PMIx' rendezvous files below slurmd's spool, and
@@ -191,7 +191,7 @@ extension LaunchPlan {
 
     /// The caller's names with the ids that they have inside.
     static func insideAccounts(_ options: LaunchOptions, _ host: HostFacts) -> Accounts {
-        guard options.root, host.userID != 0 else { return host.accounts }
+        guard options.root, !host.isRoot else { return host.accounts }
         var accounts = host.accounts
         accounts.userName = "root"
         accounts.userID = 0

@@ -5,9 +5,11 @@ extension MountRequest {
     /// `umount:DST`, with commas between them.
     package static func list(pyxis text: String, workingDirectory cwd: String) throws(OptionError) -> [MountRequest] {
         var result: [MountRequest] = []
+        var seen: Set<[UInt8]> = []
         for entry in text.split(separator: ",", omittingEmptySubsequences: false) {
             let request = try MountRequest(pyxis: String(entry), workingDirectory: cwd)
-            if !result.contains(request) { result.append(request) }
+            // By its bytes: names that look alike may be two.
+            if seen.insert(Array(entry.utf8)).inserted { result.append(request) }
         }
         return result
     }

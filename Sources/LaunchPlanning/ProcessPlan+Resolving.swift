@@ -16,7 +16,7 @@ extension ProcessPlan {
         let directory = options.workingDirectory ?? (image.workingDirectory.isEmpty ? "/" : image.workingDirectory)
         guard directory.hasPrefix("/") else { throw .relativeWorkingDirectory(directory) }
 
-        let asRoot = host.userID == 0
+        let asRoot = host.isRoot
         let variables = ContainerEnvironment.resolve(options: options, image: image, site: site, host: host)
         self.init(
             arguments: arguments,
@@ -75,7 +75,7 @@ extension ProcessPlan {
             guard let now = host.limits[wanted.limit] else { continue }
             let hard = wanted.hard ?? wanted.soft
             // One number is both, as in Docker. Only root raises a hard limit.
-            guard hard <= now.hard || host.userID == 0 else {
+            guard hard <= now.hard || host.isRoot else {
                 throw .limitAboveHard(wanted.limit, requested: hard, hard: now.hard)
             }
             changes.append(

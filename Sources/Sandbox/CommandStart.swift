@@ -30,21 +30,7 @@ extension ProcessPlan {
                 try Identity.join(own + groups.filter { !own.contains($0) })
             }
         }
-        let passwd: [UInt8]
-        let group: [UInt8]
-        do throws(StepFailure) {
-            let root = RootDirectory(
-                try system { () throws(SystemError) in
-                    try OwnedFileDescriptor(opening: "/", .path | .directory)
-                })
-            passwd = try root.contents(of: "etc/passwd")
-            group = try root.contents(of: "etc/group")
-        } catch {
-            throw .unknownUser(user)
-        }
-        guard let resolved = AccountFiles.resolve(user: user, passwd: passwd, group: group) else {
-            throw .unknownUser(user)
-        }
+        let resolved = try Self.resolve(user)
         let groups = additionalGroups
         try stage(.identity) { () throws(SystemError) in
             try Identity.become(
@@ -55,6 +41,26 @@ extension ProcessPlan {
         for (name, value) in [("HOME", resolved.home), ("USER", resolved.name), ("LOGNAME", resolved.name)]
         where !environment.contains(where: { $0.hasPrefix(name + "=") }) {
             environment.append("\(name)=\(value)")
+        }
+    }
+
+    private static func resolve(_ user: String) throws(SandboxError) -> AccountFiles.ResolvedUser {
+        let passwd: [UInt8]
+        let group: [UInt8]
+        do throws(StepFailure) {
+            let root = RootDirectory(
+                try system { () throws(SystemError) in
+                    try OwnedFileDescriptor(opening: "/", .path | .directory)
+                })
+            passwd = try root.contents(of: "etc/passwd")
+            group = try root.contents(of: "etc/group")
+        } catch {
+            throw .accountFiles(user, error)
+        }
+        do throws(AccountError) {
+            return try AccountFiles.resolve(user: user, passwd: passwd, group: group)
+        } catch {
+            throw .account(error)
         }
     }
 
@@ -76,7 +82,8 @@ extension ProcessPlan {
     private static func execute(_ arguments: [String], _ environment: [String]) -> CommandFailure {
         let name = arguments[0]
         if name.contains("/") {
-            return failure(name, Processes.execute(name, arguments: arguments, environment: environment), searched: nil)
+            let error = Processes.execute(name, arguments: arguments, environment: environment)
+            return tooLarge(name, error, arguments, environment) ?? failure(name, error, searched: nil)
         }
         let directories = searchPath(environment)
         var refused: CommandFailure?
@@ -87,6 +94,7 @@ extension ProcessPlan {
                 if error.errno == 2 || error.errno == 20 { continue }  // ENOENT, ENOTDIR
             }
             let error = Processes.execute(candidate, arguments: arguments, environment: environment)
+            if let failure = tooLarge(candidate, error, arguments, environment) { return failure }
             switch failure(candidate, error, searched: directories) {
             case .notFound: continue
             case let found: refused = refused ?? found
@@ -106,11 +114,29 @@ extension ProcessPlan {
         return directories + [rest.isEmpty ? "." : rest]
     }
 
+    private static func tooLarge(
+        _ path: String, _ error: SystemError, _ arguments: [String], _ environment: [String]
+    ) -> CommandFailure? {
+        guard error.errno == 7 else { return nil }  // E2BIG
+        var (bytes, longestBytes, longest) = (0, 0, "")
+        for word in arguments + environment {
+            let count = word.utf8.count + 1
+            bytes += count
+            if count > longestBytes { (longestBytes, longest) = (count, word) }
+        }
+        return .tooLarge(
+            path: path, bytes: bytes, longest: String(longest.prefix { $0 != "=" }.prefix(64)), longestBytes: longestBytes)
+    }
+
     private static func failure(_ path: String, _ error: SystemError, searched: [String]?) -> CommandFailure {
         switch error.errno {
         case 2, 20:  // ENOENT, ENOTDIR: the file itself, or what it names in its first line or program header
             guard (try? FileStatus(of: path)) != nil else { return .notFound(searched: searched) }  // absent is the answer
-            return .interpreterMissing(path: path, interpreter: ExecutableHeader(of: path).interpreter ?? "?")
+            let header = ExecutableHeader(of: path)
+            let interpreter = header.interpreter ?? "?"
+            return header.endsInCarriageReturn
+                ? .carriageReturn(path: path, interpreter: interpreter)
+                : .interpreterMissing(path: path, interpreter: interpreter)
         case 8:  // ENOEXEC
             let header = ExecutableHeader(of: path)
             if let machine = header.foreignMachine { return .wrongArchitecture(path: path, machine: machine) }

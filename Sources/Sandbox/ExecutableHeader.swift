@@ -4,18 +4,22 @@ internal import LinuxKernel
 struct ExecutableHeader {
     /// The program named behind `#!`, or the ELF loader.
     let interpreter: String?
+    /// The first line ends in CR LF: to the kernel the CR is the last byte of the interpreter's name.
+    let endsInCarriageReturn: Bool
     /// `e_machine` of an ELF file that is not for this machine.
     let foreignMachine: UInt16?
 
     init(of path: String) {
         var interpreter: String?
         var machine: UInt16?
+        var endsInCarriageReturn = false
         // An unreadable file tells nothing more than execve already did.
         if let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking),  // see above
             let bytes = try? Self.start(of: file)  // see above
         {
             if bytes.starts(with: [0x23, 0x21]) {
                 let line = bytes.dropFirst(2).prefix { $0 != 0x0A }
+                endsInCarriageReturn = line.last == 0x0D
                 interpreter = line.split(whereSeparator: { $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }).first
                     .map { String(decoding: $0, as: UTF8.self) }
             } else if bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]), bytes.count >= 64 {
@@ -25,6 +29,7 @@ struct ExecutableHeader {
             }
         }
         self.interpreter = interpreter
+        self.endsInCarriageReturn = endsInCarriageReturn
         foreignMachine = machine
     }
 

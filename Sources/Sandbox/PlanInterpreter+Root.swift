@@ -37,7 +37,7 @@ extension PlanInterpreter {
             }
         case .directory(let path):
             try system { () throws(SystemError) in
-                let place = try ScratchDirectory.make(below: path)
+                let place = try ScratchDirectory.make(below: path, user: outerUserID)
                 upper = DescriptorBox(place.directory)
                 scratchLease = DescriptorBox(place.lease)
             }
@@ -124,7 +124,7 @@ extension PlanInterpreter {
         for index in trees.indices.reversed() {
             if !lower.isEmpty { lower += ":" }
             lower +=
-                isBeside ? "../../" + String(paths[index].dropFirst(beside.count)) : trees[index].descriptor.procPath
+                isBeside ? "../../" + String(paths[index].dropFirst(beside.utf8.count)) : trees[index].descriptor.procPath
         }
         return lower
     }

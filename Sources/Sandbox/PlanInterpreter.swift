@@ -9,6 +9,8 @@ package struct PlanInterpreter: ~Copyable {
     let plan: LaunchPlan
     /// An existing directory that may be covered by our mounts: seen covered in this namespace only.
     let mountPoint: String
+    /// Of the caller, before any namespace was made.
+    let outerUserID = Identity.outerUserID
     var root: RootDirectory?
     var rootIsTree = false
     /// The tmpfs over `mountPoint`.
@@ -177,7 +179,7 @@ package struct PlanInterpreter: ~Copyable {
             target = try inside().place(bind.target, creating: sourceIsDirectory ? .directory(mode: 0o755) : .file)
         } catch {
             if bind.optional, isUnchangeable(error) { return }
-            throw error
+            throw explained(error, target: bind.target)
         }
         try refuseRoot(target, bind.target)
         guard sourceIsDirectory == target.isDirectory else {
@@ -298,7 +300,7 @@ package struct PlanInterpreter: ~Copyable {
         if filesMade == 0 {
             try scratch.makeDirectory("files", mode: 0o755)
             let beneath = try scratch.open("files", .path | .directory)
-            try Mounts.mount(type: "tmpfs", over: beneath, .noSetUserID | .noDevices, data: "size=4m,mode=755")
+            try Mounts.mount(type: "tmpfs", over: beneath, .noSetUserID | .noDevices, data: "size=\(3 * AccountFiles.limit),mode=755")
         }
         filesMade += 1
         let files = try scratch.open("files", .path | .directory)

@@ -1,3 +1,4 @@
+internal import LaunchPlanning
 internal import LinuxKernel
 
 /// The future root of the container, and every walk inside it. Nothing of a walk leaves the root: links are read and
@@ -170,8 +171,9 @@ final class RootDirectory {
         do throws(SystemError) {
             let file = try directory.descriptor.resolve(path, .readOnly | .nonBlocking | .noControllingTerminal)
             guard try file.status().kind == .regular else { return [] }
-            return try file.readAll(limit: 4 << 20)
+            return try file.readAll(limit: AccountFiles.limit)
         } catch {
+            if error.errno == 27 { throw .fileTooLarge("/" + path, limit: AccountFiles.limit) }  // EFBIG
             if error.errno == 2 || error.errno == 20 || error.errno == 40 { return [] }  // ENOENT ENOTDIR ELOOP
             throw .system(error)
         }

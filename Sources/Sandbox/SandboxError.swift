@@ -7,8 +7,10 @@ package enum SandboxError: Error, Sendable {
     case step(index: Int, count: Int, PlannedStep, StepFailure)
     /// Something about the process itself, after the file system stood.
     case process(ProcessStage, SystemError)
-    /// `USER` of the image names nobody.
-    case unknownUser(String)
+    /// `USER` of the image, or `--user`, stands for no ids.
+    case account(AccountError)
+    /// The image's /etc/passwd or /etc/group cannot be read to look this user up.
+    case accountFiles(String, StepFailure)
     /// The command could not become this process.
     case command(String, CommandFailure)
 }
@@ -22,6 +24,8 @@ package enum StepFailure: Error, Equatable, Sendable {
     case leavesRoot(path: String, link: String?)
     /// A target inside that is missing and can not be made in a read-only rootfs.
     case targetMissing(String)
+    /// A target below a volume in which it does not exist and cannot be made.
+    case targetMissingInVolume(String, source: String, volume: String, SystemError?)
     /// A target inside that is the root itself.
     case coversRoot(String)
     /// Too many links on the way.
@@ -34,6 +38,8 @@ package enum StepFailure: Error, Equatable, Sendable {
     case hookFailed(String, status: Int32)
     /// A hook did not end in its time.
     case hookLate(String)
+    /// A file of the image that is read whole, above this many bytes.
+    case fileTooLarge(String, limit: Int)
 }
 
 package enum ProcessStage: String, Sendable {
@@ -46,6 +52,10 @@ package enum CommandFailure: Error, Equatable, Sendable {
     case notExecutable(path: String, SystemError)
     /// The file is there, but what it names as interpreter or loader is not.
     case interpreterMissing(path: String, interpreter: String)
+    /// The first line of a script ends in a carriage return.
+    case carriageReturn(path: String, interpreter: String)
+    /// E2BIG: more bytes than execve(2) takes in all, or one variable or argument above 128 KiB.
+    case tooLarge(path: String, bytes: Int, longest: String, longestBytes: Int)
     /// An ELF file for another architecture.
     case wrongArchitecture(path: String, machine: UInt16)
     /// Neither ELF nor `#!`.

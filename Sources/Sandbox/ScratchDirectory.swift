@@ -1,25 +1,18 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 /// A container's upper directory on disk: `PATH/berth-UID/XXXXXXXXXXXXXXXX`, with a lease that every process of the
-/// container inherits. Nobody stays behind to remove it, so the next launch does, once the lease is free.
-enum ScratchDirectory {
+/// container inherits. No process stays behind to remove it, so the next launch does, once the lease is free.
+///
+/// UID is the caller's number outside: inside a user namespace all who use `--root` have the number 0.
+package enum ScratchDirectory {
     struct Place: ~Copyable {
         let directory: OwnedFileDescriptor
         let lease: OwnedFileDescriptor
     }
 
-    static func make(below path: String) throws(SystemError) -> Place {
-        let site = try OwnedFileDescriptor(opening: path, .readOnly | .directory)
-        let own = "berth-\(Identity.userID)"
-        do throws(SystemError) { try site.makeDirectory(own, mode: 0o700) } catch {
-            if error.errno != 17 { throw error }  // EEXIST
-        }
-        let parent = try site.open(own, .readOnly | .directory | .noFollow)
-        // Somebody else may have made it first in a directory that all may write.
-        let status = try parent.status()
-        guard status.userID == Identity.userID, status.permissions & 0o077 == 0 else {
-            throw SystemError(call: "open", errno: 1, subject: "\(path)/\(own)")  // EPERM
-        }
+    /// - Parameter user: The caller's number outside, `Identity.outerUserID` before any namespace was made.
+    static func make(below path: String, user: UInt32) throws(SystemError) -> Place {
+        let parent = try ownDirectory(below: path, user: user)
         sweep(parent)
         let name = try Random.hexadecimal(bytes: 8)
         try parent.makeDirectory(name, mode: 0o700)
@@ -28,6 +21,49 @@ enum ScratchDirectory {
         try directory.makeDirectory("upper", mode: 0o755)
         try directory.makeDirectory("work", mode: 0o755)
         return Place(directory: directory, lease: lease)
+    }
+
+    /// Whether this caller can have a scratch there; what the trial makes is kept only where a launch would keep it.
+    package static func attempt(below path: String) throws(SystemError) {
+        let parent = try ownDirectory(below: path, user: Identity.outerUserID)
+        let name = try Random.hexadecimal(bytes: 8)
+        try parent.makeDirectory(name, mode: 0o700)
+        try parent.removeTree(name)
+    }
+
+    /// `berth-UID`, or where another user holds that name, `berth-UID.XXXXXXXX`: in a directory that all may write, a
+    /// name is anybody's to take.
+    private static func ownDirectory(below path: String, user: UInt32) throws(SystemError) -> OwnedFileDescriptor {
+        let site = try OwnedFileDescriptor(opening: path, .readOnly | .directory)
+        let name = "berth-\(user)"
+        if let own = try open(name, in: site) { return own }
+        let prefix = Array("\(name).".utf8)
+        for other in try site.entries() where other.starts(with: prefix) {
+            if let own = try? open(other, in: site) { return own }  // another user's, or gone
+        }
+        let other = "\(name).\(try Random.hexadecimal(bytes: 4))"
+        guard let own = try open(other, in: site) else {
+            throw SystemError(call: "open", errno: 1, subject: "\(path)/\(other)")  // EPERM
+        }
+        return own
+    }
+
+    /// Made where it is missing; `nil` where it is not the caller's alone.
+    private static func open(
+        _ name: some PathBytes, in site: borrowing OwnedFileDescriptor
+    ) throws(SystemError) -> OwnedFileDescriptor? {
+        do throws(SystemError) { try site.makeDirectory(name, mode: 0o700) } catch {
+            if error.errno != 17 { throw error }  // EEXIST
+        }
+        do throws(SystemError) {
+            let own = try site.open(name, .readOnly | .directory | .noFollow)
+            let status = try own.status()
+            if status.userID == Identity.userID, status.permissions & 0o077 == 0 { return own }
+            return nil
+        } catch {
+            if [13, 20, 40].contains(error.errno) { return nil }  // EACCES, ENOTDIR, ELOOP: another user's
+            throw error
+        }
     }
 
     /// Removes what containers that have ended left here. Failing to is no reason not to start.

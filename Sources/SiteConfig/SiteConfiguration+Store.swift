@@ -12,11 +12,11 @@ extension SiteConfiguration {
     ///
     /// - Parameter accountHome: The home directory in the caller's line of passwd(5).
     package func storePath(
-        option: String?, environment: (String) -> String?, userID: UInt32, accountHome: String?
+        option: String?, environment: (String) -> String?, userID: UInt32, isRoot: Bool, accountHome: String?
     ) -> String {
         let named = environment("BERTH_STORE").flatMap { $0.isEmpty ? nil : $0 }
         if let chosen = option ?? named ?? store { return chosen }
-        if userID == 0 { return "/var/lib/berth" }
+        if isRoot { return "/var/lib/berth" }
         let data = environment("XDG_DATA_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
         if let data { return data + "/berth" }
         // `/` and `/nonexistent` are the homes of accounts for services.

@@ -84,9 +84,13 @@ package struct SiteConfiguration: Equatable, Sendable {
 package struct ConfigurationError: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         case unreadable(SystemError)
+        /// Another user could have written it; `isOwn` where it is the user's file and not the site's.
+        case untrusted(UntrustedPath, isOwn: Bool)
         case unknownName(String)
         case badValue(name: String, value: String, expected: String)
         case notAnAssignment
+        /// A NUL byte: the file is UTF-16, or no text at all.
+        case notText
     }
     package let file: String
     package let line: Int
@@ -113,7 +117,7 @@ extension SiteConfiguration {
         let base = environment("XDG_CONFIG_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
         var places = homes.map { $0 + "/.config" }
         if let base { places = [base] + places.dropFirst() }
-        for place in places where try configuration.add(file: place + "/berth/berth.conf") { break }
+        for place in places where try configuration.add(file: place + "/berth/berth.conf", isOwn: true) { break }
         return configuration
     }
 
@@ -127,32 +131,50 @@ extension SiteConfiguration {
 
     /// `false` where there is no such file.
     @discardableResult
-    private mutating func add(file: String) throws(ConfigurationError) -> Bool {
-        let bytes: [UInt8]
-        do throws(SystemError) { bytes = try contents(of: file, limit: 1 << 20) } catch {
+    private mutating func add(file: String, isOwn: Bool = false) throws(ConfigurationError) -> Bool {
+        var bytes: [UInt8] = []
+        let fault: UntrustedPath?
+        do throws(SystemError) {
+            // An absent file says nothing, whichever directory it is absent from.
+            _ = try FileStatus(of: file)
+            fault = try Trust(isOwnFile: isOwn).fault(on: file)
+            if fault == nil { bytes = try contents(of: file, limit: 1 << 20) }
+        } catch {
             if error.errno == 2 || error.errno == 20 { return false }  // ENOENT, ENOTDIR
             throw ConfigurationError(file: file, line: 0, reason: .unreadable(error))
         }
-        try add(text: String(decoding: bytes, as: UTF8.self), file: file)
+        if let fault { throw ConfigurationError(file: file, line: 0, reason: .untrusted(fault, isOwn: isOwn)) }
+        try add(bytes, file: file)
         return true
     }
 
     package mutating func add(text: String, file: String) throws(ConfigurationError) {
-        // By bytes: to Swift the two of a line end from Windows are one character, and none of them a newline.
-        for (index, bytes) in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-            .enumerated()
-        {
-            let content = Self.trim(Substring(bytes).prefix { $0 != "#" })
+        try add(text.kernelBytes, file: file)
+    }
+
+    /// Lines, names and values are bytes: a path may hold any, and an accent behind a `=` is no part of the `=`.
+    private mutating func add(_ bytes: [UInt8], file: String) throws(ConfigurationError) {
+        // A byte order mark, as editors of Windows write it.
+        let text = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+        for (index, line) in text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+            func refusal(_ reason: ConfigurationError.Reason) -> ConfigurationError {
+                ConfigurationError(file: file, line: index + 1, reason: reason)
+            }
+            if line.contains(0) { throw refusal(.notText) }
+            let content = Self.trim(line.prefix { $0 != UInt8(ascii: "#") })
             if content.isEmpty { continue }
-            guard let equals = content.firstIndex(of: "=") else {
-                throw ConfigurationError(file: file, line: index + 1, reason: .notAnAssignment)
-            }
-            let name = String(Self.trim(content[..<equals]))
-            let value = String(Self.trim(content[content.index(after: equals)...]))
-            do throws(Refusal) { try set(name, value, file, index + 1) } catch {
-                throw ConfigurationError(file: file, line: index + 1, reason: error.reason)
-            }
+            guard let equals = content.firstIndex(of: UInt8(ascii: "=")) else { throw refusal(.notAnAssignment) }
+            let name = RawText.string(Self.trim(content[..<equals]))
+            let value = RawText.string(Self.trim(content[(equals + 1)...]))
+            do throws(Refusal) { try set(name, value, file, index + 1) } catch { throw refusal(error.reason) }
         }
+    }
+
+    private static func trim(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0D }
+        var text = text.drop(while: isBlank)
+        while let last = text.last, isBlank(last) { text.removeLast() }
+        return text
     }
 
     private struct Refusal: Error { let reason: ConfigurationError.Reason }
@@ -181,8 +203,8 @@ extension SiteConfiguration {
             limits.append(Setting(name: name, value: value, file: file, line: line))
         case "enforce": enforcement = Setting(name: name, value: value, file: file, line: line)
         case "allow-device":
-            guard value.hasPrefix("/dev/") else { throw bad("/dev/NODE") }
-            allowedDevices.append(value)
+            guard let path = Self.path(value), path.hasPrefix("/dev/") else { throw bad("/dev/NODE") }
+            allowedDevices.append(path)
         case "require": requirements.append(Setting(name: name, value: value, file: file, line: line))
         case "home":
             guard value == "yes" || value == "no" else { throw bad("yes or no") }
@@ -191,16 +213,20 @@ extension SiteConfiguration {
             guard value == "yes" || value == "no" else { throw bad("yes or no") }
             root = value == "yes"
         case "store":
-            guard value.hasPrefix("/") else { throw bad("an absolute path") }
-            store = value
+            guard let path = Self.path(value) else { throw bad(Self.onePath) }
+            store = path
         case "scratch":
-            guard value == "memory" || value.hasPrefix("/") else { throw bad("memory, or an absolute path") }
-            scratch = value == "memory" ? nil : value
-        case "scratch-limit": scratchLimit = value
-        case "insecure-registry": insecureRegistries.append(value)
+            guard value == "memory" || Self.path(value) != nil else { throw bad("memory, or " + Self.onePath) }
+            scratch = value == "memory" ? nil : Self.path(value)
+        case "scratch-limit":
+            guard Self.bytes(value) != nil else { throw bad("bytes, with k, m, g or t") }
+            scratchLimit = value
+        case "insecure-registry":
+            guard Self.isRegistry(value) else { throw bad("HOST[:PORT], without http:// and without a path") }
+            insecureRegistries.append(value.lowercased())
         case "mirror":
             guard let mirror = Mirror(value) else {
-                throw bad("REGISTRY MIRROR, each HOST[:PORT], a path perhaps behind the second")
+                throw bad("REGISTRY MIRROR, each HOST[:PORT]; a path may follow the second")
             }
             mirrors.append(mirror)
         case "join-wait":
@@ -221,12 +247,12 @@ extension SiteConfiguration {
         switch name {
         case "system-store", "shared-store":
             guard let shared = SharedStore(value) else {
-                throw bad("an absolute path, perhaps with owner=UID behind it")
+                throw bad("an absolute path, optionally followed by owner=UID")
             }
             if name == "system-store" { systemStore = shared } else { otherSharedStores.append(shared) }
         case "blob-cache":
-            guard value.hasPrefix("/") else { throw bad("an absolute path") }
-            blobCache = value
+            guard let path = Self.path(value) else { throw bad(Self.onePath) }
+            blobCache = path
         case "keep-storage":
             guard let bytes = Self.bytes(value) else { throw bad("bytes, with k, m, g or t") }
             keepStorage = UInt64(bytes)
@@ -250,11 +276,11 @@ extension SiteConfiguration {
     ) throws(Refusal) -> Bool {
         switch name {
         case "cdi-directory":
-            guard value.hasPrefix("/") else { throw bad("an absolute path") }
-            cdiDirectories.append(value)
+            guard let path = Self.path(value) else { throw bad(Self.onePath) }
+            cdiDirectories.append(path)
         case "cdi-hook":
-            guard value.hasPrefix("/") else { throw bad("the absolute path of a program") }
-            cdiHooks.append(value)
+            guard let path = Self.path(value) else { throw bad("the absolute path of a program, a blank in it as \\040") }
+            cdiHooks.append(path)
         case "fabric":
             guard Self.fabrics.contains(value) else { throw bad("auto, none, ib or efa") }
             fabric = value
@@ -277,34 +303,77 @@ extension SiteConfiguration {
     }
 
     private static let fabrics = ["auto", "none", "ib", "efa"]
+}
 
-    fileprivate static func trim(_ text: Substring) -> Substring {
-        var text = text
-        while let first = text.first, first == " " || first == "\t" || first == "\r" { text.removeFirst() }
-        while let last = text.last, last == " " || last == "\t" || last == "\r" { text.removeLast() }
-        return text
+extension SiteConfiguration {
+    /// Of all settings.
+    package static let names = [
+        "mount", "ulimit", "enforce", "allow-device", "require", "home", "root", "store", "scratch", "scratch-limit",
+        "insecure-registry", "mirror", "join-wait", "system-store", "shared-store", "blob-cache", "keep-storage",
+        "prune-until", "layer-limit", "cdi-directory", "cdi-hook", "fabric", "fabric-mount", "fabric-library",
+        "fabric-variable", "profile",
+    ]
+
+    static let onePath = "one absolute path, a blank in it as \\040"
+
+    /// One absolute path. What stands behind a blank is refused: it would become part of a name that nobody looks for.
+    static func path(_ value: String) -> String? {
+        guard value.utf8.first == UInt8(ascii: "/"), words(value).count == 1 else { return nil }
+        return Mount.unescape(value)
+    }
+
+    /// What blanks separate.
+    static func words(_ value: String) -> [String] { fields(value, maxSplits: .max) }
+
+    static func fields(_ value: String, maxSplits: Int) -> [String] {
+        let blanks = [UInt8(ascii: " "), UInt8(ascii: "\t")]
+        return value.kernelBytes.split(maxSplits: maxSplits, whereSeparator: blanks.contains).map { field in
+            RawText.string(field.drop(while: blanks.contains))
+        }
+    }
+
+    /// `HOST[:PORT]`: a name, an address, or an IPv6 address in brackets.
+    static func isRegistry(_ value: String) -> Bool {
+        let bytes = Array(value.utf8)
+        var host = bytes[...]
+        if let colon = bytes.lastIndex(of: UInt8(ascii: ":")), bytes.last != UInt8(ascii: "]") {
+            let port = UInt16(String(decoding: bytes[(colon + 1)...], as: UTF8.self))
+            guard let port, port > 0, bytes[colon + 1] != UInt8(ascii: "+") else { return false }
+            host = bytes[..<colon]
+        }
+        if host.first == UInt8(ascii: "["), host.last == UInt8(ascii: "]") {
+            let address = host.dropFirst().dropLast()
+            return !address.isEmpty && address.allSatisfy { isHexadecimal($0) || $0 == 0x3A || $0 == 0x2E }
+        }
+        return !host.isEmpty && host.allSatisfy { isOfName($0) }
+    }
+
+    private static func isHexadecimal(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x41...0x46).contains(byte) || (0x61...0x66).contains(byte)
+    }
+
+    private static func isOfName(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+            || [UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_")].contains(byte)
     }
 }
 
 extension SiteConfiguration.FabricLine {
     init?(_ name: String, _ value: String, place: String) {
-        let fields = value.split(maxSplits: 1, whereSeparator: { $0 == " " || $0 == "\t" }).map(String.init)
+        let fields = SiteConfiguration.fields(value, maxSplits: 1)
         guard fields.count == 2, fields[0] == "ib" || fields[0] == "efa" else { return nil }
-        let rest = SiteConfiguration.trim(fields[1][...])
+        let rest = fields[1]
         switch name {
         case "fabric-mount":
-            let paths = rest.split(whereSeparator: { $0 == " " || $0 == "\t" }).map {
-                SiteConfiguration.Mount.unescape(String($0))
-            }
+            let paths = SiteConfiguration.words(rest).map { SiteConfiguration.Mount.unescape($0) }
             guard (1...2).contains(paths.count), paths.allSatisfy({ $0.hasPrefix("/") }) else { return nil }
             self.init(fabric: fields[0], kind: .mount(source: paths[0], target: paths.last ?? paths[0]), place: place)
         case "fabric-library":
-            guard rest.hasPrefix("/") else { return nil }
-            self.init(
-                fabric: fields[0], kind: .library(SiteConfiguration.Mount.unescape(String(rest))), place: place)
+            guard let path = SiteConfiguration.path(rest) else { return nil }
+            self.init(fabric: fields[0], kind: .library(path), place: place)
         default:
             guard let equals = rest.firstIndex(of: "="), equals != rest.startIndex else { return nil }
-            self.init(fabric: fields[0], kind: .variable(String(rest)), place: place)
+            self.init(fabric: fields[0], kind: .variable(rest), place: place)
         }
     }
 }
@@ -312,24 +381,26 @@ extension SiteConfiguration.FabricLine {
 extension SiteConfiguration.Mount {
     /// `SOURCE TARGET [TYPE [OPTIONS]]`, blanks in paths as `\040`: fstab(5).
     init?(fstab text: String, place: String) {
-        let fields = text.split(whereSeparator: { $0 == " " || $0 == "\t" }).map { Self.unescape(String($0)) }
+        let fields = SiteConfiguration.words(text).map { Self.unescape($0) }
         guard (2...4).contains(fields.count), fields[1].hasPrefix("/") else { return nil }
         let type = fields.count > 2 ? fields[2] : "none"
         guard type == "tmpfs" || (["none", "bind"].contains(type) && fields[0].hasPrefix("/")) else { return nil }
         let options = fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : []
         // An option that is not known is refused rather than passed over: `noexec` that does nothing is no `noexec`.
         let known = ["ro", "rw", "bind", "rbind", "nofail", "defaults"]
-        guard options.allSatisfy({ known.contains($0) || (type == "tmpfs" && $0.hasPrefix("size=")) }) else {
-            return nil
+        for option in options where !known.contains(option) {
+            guard type == "tmpfs", option.hasPrefix("size="),
+                SiteConfiguration.bytes(String(option.utf8.dropFirst(5)) ?? "") != nil
+            else { return nil }
         }
         self.init(source: fields[0], target: fields[1], type: type, options: options, place: place)
     }
 
     /// As fstab(5) and proc_pid_mountinfo(5) write blanks and their like: `\040`.
     package static func unescape(_ text: String) -> String {
-        guard text.contains("\\") else { return text }
+        guard text.utf8.contains(UInt8(ascii: "\\")) else { return text }
         var bytes: [UInt8] = []
-        var rest = Array(text.utf8)[...]
+        var rest = text.kernelBytes[...]
         while let byte = rest.popFirst() {
             if byte == UInt8(ascii: "\\"), rest.count >= 3,
                 let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
@@ -340,6 +411,6 @@ extension SiteConfiguration.Mount {
                 bytes.append(byte)
             }
         }
-        return String(decoding: bytes, as: UTF8.self)
+        return RawText.string(bytes[...])
     }
 }

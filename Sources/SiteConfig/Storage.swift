@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// `PATH [owner=UID]`: a store that is read and never written to.
 package struct SharedStore: Equatable, Sendable {
     package let path: String
@@ -6,14 +8,14 @@ package struct SharedStore: Equatable, Sendable {
     package let owner: UInt32?
 
     init?(_ text: String) {
-        let words = text.split(whereSeparator: { $0 == " " || $0 == "\t" })
-        guard let path = words.first, path.hasPrefix("/"), words.count <= 2 else { return nil }
-        self.path = String(path)
+        let words = SiteConfiguration.words(text)
+        guard let word = words.first, let path = SiteConfiguration.path(word), words.count <= 2 else { return nil }
+        self.path = path
         guard words.count == 2 else {
             owner = nil
             return
         }
-        guard words[1].hasPrefix("owner="), let number = UInt32(words[1].dropFirst(6)) else { return nil }
+        guard words[1].hasPrefix("owner="), let number = UInt32(String(words[1].utf8.dropFirst(6)) ?? "") else { return nil }
         owner = number
     }
 }
@@ -42,9 +44,11 @@ extension SiteConfiguration {
     /// In the order in which they are looked into.
     package var sharedStores: [SharedStore] { (systemStore.map { [$0] } ?? []) + otherSharedStores }
 
-    /// Digits with k, m, g or t behind them for powers of 1024; nil for anything else.
+    /// Digits, followed by k, m, g or t for powers of 1024, and by a b as Docker takes it; nil for anything else.
     package static func bytes(_ text: String) -> Int64? {
-        number(text, ["": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40])
+        let units: [String: Int64] = ["": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40]
+        let isWithB = text.utf8.last == UInt8(ascii: "b") || text.utf8.last == UInt8(ascii: "B")
+        return number(isWithB ? String(text.utf8.dropLast()) ?? "" : text, units)
     }
 
     /// Digits with s, m, h, d or w behind them: Go's words for spans of time, as Docker takes them, and two longer.
@@ -53,8 +57,9 @@ extension SiteConfiguration {
     }
 
     private static func number(_ text: String, _ units: [String: Int64]) -> Int64? {
-        let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard !digits.isEmpty, let value = Int64(digits), let unit = units[text.dropFirst(digits.count).lowercased()]
+        let digits = text.utf8.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        guard !digits.isEmpty, let value = Int64(String(digits) ?? ""), let name = String(text.utf8[digits.endIndex...]),
+            let unit = units[name.lowercased()]
         else {
             return nil
         }
@@ -73,10 +78,10 @@ extension SiteConfiguration {
         package let path: String
 
         init?(_ value: String) {
-            let words = value.split(whereSeparator: { $0 == " " || $0 == "\t" })
-            guard words.count == 2, !value.contains("://"), !words[0].contains("/") else { return nil }
+            let words = SiteConfiguration.words(value)
+            guard words.count == 2, SiteConfiguration.isRegistry(words[0]) else { return nil }
             let place = words[1].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let host = place.first, !host.isEmpty else { return nil }
+            guard let host = place.first, SiteConfiguration.isRegistry(String(host)) else { return nil }
             registry = words[0].lowercased()
             self.host = String(host)
             path = place.count == 2 ? String(place[1]) : ""

@@ -17,15 +17,32 @@ package final class ImageStore: Sendable {
         self.isShared = isShared
     }
 
-    /// Who may own a store and fill it with what others execute: root, the caller, and whoever the site named.
+    /// A store holds what others execute: `Trust` decides who may own it, with the user whom the site named.
     private static func checkTrust(
         _ root: borrowing OwnedFileDescriptor, _ path: String, owner: UInt32?
     ) throws(StoreError) {
-        let status: FileStatus
-        do throws(SystemError) { status = try root.status() } catch { throw .system(error) }
-        let isOwned = status.userID == 0 || status.userID == owner || status.userID == Identity.userID
-        if isOwned, status.permissions & 0o022 == 0 { return }
-        throw .untrusted(path: path, owner: status.userID, permissions: status.permissions)
+        let trust = Trust(vouched: owner)
+        let fault: UntrustedPath?
+        do throws(SystemError) {
+            let own = trust.fault(of: try root.status(), at: path)
+            fault = own == nil ? try trust.fault(on: path) : own
+        } catch {
+            throw .system(error)
+        }
+        if let fault { throw .untrusted(path: path, fault) }
+    }
+
+    /// Of the directory in which a store is about to be made.
+    private static func checkParent(_ parent: String, of path: String, owner: UInt32?) throws(StoreError) {
+        let fault = try storing { () throws(SystemError) in
+            let fault = try Trust(vouched: owner).fault(on: parent)
+            // A sticky directory is no place for a store's files, and one to make a directory in.
+            guard let fault, case .mode(let bits) = fault.reason, bits & 0o1000 != 0, fault.path == parent else {
+                return fault
+            }
+            return nil
+        }
+        if let fault { throw .untrusted(path: path, fault) }
     }
 
     static let version = "berth-store 1\n"
@@ -64,15 +81,21 @@ package final class ImageStore: Sendable {
     package static func open(
         creating path: String, owner: UInt32? = nil, isShared: Bool = false
     ) throws(StoreError) -> ImageStore {
-        try storing { () throws(SystemError) in
-            var made = ""
-            for component in path.split(separator: "/") {
-                made += "/" + component
+        var made = ""
+        var isChecked = false
+        for component in path.utf8.split(separator: UInt8(ascii: "/")) {
+            let parent = made.isEmpty ? "/" : made
+            made += "/" + String(path[component.startIndex..<component.endIndex])
+            if (try? FileStatus(of: made)) != nil { continue }  // absent, or to be made: see below
+            if !isChecked { try checkParent(parent, of: path, owner: owner) }
+            isChecked = true
+            let directory = made
+            try storing { () throws(SystemError) in
                 do throws(SystemError) {
-                    try OwnedFileDescriptor(opening: "/", .path | .directory).makeDirectory(made, mode: 0o755)
+                    try OwnedFileDescriptor(opening: "/", .path | .directory).makeDirectory(directory, mode: 0o755)
                 } catch {
-                    // An existing parent may answer EROFS or EACCES rather than EEXIST.
-                    if (try? FileStatus(of: made)) == nil { throw error }  // absent: the first error tells why
+                    // Another pull may have made it.
+                    if (try? FileStatus(of: directory)) == nil { throw error }  // absent: the first error tells why
                 }
             }
         }

@@ -9,8 +9,8 @@ package enum StoreError: Error, Equatable, Sendable {
     /// A record that does not read as one.
     case damaged(path: String, reason: String)
     case readOnly(path: String)
-    /// A store that somebody could fill whom the caller has no reason to trust.
-    case untrusted(path: String, owner: UInt32, permissions: UInt32)
+    /// A store that another user could have filled; the fault may be on the way to it.
+    case untrusted(path: String, UntrustedPath)
     /// A local image, not the store, can not be read.
     case source(path: String, SystemError)
 }

@@ -72,7 +72,7 @@ struct ExportCommand: AsyncParsableCommand {
         let exporter = ImageExporter(
             image: try found(source, settings), upper: upper.map(settings.absolute),
             compression: ExportCompression(rawValue: compression) ?? .gzip,
-            preservingOwners: Identity.userID == 0)
+            preservingOwners: Identity.isRoot)
         let client = settings.registryClient()
         let staging = settings.environment["TMPDIR"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? "/var/tmp"
         let (name, began) = (destination, Clock.monotonicNanoseconds)

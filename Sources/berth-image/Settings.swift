@@ -22,7 +22,7 @@ struct Settings {
     init() throws(Failure) {
         let environment = ProcessInfo.processInfo.environment
         self.environment = environment
-        let account = NameService.users.entry(id: Identity.userID)?.homeDirectory
+        let account = NameService.users.entry(id: Identity.outerUserID)?.homeDirectory
         let homes = [environment["HOME"], account].compactMap { $0 }.filter { $0.hasPrefix("/") }
         (accountHome, self.homes) = (account, homes)
         configuration = try reporting({ Report($0) }) { () throws(ConfigurationError) in
@@ -33,7 +33,8 @@ struct Settings {
     func storePath(_ option: String?) -> String {
         absolute(
             configuration.storePath(
-                option: option, environment: { environment[$0] }, userID: Identity.userID, accountHome: accountHome))
+                option: option, environment: { environment[$0] }, userID: Identity.userID, isRoot: Identity.isRoot,
+                accountHome: accountHome))
     }
 
     /// An existing store to look into; nil where nothing was ever pulled.

@@ -45,7 +45,7 @@ struct ConfineCommand {
     }
 
     func carryOut() throws(Failure) -> Never {
-        guard Identity.userID == 0 else {
+        guard Identity.isRoot else {
             throw .report(Report("confine is for root", hint: "the Slurm plugin calls it from slurmstepd"))
         }
         let configuration = try named(Failure.configuration) { () throws(ConfigurationError) in

@@ -19,7 +19,7 @@ struct HeldContainer {
     }
 
     private mutating func add(_ word: String, _ descriptor: DescriptorBox? = nil) {
-        bytes += word.utf8
+        bytes += word.kernelBytes
         bytes.append(0)
         if let descriptor { descriptors.append(descriptor) }
     }
@@ -28,10 +28,11 @@ struct HeldContainer {
 
     /// What is to change in each task: its environment has more in it than this process's, such as its rank.
     mutating func add(_ process: ProcessPlan, outside: [String]) {
-        let names = Set(process.environment.map(Self.name))
-        for entry in outside where !names.contains(Self.name(entry)) { add("-" + Self.name(entry)) }
-        let same = Set(outside)
-        for entry in process.environment where !same.contains(entry) { add("+" + entry) }
+        // By their bytes: two names that look alike may be two variables.
+        let names = Set(process.environment.map { Self.name($0).kernelBytes })
+        for entry in outside where !names.contains(Self.name(entry).kernelBytes) { add("-" + Self.name(entry)) }
+        let same = Set(outside.map(\.kernelBytes))
+        for entry in process.environment where !same.contains(entry.kernelBytes) { add("+" + entry) }
         for change in process.limits { add(change.limit, change.to.soft, change.to.hard) }
         // These are at their hard limit here, but Slurm would give each task the soft limit of the submitting shell.
         for limit in [ResourceLimit.lockedMemory, .stack, .openFiles]

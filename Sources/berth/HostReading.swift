@@ -6,8 +6,11 @@ struct HostReading {
     var environment = Processes.environment()
     let userID = Identity.userID
     let groupID = Identity.groupID
-    /// The caller's line of passwd(5).
-    let account = NameService.users.entry(id: Identity.userID)
+    /// The caller's line of passwd(5): in a user namespace that of the user who made it.
+    let account = NameService.users.entry(id: Identity.outerUserID)
+    let isInInitialUserNamespace = Identity.isInInitialUserNamespace
+    /// Root of the host.
+    var isRoot: Bool { userID == 0 && isInInitialUserNamespace }
 
     func variable(_ name: String) -> String? {
         let prefix = name + "="
@@ -39,10 +42,12 @@ struct HostReading {
     /// The names behind the caller's ids.
     func accounts() throws(SystemError) -> Accounts {
         let group = NameService.groups
-        let entry = account
+        let entry = userID == Identity.outerUserID ? account : NameService.users.entry(id: userID)
         var ids = [groupID]
-        for id in try Identity.supplementaryGroups() where !ids.contains(id) { ids.append(id) }
-        let groups = ids.map { id in Accounts.Group(name: group.entry(id: id)?.first ?? "\(id)", id: id) }
+        var seen: Set<UInt32> = [groupID]
+        for id in try Identity.supplementaryGroups() where seen.insert(id).inserted { ids.append(id) }
+        let names = group.names(of: ids)
+        let groups = ids.map { id in Accounts.Group(name: names[id] ?? "\(id)", id: id) }
         return Accounts(
             userName: entry?.first ?? "\(userID)", userID: userID, groupID: groupID,
             fullName: entry.flatMap { $0.count > 4 ? $0[4] : nil } ?? "",

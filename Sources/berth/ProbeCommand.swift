@@ -1,12 +1,17 @@
 internal import LinuxKernel
+internal import Sandbox
 
-/// `berth probe DIRECTORY`: tries what a launch does, in a process that ends with it, for `berth doctor`.
+/// `berth probe STORE [SCRATCH]`: tries what a launch does, in a process that ends with it, for `berth doctor`.
 ///
 /// Here and not there, because security modules judge by the program: AppArmor's profile is the launcher's. Prints a
 /// line for each step, its name and the errno or 0, and ends at the first that the others need.
 enum ProbeCommand {
     static func carryOut(_ arguments: [String]) -> Never {
-        let isRoot = Identity.userID == 0
+        let isRoot = Identity.isRoot
+        // As the caller, before any namespace: a site's `scratch` holds a directory for each user.
+        if arguments.count > 1 {
+            attempt("scratch") { () throws(SystemError) in try ScratchDirectory.attempt(below: arguments[1]) }
+        }
         let (user, group) = (Identity.userID, Identity.groupID)
         if !isRoot {
             step("user-namespace") { () throws(SystemError) in try Namespaces.create([.user]) }

@@ -120,6 +120,14 @@ extension RunCommand {
                     "cannot use \(path) as a root file system: it is no directory",
                     hint: "for a tar file write oci-archive:\(path) or docker-archive:\(path)"))
         }
+        do throws(SystemError) { _ = try OwnedFileDescriptor(opening: path, .readOnly | .directory) } catch {
+            throw .report(
+                Report(
+                    "cannot use \(path) as a root file system: \(error.sentence): owned by uid \(status.userID), "
+                        + "mode \(String(status.permissions, radix: 8))",
+                    hint: error.errno == 13
+                        ? "the owner can open it to other users with `chmod go+rx \(path)`, or copy it and use the copy" : nil))
+        }
         return PreparedImage(
             image: ContainerImage(trees: [path], command: ["/bin/sh"], name: options.image), mountPoint: path,
             leases: [])

@@ -14,7 +14,7 @@ struct LibrarySearch {
         self.plan = plan
         self.trees = trees
         let prefix = "LD_LIBRARY_PATH="
-        let listed = plan.process.environment.last { $0.hasPrefix(prefix) }?.dropFirst(prefix.count).split(
+        let listed = plan.process.environment.last { $0.hasPrefix(prefix) }?.dropFirst(prefix.utf8.count).split(
             separator: ":")
         directories = (listed ?? []).map(String.init).filter { $0.hasPrefix("/") } + Self.usual
         var cache: LoaderCache?
@@ -49,7 +49,7 @@ struct LibrarySearch {
             guard case .bind(let bind) = step.action, path == bind.target || path.hasPrefix(bind.target + "/") else {
                 continue
             }
-            return HostTree().exists(bind.source + path.dropFirst(bind.target.count))
+            return HostTree().exists(bind.source + path.dropFirst(bind.target.utf8.count))
         }
         return trees.contains { tree in Self.open(path, in: tree, .path) { _ in true } ?? false }
     }

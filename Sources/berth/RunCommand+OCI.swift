@@ -22,9 +22,10 @@ extension RunCommand {
             try Identity.supplementaryGroups()
         }
         if case .named(let user, _) = plan.process.user {
-            facts.imageUser = AccountFiles.resolve(
-                user: user, passwd: topmost("etc/passwd", trees), group: topmost("etc/group", trees))
-            if facts.imageUser == nil { throw .sandbox(.unknownUser(user)) }
+            let (passwd, group) = (topmost("etc/passwd", trees), topmost("etc/group", trees))
+            facts.imageUser = try named({ .sandbox(.account($0)) }) { () throws(AccountError) in
+                try AccountFiles.resolve(user: user, passwd: passwd, group: group)
+            }
         }
         if let confinement = plan.confinement, let membership = try? CgroupMembership() {  // without /proc no rules
             facts.deviceRules = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask).deviceRules()
@@ -34,15 +35,15 @@ extension RunCommand {
             Terminal.note(
                 "in the bundle's directory, before the runtime: mkdir -p rootfs upper work && mount -t overlay overlay -o "
                     + "lowerdir=\(overlay.reversed().joined(separator: ":")),upperdir=upper,workdir=work"
-                    + (host.userID == 0 ? "" : ",userxattr") + " rootfs")
+                    + (host.isRoot ? "" : ",userxattr") + " rootfs")
         }
     }
 
     /// From the topmost layer that has it, as overlayfs shows it.
     private func topmost(_ path: String, _ trees: [String]) -> [UInt8] {
         for tree in trees.reversed() {
-            if let bytes = try? OwnedFileDescriptor(opening: tree, .path | .directory).resolve(path, .readOnly)  // absent: the next
-                .readAll(limit: 1 << 20)
+            if let bytes = try? OwnedFileDescriptor(opening: tree, .path | .directory)  // absent: the next
+                .resolve(path, .readOnly | .nonBlocking).readAll(limit: AccountFiles.limit)
             {
                 return bytes
             }

@@ -30,7 +30,7 @@ extension RunCommand {
         let facts = try facts(grant.devices, decision)
         warnOfLockedMemory(facts)
         var container = image.image
-        if options.root, host.userID != 0 {
+        if options.root, !host.isRoot {
             container.usesAPT = container.trees.contains { Self.existsHere($0 + "/etc/apt/apt.conf.d") }
         }
         let (site, wanted) = (site, options)
@@ -72,14 +72,15 @@ extension RunCommand {
             var limits: LimitTable = [:]
             for limit in limitsInPlay { limits[limit] = try limit.current() }
             var facts = HostFacts(
-                userID: host.userID, groupID: host.groupID, accounts: try host.accounts(),
+                userID: host.userID, groupID: host.groupID,
+                isInInitialUserNamespace: host.isInInitialUserNamespace, accounts: try host.accounts(),
                 environment: decision.environment,
                 limits: limits, terminal: Streams.terminal(terminal), memoryLimit: memoryLimit,
                 grantedGPUs: decision.granted,
                 gpuControlNodes: decision.withheld.isEmpty
                     ? devices.gpuControl : devices.gpuControl.filter { !decision.withheld.contains($0) },
                 fabricNodes: devices.fabric,
-                raisesHardLimits: host.userID == 0 && Identity.holds(.systemResource),
+                raisesHardLimits: host.isRoot && Identity.holds(.systemResource),
                 requirements: requirementFacts(devices))
             facts.deviceEdits = decision.edits
             if options.slurm { facts.accounts.others = slurmAccounts }

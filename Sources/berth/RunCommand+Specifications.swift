@@ -48,6 +48,7 @@ extension RunCommand {
             try DeviceRegistry.checkGrant(of: all, gpus: granted, capabilities: grant.devices.capabilities)
             return try DeviceInjection.edits(of: all, host: HostTree(), allowedHooks: hooks, limitsMemory: limitsMemory)
         }
+        try trustHooks(of: result.edits)
         if speaks(options) {
             for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
         }
@@ -57,6 +58,19 @@ extension RunCommand {
             return result.edits + driver
         }
         return speaksOfGPUs || !result.edits.isEmpty ? result.edits : nil
+    }
+
+    /// A hook runs outside of the container, with the caller's rights. One that is absent shows when it is started.
+    private func trustHooks(of edits: [DeviceEdit]) throws(Failure) {
+        for edit in edits {
+            guard case .hook(let hook) = edit.action,
+                let fault = try? Trust().fault(on: hook.path)  // see above
+            else { continue }
+            throw .report(
+                Report(
+                    refusing: "hook", hook.path, fault,
+                    hint: "a hook belongs to root: chown root \(fault.path), or remove its `cdi-hook` from berth.conf"))
+        }
     }
 
     /// MIG slices by name, where no cgroup tells them apart: `--gpus MIG-…`, or what Slurm put into the environment.
@@ -95,6 +109,12 @@ extension RunCommand {
             configuration.cdiDirectories.isEmpty ? SpecificationFiles.directories : configuration.cdiDirectories
         let files = SpecificationFiles(in: directories)
         guard !files.isEmpty else { return nil }
+        if let (file, fault) = files.untrusted {
+            throw .report(
+                Report(
+                    refusing: "CDI specification", file.path, fault,
+                    hint: "CDI specifications and their directories belong to root: chown root \(fault.path)"))
+        }
         let name = "cdi-\(host.userID)~\(files.shortKey)"
         if let bytes = DeviceRecords.read(name, store: storePath),
             let registry = DeviceRegistry(decoding: bytes, key: files.key)

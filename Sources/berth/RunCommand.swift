@@ -35,7 +35,7 @@ struct RunCommand {
         let options: LaunchOptions
         do throws(OptionError) {
             var parsed = try LaunchOptions(parsing: arguments, workingDirectory: cwd)
-            try parsed.settleUser(userID: host.userID, groupID: host.groupID)
+            try parsed.settleUser(userID: host.userID, groupID: host.groupID, isRoot: host.isRoot)
             options = parsed
         } catch {
             throw error == .helpRequested ? .wantsHelp : .options(error)
@@ -48,7 +48,7 @@ struct RunCommand {
             try SiteConfiguration.read(environment: host.variable, homes: host.homes)
         }
         var options = options
-        options.settleRoot(siteDefault: configuration.root, userID: host.userID)
+        options.settleRoot(siteDefault: configuration.root, isRoot: host.isRoot)
         self.options = options
         site = try SitePolicy(configuration)
         let (text, wanted) = (options.image, options.platform)
@@ -59,7 +59,7 @@ struct RunCommand {
             try wanted.map { (text) throws(PlatformError) in try Platform(parsing: text) } ?? .host
         }
         let chosen = configuration.storePath(
-            option: options.store, environment: host.variable, userID: host.userID,
+            option: options.store, environment: host.variable, userID: host.userID, isRoot: host.isRoot,
             accountHome: host.account?.homeDirectory)
         storePath = absolutePath(chosen, from: cwd)
         task = SlurmTask(environment: host.variable)

@@ -59,7 +59,7 @@ struct UnpackedSquashfs {
             arguments = ["unsquashfs", "-no-progress", "-no-xattrs", "-d", draft, path]
         } else if find("squashfuse") != nil, let unshare = find("unshare") {
             (name, program) = ("squashfuse", unshare)
-            let user = Identity.userID == 0 ? [] : ["--user", "--map-root-user"]
+            let user = Identity.isRoot ? [] : ["--user", "--map-root-user"]
             let other = [
                 "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", copying, "sh", path, mountPoint, draft,
             ]

@@ -19,6 +19,10 @@ import TestSupport
         #expect(difference == nil, "\(difference ?? "")")
     }
 
+    static func fault(_ reason: UntrustedPath.Reason, _ path: String) -> UntrustedPath {
+        UntrustedPath(path: path, reason: reason, expected: [1001, 0])
+    }
+
     static let denied = SystemError(call: "mount", errno: 13, subject: "/srv")
     static let full = SystemError(call: "write", errno: 28, subject: "/store/drafts/x")
 
@@ -29,6 +33,10 @@ import TestSupport
                 ("unknown", Report(OptionError.unknown(option: "--colour"))),
                 ("unknown, a slip", Report(OptionError.unknown(option: "--voulme"))),
                 ("unknown, the beginning of one", Report(OptionError.unknown(option: "--work"))),
+                ("unknown, neighbours that changed places", Report(OptionError.unknown(option: "--evn"))),
+                ("unknown, the wrong case", Report(OptionError.unknown(option: "-V"))),
+                ("unknown, one dash", Report(OptionError.unknown(option: "-gpus"))),
+                ("unknown, one letter", Report(OptionError.unknown(option: "-g"))),
                 ("unknown, Docker's", Report(OptionError.unknown(option: "--init"))),
                 ("unknown, the plugin's", Report(OptionError.unknown(option: "--container-image"))),
                 ("environment file", Report(OptionError.environmentFile("job.env", line: 3, name: "export A"))),
@@ -60,6 +68,9 @@ import TestSupport
                     "unreadable",
                     error(.unreadable(SystemError(call: "open", errno: 13, subject: "/etc/berth/berth.conf")), line: 0)
                 ),
+                ("another user's", error(.untrusted(Self.fault(.owner(1002), "/etc/berth"), isOwn: false), line: 0)),
+                ("another user's home", error(.untrusted(Self.fault(.owner(1002), "/home/mallory"), isOwn: true), line: 0)),
+                ("open to others", error(.untrusted(Self.fault(.mode(0o666), "/etc/berth/berth.conf"), isOwn: false), line: 0)),
                 ("unknown name", error(.unknownName("colour"))),
                 ("bad value", error(.badValue(name: "home", value: "maybe", expected: "yes or no"))),
                 ("not an assignment", error(.notAnAssignment)),
@@ -183,8 +194,9 @@ import TestSupport
                 ),
                 ("not a store", Report(StoreError.notAStore(path: "/home/ada"))),
                 ("unknown layout", Report(StoreError.unknownLayout(path: "/store", found: "berth-store 9\n"))),
-                ("of somebody else", Report(StoreError.untrusted(path: "/tmp/store", owner: 1234, permissions: 0o755))),
-                ("open to others", Report(StoreError.untrusted(path: "/tmp/store", owner: 0, permissions: 0o775))),
+                ("another user's", Report(StoreError.untrusted(path: "/tmp/store", Self.fault(.owner(1234), "/tmp/store")))),
+                ("below another user's", Report(StoreError.untrusted(path: "/a/store", Self.fault(.owner(7), "/a")))),
+                ("open to others", Report(StoreError.untrusted(path: "/tmp/store", Self.fault(.mode(0o775), "/tmp/store")))),
                 ("damaged", Report(StoreError.damaged(path: "/store/refs/docker/x", reason: "not a digest"))),
                 ("read-only", Report(StoreError.readOnly(path: "drafts"))),
                 (
@@ -299,7 +311,9 @@ import TestSupport
                 ("identity", stage(.identity, 22, "33", call: "setresuid")),
                 ("working directory", stage(.workingDirectory, 2, "/app", call: "openat2")),
                 ("join", stage(.join, 1, "/proc/self/fd/7", call: "setns")),
-                ("unknown user", Report(SandboxError.unknownUser("web"))),
+                ("unknown user", Report(SandboxError.account(.unknownUser("web")))),
+                ("unknown group", Report(SandboxError.account(.unknownGroup("web:ssl")))),
+                ("user out of range", Report(SandboxError.account(.outOfRange("4294967296")))),
             ])
     }
 

@@ -41,6 +41,24 @@ import TestSupport
             testDescription: "script without its interpreter, in PATH", command: ["script"], status: 126,
             says: ["/bin/nobash does not exist"]),
         Case(
+            testDescription: "script with the line ends of Windows", command: ["/bin/windows"], status: 126,
+            says: ["its first line ends in a carriage return, so the interpreter is \"/bin/probe\\r\"", "sed -i"]),
+        Case(
+            testDescription: "an option behind the image", command: ["-it", "bash"], status: 127,
+            says: ["-it: command not found", "write options before the image"]),
+        Case(
+            testDescription: "a command line in quotes", command: ["python train.py"], status: 127,
+            says: ["python train.py: command not found", "the quotes make one word of it"]),
+        Case(
+            testDescription: "a command line in quotes, by its path", command: ["/bin/probe id"], status: 127,
+            says: ["the quotes make one word of it"]),
+        Case(testDescription: "cd", command: ["cd", "/x"], status: 127, says: ["built into the shell", "--workdir"]),
+        Case(testDescription: "source", command: ["source", "x"], status: 127, says: ["built into the shell", "sh -c"]),
+        Case(testDescription: "export", command: ["export", "A=1"], status: 127, says: ["built into the shell", "-e NAME"]),
+        Case(testDescription: "ulimit", command: ["ulimit", "-n"], status: 127, says: ["built into the shell", "--ulimit"]),
+        Case(testDescription: "module", command: ["module", "load"], status: 127, says: ["function of the host's shell"]),
+        Case(testDescription: "a variable", command: ["A=1", "probe"], status: 127, says: ["before the image", "-e A=1"]),
+        Case(
             testDescription: "program without its loader", command: ["/bin/dynamic"], status: 126,
             says: ["cannot execute /bin/dynamic: its interpreter /lib64/ld-none.so does not exist"]),
         Case(
@@ -65,6 +83,7 @@ import TestSupport
         let box = try Box(caller)
         try box.directory.write("#!/bin/nobash -e\n", to: "rootfs/bin/script", mode: 0o755)
         try box.directory.write("echo hello\n", to: "rootfs/bin/bare", mode: 0o755)
+        try box.directory.write("#!/bin/probe\r\nid\r\n", to: "rootfs/bin/windows", mode: 0o755)
         try box.directory.write("", to: "rootfs/bin/nothing", mode: 0o755)
         try box.directory.write("x", to: "rootfs/bin/plain")
         try box.directory.makeDirectory("rootfs/bin/folder")

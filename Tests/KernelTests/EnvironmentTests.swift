@@ -30,6 +30,34 @@ import TestSupport
         #expect(alone.lines == ["A=second"])
     }
 
+    /// U+0301, U+FE0F and U+200D are one character with the `=` before them, and no part of it.
+    @Test func namesAndValuesAreBytes() throws {
+        let box = try Box(.any)
+        let marks = ["A": "\u{301}x", "B": "\u{FE0F}y", "C": "\u{200D}z"]
+        let (composed, decomposed) = ("\u{E9}", "e\u{301}")
+        try box.directory.write("F=\u{301}f\r\n\(composed)F=1\n\(decomposed)F=2\n", to: "vars")
+        let ended = try box.run(
+            ["-e", "O=\u{301}o", "-e", "\(composed)=1", "-e", "\(decomposed)=2", "--env-file", "vars", "-e", "A"],
+            probe: "env", "A", "B", "C", "O", "F", composed, decomposed, composed + "F", decomposed + "F", environment: marks)
+        // The probe prints the bytes of values as C writes them, and names as they are.
+        let (accent, selector, joiner) = (#"\xcc\x81"#, #"\xef\xb8\x8f"#, #"\xe2\x80\x8d"#)
+        let expected = [
+            "A=\(accent)x", "B=\(selector)y", "C=\(joiner)z", "O=\(accent)o", "F=\(accent)f", "\(composed)=1",
+            "\(decomposed)=2", "\(composed)F=1", "\(decomposed)F=2",
+        ]
+        #expect(ended.lines.map { Array($0.utf8) } == expected.map { Array($0.utf8) }, "\(ended)")
+    }
+
+    @Test func pathsAreBytes() throws {
+        let box = try Box(.any)
+        try box.directory.write("one", to: "a/file")
+        let ended = try box.run(
+            ["-v", "./a:/\u{301}x", "-v", "./a:/\u{E9}", "-v", "./a:/e\u{301}", "-w", "/\u{301}x"], probe: "cat",
+            "/\u{301}x/file", "/\u{E9}/file", "/e\u{301}/file", "--", "cwd")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.output.hasSuffix(#"oneoneone/\xcc\x81x"# + "\n"), "\(ended)")
+    }
+
     @Test func anEnvironmentFileThatIsNotThereIsNamed() throws {
         let ended = try Box(.any).run(["--env-file", "missing"], probe: "id")
         #expect(ended.status == 125)

@@ -61,6 +61,57 @@ import TestSupport
         #expect(nobody.status == 125 && nobody.errors.contains("\"nosuch\""), "\(nobody)")
     }
 
+    /// CVE-2016-3697, CVE-2026-46680: what is spelled as a number is a number, whatever names the image's files hold.
+    @Test(.needsRoot) func aNameOfDigitsIsNoUser() throws {
+        let box = try Box(.root)
+        try box.directory.write(
+            "root:x:0:0:root:/root:/bin/sh\n1000:x:0:0::/root:/bin/sh\n99999999999:x:0:0::/:\nweb:x:33:34::/srv:/bin/sh\n",
+            to: "rootfs/etc/passwd")
+        try box.directory.write("root:x:0:\n1001:x:0:\nweb:x:34:\nssl:x:110:web\n", to: "rootfs/etc/group")
+        for (user, ids) in [
+            ("1000", "uid=1000,1000,1000 gid=0,0,0 groups="), ("01000", "uid=1000,1000,1000 gid=0,0,0 groups="),
+            ("5:1001", "uid=5,5,5 gid=1001,1001,1001 groups="), ("web:", "uid=33,33,33 gid=34,34,34 groups=110"),
+            (":ssl", "uid=0,0,0 gid=110,110,110 groups="), ("web:ssl:x", "uid=33,33,33 gid=110,110,110 groups="),
+        ] {
+            let ended = try box.run(["--user", user], probe: "id")
+            #expect(ended.lines == [ids], "\(user): \(ended)")
+        }
+        for user in ["99999999999", "2147483648", "-1", "5:99999999999"] {
+            let ended = try box.run(["--user", user], probe: "id")
+            #expect(ended.status == 125 && ended.output.isEmpty && ended.errors.contains("2147483647"), "\(user): \(ended)")
+        }
+    }
+
+    @Test func anAccountsFileOfManyMegabytesIsReadWhole() throws {
+        let box = try Box(.any)
+        let entry = "user0000000:x:100000:100000::/:/bin/sh\n"
+        let many = String(repeating: entry, count: (5 << 20) / entry.utf8.count)
+        for name in ["passwd", "group"] {
+            let present = box.directory.text("rootfs/etc/" + name) ?? ""
+            try box.directory.write(many + present, to: "rootfs/etc/" + name)
+        }
+        box.give("rootfs")
+        for options in [[], ["--read-only"]] {
+            let ended = try box.run(options, probe: "stat", "/etc/passwd")
+            #expect(ended.status == 0, "\(ended)")
+        }
+        if Caller.isRoot {
+            let box = try Box(.root)
+            try box.directory.write(many + "web:x:33:34::/srv:/bin/sh\n", to: "rootfs/etc/passwd")
+            #expect(try box.run(["--user", "web"], probe: "id").lines.first?.hasPrefix("uid=33,33,33") == true)
+        }
+    }
+
+    @Test func anAccountsFileThatIsTooLargeIsNamed() throws {
+        let box = try Box(.any)
+        // A hole: no disk of the test's.
+        let file = box.rootfs + "/etc/passwd"
+        #expect(truncate(file, 65 << 20) == 0)
+        let ended = try box.run(probe: "id")
+        #expect(ended.status == 125, "\(ended)")
+        #expect(ended.errors.contains("cannot read /etc/passwd of the image: it is larger than 64 MiB"), "\(ended)")
+    }
+
     @Test func anOrdinaryUserMayNameHimselfAndRoot() throws {
         let box = try Box(.ordinary)
         let (user, group) = (box.caller.user, box.caller.group)

@@ -166,7 +166,7 @@ struct StoredBox {
         try image.publish()
         let ended = try image.run()
         #expect(ended.status == 125)
-        #expect(ended.errors.contains("user \"\(user)\" is not known"), "\(ended)")
+        #expect(ended.errors.contains("berth: user \"\(user)\"") && ended.output.isEmpty, "\(ended)")
     }
 
     @Test func forAnOrdinaryCallerTheImagesUserIsHimself() throws {

@@ -175,7 +175,8 @@ import Testing
         case .one:
             #expect(throws: OptionError.missingValue(option: "--\(name)")) { try Self.parse(["--\(name)"]) }
             if let letter = option.short {
-                #expect(throws: OptionError.missingValue(option: "-\(letter)")) { try Self.parse(["-\(letter)"]) }
+                let error = letter == "h" ? OptionError.helpRequested : .missingValue(option: "-\(letter)")
+                #expect(throws: error) { try Self.parse(["-\(letter)"]) }
             }
         }
     }
@@ -227,13 +228,18 @@ import Testing
         arguments: [
             ("5", "", ""), ("5:6", "", ""), ("0", "root", "root"), ("root:root", "root", "root"),
             ("0:0", "root", "root"),
-            ("5:7", nil, "5:7"), ("web", nil, "web"), ("0:6", nil, "0:6"), ("05", nil, "05"), (":", nil, ":"),
+            ("5:7", nil, "5:7"), ("web", nil, "web"), ("0:6", nil, "0:6"), ("05", "", "05"), (":", "", ":"),
+            ("5:", "", "5:"), (":6", "", ":6"), (":7", nil, ":7"), ("00", "root", "root"), ("-5", nil, "-5"),
         ] as [(String, String?, String)])
     func anOrdinaryUserIsHimselfOrRoot(_ text: String, _ ordinary: String?, _ asRoot: String) throws {
         func settled(_ userID: UInt32, _ groupID: UInt32) throws(OptionError) -> String {
             var options = try Self.parse(["--user", text, "img"])
-            try options.settleUser(userID: userID, groupID: groupID)
+            try options.settleUser(userID: userID, groupID: groupID, isRoot: userID == 0)
             return options.root ? "root" : options.user ?? ""
+        }
+        if text == "-5" {
+            #expect(throws: OptionError.self) { try settled(0, 0) }
+            return
         }
         if let ordinary {
             #expect(try settled(5, 6) == ordinary)
@@ -288,5 +294,23 @@ import Testing
             guard case .badValue(let named, let given, let expected)? = error as? OptionError else { return false }
             return named == option && given == value && !expected.isEmpty
         }
+    }
+
+    @Test func helpIsAlsoTheShortOptionWithoutAValue() throws {
+        #expect(throws: OptionError.helpRequested) { try Self.parse(["-h"]) }
+        #expect(throws: OptionError.helpRequested) { try Self.parse(["-qh"]) }
+        #expect(try Self.parse(["-h", "name", "img"]).hostname == "name")
+    }
+
+    @Test(arguments: ["env", "gpus", "volume", "user", "workdir", "home"]) func aLongOptionWithOneDashIsRefused(_ name: String) {
+        #expect(throws: OptionError.unknown(option: "-" + name)) { try Self.parse(["-" + name, "x", "img"]) }
+        #expect(throws: OptionError.unknown(option: "-" + name)) { try Self.parse(["-\(name)=x", "img"]) }
+    }
+
+    @Test func separatorsOfOptionsAreBytes() throws {
+        #expect(try Self.parse(["-v", "/a:/\u{301}x", "img"]).mounts == [Self.bind("/a", "/\u{301}x")])
+        #expect(try Self.parse(["-v/a:/b", "--env=A=\u{301}", "img"]).variables == [.set(name: "A", value: "\u{301}")])
+        #expect(try Self.parse(["-e\u{301}=1", "img"]).variables == [.set(name: "\u{301}", value: "1")])
+        #expect(try Self.parse(["--mount", "src=/\u{301},dst=/\u{FE0F}", "img"]).mounts == [Self.bind("/\u{301}", "/\u{FE0F}")])
     }
 }

@@ -331,4 +331,22 @@ import Testing
         #expect(try Self.nodes(.all, granted: Self.two) == Self.two + ["/dev/nvidiactl"])
         #expect(throws: PlanError.noGPUs) { try Self.nodes(.all, granted: []) }
     }
+
+    /// Each was looked for among all before it: 188 seconds at each launch.
+    @Test func oneHundredThousandVariablesTakeLinearTime() throws {
+        var image = Sample.image
+        image.environment = (0..<100_000).map { "NAME_\($0)=\($0)" } + ["NAME_7=again"]
+        let started = ContinuousClock.now
+        let plan = try Sample.plan(image: image)
+        #expect(ContinuousClock.now - started < .seconds(10), "a tenth of it in a debug build")
+        #expect(plan.process.environment.count >= 100_000)
+        #expect(plan.process.environment.contains("NAME_7=again") && !plan.process.environment.contains("NAME_7=7"))
+    }
+
+    @Test func namesThatLookAlikeAreTwo() throws {
+        var image = Sample.image
+        image.environment = ["\u{E9}=1", "e\u{301}=2", "A=\u{301}", "B=\u{200D}b"]
+        let found = try Sample.plan(image: image).process.environment.map { Array($0.utf8) }
+        for entry in image.environment { #expect(found.contains(Array(entry.utf8)), "\(entry)") }
+    }
 }

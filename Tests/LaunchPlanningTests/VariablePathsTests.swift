@@ -85,8 +85,8 @@ import Testing
     @Test func theSiteMakesOrdinaryUsersRootUnlessTheySayOtherwise() throws {
         func root(_ words: [String], user: UInt32 = 1001) throws -> Bool {
             var options = try LaunchOptions(parsing: words + ["debian"], workingDirectory: "/")
-            try options.settleUser(userID: user, groupID: 2001)
-            options.settleRoot(siteDefault: true, userID: user)
+            try options.settleUser(userID: user, groupID: 2001, isRoot: user == 0)
+            options.settleRoot(siteDefault: true, isRoot: user == 0)
             return options.root
         }
         #expect(try root([]))

@@ -1,3 +1,4 @@
+import Foundation
 import LinuxKernel
 @testable import SiteConfig
 import Testing
@@ -116,8 +117,10 @@ import TestSupport
     static func mirrorForm(_ value: String) -> ConfigurationError.Reason {
         .badValue(
             name: "mirror", value: value,
-            expected: "REGISTRY MIRROR, each HOST[:PORT], a path perhaps behind the second")
+            expected: "REGISTRY MIRROR, each HOST[:PORT]; a path may follow the second")
     }
+
+    static let onePath = "one absolute path, a blank in it as \\040"
 
     static let refusals: [(String, Int, ConfigurationError.Reason)] = [
         ("home", 1, .notAnAssignment),
@@ -125,9 +128,10 @@ import TestSupport
         ("colour = red", 1, .unknownName("colour")),
         ("Home = yes", 1, .unknownName("Home")),
         ("= yes", 1, .unknownName("")),
-        ("store = relative", 1, .badValue(name: "store", value: "relative", expected: "an absolute path")),
-        ("store =", 1, .badValue(name: "store", value: "", expected: "an absolute path")),
-        ("scratch = disk", 1, .badValue(name: "scratch", value: "disk", expected: "memory, or an absolute path")),
+        ("store = relative", 1, .badValue(name: "store", value: "relative", expected: onePath)),
+        ("store =", 1, .badValue(name: "store", value: "", expected: onePath)),
+        ("store = /x /y", 1, .badValue(name: "store", value: "/x /y", expected: onePath)),
+        ("scratch = disk", 1, .badValue(name: "scratch", value: "disk", expected: "memory, or " + onePath)),
         ("join-wait = -1", 1, .badValue(name: "join-wait", value: "-1", expected: "milliseconds from 0 to 600000")),
         (
             "join-wait = 600001", 1,
@@ -151,6 +155,69 @@ import TestSupport
         _ text: String, _ line: Int, _ reason: ConfigurationError.Reason
     ) {
         #expect(throws: ConfigurationError(file: "f", line: line, reason: reason)) { try Self.parse(text) }
+    }
+
+    /// Each setting is checked where it is read, and not where it would be used.
+    @Test(arguments: [
+        "scratch-limit = x", "scratch-limit = 1x", "scratch-limit =", "insecure-registry = http://a",
+        "insecure-registry = https://a:5000", "insecure-registry = a/b", "insecure-registry = a b",
+        "insecure-registry = a, b", "insecure-registry =", "insecure-registry = a:0", "insecure-registry = a:99999",
+        "insecure-registry = a:x", "insecure-registry = :5000", "insecure-registry = [::1", "mirror = docker.io m:x",
+        "mirror = http://a b", "scratch = /a /b", "blob-cache = /a /b", "cdi-directory = /a /b", "cdi-hook = /a -x",
+        "allow-device = /dev/a /dev/b", "allow-device = /tmp/x", "system-store = /a /b", "fabric-library = ib /a /b",
+        "mount = tmpfs /t tmpfs size=x", "mount = tmpfs /t tmpfs size=", "profile = tensor", "fabric = ethernet",
+        "join-wait = soon", "home = 1", "store = \"/x\"",
+    ]) func aValueThatMeansNothingIsRefusedWhereItStands(_ line: String) {
+        let error = #expect(throws: ConfigurationError.self) { try Self.parse("\n" + line) }
+        guard let error, case .badValue = error.reason, error.line == 2 else {
+            Issue.record("\(line): \(String(describing: error))")
+            return
+        }
+    }
+
+    @Test func registriesAreHostsWithPorts() throws {
+        let text = "a\nA.example:5000\n[::1]:5000\n[fe80::1]\n10.0.0.1:80\nmy_reg-1\n"
+        let lines = text.split(separator: "\n").map { "insecure-registry = \($0)\n" }.joined()
+        #expect(
+            try Self.parse(lines).insecureRegistries == [
+                "a", "a.example:5000", "[::1]:5000", "[fe80::1]", "10.0.0.1:80", "my_reg-1",
+            ])
+    }
+
+    @Test func theListOfNamesIsThatOfTheParser() {
+        for name in SiteConfiguration.names {
+            do throws(ConfigurationError) { _ = try Self.parse("\(name) = x") } catch {
+                if case .unknownName = error.reason { Issue.record("\(name)") }
+            }
+        }
+    }
+
+    @Test func aByteOrderMarkIsNoPartOfTheFirstName() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write([0xEF, 0xBB, 0xBF] + Array("home = yes\n".utf8), to: "site.conf")
+        #expect(try Self.read(directory).home)
+        // Of UTF-16, every other byte of it is NUL.
+        try directory.write([0xFF, 0xFE] + "home = yes\n".utf8.flatMap { [$0, 0] }, to: "site.conf")
+        #expect(throws: ConfigurationError(file: directory.path + "/site.conf", line: 1, reason: .notText)) {
+            try Self.read(directory)
+        }
+    }
+
+    /// U+0301 makes one character of itself and what stands before it.
+    @Test func separatorsAreBytes() throws {
+        let found = try Self.parse(
+            "store =\u{301}\n".replacingOccurrences(of: "=\u{301}", with: "= /\u{301}x#\u{301} comment")
+                + "mount = /a /\u{301}b\nfabric-variable = ib A=\u{301}\ncdi-directory\t=\u{20}/\u{FE0F}\n")
+        #expect(found.store.map { Array($0.utf8) } == Array("/\u{301}x".utf8))
+        #expect(found.mounts.map(\.target) == ["/\u{301}b"])
+        #expect(found.fabricRules.map(\.kind) == [.variable("A=\u{301}")])
+        #expect(found.cdiDirectories == ["/\u{FE0F}"])
+    }
+
+    @Test func pathsKeepBytesThatAreNoText() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write(Array("store = /a".utf8) + [0xE9] + Array("/b\n".utf8), to: "site.conf")
+        #expect(try Self.read(directory).store?.kernelBytes == Array("/a".utf8) + [0xE9] + Array("/b".utf8))
     }
 
     @Test func blanksInPathsAreWrittenAsInFstab() throws {
@@ -212,7 +279,8 @@ import TestSupport
             var configuration = SiteConfiguration()
             configuration.store = file
             return configuration.storePath(
-                option: option, environment: { environment[$0] }, userID: root ? 0 : 7, accountHome: account)
+                option: option, environment: { environment[$0] }, userID: root ? 0 : 7, isRoot: root,
+                accountHome: account)
         }
         #expect(path("/o", ["BERTH_STORE": "/e"], file: "/f") == "/o")
         #expect(path(nil, ["BERTH_STORE": "/e"], file: "/f") == "/e")
@@ -240,6 +308,48 @@ import TestSupport
         try directory.write("home = yes\n", to: "home/.config/berth/berth.conf")
         let read = try Self.read(directory)
         #expect(read.home && !read.root)
+    }
+
+    // MARK: Trust
+
+    static func fault(_ reading: () throws(ConfigurationError) -> SiteConfiguration) -> (UntrustedPath, Bool)? {
+        do throws(ConfigurationError) {
+            _ = try reading()
+            return nil
+        } catch {
+            guard case .untrusted(let fault, let isOwn) = error.reason else { return nil }
+            return (fault, isOwn)
+        }
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "gives files away: root only"), arguments: ["", "/.config", "/.config/berth/berth.conf"])
+    func anotherUsersHomeConfiguresNothing(_ part: String) throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("home = yes\n", to: "home/.config/berth/berth.conf")
+        let place = directory.path + "/home" + part
+        chown(place, 4321, 4321)
+        let found = Self.fault { () throws(ConfigurationError) in try Self.read(directory) }
+        #expect(found?.0 == UntrustedPath(path: place, reason: .owner(4321), expected: [0]))
+        #expect(found?.1 == true)
+        // Where it has no such file, another user's home is no error.
+        try FileManager.default.removeItem(atPath: directory.path + "/home/.config/berth")
+        #expect(try Self.read(directory) == SiteConfiguration())
+    }
+
+    @Test(arguments: ["site.conf", "d", "d/site.conf"]) func aConfigurationThatOthersMayWriteIsRefused(_ part: String) throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("home = yes\n", to: "site.conf")
+        try directory.write("home = yes\n", to: "d/site.conf")
+        let file = part.hasPrefix("d") ? directory.path + "/d/site.conf" : directory.path + "/site.conf"
+        #expect(try Self.read(directory, ["BERTH_CONFIG": file]).home)
+        let mode: UInt32 = part == "d" ? 0o775 : 0o666
+        chmod(directory.path + "/" + part, mode)
+        let found = Self.fault { () throws(ConfigurationError) in try Self.read(directory, ["BERTH_CONFIG": file]) }
+        #expect(found?.0.path == directory.path + "/" + part && found?.0.reason == .mode(mode))
+    }
+
+    @Test func noConfigurationMayBeNamedByTheNullDevice() throws {
+        #expect(try Self.read(TemporaryDirectory(), ["BERTH_CONFIG": "/dev/null"]) == SiteConfiguration())
     }
 
     @Test func anUnreadableFileIsAnError() throws {

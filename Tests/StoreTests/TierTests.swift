@@ -113,12 +113,16 @@ import TestSupport
 
     // MARK: Trust
 
+    static func fault(_ reason: UntrustedPath.Reason, _ path: String) throws -> UntrustedPath {
+        UntrustedPath(path: path, reason: reason, expected: geteuid() == 0 ? [0] : [geteuid(), 0])
+    }
+
     @Test(arguments: [0o775, 0o757, 0o777, 0o1777] as [UInt32]) func aStoreThatOthersMayFillIsRefused(_ mode: UInt32)
         throws
     {
         let (shop, _) = try Self.stocked(1, layer: 2, names: ["a:1"])
         chmod(shop.path, mode)
-        let refusal = StoreError.untrusted(path: shop.path, owner: geteuid(), permissions: mode)
+        let refusal = StoreError.untrusted(path: shop.path, try Self.fault(.mode(mode), shop.path))
         #expect(throws: refusal) { _ = try ImageStore.open(existing: shop.path) }
         #expect(throws: refusal) { _ = try ImageStore.open(creating: shop.path) }
         #expect(throws: refusal) {
@@ -131,7 +135,7 @@ import TestSupport
     {
         let (shop, _) = try Self.stocked(1, layer: 2, names: ["a:1"])
         chown(shop.path, 4321, 0)
-        #expect(throws: StoreError.untrusted(path: shop.path, owner: 4321, permissions: 0o755)) {
+        #expect(throws: StoreError.untrusted(path: shop.path, try Self.fault(.owner(4321), shop.path))) {
             _ = try ImageStore.open(existing: shop.path)
         }
         #expect(throws: StoreError.self) { _ = try ImageStore.open(existing: shop.path, owner: 4322) }

@@ -39,6 +39,44 @@ import Testing
         }
     }
 
+    /// The standard library compares and takes apart strings by what people see; `ByteStrings.swift` of LinuxKernel hides
+    /// that where it is imported. ImageSpec, which imports nothing, works on `utf8`.
+    @Test func stringsAreTakenApartByTheirBytes() {
+        let methods = [
+            ".hasPrefix(", ".hasSuffix(", ".split(separator: \"", ".split(whereSeparator: { $0 == \"", ".firstIndex(of: \"",
+            ".lastIndex(of: \"", ".prefix { $0 != \"", ".prefix(while: { $0 != \"", ".drop { $0 == \"", ".first == \"",
+        ]
+        for file in Self.files("Sources", [".swift"]) {
+            let target = file.split(separator: "/")[1]
+            if ["LinuxKernel", "Distribution"].contains(target) { continue }
+            let lines = Self.lines(file)
+            let isImported = lines.contains { $0.hasSuffix("import LinuxKernel") }
+            for (number, line) in lines.enumerated() where !isImported {
+                for method in methods {
+                    #expect(
+                        !line.contains(method),
+                        "\(file):\(number + 1): \(method)…) is about characters: import LinuxKernel, or use utf8")
+                }
+            }
+            // The next character's place is behind what joins this one: `index(after:)` of `utf8` is the next byte's.
+            for (number, line) in lines.enumerated() {
+                let isOfText = ["text", "entry", "path", "line", "value", "kind"].contains { line.contains($0 + ".index(after:") }
+                #expect(!isOfText, "\(file):\(number + 1): utf8.index(after:)")
+            }
+        }
+    }
+
+    /// User 0 of a user namespace is not root: what needs root asks `Identity.isRoot`.
+    @Test func rootIsAskedForByName() {
+        for file in Self.files("Sources", [".swift"]) where !file.hasSuffix("LinuxKernel/Identity.swift") {
+            for (number, line) in Self.lines(file).enumerated() {
+                for words in ["Identity.userID == 0", "Identity.userID != 0", "host.userID == 0", "host.userID != 0", "geteuid()"] {
+                    #expect(!line.contains(words), "\(file):\(number + 1): \(words): use isRoot")
+                }
+            }
+        }
+    }
+
     @Test func noTestAndNoFileInCIsTooLong() {
         for file in Self.files("Sources", [".c", ".h"]) + Self.files("Tests", [".swift", ".c", ".py"])
             + Self.files("Plugin", [".c", ".h"])

@@ -1,4 +1,4 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 /// The files of the CDI directories, found by looking at names and sizes only.
 /// https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md#cdi-json-specification
@@ -41,6 +41,24 @@ package struct SpecificationFiles: Equatable, Sendable {
     }
 
     package var isEmpty: Bool { files.isEmpty }
+
+    /// The first of the files that another user could have written, by `Trust`. A dangling link has nothing to be judged.
+    package var untrusted: (file: File, fault: UntrustedPath)? {
+        for file in files {
+            if let fault = Self.fault(of: file) { return (file, fault) }
+        }
+        return nil
+    }
+
+    package static func fault(of file: File) -> UntrustedPath? {
+        (try? Trust().fault(on: file.path)) ?? directoryFault(of: file)  // unreadable: reading it says so
+    }
+
+    /// The directory as an end and not as a way: in one that is writable for all, other users could add files.
+    private static func directoryFault(of file: File) -> UntrustedPath? {
+        guard let slash = file.path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != file.path.startIndex else { return nil }
+        return try? Trust().fault(on: String(file.path[..<slash]))  // as above
+    }
 
     /// For the record's own name.
     package var shortKey: String {

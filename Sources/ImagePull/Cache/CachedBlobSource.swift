@@ -134,7 +134,7 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
 
     /// Root's files belong to nobody where the file server squashes root.
     private static func isOwn(_ file: FileStatus) -> Bool {
-        file.userID == Identity.userID || (Identity.userID == 0 && file.userID == 65534)
+        file.userID == Identity.userID || (Identity.isRoot && file.userID == 65534)
     }
 
     private func isAbandoned(_ file: DescriptorBox) -> Bool {
