@@ -28,19 +28,19 @@ extension HoldCommand {
                     "a container named \(name.name) exists already on this node",
                     hint: "leave out :create to use it, or choose another name"))
         case .exec where !isRunning:
-            throw .report(
-                Report(
-                    "no container named \(name.name) is running on this node",
-                    hint: "leave out :exec to start it"))
+            throw .report(Self.notRunning(name.name))
         case .noExec where isRunning:
-            if let kept {
-                try Self.take(kept.lease)
-                return try build(try run(image: kept.image), in: kept, beside: try running(name))
+            if let kept, let running = try running(name, kept.lease) {
+                return try build(try run(image: kept.image), in: kept, beside: running)
             }
         case .auto where isRunning, .exec:
-            if let lease = kept?.lease { return try attach(name, lease) }
+            if let lease = kept?.lease, let running = try running(name, lease) {
+                return try attach(to: running, name.name, lease)
+            }
+            if name.when == .exec { throw .report(Self.notRunning(name.name)) }
         default: break
         }
+        // Nothing runs in it, or nothing does any more.
         if let kept {
             if !options.image.isEmpty, options.image != kept.image {
                 Terminal.note(
@@ -96,18 +96,21 @@ extension HoldCommand {
         }
     }
 
-    /// Runs inside a container that runs.
-    private func attach(
-        _ name: HoldSettings.ContainerName, _ lease: DescriptorBox
-    ) throws(Failure) -> HeldContainer {
-        try Self.take(lease)
-        return try attach(to: try running(name), name.name, lease)
+    private static func notRunning(_ name: String) -> Report {
+        Report("no container named \(name) is running on this node", hint: "leave out :exec to start it")
     }
 
-    private func running(_ name: HoldSettings.ContainerName) throws(Failure) -> RunningContainer {
+    /// The container of that name, its lease held; `nil` where its last process has ended meanwhile.
+    private func running(
+        _ name: HoldSettings.ContainerName, _ lease: DescriptorBox
+    ) throws(Failure) -> RunningContainer? {
         let directory = name.directory
         for _ in 0..<100 {
-            if let running = try find({ $0.name == directory }) { return running }
+            if let running = try find({ $0.name == directory }) {
+                try Self.take(lease)
+                return running
+            }
+            if Self.isFree(lease) { return nil }
             // Its tasks have the lease and are about to join.
             Processes.sleep(milliseconds: 50)
         }

@@ -59,6 +59,16 @@ import Testing
         #expect(try await home.find("r.io", "team/app", user: "host")?.user == "host")
     }
 
+    @Test func theAccountsHomeIsAskedWhereHomeIsAnother() async throws {
+        let home = try Home()
+        let account = try Home()
+        try account.write(".docker/config.json", #"{"auths":{"r.io":\#(Self.auth("account", "p"))}}"#)
+        let files = CredentialFiles(environment: ["HOME": home.path], accountHome: account.path)
+        #expect(try await files.credential(registry: "r.io", repository: "a/b", user: nil)?.user == "account")
+        try home.write(".docker/config.json", #"{"auths":{"r.io":\#(Self.auth("home", "p"))}}"#)
+        #expect(try await files.credential(registry: "r.io", repository: "a/b", user: nil)?.user == "home")
+    }
+
     @Test func filesAreAskedInOrder() async throws {
         let home = try Home()
         func file(_ user: String) -> String { #"{"auths":{"r.io":\#(Self.auth(user, "p"))}}"# }
