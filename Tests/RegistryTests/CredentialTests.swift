@@ -211,6 +211,104 @@ import Testing
             try await home.find("c.io", allowsCommands: true)?.secret == .password(user: "AWS", password: "made 2"))
     }
 
+    /// As `curl --netrc-file` reads the same text, but for passwords that are commands.
+    @Test(arguments: [
+        ("machine r.io login a password b\r\n", "a:b"),
+        ("machine r.io\r\nlogin a\r\npassword b\r\n", "a:b"),
+        ("# c\r\nmachine r.io login a password b # comment\n", "a:b"),
+        ("machine r.io login a # password x\npassword b\n", "a:b"),
+        ("machine r.io login a password b#c\n", "a:b#c"),
+        ("macdef init\nmachine r.io login evil password evil\n\nmachine r.io login a password b\n", "a:b"),
+        ("macdef init\r\nmachine r.io login evil password evil\r\n\r\nmachine r.io login a password b\r\n", "a:b"),
+        ("machine o.io login x password y macdef i\nmachine r.io login e password e\n\nmachine r.io login a password b", "a:b"),
+        ("machine r.io login a\nmachine r.io login c password d\n", "c:d"),
+        ("machine r.io account q login a password b\n", "a:b"),
+        ("default login d password e\nmachine r.io login a password b\n", "d:e"),
+        ("MACHINE R.IO LOGIN a PASSWORD b\n", "a:b"),
+        ("machine r.io login \"a\\\"x\" password \"b # c\"\n", "a\"x:b # c"),
+        ("machine r.io login password password login\n", "password:login"),
+        ("machine r.io login a password b\u{301}\n", "a:b\u{301}"),
+        ("machine r.io login a password \u{301}b\n", "a:\u{301}b"),
+        ("machine r.io password p login a\n", "a:p"),
+        ("machine r.io login a password $(echo x; (echo ')' \")\")) # comment\r\nmachine o.io login o password p", "a:x\n) )"),
+        ("machine r.io login a password $(printf 'p\\r\\n') machine o.io login o password p", "a:p"),
+    ]) func netrcLinesAreReadAsCurlReadsThem(text: String, expected: String) async throws {
+        let home = try Home()
+        try home.write(".config/enroot/.credentials", text)
+        guard case .password(let user, let password)? = try await home.find("r.io", allowsCommands: true)?.secret else {
+            Issue.record("nothing found in \(text)")
+            return
+        }
+        #expect(Array("\(user):\(password)".utf8) == Array(expected.utf8))
+    }
+
+    @Test func aPasswordThatIsAComment() async throws {
+        let home = try Home()
+        try home.write(".config/enroot/.credentials", "machine r.io login a password #b\n")
+        await #expect(
+            throws: CredentialError.malformed(
+                file: "\(home.path)/.config/enroot/.credentials",
+                detail: "line 1 has no password: # begins a comment unless it is in double quotes")
+        ) { try await home.find("r.io") }
+    }
+
+    @Test func filesThatHoldNothingAreNone() async throws {
+        for text in ["", "\n", " \r\n\t", "{}", #"{"auths":null,"credHelpers":null,"credsStore":null}"#] {
+            let home = try Home()
+            try home.write(".docker/config.json", text)
+            #expect(try await home.find("r.io") == nil, "\(text)")
+        }
+    }
+
+    @Test func entriesOfOthersMayBeBroken() async throws {
+        let home = try Home()
+        let file = "\(home.path)/.docker/config.json"
+        try home.write(
+            ".docker/config.json",
+            #"""
+            {"auths":{"null.io":null,"number.io":5,"odd.io":{"auth":["x"]},"r.io":\#(Self.auth("me", "p"))},
+            "credHelpers":{"null.io":null}}
+            """#)
+        #expect(try await home.find("r.io")?.user == "me")
+        #expect(try await home.find("null.io") == nil)
+        await #expect(
+            throws: CredentialError.malformed(file: file, detail: "auths[\"odd.io\"] is not an object of strings")
+        ) { try await home.find("odd.io") }
+    }
+
+    @Test func anEmptyHelperMeansNoHelper() async throws {
+        let home = try Home()
+        try home.write(
+            ".docker/config.json",
+            #"{"credsStore":"absent","credHelpers":{"r.io":""},"auths":{"r.io":\#(Self.auth("me", "p"))}}"#)
+        #expect(try await home.find("r.io")?.user == "me")
+    }
+
+    @Test func anAbsentHelperDoesNotHideWhatTheFilesHold() async throws {
+        let home = try Home()
+        let file = "\(home.path)/.docker/config.json"
+        try home.write(
+            ".docker/config.json", #"{"credsStore":"absent","auths":{"r.io":\#(Self.auth("me", "p"))}}"#)
+        try home.write(".config/enroot/.credentials", "machine e.io login enroot password p\n")
+        #expect(try await home.find("r.io")?.user == "me")
+        #expect(try await home.find("e.io")?.user == "enroot")
+        await #expect(throws: CredentialError.helperNotFound("docker-credential-absent", file: file)) {
+            try await home.find("other.io")
+        }
+        try home.write(".docker/config.json", "no JSON")
+        #expect(try await home.find("e.io")?.user == "enroot")
+    }
+
+    @Test func helpersOfDockerHubByItsNames() async throws {
+        for key in ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "https://registry-1.docker.io"] {
+            let home = try Home()
+            try home.write("bin/docker-credential-test", Self.helper, mode: 0o755)
+            try home.write(".docker/config.json", #"{"credHelpers":{"\#(key)":"test"}}"#)
+            #expect(try await home.find("docker.io", "library/x")?.user == "hub", "\(key)")
+            #expect(try await home.find("r.io") == nil)
+        }
+    }
+
     @Test func secretsAreNotPrinted() {
         let credential = Credential(secret: .password(user: "me", password: "hidden"), origin: .file("/f"))
         var dumped = ""

@@ -4,7 +4,7 @@ internal import Foundation
 ///
 /// https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
 struct AuthFile: Decodable {
-    var auths: [String: Entry] = [:]
+    var auths: [String: LenientEntry] = [:]
     var credsStore: String?
     var credHelpers: [String: String] = [:]
 
@@ -16,15 +16,36 @@ struct AuthFile: Decodable {
         var registrytoken: String?
     }
 
-    init(auths: [String: Entry]) { self.auths = auths }
+    /// An entry of somebody else's registry may be broken in any way.
+    struct LenientEntry: Decodable {
+        /// Nil where it is null, or not what an entry has to be.
+        let entry: Entry?
+        let isBroken: Bool
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            let isNull = container.decodeNil()
+            entry = isNull ? nil : try? container.decode(Entry.self)  // told by `isBroken`
+            isBroken = !isNull && entry == nil
+        }
+    }
+
+    init(auths: [String: LenientEntry]) { self.auths = auths }
 
     private enum Key: String, CodingKey { case auths, credsStore, credHelpers }
 
     init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
-        auths = try container.decodeIfPresent([String: Entry].self, forKey: .auths) ?? [:]
+        auths = try container.decodeIfPresent([String: LenientEntry].self, forKey: .auths) ?? [:]
         credsStore = try container.decodeIfPresent(String.self, forKey: .credsStore)
-        credHelpers = try container.decodeIfPresent([String: String].self, forKey: .credHelpers) ?? [:]
+        credHelpers = try (container.decodeIfPresent([String: String?].self, forKey: .credHelpers) ?? [:])
+            .compactMapValues { $0 }
+    }
+
+    /// The helper for a registry; an empty name where the file says that there is none.
+    func helper(for names: [String]) -> String? {
+        let named = credHelpers.sorted { $0.key < $1.key }.first { names.contains(Self.normalized($0.key)) }
+        return named?.value ?? credsStore
     }
 
     /// The entry whose key is the longest prefix, by whole components, of `HOST/REPOSITORY`.
@@ -37,7 +58,10 @@ struct AuthFile: Decodable {
             var scope = "\(name)/\(repository)"
             while true {
                 for (_, raw, entry) in entries.filter({ $0.key == scope }) {
-                    guard let credential = try entry.credential(key: raw, path: path) else { continue }
+                    if entry.isBroken {
+                        throw .malformed(file: path, detail: "auths[\"\(raw)\"] is not an object of strings")
+                    }
+                    guard let credential = try entry.entry?.credential(key: raw, path: path) else { continue }
                     if user == nil || credential.user == user { return credential }
                 }
                 guard let slash = scope.lastIndex(of: "/") else { break }
@@ -54,7 +78,7 @@ struct AuthFile: Decodable {
             return key.dropFirst(scheme.count).prefix { $0 != "/" }.lowercased()
         }
         let trimmed = key.hasSuffix("/") ? String(key.dropLast()) : key
-        guard let slash = trimmed.firstIndex(of: "/") else { return trimmed.lowercased() }
+        guard let slash = trimmed.utf8.firstIndex(of: UInt8(ascii: "/")) else { return trimmed.lowercased() }
         return trimmed[..<slash].lowercased() + trimmed[slash...]
     }
 }

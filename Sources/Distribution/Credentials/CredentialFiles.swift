@@ -51,19 +51,26 @@ package struct CredentialFiles: CredentialProvider {
     package func credential(
         registry: String, repository: String, user: String?
     ) async throws(CredentialError) -> Credential? {
+        // A file that cannot be used does not hide the ones after it.
+        var fault: CredentialError?
         for (path, format) in files {
-            guard let text = try Self.contents(of: path) else { continue }
-            let found: Credential? =
-                switch format {
-                case .authFile, .legacyDocker:
-                    try await credential(
-                        in: text, path: path, isLegacy: format == .legacyDocker, registry: registry,
-                        repository: repository, user: user)
-                case .enroot:
-                    try await enrootCredential(in: text, path: path, registry: registry, user: user)
-                }
-            if let found { return found }
+            do throws(CredentialError) {
+                guard let text = try Self.contents(of: path) else { continue }
+                let found: Credential? =
+                    switch format {
+                    case .authFile, .legacyDocker:
+                        try await credential(
+                            in: text, path: path, isLegacy: format == .legacyDocker, registry: registry,
+                            repository: repository, user: user)
+                    case .enroot:
+                        try await enrootCredential(in: text, path: path, registry: registry, user: user)
+                    }
+                if let found { return found }
+            } catch {
+                fault = fault ?? error
+            }
         }
+        if let fault { throw fault }
         return nil
     }
 
@@ -93,32 +100,34 @@ package struct CredentialFiles: CredentialProvider {
     private func credential(
         in data: Data, path: String, isLegacy: Bool, registry: String, repository: String, user: String?
     ) async throws(CredentialError) -> Credential? {
+        // An empty file is what a full disk or `touch` leaves; Docker takes it for none, too.
+        if data.allSatisfy({ [0x20, 0x09, 0x0a, 0x0d].contains($0) }) { return nil }
         let file: AuthFile
         do {
             let decoder = JSONDecoder()
             file =
                 isLegacy
-                ? AuthFile(auths: try decoder.decode([String: AuthFile.Entry].self, from: data))
+                ? AuthFile(auths: try decoder.decode([String: AuthFile.LenientEntry].self, from: data))
                 : try decoder.decode(AuthFile.self, from: data)
         } catch {
             // The decoder's own text could quote the file's content, so it is left out.
             throw .malformed(file: path, detail: "not the JSON that was expected")
         }
         let names = Self.spellings(of: registry)
-        if let helper = names.compactMap({ file.credHelpers[$0] }).first {
-            return try await CredentialHelper(
-                name: helper, file: path, environment: environment, timeout: helperTimeout
-            )
-            .get(registry: registry)
+        var fault: CredentialError?
+        if let helper = file.helper(for: names), !helper.isEmpty {
+            do throws(CredentialError) {
+                let helper = CredentialHelper(
+                    name: helper, file: path, environment: environment, timeout: helperTimeout)
+                if let found = try await helper.get(registry: registry) { return found }
+            } catch {
+                fault = error
+            }
         }
-        if let helper = file.credsStore, !helper.isEmpty,
-            let found = try await CredentialHelper(
-                name: helper, file: path, environment: environment, timeout: helperTimeout
-            ).get(registry: registry)
-        {
-            return found
-        }
-        return try file.entry(for: names, repository: repository, user: user, path: path)
+        // What the file itself holds for this very registry.
+        if let found = try file.entry(for: names, repository: repository, user: user, path: path) { return found }
+        if let fault { throw fault }
+        return nil
     }
 
     /// Docker Hub goes by several names; everybody else by one.

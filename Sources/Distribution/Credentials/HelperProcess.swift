@@ -79,7 +79,8 @@ enum HelperProcess {
         }
         // The whole group: a helper that is a script has children, and they hold the pipes.
         kill(-child, SIGKILL)
-        waitpid(child, &status, 0)
+        // A process that hangs in the kernel does not end; it is left to whoever reaps this one's children.
+        for _ in 0..<500 where waitpid(child, &status, WNOHANG) == 0 { usleep(2000) }
         return .timedOut
     }
 
