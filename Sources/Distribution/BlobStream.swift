@@ -34,12 +34,16 @@ package struct BlobStream: AsyncSequence, Sendable {
         private var delivered: Int64 = 0
         /// Bytes of this response that were handed out before: it started over.
         private var toSkip: Int64 = 0
-        private var failures = 0
+        private var attempts: Attempts
         private var deliveredAtFailure: Int64 = 0
+        /// What the response says it is packed with.
+        private var encoding: String?
+        private var rate = RateWindow()
         private var isFinished = false
 
         init(stream: BlobStream) {
             self.stream = stream
+            attempts = Attempts(stream.client.configuration.retry)
             delivered = stream.start
             deliveredAtFailure = stream.start
         }
@@ -47,6 +51,8 @@ package struct BlobStream: AsyncSequence, Sendable {
         package mutating func next() async throws(RegistryError) -> BlobChunk? {
             if isFinished { return nil }
             while true {
+                // Everything is here, although the last response ended otherwise than it should: the digest decides.
+                if body == nil, delivered == size { return try await finish() }
                 // Asking was tried often enough by the time it fails; only a transfer that breaks starts over here.
                 if body == nil { try await open() }
                 do throws(RegistryError) {
@@ -65,7 +71,13 @@ extension BlobStream.Iterator {
     private var size: Int64 { stream.descriptor.size }
 
     private func failure(_ reason: RegistryError.Reason) -> RegistryError {
-        RegistryError(
+        var reason = reason
+        // Some stores label what is packed as it is, so only bytes that are wrong count.
+        switch (reason, encoding) {
+        case (.sizeMismatch, let name?), (.digestMismatch, let name?): reason = .contentEncoding(name)
+        default: break
+        }
+        return RegistryError(
             host: response?.host ?? stream.reference.registry, subject: stream.descriptor.digest.description,
             reason: reason)
     }
@@ -87,10 +99,12 @@ extension BlobStream.Iterator {
             throw failure(.truncated(received: delivered, expected: size))
         default:
             toSkip = delivered
+            encoding = response.contentEncoding
             if let length = response.contentLength, length != size {
                 throw failure(.sizeMismatch(expected: size, found: length))
             }
         }
+        rate = RateWindow()
         body = response.body.makeAsyncIterator()
     }
 
@@ -103,14 +117,23 @@ extension BlobStream.Iterator {
     /// Nil at the blob's end; empty where all of a part was handed out before.
     private mutating func chunk() async throws(RegistryError) -> BlobChunk? {
         let part: ByteBuffer?
+        let asked = ContinuousClock.now
         do {
             part = try await body?.next()
         } catch {
             throw failure(HTTPTransport.reason(for: error))
         }
         guard var part else {
-            guard delivered == size else { throw failure(.truncated(received: delivered, expected: size)) }
+            guard delivered == size else {
+                // Where the length is right or unknown and the bytes are too few, they are packed.
+                if encoding != nil { throw failure(.sizeMismatch(expected: size, found: delivered)) }
+                throw failure(.truncated(received: delivered, expected: size))
+            }
             return nil
+        }
+        let configuration = stream.client.configuration
+        guard rate.add(part.readableBytes, waited: .now - asked, configuration) else {
+            throw failure(.slowTransfer(least: configuration.leastRate))
         }
         if toSkip > 0 {
             let skipped = min(Int64(part.readableBytes), toSkip)
@@ -139,21 +162,42 @@ extension BlobStream.Iterator {
         return nil
     }
 
-    /// Waits before the next attempt, or gives up. Attempts count anew after a stretch that went well: a night's pull
-    /// over a bad line may break a hundred times.
+    /// Waits before the next attempt, or gives up. Attempts are counted from one again after a stretch that went well: a
+    /// night's pull over a bad line may break a hundred times.
     private mutating func recover(from error: RegistryError) async throws(RegistryError) {
-        let isTruncation = if case .truncated = error.reason { true } else { false }
-        guard error.isTransient || isTruncation, !isFinished else { throw error }
-        if delivered - deliveredAtFailure >= 1 << 20 { failures = 0 }
-        failures += 1
+        let isBreak =
+            switch error.reason {
+            case .truncated, .slowTransfer: true
+            default: error.isTransient
+            }
+        guard isBreak, !isFinished else { throw error }
+        // Nothing more is asked for.
+        if delivered == size { return }
+        if delivered - deliveredAtFailure >= 1 << 20 { attempts = Attempts(stream.client.configuration.retry) }
         deliveredAtFailure = delivered
-        guard failures < stream.client.configuration.retry.attempts else {
+        // A slow server is tried half as often, for each time takes long.
+        let isSlow = if case .slowTransfer = error.reason { true } else { false }
+        if isSlow { _ = attempts.next(after: nil, heard: false) }
+        guard let pause = attempts.next(after: nil, heard: delivered > 0 && !isSlow) else {
             // How it broke the last time matters less than that it got so far and no further.
-            throw delivered > 0 ? failure(.truncated(received: delivered, expected: size)) : error
+            throw delivered > 0 && !isSlow ? failure(.truncated(received: delivered, expected: size)) : error
         }
-        try await stream.client.transport.pause(
-            stream.client.configuration.retry.delay(before: failures),
-            subject: stream.descriptor.digest.description)
+        try await stream.client.transport.pause(pause, subject: stream.descriptor.digest.description)
+    }
+}
+
+/// The rate of a transfer while its bytes are waited for: a reader that is slow itself is not the server's fault.
+struct RateWindow {
+    private var bytes: Int64 = 0
+    private var waited = Duration.zero
+
+    /// `false` where the window has passed with fewer bytes than it must have.
+    mutating func add(_ count: Int, waited: Duration, _ configuration: RegistryConfiguration) -> Bool {
+        bytes += Int64(count)
+        self.waited += waited
+        guard self.waited >= configuration.rateWindow else { return true }
+        defer { self = RateWindow() }
+        return bytes >= Int64(Double(configuration.leastRate) * (self.waited / .seconds(1)))
     }
 }
 
@@ -182,10 +226,14 @@ extension RegistryClient {
             throw RegistryError(
                 host: reference.registry, subject: descriptor.digest.description, reason: .tooLarge(limit: limit))
         }
-        var bytes: [UInt8] = []
-        var iterator = blob(descriptor, in: reference).makeAsyncIterator()
-        while let chunk = try await iterator.next() { bytes += chunk.bytes }
-        return bytes
+        return try await withinLimit(
+            configuration.answerLimit, host: reference.registry, subject: descriptor.digest.description
+        ) { [self] _ throws(RegistryError) in
+            var bytes: [UInt8] = []
+            var iterator = blob(descriptor, in: reference).makeAsyncIterator()
+            while let chunk = try await iterator.next() { bytes += chunk.bytes }
+            return bytes
+        }
     }
 
     func blobCall(_ descriptor: Descriptor, _ reference: Reference) -> Call {

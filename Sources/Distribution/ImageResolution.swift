@@ -16,6 +16,15 @@ package struct RemoteImage: Sendable {
 extension RegistryClient {
     /// Follows a reference through its indexes to the manifest and configuration for a platform.
     package func image(_ reference: Reference, for platform: Platform) async throws(RegistryError) -> RemoteImage {
+        // An index may lead to thousands of others.
+        try await withinLimit(
+            configuration.resolutionLimit, host: reference.registry, subject: reference.description
+        ) { [self] _ throws(RegistryError) in
+            try await resolve(reference, platform)
+        }
+    }
+
+    private func resolve(_ reference: Reference, _ platform: Platform) async throws(RegistryError) -> RemoteImage {
         let root = try await manifest(reference)
         switch root.content {
         case .manifest(let manifest):

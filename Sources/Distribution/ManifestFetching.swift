@@ -69,15 +69,21 @@ extension RegistryClient {
     private func manifest(
         _ reference: Reference, selector: String, expected: Digest?
     ) async throws(RegistryError) -> FetchedManifest {
-        var attempt = 1
-        while true {
-            let response = try await send(manifestCall(.GET, reference, selector))
-            do throws(RegistryError) {
-                let bytes = try await response.collect(upTo: configuration.maximumManifestSize)
-                return try Self.verified(bytes, response, expected: expected)
-            } catch  where error.isTransient && attempt < configuration.retry.attempts(after: error) {
-                try await transport.pause(configuration.retry.delay(before: attempt), subject: reference.description)
-                attempt += 1
+        let call = manifestCall(.GET, reference, selector)
+        return try await withinLimit(
+            configuration.answerLimit, host: reference.registry, subject: reference.description
+        ) { [self] note throws(RegistryError) in
+            var attempts = Attempts(configuration.retry)
+            while true {
+                let response = try await self.attempts(call, note)
+                do throws(RegistryError) {
+                    let bytes = try await response.collect(upTo: configuration.maximumManifestSize)
+                    return try Self.verified(bytes, response, expected: expected)
+                } catch {
+                    guard error.isTransient, let pause = attempts.next(after: error, heard: true) else { throw error }
+                    note.set(error)
+                    try await transport.pause(pause, subject: reference.description)
+                }
             }
         }
     }
@@ -113,6 +119,8 @@ extension RegistryClient {
     ) throws(RegistryError) -> (MediaType, FetchedManifest.Content) {
         let header = response.headers.first(name: "Content-Type").map(MediaType.init(rawValue:))
         if header?.isSchema1 == true { throw response.error(.schema1) }
+        // A login page, or whatever else a web server shows at any address.
+        if response.isWebPage { throw response.error(.notARegistry) }
         let preamble = try decode(Preamble.self, bytes, .manifest, response)
         if preamble.schemaVersion == 1 || preamble.mediaType?.isSchema1 == true { throw response.error(.schema1) }
         if let header, let body = preamble.mediaType, header != body {

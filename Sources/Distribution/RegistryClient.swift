@@ -13,6 +13,8 @@ package final class RegistryClient: Sendable {
     let authorizer: Authorizer
     /// The scheme that an insecure registry was found to speak.
     let schemes = Mutex<[String: Origin.Scheme]>([:])
+    /// What registries answered at their root.
+    let welcomes = Mutex<[AccessScope: Welcome]>([:])
     private let collectedWarnings = Mutex<[String]>([])
 
     package init(
@@ -22,7 +24,9 @@ package final class RegistryClient: Sendable {
         self.configuration = configuration
         transport = HTTPTransport(configuration: configuration)
         authorizer = Authorizer(
-            credentials: credentials, tokens: TokenService(transport: transport, retry: configuration.retry))
+            credentials: credentials,
+            tokens: TokenService(
+                transport: transport, retry: configuration.retry, limit: configuration.answerLimit))
     }
 
     package func shutdown() async { await transport.shutdown() }
@@ -55,26 +59,39 @@ extension RegistryClient {
 
     /// Sends until there is an answer of the 2xx kind, or `accepting`; every other answer is an error.
     func send(_ call: Call, accepting: Set<Int> = []) async throws(RegistryError) -> HTTPResponse {
-        var attempt = 1
+        try await withinLimit(
+            configuration.answerLimit, host: call.reference.registry, subject: call.subject
+        ) { [self] note throws(RegistryError) in
+            try await attempts(call, accepting: accepting, note)
+        }
+    }
+
+    /// As `send`, for who has the limit of time.
+    func attempts(
+        _ call: Call, accepting: Set<Int> = [], _ note: FailureNote
+    ) async throws(RegistryError) -> HTTPResponse {
+        var attempts = Attempts(configuration.retry)
         while true {
-            var wait = configuration.retry.delay(before: attempt)
+            var wait: Duration
             do throws(RegistryError) {
                 let response = try await exchange(call)
                 noteWarnings(response.headers)
                 if 200..<300 ~= response.status || accepting.contains(response.status) { return response }
-                guard RetryPolicy.isTransient(response.status), attempt < configuration.retry.attempts else {
-                    throw await failure(response, call)
-                }
-                if let asked = response.retryAfter {
-                    guard asked <= configuration.retry.longestRetryAfter else { throw await failure(response, call) }
-                    wait = max(wait, asked)
-                }
-                // Last, for a body can be read only once, and the failures above read it.
-                await response.discard()
-            } catch where error.isTransient && attempt < configuration.retry.attempts(after: error) {
-                // Asked again below.
+                let isTransient = RetryPolicy.isTransient(response.status)
+                let asked = response.retryAfter
+                guard isTransient, asked ?? .zero <= configuration.retry.longestRetryAfter,
+                    let pause = attempts.next(after: nil, heard: transport.hasHeard(from: response.host))
+                else { throw await failure(response, call) }
+                wait = max(pause, asked ?? .zero)
+                // Its body is read only once, and here it may be wanted in the end.
+                note.set(await failure(response, call))
+            } catch {
+                guard error.mayPass,
+                    let pause = attempts.next(after: error, heard: transport.hasHeard(from: error.host))
+                else { throw error }
+                wait = pause
+                note.set(error)
             }
-            attempt += 1
             try await transport.pause(wait, subject: call.subject)
         }
     }
@@ -116,7 +133,7 @@ extension RegistryClient {
     private func exchange(_ call: Call, from registry: Origin) async throws(RegistryError) -> HTTPResponse {
         var url = WebURL(origin: registry, target: "/v2/\(call.reference.repository)/\(call.path)")
         for _ in 0...Redirect.maximum {
-            let response = try await authorized(call, url, isRegistry: url.origin == registry)
+            let response = try await authorized(call, url, registry: registry)
             guard Redirect.isRedirect(response.status) else { return response }
             await response.discard()
             url = try Redirect.next(
@@ -129,28 +146,43 @@ extension RegistryClient {
 
     /// One request, and once more for each challenge that can be answered anew.
     func authorized(
-        _ call: Call, _ url: WebURL, isRegistry: Bool, upload: UploadBody? = nil
+        _ call: Call, _ url: WebURL, registry: Origin, upload: UploadBody? = nil
     ) async throws(RegistryError) -> HTTPResponse {
+        let isRegistry = url.origin == registry
+        let reach = isRegistry ? Reach.registry : .redirect(from: registry)
+        func ask(_ header: String?) async throws(RegistryError) -> HTTPResponse {
+            try await transport.send(request(call, url, reach, header, upload), subject: call.subject)
+        }
         // Where a redirect led, the URL carries its own permission; a cached header is only for whoever asked for it.
         var header = try await authorizer.header(for: url.origin, call.access, isRegistry: isRegistry)
         // Twice: a cached token may have been revoked, and the scope of the next may turn out too small.
         for _ in 0..<2 {
-            let response = try await transport.send(request(call, url, header, upload), subject: call.subject)
-            guard response.status == 401 else { return response }
-            let challenges = AuthenticationChallenge.parse(response.headers["WWW-Authenticate"])
-            let answer = try await authorizer.answer(
-                challenges, from: url.origin, call.access, isRegistry: isRegistry, rejected: header)
+            let response = try await ask(header)
+            let answer: String?
+            switch response.status {
+            case 401:
+                let challenges = AuthenticationChallenge.parse(response.headers["WWW-Authenticate"])
+                let answered = try await authorizer.answer(
+                    challenges, from: url.origin, call.access, isRegistry: isRegistry, rejected: header)
+                answer = answered == nil && challenges.isEmpty && header == nil && isRegistry
+                    ? try await introduction(call, registry) : answered
+            // Some registries hide from strangers what is private, and say only at their root how to log in.
+            case 403 where header == nil && isRegistry, 404 where header == nil && isRegistry:
+                answer = try await introduction(call, registry)
+            default: answer = nil
+            }
             guard let answer else { return response }
             await response.discard()
             header = answer
         }
-        return try await transport.send(request(call, url, header, upload), subject: call.subject)
+        return try await ask(header)
     }
 
     private func request(
-        _ call: Call, _ url: WebURL, _ authorization: String?, _ upload: UploadBody?
+        _ call: Call, _ url: WebURL, _ reach: Reach, _ authorization: String?, _ upload: UploadBody?
     ) -> HTTPTransport.Request {
-        var request = HTTPTransport.Request(method: call.method, url: url, headers: call.headers, body: call.body)
+        var request = HTTPTransport.Request(
+            method: call.method, url: url, reach: reach, headers: call.headers, body: call.body)
         request.upload = upload
         if let authorization { request.headers.replaceOrAdd(name: "Authorization", value: authorization) }
         return request
@@ -167,8 +199,12 @@ extension RegistryClient {
 
     func failure(_ response: HTTPResponse, _ call: Call) async -> RegistryError {
         let credential = await authorizer.origin(of: call.access)
-        let body = (try? await response.collect(upTo: 64 << 10)) ?? []  // only for what it may add to the status
-        let errors = ServerErrors(body: body)
+        let errors = ServerErrors(body: await response.excerpt())
+        let credentialError = await authorizer.credentialError(of: call.access)
+        let isHidden = response.status == 404 && welcomes.withLock { $0[call.access] } == .challenge
+        if let credentialError, [401, 403].contains(response.status) || isHidden {
+            return response.error(.credentials(credentialError))
+        }
         if call.isPush, let reason = Self.pushReason(response.status, errors, credential) {
             return response.error(reason)
         }
@@ -177,9 +213,15 @@ extension RegistryClient {
         case 403: return response.error(.denied(credential, message: errors.message))
         case 404:
             if errors.codes.contains("NAME_UNKNOWN") { return response.error(.nameUnknown) }
+            // A registry's own words are JSON; once it has answered, a page is a proxy's.
+            if response.isWebPage, errors.codes.isEmpty, !transport.hasHeard(from: response.host) {
+                return response.error(.notARegistry)
+            }
             return response.error(call.absence)
         case 429: return response.error(.tooManyRequests(retryAfter: response.retryAfter))
-        default: return response.error(.unexpectedStatus(response.status, message: errors.message))
+        default:
+            if response.isWebPage, 400..<500 ~= response.status { return response.error(.notARegistry) }
+            return response.error(.unexpectedStatus(response.status, message: errors.message))
         }
     }
 }
@@ -188,7 +230,7 @@ extension RegistryError {
     /// Whether nothing was heard from the host at all, in its protocol.
     var isConnectionFailure: Bool {
         switch reason {
-        case .tls: true
+        case .tls, .speaksHTTP, .untrustedCertificate: true
         case .unreachable(let failure): failure != .nameNotFound && failure != .timedOut
         default: false
         }

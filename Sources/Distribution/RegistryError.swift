@@ -39,6 +39,18 @@ package struct RegistryError: Error, Equatable, Sendable {
         case blobUnknown
         case tooManyRequests(retryAfter: Duration?)
         case unreachable(ConnectionFailure)
+        /// Not there in whole within the limit of time.
+        case tooSlow(limit: Duration)
+        /// A blob came with less than so many bytes a second.
+        case slowTransfer(least: Int64)
+        /// Packed once more on the way, with this, although it was asked for as it is.
+        case contentEncoding(String)
+        /// A web server, but none that speaks the registries' protocol.
+        case notARegistry
+        /// HTTP where HTTPS was expected.
+        case speaksHTTP
+        /// The certificate is of no authority known here.
+        case untrustedCertificate
         case tls(String)
         /// The certificate is good, but for another name.
         case certificateName

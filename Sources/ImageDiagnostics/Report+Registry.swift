@@ -8,40 +8,43 @@ extension Report {
         switch error.reason {
         case .unauthorized(let origin, let message):
             self.init(
-                "\(host) refuses \(subject)" + Self.quoted(message)
-                    + (origin == nil ? " to whom it does not know" : " with these credentials"),
+                "cannot pull \(Self.thing(subject)): \(host) answered 401 Unauthorized" + Self.quoted(message),
                 details: Self.place(origin),
                 hint: origin == nil
-                    ? "check the name; for a private image store credentials, for example with `podman login \(host)` "
-                        + "or `docker login \(host)`"
-                    : "check the name and the password there; a token may have expired: log in again")
+                    ? "check the name; if the image is private, log in, for example with `podman login \(host)` or "
+                        + "`docker login \(host)`"
+                    : "check the name, and the password in that file; a token may have expired: log in again")
         case .denied(let origin, let message):
             self.init(
-                "\(host) denies access to \(subject)" + Self.quoted(message), details: Self.place(origin),
-                hint: "the account may not read this repository: ask its owner, or use another account")
-        case .pushUnauthorized(let origin, let message):
-            self.init(
-                "\(host) lets nobody write \(subject)" + Self.quoted(message)
-                    + (origin == nil ? " whom it does not know" : " with these credentials"),
+                "cannot pull \(Self.thing(subject)): \(host) answered 403 Forbidden" + Self.quoted(message),
                 details: Self.place(origin),
                 hint: origin == nil
-                    ? "store credentials first, for example with `podman login \(host)` or `docker login \(host)`"
-                    : "check the name and the password there; a token may have expired, or be for reading only")
+                    ? "check the name; if the image is private, log in, for example with `podman login \(host)` or "
+                        + "`docker login \(host)`"
+                    : "the account may not read this repository: ask its owner, or use another account")
+        case .pushUnauthorized(let origin, let message):
+            self.init(
+                "cannot push \(Self.thing(subject)): \(host) answered 401 Unauthorized" + Self.quoted(message),
+                details: Self.place(origin),
+                hint: origin == nil
+                    ? "log in first, for example with `podman login \(host)` or `docker login \(host)`"
+                    : "check the name, and the password in that file; a token may have expired, or be for reading only")
         case .pushDenied(let origin, let message):
             self.init(
-                "\(host) denies writing \(subject)" + Self.quoted(message), details: Self.place(origin),
+                "cannot push \(Self.thing(subject)): \(host) answered 403 Forbidden" + Self.quoted(message),
+                details: Self.place(origin),
                 hint:
                     "the account may not push to this repository, or its quota is used up: choose a repository of your "
                     + "own, or ask this one's owner")
         case .readOnly(let message):
             self.init(
-                "\(host) takes no images" + Self.quoted(message),
+                "cannot push to \(host): it does not accept images" + Self.quoted(message),
                 hint: "it is read-only, a mirror perhaps: push to the registry behind it")
         case .noRoom(let status, let message):
             self.init(
-                "\(host) has no room for \(subject): status \(status)" + Self.quoted(message),
+                "cannot push \(Self.thing(subject)): \(host) answered \(status)" + Self.quoted(message),
                 hint: status == 413
-                    ? "a proxy before the registry, or the registry itself, limits how large a layer may be: ask its "
+                    ? "a proxy in front of the registry, or the registry itself, limits the size of a layer: ask its "
                         + "owner (nginx: client_max_body_size)"
                     : "the registry's storage is full: ask its owner")
         case .uploadCorrupted(let message):
@@ -54,15 +57,25 @@ extension Report {
         case .uploadUnreadable(let code):
             self.init("cannot read what is to be sent to \(host): \(SystemErrorText.sentence(code))")
         case .manifestUnknown:
-            self.init("\(host) has no image \(subject)", hint: "check the tag or digest; a tag may have been removed")
-        case .nameUnknown: self.init("\(host) has no repository for \(subject)", hint: "check the name's spelling")
+            self.init(
+                "\(host) has no image \(subject)",
+                hint: "check the name and the tag; some registries answer the same for a private image: log in")
+        case .nameUnknown:
+            self.init(
+                "\(host) has no repository for \(Self.thing(subject))",
+                hint: "check the name and the tag; some registries answer the same for a private image: log in")
         case .blobUnknown:
             self.init(
                 "\(host) has lost a part of the image: \(subject)",
                 hint: "its manifest is there but not this blob: push the image again")
+        case .notARegistry:
+            self.init(
+                "cannot pull \(Self.thing(subject)): \(host) is a web server, but not a container registry",
+                hint: "check the host name and the port; registries answer at https://\(host)/v2/")
         case .tooManyRequests(let retryAfter):
             self.init(
-                "\(host) answers no more requests for now" + (retryAfter.map { ", for \(Self.time($0))" } ?? ""),
+                "cannot pull \(Self.thing(subject)): \(host) answered 429 Too Many Requests"
+                    + (retryAfter.map { ", for the next \(Self.time($0))" } ?? ""),
                 hint: "anonymous pulls are counted for the whole network behind an address: log in, pull once into a "
                     + "shared store, or use a mirror")
         case .unreachable(let failure):
@@ -72,15 +85,38 @@ extension Report {
                     ? Self.hint(failure, host)
                     : "the variables http_proxy, https_proxy and all_proxy name the proxy; no_proxy, what is reached "
                         + "without")
+        case .tooSlow(let limit):
+            self.init(
+                "\(host) did not send \(Self.thing(subject)) in whole within \(Self.time(limit))",
+                hint: "the registry or the network is overloaded: try again, or use a mirror")
+        case .slowTransfer(let least):
+            self.init(
+                "\(host) sent \(subject) at less than \(least) bytes a second",
+                hint: "the registry or the network is overloaded: try again, or use a mirror")
+        case .contentEncoding(let name):
+            self.init(
+                "\(host) sent \(Self.thing(subject)) with Content-Encoding: \(name), which Berth did not ask for",
+                hint: "turn off compression of responses in the registry, or in the proxy in front of it")
+        case .speaksHTTP:
+            self.init(
+                "cannot reach \(host) by HTTPS: it answers in plain HTTP",
+                hint: "if you trust the network between, add `insecure-registry = \(host)` to berth.conf, or set "
+                    + "BERTH_INSECURE_REGISTRIES=\(host)")
+        case .untrustedCertificate:
+            self.init(
+                "cannot verify the certificate of \(host): it is self-signed, expired, or from an authority that this "
+                    + "node does not trust",
+                hint: "put the authority's certificate (or the self-signed one) into /etc/berth/certs.d/\(host)/ca.crt; "
+                    + "to go without verification, add `insecure-registry = \(host)` to berth.conf")
         case .certificateName:
             self.init(
-                "no trusted connection to \(host): its certificate is for another name",
-                hint: "call the registry by a name that its certificate has; by way of a proxy an address is none")
+                "cannot verify the certificate of \(host): it is for another name",
+                hint: "use a name that is in the certificate; by way of a proxy an IP address cannot be verified")
         case .tls(let text):
             self.init(
-                "no trusted connection to \(host): \(text)",
-                hint: "put the authority's certificate into /etc/berth/certs.d/\(host)/ca.crt, or, for a registry "
-                    + "without TLS in your own network, write insecure-registry = \(host) into berth.conf")
+                "cannot establish a TLS connection to \(host): \(text)",
+                hint: "put the authority's certificate into /etc/berth/certs.d/\(host)/ca.crt; for a registry without "
+                    + "TLS in your own network, add `insecure-registry = \(host)` to berth.conf")
         case .digestMismatch(let expected, let found):
             self.init(
                 "\(host) sent other bytes than were asked for (\(subject))",
@@ -95,7 +131,9 @@ extension Report {
                 "the connection to \(host) kept breaking off: \(received) of \(expected) bytes of \(subject) arrived",
                 hint: "try again; if it breaks at the same place, look at proxies and firewalls on the way")
         case .tooLarge(let limit):
-            self.init("\(subject) of \(host) is larger than \(limit) bytes, which no honest one is")
+            self.init(
+                "cannot pull \(Self.thing(subject)): \(host) sent more than \(limit) bytes for a document",
+                hint: "manifests and configurations are small: check that the name is that of a container image")
         case .unsupportedMediaType(let type):
             self.init(
                 "\(subject) is no image that Berth can run: it is of type \(type.rawValue.isEmpty ? "(none)" : type.rawValue)",
@@ -118,15 +156,17 @@ extension Report {
                 details: offered.isEmpty ? [] : ["it is for " + offered.map(\.description).joined(separator: ", ")],
                 hint: "choose one with --platform, or another tag")
         case .unexpectedStatus(let status, let message):
-            self.init("\(host) answers \(subject) with status \(status)" + Self.quoted(message))
+            self.init(
+                "cannot get \(Self.thing(subject)): \(host) answered \(status)" + Self.quoted(message),
+                hint: status >= 500 ? "the registry has a fault of its own: try again, or ask its owner" : nil)
         case .refusedRedirect(let fault, let target):
             self.init(
                 "\(host) redirects \(subject) to \(target), which \(Self.sentence(fault))",
-                hint: "the registry, or a proxy before it, is set up wrongly or worse")
+                hint: "the registry, or a proxy in front of it, is misconfigured or malicious: ask its owner")
         case .refusedRealm(let fault, let realm):
             self.init(
                 "\(host) wants credentials sent to \(realm), which \(Self.sentence(fault))",
-                hint: "no credentials were sent; the registry's token service is set up wrongly or worse")
+                hint: "no credentials were sent; the registry is misconfigured or malicious: ask its owner")
         case .credentials(let error): self.init(error)
         case .proxy(let text):
             self.init(
@@ -134,6 +174,32 @@ extension Report {
                 hint: "http_proxy, https_proxy and no_proxy take http://[USER:PASSWORD@]HOST:PORT and a list of hosts")
         case .cancelled: self.init("interrupted")
         }
+        if let asked = Self.dockerHub(error) { details.append(asked) }
+    }
+
+    /// A subject as people know it: of a token's scope the repository.
+    private static func thing(_ subject: String) -> String {
+        let parts = subject.utf8.split(separator: UInt8(ascii: ":"))
+        guard parts.count == 3, parts[0].elementsEqual("repository".utf8) else { return subject }
+        return String(decoding: parts[1], as: UTF8.self)
+    }
+
+    /// A name whose first part was meant as a registry's, and does not look like one, is asked of Docker Hub.
+    private static func dockerHub(_ error: RegistryError) -> String? {
+        switch error.reason {
+        case .unauthorized, .denied, .pushUnauthorized, .pushDenied, .manifestUnknown, .nameUnknown, .unreachable: break
+        default: return nil
+        }
+        let hosts = ["docker.io", "registry-1.docker.io", "index.docker.io", "auth.docker.io"]
+        guard hosts.contains(error.host) else { return nil }
+        var path = Array(thing(error.subject).utf8)[...]
+        if path.starts(with: "docker.io/".utf8) { path.removeFirst(10) }
+        guard let slash = path.firstIndex(of: UInt8(ascii: "/")), !path.starts(with: "library/".utf8) else {
+            return "the name has no registry, so Docker Hub was asked"
+        }
+        let (first, rest) = (String(decoding: path[..<slash], as: UTF8.self), String(decoding: path[slash...], as: UTF8.self))
+        return "Docker Hub was asked, for \"\(first)\" has no dot and no port; a registry of that name is written "
+            + "\(first).DOMAIN\(rest) or \(first):PORT\(rest)"
     }
 
     private static func quoted(_ message: String?) -> String { message.map { " (\"\($0)\")" } ?? "" }

@@ -14,7 +14,7 @@ import Testing
             RegistryError(
                 host: "r.io", subject: "r.io/x:1",
                 reason: .unauthorized(.file("/home/me/.docker/config.json"), message: "no")))
-        #expect(report.text.hasPrefix("berth: r.io refuses r.io/x:1 (\"no\") with these credentials\n"))
+        #expect(report.text.hasPrefix("berth: cannot pull r.io/x:1: r.io answered 401 Unauthorized (\"no\")\n"))
         #expect(report.text.contains("  credentials from /home/me/.docker/config.json\n"))
         #expect(report.text.contains("  hint: "))
         #expect(report.status == .ownFailure)
@@ -31,11 +31,27 @@ import Testing
             .pushUnauthorized(nil, message: nil), .pushUnauthorized(.file("/f"), message: "no"),
             .pushDenied(nil, message: "quota"), .readOnly(message: nil), .noRoom(status: 413, message: nil),
             .noRoom(status: 507, message: nil), .uploadCorrupted(message: nil), .noUploadLocation,
+            .notARegistry, .speaksHTTP, .untrustedCertificate, .tooSlow(limit: .seconds(120)),
+            .slowTransfer(least: 1000), .contentEncoding("gzip"), .tooLarge(limit: 1),
+            .unexpectedStatus(502, message: nil),
         ] as [RegistryError.Reason])
     func everyFailureHasARemedy(reason: RegistryError.Reason) {
         let report = Report(RegistryError(host: "r.io", subject: "r.io/x:1", reason: reason))
         #expect(report.hint?.isEmpty == false)
         #expect(!report.what.hasSuffix("."))
+    }
+
+    @Test(arguments: [
+        ("docker.io/myregistry/team/img:1", "myregistry.DOMAIN/team/img:1 or myregistry:PORT/team/img:1"),
+        ("repository:myregistry/team/img:pull", "Docker Hub was asked"), ("docker.io/library/debain:1", "Docker Hub was asked"),
+    ]) func whatWasAskedOfDockerHubIsSaid(subject: String, words: String) {
+        for reason in [RegistryError.Reason.unauthorized(nil, message: nil), .manifestUnknown, .unreachable(.timedOut)] {
+            let report = Report(RegistryError(host: "registry-1.docker.io", subject: subject, reason: reason))
+            #expect(report.text.contains(words), "\(report.text)")
+        }
+        let other = Report(RegistryError(host: "ghcr.io", subject: "ghcr.io/a/b:1", reason: .manifestUnknown))
+        #expect(!other.text.contains("Docker Hub"))
+        #expect(other.hint?.contains("check the name and the tag") == true)
     }
 
     @Test(arguments: [

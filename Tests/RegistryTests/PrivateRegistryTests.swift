@@ -12,7 +12,7 @@ import Testing
             secondsAllowed: 500
         ).run()
         let held = ended.output.split(separator: "\n").filter { $0.hasPrefix("ok ") }
-        #expect(ended.status == 0 && held.count == 22, "\(ended.output)\n\(ended.errors)")
+        #expect(ended.status == 0 && held.count == 29, "\(ended.output)\n\(ended.errors)")
         #expect(!ended.output.contains("not ok"), "\(ended.output)")
     }
 }

@@ -39,6 +39,7 @@ actor Authorizer {
     private var cache: [TokenKey: BearerToken] = [:]
     private var fetching: [TokenKey: Task<Result<BearerToken, RegistryError>, Never>] = [:]
     private var found: [AccessScope: Credential?] = [:]
+    private var credentialErrors: [AccessScope: CredentialError] = [:]
 
     init(credentials: any CredentialProvider, tokens: TokenService) {
         self.credentials = credentials
@@ -67,7 +68,7 @@ actor Authorizer {
     ) async throws(RegistryError) -> String? {
         let place = Place(origin: origin, access: access)
         if let bearer = challenges.first(where: { $0.scheme == "bearer" }) {
-            if let credential = try await credential(access, isRegistry: isRegistry),
+            if let credential = await credential(access, isRegistry: isRegistry),
                 case .registryToken(let token) = credential.secret
             {
                 return remember(.fixed(header: "Bearer \(token)"), place, rejected: rejected)
@@ -80,7 +81,7 @@ actor Authorizer {
             return header == rejected ? nil : header
         }
         if challenges.contains(where: { $0.scheme == "basic" }),
-            let credential = try await credential(access, isRegistry: isRegistry),
+            let credential = await credential(access, isRegistry: isRegistry),
             case .password(let user, let password) = credential.secret
         {
             return remember(
@@ -92,13 +93,22 @@ actor Authorizer {
     /// Where the credentials used for a scope came from, for an error to name.
     func origin(of access: AccessScope) -> CredentialOrigin? { (found[access] ?? nil)?.origin }
 
+    /// Why credentials for a scope could not be read, although there may be some.
+    func credentialError(of access: AccessScope) -> CredentialError? { credentialErrors[access] }
+
+    /// Whether there are credentials for a scope, or there might be if they could be read.
+    func mayHaveCredentials(for access: AccessScope) async -> Bool {
+        let credential = await credential(access, isRegistry: true)
+        return credential != nil || credentialErrors[access] != nil
+    }
+
     private func remember(_ method: Method, _ place: Place, rejected: String?) -> String? {
         guard case .fixed(let header) = method, header != rejected else { return nil }
         methods[place] = method
         return header
     }
 
-    private func credential(_ access: AccessScope, isRegistry: Bool) async throws(RegistryError) -> Credential? {
+    private func credential(_ access: AccessScope, isRegistry: Bool) async -> Credential? {
         guard isRegistry else { return nil }
         if let known = found[access] { return known }
         do throws(CredentialError) {
@@ -107,7 +117,10 @@ actor Authorizer {
             found[access] = .some(credential)
             return credential
         } catch {
-            throw RegistryError(host: access.registry, subject: access.repository, reason: .credentials(error))
+            // A public image is pulled all the same. Where the registry refuses, this is the reason that is reported.
+            credentialErrors[access] = error
+            found[access] = .some(nil)
+            return nil
         }
     }
 
@@ -121,7 +134,7 @@ actor Authorizer {
             let key = TokenKey(
                 origin: origin, realm: realm, service: challenge.parameters["service"] ?? "",
                 scopes: scopes.isEmpty ? [access.scope] : scopes,
-                user: try await credential(access, isRegistry: isRegistry)?.user)
+                user: await credential(access, isRegistry: isRegistry)?.user)
             return (key, url)
         case .failure(let refusal):
             // Only the place is named: a realm may carry anything behind it.
@@ -139,13 +152,14 @@ actor Authorizer {
         if let running = fetching[key] {
             task = running
         } else {
-            let credential = try await credential(access, isRegistry: isRegistry)
+            let credential = await credential(access, isRegistry: isRegistry)
             // The wait for the credential may have let another caller start the fetch.
             if let running = fetching[key] {
                 task = running
             } else {
                 let request = TokenService.Request(
-                    realm: realm, service: key.service, scopes: key.scopes, credential: credential)
+                    realm: realm, reach: realm.origin == key.origin ? .registry : .realm(of: key.origin),
+                    service: key.service, scopes: key.scopes, credential: credential)
                 task = Task { [tokens] in
                     do throws(RegistryError) {
                         return .success(try await tokens.fetch(request))
@@ -156,10 +170,20 @@ actor Authorizer {
                 fetching[key] = task
             }
         }
-        let result = await task.value
+        guard let result = await valueUnlessCancelled(task) else {
+            throw RegistryError(host: realm.origin.authority, subject: access.scope, reason: .cancelled)
+        }
         fetching[key] = nil
-        let token = try result.get()
-        cache[key] = token
-        return token
+        do throws(RegistryError) {
+            let token = try result.get()
+            cache[key] = token
+            return token
+        } catch {
+            switch (error.reason, credentialErrors[access]) {
+            case (.unauthorized, let cause?), (.denied, let cause?):
+                throw RegistryError(host: error.host, subject: error.subject, reason: .credentials(cause))
+            default: throw error
+            }
+        }
     }
 }

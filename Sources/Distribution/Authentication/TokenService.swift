@@ -7,6 +7,7 @@ internal import NIOHTTP1
 struct TokenService: Sendable {
     struct Request: Sendable {
         let realm: WebURL
+        let reach: Reach
         let service: String
         let scopes: [String]
         let credential: Credential?
@@ -14,21 +15,32 @@ struct TokenService: Sendable {
 
     let transport: HTTPTransport
     let retry: RetryPolicy
+    let limit: Duration
     static let maximumAnswer: Int64 = 1 << 20
     private static let clientID = "berth"
 
     func fetch(_ request: Request) async throws(RegistryError) -> BearerToken {
+        try await withinLimit(
+            limit, host: request.realm.origin.authority, subject: request.scopes.joined(separator: " ")
+        ) { note throws(RegistryError) in
+            try await fetch(request, note)
+        }
+    }
+
+    private func fetch(_ request: Request, _ note: FailureNote) async throws(RegistryError) -> BearerToken {
         if case .identityToken(_, let refreshToken)? = request.credential?.secret {
+            // One field for all scopes (RFC 6749 section 3.3); a query repeats the parameter instead.
             let form =
-                parameters(request) + [
+                service(request) + [("scope", request.scopes.joined(separator: " "))] + [
                     ("grant_type", "refresh_token"), ("client_id", Self.clientID), ("refresh_token", refreshToken),
                 ]
             var headers = HTTPHeaders()
             headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
             let answer = try await send(
                 HTTPTransport.Request(
-                    method: .POST, url: request.realm, headers: headers, body: Array(Self.encoded(form).utf8)),
-                request)
+                    method: .POST, url: request.realm, reach: request.reach, headers: headers,
+                    body: Array(Self.encoded(form).utf8)),
+                request, note)
             // Services from before the OAuth form know only GET.
             if ![404, 405].contains(answer.status) { return try token(answer, request) }
         }
@@ -38,11 +50,11 @@ struct TokenService: Sendable {
             headers.add(name: "Authorization", value: Self.basic(user: user, password: password))
         case .registryToken, nil: break
         }
-        let query = Self.encoded(parameters(request))
+        let query = Self.encoded(service(request) + request.scopes.map { ("scope", $0) })
         let separator = request.realm.target.contains("?") ? "&" : "?"
         let url = WebURL(origin: request.realm.origin, target: request.realm.target + separator + query)
-        return try token(
-            try await send(HTTPTransport.Request(method: .GET, url: url, headers: headers), request), request)
+        let message = HTTPTransport.Request(method: .GET, url: url, reach: request.reach, headers: headers)
+        return try token(try await send(message, request, note), request)
     }
 
     private struct Answer {
@@ -51,12 +63,12 @@ struct TokenService: Sendable {
     }
 
     private func send(
-        _ message: HTTPTransport.Request, _ request: Request
+        _ message: HTTPTransport.Request, _ request: Request, _ note: FailureNote
     ) async throws(RegistryError) -> Answer {
         let subject = request.scopes.joined(separator: " ")
-        var attempt = 1
+        var attempts = Attempts(retry)
         while true {
-            var wait = retry.delay(before: attempt)
+            var wait: Duration
             do throws(RegistryError) {
                 let response = try await transport.send(message, subject: subject)
                 let body = try await response.collect(upTo: Self.maximumAnswer)
@@ -64,22 +76,25 @@ struct TokenService: Sendable {
                 if 300..<400 ~= response.status {
                     throw failure(.refusedRealm(.redirected, realm: message.url.origin.description), request)
                 }
-                guard RetryPolicy.isTransient(response.status), attempt < retry.attempts else {
-                    if response.status == 429 {
+                let asked = response.retryAfter ?? .zero
+                guard RetryPolicy.isTransient(response.status), asked <= retry.longestRetryAfter,
+                    let pause = attempts.next(after: nil, heard: transport.hasHeard(from: response.host))
+                else {
+                    if response.status == 429 || RetryPolicy.isTransient(response.status) && asked > .zero {
                         throw failure(.tooManyRequests(retryAfter: response.retryAfter), request)
                     }
                     return Answer(status: response.status, body: body)
                 }
-                if let asked = response.retryAfter {
-                    guard asked <= retry.longestRetryAfter else {
-                        throw failure(.tooManyRequests(retryAfter: asked), request)
-                    }
-                    wait = max(wait, asked)
-                }
-            } catch where error.isTransient && attempt < retry.attempts(after: error) {
+                wait = max(pause, asked)
+                note.set(failure(.unexpectedStatus(response.status, message: nil), request))
+            } catch {
                 // A connection that broke; the next one may hold.
+                guard error.mayPass,
+                    let pause = attempts.next(after: error, heard: transport.hasHeard(from: error.host))
+                else { throw error }
+                wait = pause
+                note.set(error)
             }
-            attempt += 1
             try await transport.pause(wait, subject: subject)
         }
     }
@@ -103,9 +118,8 @@ struct TokenService: Sendable {
             host: request.realm.origin.authority, subject: request.scopes.joined(separator: " "), reason: reason)
     }
 
-    private func parameters(_ request: Request) -> [(String, String)] {
-        // Several scopes are several parameters in a query, but one in a form; GET services take the former only.
-        (request.service.isEmpty ? [] : [("service", request.service)]) + request.scopes.map { ("scope", $0) }
+    private func service(_ request: Request) -> [(String, String)] {
+        request.service.isEmpty ? [] : [("service", request.service)]
     }
 
     static func basic(user: String, password: String) -> String {

@@ -37,15 +37,17 @@ extension RegistryClient {
         _ blob: Descriptor, to reference: Reference, _ read: @escaping BlobReader
     ) async throws(RegistryError) {
         if try await hasBlob(blob.digest, in: reference) { return }
-        var attempt = 1
+        var attempts = Attempts(configuration.retry)
         while true {
+            let pause: Duration
             do throws(RegistryError) {
                 return try await upload(blob, UploadBody(size: blob.size, read: read), to: reference)
-            } catch where Self.mayPass(error) && attempt < configuration.retry.attempts(after: error) {
-                // Begun anew below.
+            } catch {
+                // The registry has answered before: it was asked whether it has the blob.
+                guard Self.mayPass(error), let next = attempts.next(after: nil, heard: true) else { throw error }
+                pause = next
             }
-            try await transport.pause(configuration.retry.delay(before: attempt), subject: "\(blob.digest)")
-            attempt += 1
+            try await transport.pause(pause, subject: "\(blob.digest)")
             // The answer may be what was lost.
             if try await hasBlob(blob.digest, in: reference) { return }
         }
@@ -78,7 +80,7 @@ extension RegistryClient {
             target: location.target + separator + TokenService.encoded([("digest", blob.digest.description)]))
         var finish = pushCall(.PUT, reference, "blobs/uploads/", "\(blob.digest)")
         finish.headers.add(name: "Content-Type", value: "application/octet-stream")
-        let response = try await authorized(finish, url, isRegistry: url.origin == registry, upload: body)
+        let response = try await authorized(finish, url, registry: registry, upload: body)
         noteWarnings(response.headers)
         guard 200..<300 ~= response.status else { throw await failure(response, finish) }
         await response.discard()

@@ -24,13 +24,13 @@ extension HTTPTransport {
             }
         case let error as NIOSSLError:
             if case .uncleanShutdown = error { return .unreachable(.closed) }
-            return .tls(tlsText(error))
+            return tlsReason(error)
         case let error as BoringSSLError:
             // Where distributions keep authorities there are none; the library has no word for it.
             if case .unknownError(let stack) = error, stack.isEmpty {
-                return .tls("this node knows no authority (package ca-certificates)")
+                return .tls("this node has no certificates of authorities (package ca-certificates)")
             }
-            return .tls(tlsText(error))
+            return tlsReason(error)
         // By way of a proxy a registry's address can not be compared with its certificate: the connection's is the proxy's.
         case let error as NIOSSLExtraError where error == .failedToValidateHostname: return .certificateName
         case is NIOSSLExtraError: return .tls(tlsText(error))
@@ -42,6 +42,15 @@ extension HTTPTransport {
             return .unreachable(.other(RegistryError.clean(String(describing: error))))
         case is CertificateFileError: return .tls(tlsText(error))
         default: return .unreachable(.other(RegistryError.clean(String(describing: error))))
+        }
+    }
+
+    /// The library has numbers for what goes wrong in a handshake, but shows them in its text only.
+    private static func tlsReason(_ error: any Error) -> RegistryError.Reason {
+        switch tlsText(error) {
+        case "wrong version number", "http request": .speaksHTTP
+        case "certificate verify failed": .untrustedCertificate
+        case let text: .tls(text)
         }
     }
 
@@ -57,7 +66,8 @@ extension HTTPTransport {
 
     private static func reason(for error: HTTPClientError) -> RegistryError.Reason {
         switch error {
-        case .cancelled: .cancelled
+        // Also what the library says where a deadline passes just behind a response's head.
+        case .cancelled: Task.isCancelled ? .cancelled : .unreachable(.timedOut)
         case .connectTimeout, .readTimeout, .writeTimeout, .deadlineExceeded, .getConnectionFromPoolTimeout,
             .tlsHandshakeTimeout, .httpProxyHandshakeTimeout, .socksHandshakeTimeout:
             .unreachable(.timedOut)
@@ -70,6 +80,9 @@ extension HTTPTransport {
 }
 
 extension RegistryError {
+    /// Whether asking again may help, a name that is not found included: who asks knows whether it was found before.
+    var mayPass: Bool { isTransient || reason == .unreachable(.nameNotFound) }
+
     /// Whether asking again may help: a connection that was lost, not one that was refused for a reason.
     var isTransient: Bool {
         guard case .unreachable(let failure) = reason else { return false }

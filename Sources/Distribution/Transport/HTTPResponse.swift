@@ -28,8 +28,18 @@ struct HTTPResponse: Sendable {
         RegistryError(host: host, subject: subject, reason: reason)
     }
 
+    /// What the body is packed with beyond what its media type says, although it was asked for as it is.
+    ///
+    /// https://www.rfc-editor.org/rfc/rfc9110#section-8.4
+    var contentEncoding: String? {
+        let names = headers[canonicalForm: "Content-Encoding"].map { $0.lowercased() }
+            .filter { !$0.isEmpty && $0 != "identity" }
+        return names.isEmpty ? nil : RegistryError.clean(names.joined(separator: ", "), limit: 40)
+    }
+
     /// The whole body, which may not be longer than `limit`: a server does not decide how much memory is used.
     func collect(upTo limit: Int64) async throws(RegistryError) -> [UInt8] {
+        if let contentEncoding { throw error(.contentEncoding(contentEncoding)) }
         if let contentLength, contentLength > limit { throw error(.tooLarge(limit: limit)) }
         var bytes: [UInt8] = []
         do {
@@ -43,8 +53,23 @@ struct HTTPResponse: Sendable {
         return bytes
     }
 
-    /// Reads a body that nobody wants, if it is short, so that the connection can be used again.
-    func discard() async {
-        _ = try? await collect(upTo: 64 << 10)  // what comes of it does not matter, the connection is closed then
+    /// Whether the body is a page for a browser.
+    var isWebPage: Bool {
+        headers.first(name: "Content-Type")?.lowercased().hasPrefix("text/html") == true
     }
+
+    /// A short body that comes within seconds, for a server's own words; otherwise empty.
+    func excerpt() async -> [UInt8] {
+        do throws(RegistryError) {
+            return try await withinLimit(.seconds(5), host: host, subject: subject) { _ throws(RegistryError) in
+                try await collect(upTo: 64 << 10)
+            }
+        } catch {
+            return []
+        }
+    }
+
+    /// Reads a body that is not needed, if it is short, so that the connection can be used again. Otherwise the
+    /// connection is closed.
+    func discard() async { _ = await excerpt() }
 }

@@ -9,21 +9,33 @@ final class HTTPTransport: Sendable {
     struct Request: Sendable {
         var method: HTTPMethod = .GET
         var url: WebURL
+        let reach: Reach
         var headers = HTTPHeaders()
         var body: [UInt8]?
         /// In place of `body`.
         var upload: UploadBody?
     }
 
-    /// A property of the client each, as proxies are.
+    /// What is a property of a client, and so has one each.
     private struct Way: Hashable {
+        let origin: Origin
+        let reach: Reach
         let proxy: ProxyRules.Choice
         let isUpload: Bool
     }
 
     private let configuration: RegistryConfiguration
     private let certificates: Certificates
-    private let clients = Mutex<[Way: HTTPClient]>([:])
+    private struct Clients {
+        var open: [Way: HTTPClient] = [:]
+        /// A task may go on for a moment after its caller has given up.
+        var isShutDown = false
+    }
+
+    private let clients = Mutex(Clients())
+    private let addresses = PeerAddresses()
+    /// `HOST[:PORT]` of those that have answered a request with what was asked for.
+    private let heard = Mutex<Set<String>>([])
 
     init(configuration: RegistryConfiguration) {
         self.configuration = configuration
@@ -32,8 +44,8 @@ final class HTTPTransport: Sendable {
 
     func shutdown() async {
         let all = clients.withLock { clients in
-            defer { clients = [:] }
-            return Array(clients.values)
+            defer { clients = Clients(isShutDown: true) }
+            return Array(clients.open.values)
         }
         for client in all {
             try? await client.shutdown()  // fails only where requests are still open; they end with the connections
@@ -42,30 +54,39 @@ final class HTTPTransport: Sendable {
 
     func send(_ request: Request, subject: String) async throws(RegistryError) -> HTTPResponse {
         let host = request.url.origin.authority
-        let client = try client(for: request.url.origin, isUpload: request.upload != nil, subject: subject)
+        let client = try client(for: request, subject: subject)
         var message = HTTPClientRequest(url: request.url.text)
         message.method = request.method
         message.headers = request.headers
         message.headers.add(name: "User-Agent", value: configuration.userAgent)
+        // Ranges and digests are of the bytes as the registry has them.
+        message.headers.add(name: "Accept-Encoding", value: "identity")
         if let body = request.body { message.body = .bytes(body) }
         if let upload = request.upload { message.body = .stream(upload, length: .known(upload.size)) }
         do {
             if request.url.origin.scheme == .https {
                 message.tlsConfiguration = try certificates.configuration(for: request.url.origin)
             }
-            // The deadline is for the head; a body is under the read time-out only. An upload's head comes after all of
-            // its body, and silence is what ends it.
-            let timeout: TimeAmount =
-                request.upload != nil
-                ? .hours(48) : .nanoseconds(Int64(configuration.smallRequestTimeout / .nanoseconds(1)))
-            let response = try await client.execute(message, timeout: timeout)
+            // The deadline is for the head, however many interim responses come before it. An upload's head comes after
+            // all of its body.
+            let timeout = request.upload.map { configuration.uploadLimit(of: $0.size) } ?? configuration.headTimeout
+            let response = try await client.execute(
+                message, timeout: .nanoseconds(Int64(timeout / .nanoseconds(1))))
+            if 200..<300 ~= response.status.code { heard.withLock { _ = $0.insert(host) } }
             return HTTPResponse(response: response, host: host, subject: subject)
+        } catch let error as RefusedAddress {
+            throw RegistryError(
+                host: request.reach.chosenBy?.authority ?? host, subject: subject,
+                reason: request.reach.refusal(of: request.url.origin, at: error.address))
         } catch {
             var proxy: String?
             if case .through(let way) = configuration.proxies.choice(for: request.url.origin) { proxy = way.authority }
             throw RegistryError(host: host, subject: subject, reason: Self.reason(for: error), proxy: proxy)
         }
     }
+
+    /// Whether a host has answered before, so that a failure now is a break and not a typing error.
+    func hasHeard(from host: String) -> Bool { heard.withLock { $0.contains(host) } }
 
     func pause(_ duration: Duration, subject: String) async throws(RegistryError) {
         do {
@@ -75,18 +96,23 @@ final class HTTPTransport: Sendable {
         }
     }
 
-    private func client(for origin: Origin, isUpload: Bool, subject: String) throws(RegistryError) -> HTTPClient {
+    private func client(for request: Request, subject: String) throws(RegistryError) -> HTTPClient {
+        let origin = request.url.origin
         let choice = configuration.proxies.choice(for: origin)
         if case .invalid(let variable) = choice {
             throw RegistryError(host: origin.authority, subject: subject, reason: .proxy(variable))
         }
-        let way = Way(proxy: choice, isUpload: isUpload)
-        return clients.withLock { clients in
-            if let client = clients[way] { return client }
+        let way = Way(
+            origin: origin, reach: request.reach, proxy: choice, isUpload: request.upload != nil)
+        let client = clients.withLock { clients -> HTTPClient? in
+            if let client = clients.open[way] { return client }
+            if clients.isShutDown { return nil }
             let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: settings(way))
-            clients[way] = client
+            clients.open[way] = client
             return client
         }
+        guard let client else { throw RegistryError(host: origin.authority, subject: subject, reason: .cancelled) }
+        return client
     }
 
     private func settings(_ way: Way) -> HTTPClient.Configuration {
@@ -94,6 +120,12 @@ final class HTTPTransport: Sendable {
         settings.redirectConfiguration = .disallow
         // A layer's bytes are what its digest is of; nothing may unpack them on the way.
         settings.decompression = .disabled
+        // The name of a proxy's target is resolved by the proxy.
+        if way.proxy == .direct {
+            settings.http1_1ConnectionDebugInitializer = { [addresses] channel in
+                addresses.judge(channel, way.origin, way.reach)
+            }
+        }
         // Layers in parallel over one HTTP/2 connection share one congestion window; connections of their own do not.
         settings.httpVersion = .http1Only
         settings.connectionPool.retryConnectionEstablishment = false
@@ -107,9 +139,11 @@ final class HTTPTransport: Sendable {
         }
         if case .through(let proxy) = way.proxy {
             let authorization = proxy.userinfo.map { userinfo in
-                let parts = userinfo.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+                // By bytes: a colon before a combining mark is a colon.
+                let colon = userinfo.utf8.firstIndex(of: UInt8(ascii: ":")) ?? userinfo.endIndex
                 return HTTPClient.Authorization.basic(
-                    username: String(parts[0]), password: parts.count > 1 ? String(parts[1]) : "")
+                    username: String(userinfo[..<colon]),
+                    password: String(userinfo.utf8[colon...].dropFirst()) ?? "")
             }
             settings.proxy =
                 authorization.map { .server(host: proxy.host, port: proxy.port, authorization: $0) }

@@ -19,11 +19,20 @@ package struct IPAddress: Hashable, Sendable {
         var six = in6_addr()
         guard inet_pton(AF_INET6, host, &six) == 1 else { return nil }
         let raw = withUnsafeBytes(of: six) { Array($0) }
+        // `::ffff:127.0.0.1`, and the older `::127.0.0.1`; `::` and `::1` are addresses of IPv6.
         let isMapped = raw[..<10].allSatisfy { $0 == 0 } && raw[10] == 0xff && raw[11] == 0xff
-        bytes = isMapped ? Array(raw[12...]) : raw
+        let isCompatible = raw[..<12].allSatisfy { $0 == 0 } && !raw[12..<15].allSatisfy { $0 == 0 }
+        bytes = isMapped || isCompatible ? Array(raw[12...]) : raw
     }
 
+    /// Where clouds answer a virtual machine about itself, beyond 169.254.169.254: Alibaba, Azure, Oracle, AWS, Google.
+    private static let cloudServices = Set(
+        ["100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"].compactMap {
+            IPAddress(literal: $0)
+        })
+
     package var kind: Kind {
+        if Self.cloudServices.contains(self) { return .linkLocal }
         if bytes.allSatisfy({ $0 == 0 }) { return .unspecified }
         if bytes.count == 4 {
             switch (bytes[0], bytes[1]) {

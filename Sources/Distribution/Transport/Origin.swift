@@ -53,8 +53,10 @@ package struct Origin: Hashable, Sendable {
 
     /// What the host's text says about where it is; nil for a name, for its address is not known yet.
     package var addressKind: IPAddress.Kind? {
-        if host == "localhost" || host.hasSuffix(".localhost") { return .loopback }
-        return IPAddress(literal: host)?.kind
+        // A dot at the end makes a name absolute, and no other.
+        let name = host.utf8.last == UInt8(ascii: ".") ? String(host.dropLast()) : host
+        if name == "localhost" || name.hasSuffix(".localhost") { return .loopback }
+        return IPAddress(literal: name)?.kind
     }
 
     package var isLoopback: Bool { addressKind == .loopback }
@@ -62,59 +64,4 @@ package struct Origin: Hashable, Sendable {
 
 extension Origin: CustomStringConvertible {
     package var description: String { "\(scheme.rawValue)://\(authority)" }
-}
-
-/// An http or https URL, taken apart and put together by one parser only: what decides about the origin and what
-/// connects must not read a text differently.
-struct WebURL: Hashable, Sendable {
-    let origin: Origin
-    /// From the first `/`, with the query; never with a fragment.
-    let target: String
-
-    init(origin: Origin, target: String) {
-        self.origin = origin
-        self.target = target
-    }
-
-    /// Parses an absolute URL. User information, backslashes, blanks and other bytes outside RFC 3986 are refused.
-    init?(parsing text: String) {
-        let bytes = text.utf8
-        guard bytes.allSatisfy({ Self.isURLByte($0) }) else { return nil }
-        let lower = text.prefix(8).lowercased()
-        let scheme: Origin.Scheme
-        if lower.hasPrefix("https://") {
-            scheme = .https
-        } else if lower.hasPrefix("http://") {
-            scheme = .http
-        } else {
-            return nil
-        }
-        let rest = text.dropFirst(scheme.rawValue.count + 3)
-        let end = rest.utf8.firstIndex { "/?#".utf8.contains($0) } ?? rest.endIndex
-        guard let origin = Origin(scheme: scheme, authority: String(rest[..<end])) else { return nil }
-        var target = String(rest[end...].prefix { $0 != "#" })
-        if !target.hasPrefix("/") { target = "/" + target }
-        self.init(origin: origin, target: target)
-    }
-
-    /// Where a `Location` leads from here (RFC 3986 section 5.2, without dot segments, which servers resolve).
-    func resolving(_ location: String) -> WebURL? {
-        guard location.utf8.allSatisfy({ Self.isURLByte($0) }) else { return nil }
-        if location.hasPrefix("//") { return WebURL(parsing: "\(origin.scheme.rawValue):\(location)") }
-        if location.hasPrefix("/") {
-            return WebURL(origin: origin, target: String(location.prefix { $0 != "#" }))
-        }
-        if let colon = location.utf8.firstIndex(where: { ":/?#".utf8.contains($0) }), location[colon] == ":" {
-            return WebURL(parsing: location)
-        }
-        let path = target.prefix { $0 != "?" }
-        guard let slash = path.lastIndex(of: "/") else { return nil }
-        return WebURL(origin: origin, target: String(path[...slash]) + String(location.prefix { $0 != "#" }))
-    }
-
-    var text: String { "\(origin)\(target)" }
-
-    private static func isURLByte(_ byte: UInt8) -> Bool {
-        byte > 0x20 && byte < 0x7f && !#"\"<>^`{|}"#.utf8.contains(byte)
-    }
 }

@@ -8,17 +8,14 @@ package struct RetryPolicy: Sendable, Equatable {
     package var maximumDelay = Duration.seconds(20)
     /// A registry that asks for longer than this is taken at its word: the pull fails and says so.
     package var longestRetryAfter = Duration.seconds(90)
+    /// How long to go on, whatever the attempts, with a host that has answered before: as long as a restart takes.
+    package var persistence = Duration.seconds(60)
 
     package init() {}
 
     /// 408 and 5xx pass; 501 and 505 will not change their mind.
     static func isTransient(_ status: Int) -> Bool {
         [408, 425, 429, 500, 502, 503, 504].contains(status)
-    }
-
-    /// Where nobody listens, a typing error is likelier than a registry that is just being restarted.
-    func attempts(after error: RegistryError) -> Int {
-        error.reason == .unreachable(.refused) ? min(attempts, 3) : attempts
     }
 
     /// Delay before attempt number `attempt` (the second is 1): full jitter, for a cluster's nodes fail all at once.
@@ -51,5 +48,37 @@ package struct RetryPolicy: Sendable, Equatable {
         fields.tm_mday = day
         (fields.tm_hour, fields.tm_min, fields.tm_sec) = (clock[0], clock[1], clock[2])
         return Int64(timegm(&fields))
+    }
+}
+
+/// The attempts at one thing so far.
+struct Attempts {
+    private let policy: RetryPolicy
+    /// The one under way, from 1.
+    private(set) var number = 1
+    private var firstFailure: ContinuousClock.Instant?
+
+    init(_ policy: RetryPolicy) { self.policy = policy }
+
+    /// The pause before the next attempt; nil where enough were made.
+    ///
+    /// - Parameters:
+    ///   - error: What the attempt failed with; nil for a status that passes.
+    ///   - heard: Whether the host has answered before.
+    mutating func next(after error: RegistryError?, heard: Bool) -> Duration? {
+        let now = ContinuousClock.now
+        let since = firstFailure ?? now
+        firstFailure = since
+        var most = policy.attempts
+        switch error?.reason {
+        // Where nothing listens, a typing error is likelier than a restart, unless the host has answered before.
+        case .unreachable(.refused)? where !heard: most = min(most, 3)
+        case .unreachable(.nameNotFound)?: most = heard ? most : 1
+        default: if error?.isTransient == false { return nil }
+        }
+        guard number < most || heard && now - since < policy.persistence else { return nil }
+        let delay = policy.delay(before: number)
+        number += 1
+        return delay
     }
 }

@@ -12,8 +12,8 @@ export HOME=$top/home PATH=/usr/bin:/bin:/usr/sbin:/sbin OTEL_TRACES_EXPORTER=no
 mkdir -p home rootfs/bin stores
 echo hello >rootfs/bin/hello
 
-ip link set lo up && ip address add 192.0.2.77/32 dev lo || exit
-echo "192.0.2.77 $name" >hosts && mount --bind hosts /etc/hosts || exit
+ip link set lo up && ip address add 192.0.2.77/32 dev lo && ip address add 169.254.169.254/32 dev lo || exit
+printf '%s\n' "192.0.2.77 $name" "127.0.0.1 local.test" "::ffff:127.0.0.1 mapped.test" "169.254.169.254 metadata.test" >hosts && mount --bind hosts /etc/hosts || exit
 {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.crt -subj /CN=site -days 2
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout tls.key -out tls.csr -subj "/CN=$name"
@@ -51,9 +51,9 @@ for repository in public private; do
   check "pushing to $repository" 0 "$digest" "$berth" export -q dir:rootfs docker://$name:5000/$repository/it
 done
 pull "a registry without TLS, named as such" 0 "$digest" $name:5000/public/it
-pull "a registry without TLS" 125 "no trusted connection to $name:5000" $name:5000/public/it BERTH_INSECURE_REGISTRIES=
-pull "an unknown authority" 125 "no trusted connection to $name:5443.*verify failed" $name:5443/public/it
-check "a node without authorities" 125 "this node knows no authority" unshare -m sh -c 'mount -t tmpfs none /etc/ssl; "$@"' - \
+pull "a registry without TLS" 125 "cannot reach $name:5000 by HTTPS: it answers in plain HTTP" $name:5000/public/it BERTH_INSECURE_REGISTRIES=
+pull "an unknown authority" 125 "cannot verify the certificate of $name:5443" $name:5443/public/it
+check "a node without authorities" 125 "has no certificates of authorities" unshare -m sh -c 'mount -t tmpfs none /etc/ssl; "$@"' - \
   "$berth" pull -q $name:5443/public/it
 for port in 5443 5444; do mkdir -p home/.config/containers/certs.d/$name:$port; cp ca.crt home/.config/containers/certs.d/$name:$port; done
 pull "an authority of certs.d" 0 "$digest" $name:5443/public/it
@@ -62,7 +62,7 @@ export SSL_CERT_FILE=$top/ca.crt
 pull "an authority of SSL_CERT_FILE, an anonymous token" 0 "$digest" $name:5443/public/it
 pull "a registry by its address" 0 "$digest" 192.0.2.77:5443/public/it
 
-pull "no credentials" 125 "whom it does not know" $name:5443/private/it
+pull "no credentials" 125 "answered 401 Unauthorized" $name:5443/private/it
 mkdir home/.docker
 login $name:5443 me:secret >home/.docker/config.json
 pull "Docker's config.json" 0 "$digest" $name:5443/private/it
@@ -87,7 +87,22 @@ if grep -q "CONNECT $name:5443 " proxied; then echo "ok by way of it"; else echo
 : >proxied
 pull "no_proxy" 0 "$digest" $name:5443/public/it https_proxy=http://127.0.0.1:3128 no_proxy=.test
 if [ ! -s proxied ]; then echo "ok past it"; else echo "not ok past it: $(cat proxied)"; fi
-pull "an address by way of a proxy" 125 "certificate is for another name" 192.0.2.77:5443/public/it \
+pull "an address by way of a proxy" 125 "certificate of 192.0.2.77:5443: it is for another name" 192.0.2.77:5443/public/it \
   https_proxy=http://127.0.0.1:3128
 pull "a proxy that is not there" 125 "$name:5443 by way of the proxy 127.0.0.1:3129: connection refused" $name:5443/public/it \
   https_proxy=http://127.0.0.1:3129
+
+# A registry that names token services, and redirects, by names that lead to this host or to the link-local network.
+setpriv --pdeathsig KILL python3 "$here/luring-registry.py" 192.0.2.77 5600 5700 lured >lure.log 2>&1 &
+for at in 192.0.2.77/5600 127.0.0.1/5700; do
+  for ((i = 0; i < 600; i++)); do (: <"/dev/tcp/$at") 2>/dev/null && continue 2; sleep .1; done
+  echo "nothing answers at $at"; cat lure.log; exit 1
+done
+mkdir -p home/.docker
+login $name:5600 me:secret >home/.docker/config.json
+export BERTH_INSECURE_REGISTRIES=$name:5600
+for place in local.test mapped.test metadata.test; do
+  pull "a token service at $place" 125 "wants credentials sent to http://$place:5700 (" $name:5600/realm-$place/it:1
+  pull "a redirect to $place" 125 "redirects .* to http://$place:5700 (" $name:5600/redirect-$place/it:1
+done
+if [ ! -s lured ]; then echo "ok nothing was sent there"; else echo "not ok nothing was sent there: $(cat lured)"; fi

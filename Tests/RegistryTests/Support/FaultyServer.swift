@@ -42,6 +42,7 @@ final class FaultyServer: Sendable {
     private let channel: any Channel
     private let log: Log
     let port: Int
+    private let host: String
 
     final class Log: Sendable {
         private let requests = Mutex<[Request]>([])
@@ -59,9 +60,10 @@ final class FaultyServer: Sendable {
         var all: [Request] { requests.withLock { $0 } }
     }
 
-    init(_ handler: @escaping Handler) async throws {
+    init(host: String = "127.0.0.1", port: Int = 0, _ handler: @escaping Handler) async throws {
         let log = Log()
         self.log = log
+        self.host = host
         channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
@@ -70,12 +72,12 @@ final class FaultyServer: Sendable {
                     try channel.pipeline.syncOperations.addHandler(Connection(handler: handler, log: log))
                 }
             }
-            .bind(host: "127.0.0.1", port: 0).get()
-        port = channel.localAddress?.port ?? 0
+            .bind(host: host, port: port).get()
+        self.port = channel.localAddress?.port ?? 0
     }
 
     var requests: [Request] { log.all }
-    var authority: String { "127.0.0.1:\(port)" }
+    var authority: String { "\(host):\(port)" }
     var url: String { "http://\(authority)" }
 
     func stop() async { try? await channel.close() }

@@ -85,6 +85,7 @@ func withClient<Value: Sendable>(
     configuration.retry.firstDelay = .milliseconds(1)
     configuration.retry.maximumDelay = .milliseconds(5)
     configuration.retry.attempts = 4
+    configuration.retry.persistence = .zero
     configuration.certificateDirectories = []
     change(&configuration)
     let client = RegistryClient(configuration: configuration, credentials: credentials)
