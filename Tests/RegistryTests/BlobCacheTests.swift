@@ -25,9 +25,10 @@ import Testing
         var partial: String { "cache/partial/\(BlobCacheTests.name)-\(geteuid())" }
 
         func pull(
-            _ node: Int, _ server: FaultyServer, patience: Double = 10, reach: LockReach? = nil
+            _ node: Int, _ server: FaultyServer, patience: Double = 10, stallPatience: Double = 90,
+            reach: LockReach? = nil
         ) async throws -> PulledImage {
-            let cache = try BlobCache(path, patience: patience, reach: reach)
+            let cache = try BlobCache(path, patience: patience, stallPatience: stallPatience, reach: reach)
             let store = try ImageStore.open(creating: "\(place.path)/store\(node)")
             return try await withClient { client in
                 let reference = try server.reference()
@@ -159,6 +160,20 @@ import Testing
         try await FaultyServer.with(Self.image.reply) { server in
             _ = try await cluster.pull(0, server, patience: 3600, reach: reach)
             #expect(cluster.asked(server) == ["all"])
+        }
+        withExtendedLifetime(DescriptorBox(held)) {}
+    }
+
+    /// A lock on the file is all that any user needs to be taken for its writer.
+    @Test func aWriterThatStandsStillIsNotWaitedForForEver() async throws {
+        let cluster = try Cluster()
+        _ = try BlobCache(cluster.path)
+        let file = try cluster.place.write(Array(Self.image.layer.prefix(1000)), to: cluster.partial)
+        let held = try OwnedFileDescriptor(opening: file, .readOnly)
+        try #require(try held.tryLock(.exclusive))
+        try await FaultyServer.with(Self.image.reply) { server in
+            _ = try await cluster.pull(0, server, stallPatience: 1)
+            #expect(cluster.asked(server) == ["bytes=1000-"])
         }
         withExtendedLifetime(DescriptorBox(held)) {}
     }

@@ -19,12 +19,17 @@ package final class BlobCache: Sendable {
     let reach: LockReach
     /// How long a file must not have grown for its writer to count as dead, where locks do not tell.
     let patience: Double
+    /// How long a file must not have grown for its writer to be waited for no longer.
+    let stallPatience: Double
 
     /// The directory must be there; what belongs into it is made.
     ///
     /// - Parameter reach: How far locks reach; asked of the mount where it is not given.
-    package init(_ path: String, patience: Double = 10, reach: LockReach? = nil) throws(SystemError) {
+    package init(
+        _ path: String, patience: Double = 10, stallPatience: Double = 90, reach: LockReach? = nil
+    ) throws(SystemError) {
         self.path = path
+        self.stallPatience = stallPatience
         self.patience = patience
         let root = try OwnedFileDescriptor(opening: path, [.readOnly, .directory])
         // To be opened by whoever knows a digest, and so has seen a manifest that names it, and listed by nobody else.

@@ -39,6 +39,9 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
     /// What the file looked like when it last changed, and when that was seen.
     private var growth: (size: Int64, modified: Timestamp, since: UInt64)?
 
+    /// The size of the file that is followed, and since when it has had it.
+    private var stall: (size: Int64, since: UInt64)?
+
     /// Whether bytes came from the cache, so that damage may be its fault.
     private(set) var usedCache = false
 
@@ -82,7 +85,14 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
                 role = .bypassing
             case .following(let file):
                 if let chunk = fromFile(file) { return chunk }
-                if isAbandoned(file) { role = .undecided } else { pause(milliseconds: 50) }
+                if isAbandoned(file) {
+                    role = .undecided
+                } else if hasStalled(file) {
+                    // A writer that is stopped, or a lock that a stranger holds: the blob is downloaded beside the cache.
+                    role = .bypassing
+                } else {
+                    pause(milliseconds: 50)
+                }
             case .leading(let file):
                 // What a dead leader has left comes first.
                 if let chunk = fromFile(file) { return chunk }
@@ -144,6 +154,15 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
             return (try? file.descriptor.tryLock(.exclusive)) == true  // no way to know: not abandoned
         }
         return hasStoodStill(status)
+    }
+
+    /// Whether the file has not grown for longer than a transfer may be silent, whoever holds its lock.
+    private func hasStalled(_ file: DescriptorBox) -> Bool {
+        guard let size = try? file.descriptor.status().size else { return true }  // stale handle
+        let now = Clock.monotonicNanoseconds
+        if let stall, stall.size == size { return Double(now - stall.since) / 1e9 > cache.stallPatience }
+        stall = (size, now)
+        return false
     }
 
     private func hasStoodStill(_ status: FileStatus) -> Bool {
