@@ -5,8 +5,14 @@ internal import Synchronization
 /// Carries a blob from the network's tasks, which must not block, to a layer's thread, which may: a queue of a few
 /// MiB between an asynchronous writer and a blocking reader, who reads the bytes where the network put them.
 final class BlobChannel: ChunkSource, Sendable {
-    /// For all layers at once 8 MiB at most: what a pull holds in memory does not grow with the number of processors.
-    private static let capacity = ImagePuller.width > 4 ? 512 << 10 : (8 << 20) / ImagePuller.width
+    /// For all blobs at once 8 MiB at most.
+    private static var capacity: Int {
+        let count = open.load(ordering: .relaxed)
+        return count > 4 ? 512 << 10 : (8 << 20) / max(2, count)
+    }
+
+    /// The channels there are.
+    private static let open = Atomic(0)
 
     private struct State {
         var chunks: [BlobChunk] = []
@@ -30,6 +36,7 @@ final class BlobChannel: ChunkSource, Sendable {
 
     init(_ stream: BlobStream) {
         isVerified = stream.verifiesDigest
+        Self.open.add(1, ordering: .relaxed)
         let running = Task(executorPreference: ConnectionExecutor()) { [weak self] in
             do throws(RegistryError) {
                 var iterator = stream.makeAsyncIterator()
@@ -44,7 +51,10 @@ final class BlobChannel: ChunkSource, Sendable {
         task.withLock { $0 = running }
     }
 
-    deinit { task.withLock { $0?.cancel() } }
+    deinit {
+        Self.open.subtract(1, ordering: .relaxed)
+        task.withLock { $0?.cancel() }
+    }
 
     /// `false` once nobody reads any more.
     private func write(_ chunk: BlobChunk) async -> Bool {

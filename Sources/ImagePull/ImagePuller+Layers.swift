@@ -11,10 +11,11 @@ struct Unpacked: Sendable {
 }
 
 extension ImagePuller {
-    /// At most this many layers at once: each keeps three threads busy and a few MiB of buffers.
-    static var width: Int { max(2, min(8, Processors.online)) }
+    /// At most this many layers at once, whatever the processors: a registry that is far away, or limits each connection,
+    /// is what most pulls wait for. Bounded for the registry's sake, and for memory: docs/decisions/0150.
+    static let width = 8
 
-    /// With as many threads of a layer to make files as there are processors for; on a network file system with several
+    /// With as many threads of a layer to make files as there are processors for, which bounds the unpacking; on a network file system with several
     /// whatever there is to run them, as they wait most of the time.
     private func sharingProcessors(among layers: Int) throws(PullError) -> ImagePuller {
         var puller = self
@@ -38,33 +39,31 @@ extension ImagePuller {
         _ image: ResolvedImage, _ states: [PullEvent.LayerState]
     ) async throws(PullError) -> Unpacked {
         let diffIDs = image.config.rootfs.diffIDs
-        // A layer may occur twice in one image. The biggest first: it decides when the last one ends.
+        // A layer may occur twice in one image.
         var seen: Set<Digest> = []
-        let missing = states.indices
-            .filter { !states[$0].isPresent && seen.insert(diffIDs[$0]).inserted }
-            .sorted { states[$0].size > states[$1].size }
+        let missing = states.indices.filter { !states[$0].isPresent && seen.insert(diffIDs[$0]).inserted }
         let puller = try sharingProcessors(among: missing.count)
         defer { puller.unpacker.digests?.dismiss() }
         let outcome: Result<Unpacked, PullError> = await withTaskGroup(of: Step.self) { group in
-            var waiting = missing[...]
+            var waiting = LayerQueue(missing, width: Self.width) { states[$0].size }
             var unpacked: [FinishedDraft] = []
             var isPublishing = false
             var total = Unpacked()
-            for index in waiting.prefix(Self.width) { group.addTask { await puller.unpack(index, image) } }
-            waiting = waiting.dropFirst(Self.width)
+            while let next = waiting.next() { group.addTask { await puller.unpack(next, image) } }
             while let finished = await group.next() {
                 switch finished {
-                case .unpacked(let one, let draft):
+                case .unpacked(let index, let one, let draft):
                     total.downloaded += one.downloaded
                     total.written += one.written
                     if let draft { unpacked.append(draft) }
-                    if let next = waiting.popFirst() { group.addTask { await puller.unpack(next, image) } }
+                    waiting.finish(index)
+                    while let next = waiting.next() { group.addTask { await puller.unpack(next, image) } }
                 case .published: isPublishing = false
                 case .failed(let error):
                     group.cancelAll()
                     // The others are waited for, so that no thread writes into a draft that is being removed.
                     for await other in group {
-                        if case .unpacked(_, let draft?) = other { unpacked.append(draft) }
+                        if case .unpacked(_, _, let draft?) = other { unpacked.append(draft) }
                     }
                     for one in unpacked { store.discard(one.draft) }
                     return .failure(error)
@@ -85,7 +84,7 @@ extension ImagePuller {
     /// What a task of a pull came to.
     private enum Step: Sendable {
         /// Without a draft where another pull was faster.
-        case unpacked(Unpacked, FinishedDraft?)
+        case unpacked(Int, Unpacked, FinishedDraft?)
         case published
         case failed(PullError)
     }
@@ -143,7 +142,7 @@ extension ImagePuller {
         guard let draft else {
             // Another pull, of an image that shares the layer, was faster.
             report(.finished(layer: index))
-            return .unpacked(Unpacked(), nil)
+            return .unpacked(index, Unpacked(), nil)
         }
         do throws(PullError) {
             let source = try open()
@@ -167,7 +166,7 @@ extension ImagePuller {
             (source as? CachedBlobSource)?.confirm()
             report(.finished(layer: index))
             return .unpacked(
-                Unpacked(downloaded: layer.size, written: summary.fileBytes),
+                index, Unpacked(downloaded: layer.size, written: summary.fileBytes),
                 FinishedDraft(draft: draft, summary: summary.encoded, bytes: summary.fileBytes))
         } catch {
             store.discard(draft)
