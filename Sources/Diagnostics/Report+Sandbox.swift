@@ -217,11 +217,15 @@ extension Report {
         case .system(let cause):
             self.init("cannot meet the other tasks of this step: \(cause.call) \(cause.subject): \(cause.sentence)")
         case .builderFailed(let localID):
-            self.init("no container: task \(localID) of this node could not make it and has said why")
-        case .squatted(let name, let process, let user):
+            self.init("no container: task \(localID) on this node failed to create the container; see its error above")
+        case .noPlace(let places):
             self.init(
-                "process \(process) of user \(user) holds the socket names by which the tasks of this step meet (@\(name))",
-                hint: "tell the administrator: nobody else has a use for these names")
+                "cannot create a directory in which the tasks of this step can meet",
+                details: places.map {
+                    "\($0.path): "
+                        + ($0.error.errno == 1 ? "owned by another user, or in a directory without the sticky bit"
+                            : "\($0.error.call): \($0.error.sentence)")
+                }, hint: "you must be able to write to one of these directories, such as /dev/shm")
         }
     }
 }

@@ -1,35 +1,64 @@
 internal import CLinux
 
-/// Packets and descriptors between processes of one node, over unix(7) sockets with abstract names: no file is left
-/// behind, and a name is free again the moment its owner dies.
+/// Packets and descriptors between processes of one node, over unix(7) sockets: as a pair, or by a name in a directory.
+///
+/// Never by an abstract name: every local user can take one that can be computed, and fill the queue of its listener.
 package enum LocalSockets {
-    /// Takes the name and listens; `nil` where somebody has it. The corresponding calls are `bind(2)`, `listen(2)`.
-    package static func listen(_ name: String) throws(SystemError) -> OwnedFileDescriptor? {
-        let socket = try make()
-        let bound = name.withCString { berth_bind_abstract(socket.rawValue, $0) }
-        if bound == -1 {
-            if berth_errno() == EADDRINUSE { return nil }
-            throw SystemError.last("bind", "@" + name)
+    /// Listens under a new name in a directory. The corresponding calls are `bind(2)`, `listen(2)`.
+    package static func listen(
+        in directory: borrowing OwnedFileDescriptor, _ name: String, backlog: Int32 = 4096
+    ) throws(SystemError) -> OwnedFileDescriptor {
+        let socket = OwnedFileDescriptor(rawValue: try checked("socket", "AF_UNIX") { berth_seqpacket(1) })
+        // By descriptor: a path of any length, and the very directory that was looked at.
+        let path = directory.procPath + "/" + name
+        try path.withCPath { (cPath) throws(SystemError) in
+            _ = try checked("bind", path) { berth_bind_path(socket.rawValue, cPath) }
         }
-        try checked("listen", "@" + name) { CLinux.listen(socket.rawValue, 4096) }
+        try checked("listen", path) { CLinux.listen(socket.rawValue, backlog) }
         return socket
     }
 
-    /// `nil` where nobody listens any more. The corresponding call is `connect(2)`.
-    package static func connect(_ name: String) throws(SystemError) -> OwnedFileDescriptor? {
-        let socket = try make()
-        while name.withCString({ berth_connect_abstract(socket.rawValue, $0) }) == -1 {
-            switch berth_errno() {
-            case ECONNREFUSED, ENOENT: return nil
-            case EINTR: continue
-            default: throw SystemError.last("connect", "@" + name)
-            }
+    /// `nil` where nobody listens, or where the listener's queue is full. Never waits. The corresponding call is
+    /// `connect(2)`.
+    package static func connect(
+        in directory: borrowing OwnedFileDescriptor, _ name: String
+    ) throws(SystemError) -> OwnedFileDescriptor? {
+        let socket = OwnedFileDescriptor(
+            rawValue: try checked("socket", "AF_UNIX") { berth_seqpacket(0) })
+        let path = directory.procPath + "/" + name
+        var code: Int32 = 0
+        try path.withCPath { (cPath) throws(SystemError) in
+            if berth_connect_path(socket.rawValue, cPath) == -1 { code = berth_errno() }
         }
+        switch code {
+        case 0: break
+        case ECONNREFUSED, ENOENT, EAGAIN, EINTR: return nil
+        default: throw SystemError(call: "connect", errno: code, subject: path)
+        }
+        try checked("fcntl", "F_SETFL") { berth_fcntl(socket.rawValue, F_SETFL, 0) }
         return socket
     }
 
-    private static func make() throws(SystemError) -> OwnedFileDescriptor {
-        OwnedFileDescriptor(rawValue: try checked("socket", "AF_UNIX") { berth_seqpacket() })
+    /// Two ends. The corresponding call is `socketpair(2)`.
+    package static func pair() throws(SystemError) -> (DescriptorBox, DescriptorBox) {
+        var ends: [Int32] = [-1, -1]
+        try checked("socketpair", "AF_UNIX") { berth_seqpacket_pair(&ends) }
+        return (
+            DescriptorBox(OwnedFileDescriptor(rawValue: ends[0])), DescriptorBox(OwnedFileDescriptor(rawValue: ends[1]))
+        )
+    }
+
+    /// One descriptor that keeps all of these open as long as it is open itself: they wait in a socket that nobody reads.
+    /// A process that is to hold many leases needs one number for them, and so does whoever is handed them.
+    package static func bundle(_ boxes: [DescriptorBox]) throws(SystemError) -> DescriptorBox {
+        let (kept, sending) = try pair()
+        var rest = boxes[...]
+        while !rest.isEmpty {
+            // Without waiting: a queue that is full stays full.
+            try sending.descriptor.send([0], Array(rest.prefix(BERTH_MAX_DESCRIPTORS)), waits: false)
+            rest = rest.dropFirst(BERTH_MAX_DESCRIPTORS)
+        }
+        return kept
     }
 }
 
@@ -64,11 +93,18 @@ extension OwnedFileDescriptor {
         return (process, user)
     }
 
-    /// Sends one packet, with at most twelve descriptors. The corresponding call is `sendmsg(2)`, `SCM_RIGHTS`.
-    package func send(_ bytes: [UInt8], _ descriptors: [DescriptorBox] = []) throws(SystemError) {
+    /// Sends one packet, with at most twelve descriptors: more are `E2BIG`. The corresponding call is `sendmsg(2)`,
+    /// `SCM_RIGHTS`.
+    package func send(
+        _ bytes: [UInt8], _ descriptors: [DescriptorBox] = [], waits: Bool = true
+    ) throws(SystemError) {
         let raw = descriptors.map { $0.descriptor.rawValue }
-        precondition(raw.count <= BERTH_MAX_DESCRIPTORS)
-        try checked("sendmsg", procPath) { berth_send(rawValue, bytes, bytes.count, raw, raw.count) }
+        guard raw.count <= BERTH_MAX_DESCRIPTORS else {
+            throw SystemError(call: "sendmsg", errno: E2BIG, subject: procPath)
+        }
+        try checked("sendmsg", procPath) {
+            berth_send(rawValue, bytes, bytes.count, raw, raw.count, waits ? 1 : 0)
+        }
     }
 
     /// One packet; `nil` where the other end has closed. The corresponding call is `recvmsg(2)`.

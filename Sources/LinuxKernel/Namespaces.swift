@@ -48,9 +48,17 @@ package enum Namespaces {
     /// `SIOCSIFFLAGS`.
     package static func startLoopback() throws(SystemError) { try checked("ioctl", "lo") { berth_loopback_up() } }
 
-    /// A handle on one of this process's own namespaces, by its name below /proc/self/ns, that keeps it alive.
-    package static func current(_ name: String) throws(SystemError) -> OwnedFileDescriptor {
-        try OwnedFileDescriptor(opening: "/proc/self/ns/\(name)", .readOnly)
+    /// The directory in which this process's namespaces can be opened, by its real path: to be had before pivot_root, as
+    /// the container's /proc may be anything, and used afterwards.
+    package static func own() throws(SystemError) -> OwnedFileDescriptor {
+        try OwnedFileDescriptor(opening: "/proc/self/ns", .path | .directory)
+    }
+
+    /// A handle on the namespace in which the owner of that directory is now, by its name there, that keeps it alive.
+    package static func current(
+        _ name: String, in own: borrowing OwnedFileDescriptor
+    ) throws(SystemError) -> OwnedFileDescriptor {
+        try own.open(name, .readOnly)
     }
 
     /// A namespace of another process of the same user.

@@ -1,10 +1,10 @@
 package import LinuxKernel
 
-/// How the tasks of a step on one node come to share one container: the first to take an abstract socket name builds
-/// it, the others wait at the socket and are handed its namespaces.
+/// How the tasks of a step on one node come to share one container: the first to lock their `MeetingPlace` builds it, the
+/// others wait at the socket in it and are handed its namespaces.
 ///
-/// Nothing is left behind: the name goes with the builder's descriptor, the namespaces with the last process in them.
-/// A builder that dies before it has answered closes the socket, and the others elect anew.
+/// The builder removes the place; the namespaces go with the last process in them. A builder that dies before it has
+/// answered closes the socket, and the others elect another one.
 package enum StepRendezvous {
     /// What a task brings along: its place on the node and the device nodes that its own cgroup lets it open.
     package struct Arrival: Sendable {
@@ -21,45 +21,45 @@ package enum StepRendezvous {
         case member(Container)
     }
 
+    /// How long a task waits for a builder that has the lock and does not listen: it is between the two calls, or stopped.
+    private static let patience: UInt64 = 60_000_000_000
+
     /// Takes part; returns when this task is to build, or when there is a container to join. Blocks as long as the
     /// builder is at work.
     ///
-    /// - Parameter name: Unique to the step, the node, the user and everything that shapes the container.
-    package static func arrive(_ name: String, _ own: Arrival) throws(RendezvousError) -> Role {
-        var attempt = 0
+    /// - Parameters:
+    ///   - places: Directories in which the tasks can meet: `MeetingPlace`.
+    ///   - key: Unique to the step, the node, the user and everything that shapes the container.
+    package static func arrive(
+        in places: [String], for key: String, _ own: Arrival
+    ) throws(RendezvousError) -> Role {
+        var end = Clock.monotonicNanoseconds + patience
         while true {
-            // Another user who has taken the name can only make us take the next one.
-            let candidate = attempt == 0 ? name : "\(name)~\(attempt)"
-            if let listener = try talking({ () throws(SystemError) in try LocalSockets.listen(candidate) }) {
-                return .builder(Builder(listener: listener))
+            var place = try MeetingPlace.open(in: places, for: key)
+            if try talking({ () throws(SystemError) in try place.takeLock() }) {
+                let listener = try talking { () throws(SystemError) in try place.listen() }
+                return .builder(Builder(listener: listener, place: place))
             }
-            guard let connection = try talking({ () throws(SystemError) in try LocalSockets.connect(candidate) }) else {
-                continue  // the builder has gone between the two calls: try to be it
-            }
-            let peer = try talking { () throws(SystemError) in PeerBox(try connection.peer()) }
-            guard peer.userID == Identity.userID else {
-                attempt += 1
-                if attempt > 16 { throw .squatted(name: candidate, processID: peer.processID, userID: peer.userID) }
+            guard let connection = try talking({ () throws(SystemError) in try place.connect() }) else {
+                // Not yet, or no longer: the builder is about to listen, or has gone.
+                guard Clock.monotonicNanoseconds < end else {
+                    throw .system(SystemError(call: "connect", errno: 110, subject: key))  // ETIMEDOUT
+                }
+                Processes.sleep(milliseconds: 2)
                 continue
             }
             let hello = "\(own.localID)\n" + own.grantedNodes.joined(separator: "\n")
             // A builder that dies meanwhile shows as a failure to send or as the end of what it says.
             guard (try? connection.send(Array(hello.utf8))) != nil,  // see above
                 let answer = try talking({ () throws(SystemError) in try connection.receive() })
-            else { continue }
+            else {
+                end = Clock.monotonicNanoseconds + patience
+                continue
+            }
             guard answer.bytes.first == UInt8(ascii: "R"), let container = Container(answer) else {
                 throw .builderFailed(localID: Int(answer.bytes.dropFirst().displayText) ?? -1)
             }
             return .member(container)
-        }
-    }
-
-    private struct PeerBox {
-        let processID: Int32
-        let userID: UInt32
-        init(_ peer: (processID: Int32, userID: UInt32)) {
-            processID = peer.processID
-            userID = peer.userID
         }
     }
 }
@@ -68,8 +68,17 @@ package enum RendezvousError: Error, Sendable {
     case system(SystemError)
     /// The task that built the container failed and has said why.
     case builderFailed(localID: Int)
-    /// Another user's process sits on every name that could be used.
-    case squatted(name: String, processID: Int32, userID: UInt32)
+    /// None of the directories can be used. `EPERM`: another user owns it, or could rename it.
+    case noPlace([UnusablePlace])
+
+    package struct UnusablePlace: Sendable {
+        package let path: String
+        package let error: SystemError
+        package init(path: String, error: SystemError) {
+            self.path = path
+            self.error = error
+        }
+    }
 }
 
 extension StepRendezvous {
@@ -82,11 +91,15 @@ extension StepRendezvous {
         ]
 
         let listener: OwnedFileDescriptor
+        private var place: MeetingPlace?
         private var waiting: [(connection: DescriptorBox, arrival: Arrival)] = []
         /// What any of the tasks may open, as far as it was known when the container was built.
         private var granted: [String] = []
 
-        init(listener: consuming OwnedFileDescriptor) { self.listener = listener }
+        init(listener: consuming OwnedFileDescriptor, place: consuming MeetingPlace) {
+            self.listener = listener
+            self.place = consume place
+        }
 
         /// Waits for the step's other tasks on this node, so that their grants are known before the container's /dev
         /// is made and none of them comes to a builder that has gone.
@@ -128,10 +141,11 @@ extension StepRendezvous {
             return arrival
         }
 
-        /// Those who came while the container was being built. One that has died since, or is somebody else's, must not
-        /// cost those behind it their place; more than this are no tasks of a node.
+        /// Those who came while the container was being built. One that has died since must not cost those behind it
+        /// their place; more than this, or for longer, are no tasks of a node.
         private mutating func acceptWhoHasCome() throws(RendezvousError) {
-            for _ in 0..<4096 {
+            let end = Clock.monotonicNanoseconds + 10_000_000_000
+            for _ in 0..<4096 where Clock.monotonicNanoseconds < end {
                 guard try talking({ () throws(SystemError) in try self.listener.isReadable(withinMilliseconds: 0) })
                 else { return }
                 _ = try accept(withinMilliseconds: 0)
@@ -139,16 +153,19 @@ extension StepRendezvous {
         }
 
         /// Hands the container that this process now stands in to all who wait.
+        ///
+        /// - Parameter own: `Namespaces.own`, from before the container's /proc took the host's place.
         package mutating func share(
-            _ namespaces: NamespaceKinds, scratchLease: DescriptorBox?
+            _ namespaces: NamespaceKinds, in own: borrowing OwnedFileDescriptor, scratchLease: DescriptorBox?
         ) throws(RendezvousError) {
             try acceptWhoHasCome()
+            leave()
             guard !waiting.isEmpty else { return }
             var kinds = ""
             var descriptors: [DescriptorBox] = []
             for (kind, letter, name) in Self.letters where namespaces.contains(kind) {
                 descriptors.append(
-                    DescriptorBox(try talking { () throws(SystemError) in try Namespaces.current(name) }))
+                    DescriptorBox(try talking { () throws(SystemError) in try Namespaces.current(name, in: own) }))
                 kinds += letter
             }
             if let scratchLease {
@@ -165,9 +182,15 @@ extension StepRendezvous {
 
         /// Tells all who wait that there will be no container.
         package mutating func fail(localID: Int) {
-            try? acceptWhoHasCome()  // those that can not be told see the end of file
+            try? acceptWhoHasCome()  // those that cannot be told see the end of file
+            leave()
             for (connection, _) in waiting { try? connection.descriptor.send(Array("E\(localID)".utf8)) }  // likewise
             waiting = []
+        }
+
+        private mutating func leave() {
+            guard let place = place.take() else { return }
+            place.remove()
         }
     }
 

@@ -19,9 +19,9 @@ extension ImageStore {
         return try open(creating: path)
     }
 
-    /// Waits until nobody else decides about this name or builds a container of it. Blocks.
-    package func lockContainer(_ name: String) throws(StoreError) -> WorkLock {
-        WorkLock(descriptor: try workLock("containers/" + name))
+    /// Held by the process that decides about this name or creates a container of it; `nil` where another one does.
+    package func tryLockContainer(_ name: String) throws(StoreError) -> WorkLock? {
+        try tryWorkLock("containers/" + name)
     }
 
     package func container(_ name: String) throws(StoreError) -> NamedContainer? {

@@ -3,19 +3,20 @@ internal import Devices
 internal import LaunchPlanning
 internal import LinuxKernel
 
-/// A container on its way to the tasks: one packet of descriptors and of NUL-terminated words, the same for each. A word's
-/// first letter says what it is; Plugin/join.c reads it.
+/// A container on its way to the tasks: descriptors and NUL-terminated words, the same for each. A word's first letter says
+/// what it is; Plugin/join.c reads it.
 struct HeldContainer {
     private(set) var descriptors: [DescriptorBox] = []
     private(set) var bytes: [UInt8] = []
     var phases: [(String, UInt64)] = []
 
-    init() { add("berth-container 3") }
-
-    mutating func add(namespaces: [DescriptorBox], directory: DescriptorBox?, leases: [DescriptorBox]) {
+    /// - Parameter leases: However many, one descriptor holds them: an image may have hundreds of layers.
+    mutating func add(
+        namespaces: [DescriptorBox], directory: DescriptorBox?, leases: [DescriptorBox]
+    ) throws(SystemError) {
         for namespace in namespaces { add("N", namespace) }
         if let directory { add("D", directory) }
-        for lease in leases { add("K", lease) }
+        if !leases.isEmpty { add("K", leases.count == 1 ? leases[0] : try LocalSockets.bundle(leases)) }
     }
 
     private mutating func add(_ word: String, _ descriptor: DescriptorBox? = nil) {

@@ -14,25 +14,24 @@ extension HoldCommand {
             return try space.descriptor.descriptor.inheritableCopy()
         }
         return try named(Failure.system) { () throws(SystemError) in
-            let meeting = "berth/\(Identity.userID)/" + (try Random.hexadecimal(bytes: 16))
-            guard let listener = try LocalSockets.listen(meeting) else {
-                throw SystemError(call: "bind", errno: 98, subject: "@" + meeting)  // EADDRINUSE
-            }
+            let (own, other) = try LocalSockets.pair()
             let (user, mounts) = (try handle(.user), try handle(.mount))
+            let answer = try other.descriptor.inheritableCopy()
             let words = [
-                "berth", "hold", "copy=" + meeting, "user=\(user?.number ?? -1)", "mounts-of=\(mounts?.number ?? -1)",
+                "berth", "hold", "copy=\(answer.number)", "user=\(user?.number ?? -1)", "mounts-of=\(mounts?.number ?? -1)",
             ]
             let ended = try Processes.run(
-                try Processes.ownPath(), arguments: words, environment: [], output: .standardError)
-            guard ended.status == 0, let connection = try listener.accept(withinMilliseconds: 1000),
-                let copy = try connection.receive()?.descriptors.first
+                try Processes.ownPath(), arguments: words, environment: [], output: .standardError,
+                deadline: Clock.monotonicNanoseconds + 60_000_000_000)
+            guard ended.status == 0, try own.descriptor.isReadable(withinMilliseconds: 0),
+                let copy = try own.descriptor.receive()?.descriptors.first
             else { throw SystemError(call: "open_tree", errno: 1, subject: "the running container's root") }  // EPERM
             return copy
         }
     }
 
     /// The other process.
-    func sendRootCopy(to meeting: String) throws(Failure) {
+    func sendRootCopy(to number: Int32) throws(Failure) {
         let settings = self.settings
         try named(Failure.system) { () throws(SystemError) in
             if settings.userNamespace >= 0 {
@@ -42,10 +41,7 @@ extension HoldCommand {
             guard let copy = try Mounts.detachedCopy(of: "/", recursive: false) else {
                 throw SystemError(call: "open_tree", errno: 38, subject: "/")  // ENOSYS
             }
-            guard let connection = try LocalSockets.connect(meeting) else {
-                throw SystemError(call: "connect", errno: 111, subject: "@" + meeting)  // ECONNREFUSED
-            }
-            try connection.send([0], [DescriptorBox(copy)])
+            try OwnedFileDescriptor(inherited: number).send([0], [DescriptorBox(copy)])
         }
     }
 

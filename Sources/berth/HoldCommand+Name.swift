@@ -17,7 +17,7 @@ extension HoldCommand {
         let isKept = try named(Failure.store) { () throws(StoreError) in try store.container(name.directory) != nil }
         if !isKept, let step = try attach(toStep: name) { return step }
         // Held until the container stands: of two steps that want the name at once one builds, the other joins.
-        let lock = try named(Failure.store) { () throws(StoreError) in try store.lockContainer(name.directory) }
+        let lock = try lock(name, in: store)
         defer { withExtendedLifetime(lock.self) {} }
         let kept = try named(Failure.store) { () throws(StoreError) in try store.container(name.directory) }
         let isRunning = kept.map { !Self.isFree($0.lease) } ?? false
@@ -30,12 +30,12 @@ extension HoldCommand {
         case .exec where !isRunning:
             throw .report(Self.notRunning(name.name))
         case .noExec where isRunning:
-            if let kept, let running = try running(name, kept.lease) {
+            if let kept, let running = try running(name, kept) {
                 return try build(try run(image: kept.image), in: kept, beside: running)
             }
         case .auto where isRunning, .exec:
-            if let lease = kept?.lease, let running = try running(name, lease) {
-                return try attach(to: running, name.name, lease)
+            if let kept, let running = try running(name, kept) {
+                return try attach(to: running, name.name, kept.lease)
             }
             if name.when == .exec { throw .report(Self.notRunning(name.name)) }
         default: break
@@ -65,6 +65,27 @@ extension HoldCommand {
         }
         try Self.take(made.lease)
         return try build(run, in: made)
+    }
+
+    /// Waits for the step that has it, which may be pulling the image: as long as this one may take.
+    private func lock(_ name: HoldSettings.ContainerName, in store: ImageStore) throws(Failure) -> WorkLock {
+        var isTold = false
+        while true {
+            let lock = try named(Failure.store) { () throws(StoreError) in try store.tryLockContainer(name.directory) }
+            if let lock { return lock }
+            let now = Clock.monotonicNanoseconds
+            if let deadline, now >= deadline {
+                throw .report(
+                    Report(
+                        "another step was still creating the container \(name.name) at the end of the start time-out",
+                        hint: Self.timeoutHint))
+            }
+            if !isTold, now - started > 10_000_000_000 {
+                isTold = true
+                Terminal.note("waiting for another step on this node, which is creating the container \(name.name)")
+            }
+            Processes.sleep(milliseconds: 20)
+        }
     }
 
     private static func isFree(_ lease: DescriptorBox) -> Bool {
@@ -100,17 +121,18 @@ extension HoldCommand {
         Report("no container named \(name) is running on this node", hint: "leave out :exec to start it")
     }
 
-    /// The container of that name, its lease held; `nil` where its last process has ended meanwhile.
+    /// The container with these files, its lease held; `nil` where its last process has ended meanwhile. By its files: one
+    /// of the same name may still run that has been removed.
     private func running(
-        _ name: HoldSettings.ContainerName, _ lease: DescriptorBox
+        _ name: HoldSettings.ContainerName, _ kept: NamedContainer
     ) throws(Failure) -> RunningContainer? {
-        let directory = name.directory
+        let files = try kept.identity()
         for _ in 0..<100 {
-            if let running = try find({ $0.name == directory }) {
-                try Self.take(lease)
+            if let running = try find({ $0.files == files }) {
+                try Self.take(kept.lease)
                 return running
             }
-            if Self.isFree(lease) { return nil }
+            if Self.isFree(kept.lease) { return nil }
             // Its tasks have the lease and are about to join.
             Processes.sleep(milliseconds: 50)
         }
@@ -163,9 +185,11 @@ extension HoldCommand {
         let directory = try enterWorkingDirectory(process)
         drop(&process)
         var held = HeldContainer()
-        held.add(
-            namespaces: running.namespaces.map(\.descriptor), directory: directory,
-            leases: image.leases + [lease].compactMap { $0 })
+        try named(Failure.system) { () throws(SystemError) in
+            try held.add(
+                namespaces: running.namespaces.map(\.descriptor), directory: directory,
+                leases: image.leases + [lease].compactMap { $0 })
+        }
         held.add(process, outside: host.environment)
         if run.wantsPyTorch(image.image, try run.wantedOptions()) { held.addRanks(process) }
         if usesPMIx { held.addPMIx() }
@@ -178,5 +202,15 @@ extension HoldCommand {
         try named(Failure.store) { () throws(StoreError) in
             try ImageStore.open(existing: path)?.removeContainers { $0.hasPrefix("job-\(job)-") }
         }
+    }
+}
+
+extension NamedContainer {
+    /// Device and inode of its upper directory, which no other can have as long as an overlay uses it.
+    func identity() throws(Failure) -> String {
+        let status = try named(Failure.system) { () throws(SystemError) in
+            try FileStatus(of: path + "/upper", followLinks: false)
+        }
+        return "\(status.device).\(status.inode)"
     }
 }

@@ -13,14 +13,7 @@ extension HoldCommand {
             return try export(to: scheme + path)
         }
         if text.hasPrefix("docker://") { return try export(to: text) }
-        if text.hasPrefix("docker-archive:") {
-            throw .report(
-                Report(
-                    "cannot save the container as \(text): Docker's own archives are read, not written",
-                    hint:
-                        "write oci-archive:FILE, which `docker load` takes since Docker 25, or docker://REGISTRY/NAME:TAG"
-                ))
-        }
+        try checkDestination(text)
         let path = absolutePath(text, from: workingDirectory)
         let isSquashfs = [".sqsh", ".squashfs", ".sqfs"].contains(where: path.hasSuffix)
         let existing = try? FileStatus(of: path, followLinks: false)  // absent, as it should be
@@ -47,6 +40,14 @@ extension HoldCommand {
             throw error
         }
         Terminal.note("saved the container as \(path)")
+    }
+
+    func checkDestination(_ text: String) throws(Failure) {
+        guard text.hasPrefix("docker-archive:") else { return }
+        throw .report(
+            Report(
+                "cannot save the container as \(text): berth reads Docker's archives and does not write them",
+                hint: "write oci-archive:FILE, which `docker load` takes since Docker 25, or docker://REGISTRY/NAME:TAG"))
     }
 
     /// As an image: a named container's changes over its image's layers, or all of an unnamed one's files as one layer.

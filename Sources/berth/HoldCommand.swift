@@ -1,5 +1,6 @@
 internal import Devices
 internal import Diagnostics
+internal import ImageSpec
 internal import LaunchPlanning
 internal import LinuxKernel
 internal import Sandbox
@@ -11,21 +12,43 @@ struct HoldCommand {
     let settings: HoldSettings
     let options: LaunchOptions
     private(set) var host: HostReading
+    /// Where the tasks wait; `nil` where none do.
+    private let connection: DescriptorBox?
     private(set) var tasks: WaitingTasks?
     let workingDirectory: String
     let started = Clock.monotonicNanoseconds
 
-    init(_ arguments: [String]) throws(Failure) {
+    static func carryOut(_ arguments: [String]) -> Never {
         var rest = arguments[...]
-        settings = try HoldSettings(&rest)
+        var connection: DescriptorBox?
+        do throws(Failure) {
+            let settings = try HoldSettings(&rest)
+            connection = try settings.connection()
+            var command = try HoldCommand(settings, Array(rest), connection)
+            try command.carryOut()
+        } catch {
+            // Said before the tasks hear of it: they end then, and slurmstepd ends what still prepares, words and all.
+            let report = error.report?.forPlugin(node: Terminal.node)
+            Terminal.say(report)
+            // Not to be waited for: where the queue is full there are containers in it.
+            try? connection?.descriptor.send(WaitingTasks.failure, waits: false)  // all have ended
+            Processes.exit((report?.status ?? .ownFailure).rawValue)
+        }
+    }
+
+    private init(_ settings: HoldSettings, _ rest: [String], _ connection: DescriptorBox?) throws(Failure) {
+        self.settings = settings
+        self.connection = connection
         host = HostReading()
-        Terminal.node = host.variable("SLURMD_NODENAME") ?? Self.hostname
+        // Before the container's /proc takes the place of the host's. What is checked before there is a job is no node's.
+        if !settings.checks { Terminal.node = host.variable("SLURMD_NODENAME") ?? Self.hostname }
         if let node = settings.node { host.environment = host.environment.setting("SLURM_NODEID", node) }
         // At the end of a step slurmstepd stands in a directory of its own.
         workingDirectory = settings.save == nil ? host.workingDirectory : host.variable("PWD") ?? "/"
-        let (cwd, words, mounts, script) = (workingDirectory, Array(rest), settings.mounts, settings.script)
+        let (cwd, words, mounts, script) = (workingDirectory, rest, settings.mounts, settings.script)
         options = try named(Failure.options) { () throws(OptionError) in
             var options = try LaunchOptions(parsing: words, workingDirectory: cwd, needsImage: false)
+            if settings.quiet { options.quiet = true }
             // What runs in the batch script would take the script's rank for its own.
             if script != nil { options.profile = LaunchProfile.none }
             if let mounts { options.mounts += try MountRequest.list(pyxis: mounts, workingDirectory: cwd) }
@@ -37,7 +60,11 @@ struct HoldCommand {
         }
     }
 
-    mutating func carryOut() throws(Failure) -> Never {
+    private mutating func carryOut() throws(Failure) -> Never {
+        if settings.checks {
+            try check()
+            Processes.exit(0)
+        }
         if let job = settings.sweep {
             try sweep(job)
             Processes.exit(0)
@@ -46,29 +73,18 @@ struct HoldCommand {
             try save(to: path)
             Processes.exit(0)
         }
-        if let meeting = settings.copy {
-            try sendRootCopy(to: meeting)
+        if settings.copy >= 0 {
+            try sendRootCopy(to: settings.copy)
             Processes.exit(0)
         }
-        let number = settings.socket
-        let connection = try named(Failure.system) { () throws(SystemError) in
-            try OwnedFileDescriptor(inherited: number)
-        }
+        guard let connection else { throw .system(SystemError(call: "fcntl", errno: 9, subject: "socket=")) }  // EBADF
         let tasks = WaitingTasks(
             connection, tasks: settings.tasks, gathers: settings.gathers, hasPMIx: usesPMIx,
             deadline: deadline)
         self.tasks = tasks
-        do throws(Failure) {
-            let held = try hold()
-            if settings.report { report(held) }
-            try tasks.hand(held, copies: settings.tasks + (settings.keepsRoot ? 1 : 0))
-        } catch {
-            // Said before the connection ends: tasks that see it end do too, and slurmstepd then ends what still prepares,
-            // words and all.
-            Terminal.say(error.report?.forPlugin(node: Terminal.node))
-            withExtendedLifetime(tasks) {}
-            Terminal.fail(nil)
-        }
+        let held = try hold()
+        if settings.report { report(held) }
+        try tasks.hand(held, copies: settings.tasks)
         Processes.exit(0)
     }
 
@@ -87,7 +103,17 @@ struct HoldCommand {
         return String(decoding: name.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
 
-    private var deadline: UInt64? { settings.timeout.map { started + $0 * 1_000_000_000 } }
+    /// What can be known without the node.
+    private func check() throws(Failure) {
+        if let path = settings.save { try checkDestination(path) }
+        let image = options.image
+        // A path is the node's.
+        let isFile = Self.fileEndings.contains(where: image.hasSuffix) && !image.contains("://")
+        if image.isEmpty || image.hasPrefix("/") || image.hasPrefix(".") || isFile { return }
+        _ = try named(Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: image) }
+    }
+
+    var deadline: UInt64? { settings.timeout.map { started + $0 * 1_000_000_000 } }
 
     private func hold() throws(Failure) -> HeldContainer {
         guard let name = settings.name else { return try build(try run(image: options.image), in: nil) }
@@ -111,9 +137,11 @@ struct HoldCommand {
         return run
     }
 
+    private static let fileEndings = [".sqsh", ".squashfs", ".sqfs"]
+
     /// `image.sqsh` without `./`: no registry has such a name, and people forget the two characters.
     private func isFile(_ image: String, _ path: String) throws(Failure) -> Bool {
-        guard [".sqsh", ".squashfs", ".sqfs"].contains(where: image.hasSuffix), !image.contains("://") else {
+        guard Self.fileEndings.contains(where: image.hasSuffix), !image.contains("://") else {
             return false
         }
         if let status = try? FileStatus(of: path), status.kind == .regular { return true }  // absent: said below
@@ -159,9 +187,11 @@ struct HoldCommand {
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         interpreter.label =
             ContainerLabel(
-                step: settings.step, name: settings.name?.directory ?? "", digest: image.image.digest,
-                image: image.image.name
+                step: settings.step, files: try container.map { (kept) throws(Failure) in try kept.identity() } ?? "",
+                digest: image.image.digest, image: image.image.name
             ).text
+        // Before the container's /proc takes the place of the host's: it may be anything.
+        let own = try named(Failure.system) { () throws(SystemError) in try Namespaces.own() }
         interpreter.rootCopy = root
         try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
         mark("set-up")
@@ -178,7 +208,10 @@ struct HoldCommand {
         var held = HeldContainer()
         held.phases = phases
         held.count(decision, grant.devices.vendor)
-        held.add(namespaces: try namespaces.handles(), directory: directory, leases: leases)
+        let handles = try namespaces.handles(in: own)
+        try named(Failure.system) { () throws(SystemError) in
+            try held.add(namespaces: handles, directory: directory, leases: leases)
+        }
         if settings.keepsRoot {
             held.add(
                 root: try named(Failure.system) { () throws(SystemError) in
@@ -218,35 +251,39 @@ extension [String] {
 
 extension NamespaceKinds {
     /// This process's own of these kinds, the user namespace first: only its rights allow the others.
-    fileprivate func handles() throws(Failure) -> [DescriptorBox] {
+    fileprivate func handles(in own: borrowing OwnedFileDescriptor) throws(Failure) -> [DescriptorBox] {
         var result: [DescriptorBox] = []
         for (kind, name) in [(.user, "user"), (.mount, "mnt"), (.hostname, "uts"), (.network, "net"), (.ipc, "ipc")]
             as [(NamespaceKinds, String)] where contains(kind)
         {
             result.append(
-                try named(Failure.system) { () throws(SystemError) in DescriptorBox(try Namespaces.current(name)) })
+                try named(Failure.system) { () throws(SystemError) in
+                    DescriptorBox(try Namespaces.current(name, in: own))
+                })
         }
         return result
     }
 }
 
-/// What the container's mounts are called, by which a later step finds it: the step that built it, its name, its image.
+/// What the container's mounts are called, by which a later step finds it: the step that built it, the files that it keeps,
+/// its image.
 struct ContainerLabel {
     var step: String
-    var name: String
+    /// Of a named container, its upper directory's identity: the name may meanwhile stand for another one.
+    var files: String
     var digest: String
     var image: String
 
-    var text: String { "berth:\(step):\(name):\(digest.isEmpty ? "" : String(digest.dropFirst(7))):\(image)" }
+    var text: String { "berth:\(step):\(files):\(digest.isEmpty ? "" : String(digest.dropFirst(7))):\(image)" }
 
-    init(step: String, name: String, digest: String, image: String) {
-        (self.step, self.name, self.digest, self.image) = (step, name, digest, image)
+    init(step: String, files: String, digest: String, image: String) {
+        (self.step, self.files, self.digest, self.image) = (step, files, digest, image)
     }
 
     init?(_ text: String) {
         let parts = text.split(separator: ":", maxSplits: 4, omittingEmptySubsequences: false).map(String.init)
         guard parts.count == 5, parts[0] == "berth" else { return nil }
         self.init(
-            step: parts[1], name: parts[2], digest: parts[3].isEmpty ? "" : "sha256:" + parts[3], image: parts[4])
+            step: parts[1], files: parts[2], digest: parts[3].isEmpty ? "" : "sha256:" + parts[3], image: parts[4])
     }
 }

@@ -17,8 +17,12 @@ struct HoldSettings {
     var mounts: String?
     /// The batch script, which lies in a directory of Slurm's.
     var script: String?
-    /// One packet more than there are tasks, with the container's root in it.
+    /// The container's root, too, for the tasks that are to save it.
     var keepsRoot = false
+    /// No progress.
+    var quiet = false
+    /// Instead of all else: parse what was asked for, before there is a job.
+    var checks = false
     /// Instead of all else: save the container whose root is `socket`.
     var save: String?
     var entrypoint = Entrypoint.ignored
@@ -28,8 +32,8 @@ struct HoldSettings {
     /// Instead of all else: remove the containers of this job.
     var sweep: String?
 
-    /// Instead of all else: send a copy of a running container's root to this name; its namespaces, by descriptor.
-    var copy: String?
+    /// Instead of all else: send a copy of a running container's root to this socket; its namespaces, by descriptor.
+    var copy: Int32 = -1
     var userNamespace: Int32 = -1
     var mountNamespace: Int32 = -1
 
@@ -70,12 +74,14 @@ struct HoldSettings {
             case "mounts": mounts = value
             case "script": script = value
             case "keep": keepsRoot = true
+            case "quiet": quiet = true
+            case "check": checks = true
             case "save": save = value
             case "entrypoint": entrypoint = value == "shown" ? .shown : .quiet
             case "report": report = true
             case "gather": gathers = true
             case "sweep": sweep = value
-            case "copy": copy = value
+            case "copy": copy = Int32(value) ?? -1
             case "user": userNamespace = Int32(value) ?? -1
             case "mounts-of": mountNamespace = Int32(value) ?? -1
             default:
@@ -86,5 +92,15 @@ struct HoldSettings {
             }
         }
         name?.scope = scope
+    }
+}
+
+extension HoldSettings {
+    /// `nil` where `socket` is not the tasks'.
+    func connection() throws(Failure) -> DescriptorBox? {
+        if checks || sweep != nil || save != nil || copy >= 0 { return nil }
+        return try named(Failure.system) { () throws(SystemError) in
+            DescriptorBox(try OwnedFileDescriptor(inherited: socket))
+        }
     }
 }

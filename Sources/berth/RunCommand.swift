@@ -86,8 +86,12 @@ struct RunCommand {
     private func meet(_ task: SlurmTask) throws(Failure) -> Never {
         let grant = try grant()
         let own = StepRendezvous.Arrival(localID: task.localID, grantedNodes: grant.ownNodes)
-        let name = "berth/\(Identity.userID)/\(task.jobID).\(task.stepID).\(task.nodeID)/\(options.containerKey)"
-        let role = try named(Failure.rendezvous) { () throws(RendezvousError) in try StepRendezvous.arrive(name, own) }
+        let key = "\(task.jobID).\(task.stepID).\(task.nodeID)/\(try wantedOptions().containerKey(host.variable))"
+        // In memory first; at last a directory in which no other user can have taken the name.
+        let places = ["/dev/shm", "/tmp", "/var/tmp", host.variable("HOME") ?? "/"]
+        let role = try named(Failure.rendezvous) { () throws(RendezvousError) in
+            try StepRendezvous.arrive(in: places, for: key, own)
+        }
         switch consume role {
         case .builder(var builder):
             do throws(Failure) {
@@ -119,12 +123,13 @@ struct RunCommand {
         let plan = try plan(image, grant: grant, gpus: gpus)
         try confine(plan)
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
-        // Pinned before pivot_root, while /proc/self is certainly the real one.
+        // Before the container's /proc takes the place of the host's: it may be anything.
+        let own = try named(Failure.system) { () throws(SystemError) in try Namespaces.own() }
         try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
         let scratch = interpreter.scratchLease
         let namespaces = plan.namespaces
         try named(Failure.rendezvous) { () throws(RendezvousError) in
-            try builder.share(namespaces, scratchLease: scratch)
+            try builder.share(namespaces, in: own, scratchLease: scratch)
         }
         try begin(plan.process, image.leases, scratch)
     }
@@ -137,15 +142,18 @@ struct RunCommand {
         try begin(plan.process, image.leases, interpreter.scratchLease)
     }
 
-    /// The file system stands; the leases stay open in the command, so that nobody collects what it runs from.
+    /// The file system stands; the leases stay open in the command, so that nobody collects what it runs from. In one
+    /// descriptor: an image may have hundreds of layers, each with a lease of its own.
     private func begin(
         _ process: ProcessPlan, _ image: [DescriptorBox], _ scratch: DescriptorBox?
     ) throws(Failure) -> Never {
         var process = process
         process.dropVariables(exists: Self.existsHere)
         try named(Failure.system) { () throws(SystemError) in
-            for lease in image { try lease.descriptor.duplicate().inheritAcrossExec() }
-            try scratch?.descriptor.duplicate().inheritAcrossExec()
+            let leases = image + [scratch].compactMap { $0 }
+            if leases.isEmpty { return }
+            let all = leases.count == 1 ? leases[0] : try LocalSockets.bundle(leases)
+            try all.descriptor.duplicate().inheritAcrossExec()
         }
         if options.verbose {
             if speaks(options), let note = process.noteOfDroppedVariables(option: "-e NAME") { Terminal.note(note) }

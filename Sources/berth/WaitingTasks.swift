@@ -28,9 +28,9 @@ final class WaitingTasks {
     ///   - gathers: Every task tells what it may open.
     ///   - hasPMIx: The first one has something to tell in any case.
     init(
-        _ connection: consuming OwnedFileDescriptor, tasks: Int, gathers: Bool, hasPMIx: Bool, deadline: UInt64?
+        _ connection: DescriptorBox, tasks: Int, gathers: Bool, hasPMIx: Bool, deadline: UInt64?
     ) {
-        self.connection = DescriptorBox(connection)
+        self.connection = connection
         (self.tasks, self.gathers, self.hasPMIx, self.deadline) = (tasks, gathers, hasPMIx, deadline)
         expected = gathers ? tasks : hasPMIx ? 1 : 0
     }
@@ -73,11 +73,25 @@ final class WaitingTasks {
         return result
     }
 
+    /// In place of a container, where there is none and the reason has been said. Each task looks at it and leaves it.
+    static let failure = Array("berth-failed\0".utf8)
+    private static let version = Array("berth-container 4\0".utf8)
+
     /// Each takes one packet. A task that has been cancelled meanwhile takes nothing; when all have, nobody is left to tell.
     func hand(_ held: HeldContainer, copies: Int) throws(Failure) {
         _ = try reports()
-        for _ in 0..<copies {
-            do throws(SystemError) { try connection.descriptor.send(held.bytes, held.descriptors) } catch { break }
+        let connection = self.connection
+        try named(Failure.system) { () throws(SystemError) in
+            // Not in the packet, whose size has a limit: an environment may be larger.
+            let words = try OwnedFileDescriptor(inMemory: "container")
+            try words.writeAll(held.bytes)
+            let descriptors = [DescriptorBox(words)] + held.descriptors
+            for _ in 0..<copies {
+                do throws(SystemError) { try connection.descriptor.send(Self.version, descriptors) } catch {
+                    if error.errno == 32 || error.errno == 104 { return }  // EPIPE, ECONNRESET: all have ended
+                    throw error
+                }
+            }
         }
     }
 }

@@ -18,13 +18,7 @@ if arguments.first == "run" {
 } else if arguments.first == "probe" {
     ProbeCommand.carryOut(Array(arguments.dropFirst()))
 } else if arguments.first == "hold" {
-    arguments.removeFirst()
-    do throws(Failure) {
-        var command = try HoldCommand(arguments)
-        try command.carryOut()
-    } catch {
-        Terminal.fail(error.report?.forPlugin(node: Terminal.node))
-    }
+    HoldCommand.carryOut(Array(arguments.dropFirst()))
 } else if arguments.first == "report" {
     HoldCommand.reportEnvironment(arguments.last)
 } else {

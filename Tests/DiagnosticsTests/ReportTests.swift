@@ -343,11 +343,15 @@ import TestSupport
         Self.check(
             "rendezvous",
             [
-                ("system", Report(RendezvousError.system(SystemError(call: "bind", errno: 1, subject: "@berth/7")))),
+                ("system", Report(RendezvousError.system(SystemError(call: "bind", errno: 1, subject: "socket")))),
                 ("builder failed", Report(RendezvousError.builderFailed(localID: 3))),
                 (
-                    "squatted",
-                    Report(RendezvousError.squatted(name: "berth/1001/7.0.0/ab~16", processID: 42, userID: 1002))
+                    "no place",
+                    Report(
+                        RendezvousError.noPlace([
+                            .init(path: "/dev/shm/berth-1001-7", error: SystemError(call: "open", errno: 1, subject: "")),
+                            .init(path: "/home/a/berth-1001-7", error: SystemError(call: "mkdirat", errno: 30, subject: "")),
+                        ]))
                 ),
             ])
     }

@@ -33,28 +33,50 @@ import TestSupport
 }
 
 @Suite struct LocalSocketTests {
-    static func name() throws -> String { "berth-test/" + (try Random.hexadecimal(bytes: 8)) }
+    private let place: TemporaryDirectory
+    private let directory: DescriptorBox
 
-    @Test func aNameHasOneOwnerAndIsFreeWithIt() throws {
-        let name = try Self.name()
+    init() throws {
+        place = try TemporaryDirectory()
+        directory = DescriptorBox(try OwnedFileDescriptor(opening: place.path, .readOnly | .directory))
+    }
+
+    private func listen(_ name: String = "socket", backlog: Int32 = 4096) throws -> OwnedFileDescriptor {
+        try LocalSockets.listen(in: directory.descriptor, name, backlog: backlog)
+    }
+
+    private func connect(_ name: String = "socket") throws -> OwnedFileDescriptor? {
+        try LocalSockets.connect(in: directory.descriptor, name)
+    }
+
+    @Test func aNameHasOneListener() throws {
         do {
-            let listener = try there(try LocalSockets.listen(name))
-            #expect(try !isThere(LocalSockets.listen(name)))
+            let listener = try listen()
+            #expect { _ = try listen() } throws: { ($0 as? SystemError)?.errno == 98 }  // EADDRINUSE
             withExtendedLifetime(listener) {}
         }
-        #expect(try !isThere(LocalSockets.connect(name)))
-        #expect(try isThere(LocalSockets.listen(name)))
+        #expect(try !isThere(connect()))
+        #expect(try !isThere(connect("absent")))
+    }
+
+    /// A hostile listener fills its queue and accepts no connection: connect(2) alone would wait for ever.
+    @Test func aFullQueueIsNotWaitedFor() throws {
+        let listener = try listen(backlog: 1)
+        var queued: [DescriptorBox] = []
+        while let next = try connect() {
+            queued.append(DescriptorBox(next))
+            try #require(queued.count < 100)
+        }
+        #expect(queued.count >= 1)
+        withExtendedLifetime(listener) {}
     }
 
     @Test func packetsAndDescriptorsArriveWholeAndInOrder() throws {
-        let name = try Self.name()
-        let listener = try there(try LocalSockets.listen(name))
-        let client = try there(try LocalSockets.connect(name))
+        let listener = try listen()
+        let client = try there(try connect())
         let server = try there(try listener.accept(withinMilliseconds: 1000))
-        let directory = try TemporaryDirectory()
         let boxes = try (0..<8).map { number in
-            DescriptorBox(
-                try OwnedFileDescriptor(opening: try directory.write("\(number)", to: "\(number)"), .readOnly))
+            DescriptorBox(try OwnedFileDescriptor(opening: try place.write("\(number)", to: "\(number)"), .readOnly))
         }
         try client.send(Array("first".utf8), boxes)
         try client.send(Array("second".utf8))
@@ -66,9 +88,8 @@ import TestSupport
     }
 
     @Test func thePeerIsKnownAndItsEndIsSeen() throws {
-        let name = try Self.name()
-        let listener = try there(try LocalSockets.listen(name))
-        var client: DescriptorBox? = DescriptorBox(try there(try LocalSockets.connect(name)))
+        let listener = try listen()
+        var client: DescriptorBox? = DescriptorBox(try there(try connect()))
         let server = try there(try listener.accept(withinMilliseconds: 1000))
         let peer = try #require(try client?.descriptor.peer())
         #expect(peer.processID == Processes.ownID && peer.userID == Identity.userID)
@@ -79,23 +100,45 @@ import TestSupport
         #expect { try server.send([1]) } throws: { ($0 as? SystemError)?.errno == 32 }
     }
 
-    @Test func waitingForNobodyEnds() throws {
-        let listener = try there(try LocalSockets.listen(try Self.name()))
+    @Test func acceptEndsAtItsLimit() throws {
+        let listener = try listen()
         #expect(try !isThere(listener.accept(withinMilliseconds: 20)))
     }
 
-    @Test func aNameThatIsTooLongIsRefused() throws {
-        #expect(throws: SystemError.self) { _ = try LocalSockets.listen(String(repeating: "x", count: 108)) }
-        #expect(
-            try isThere(LocalSockets.listen(String(repeating: "y", count: 90) + (try Random.hexadecimal(bytes: 8)))))
-    }
-
     @Test func aConnectionThatWasGivenUpIsNoError() throws {
-        let name = try Self.name()
-        let listener = try there(try LocalSockets.listen(name))
-        do { _ = try LocalSockets.connect(name) }
+        let listener = try listen()
+        do { _ = try connect() }
         let accepted = try there(try listener.accept(withinMilliseconds: 1000))
         #expect(try accepted.receive()?.bytes == nil)
+    }
+
+    @Test func tooManyDescriptorsAreAnError() throws {
+        let (one, other) = try LocalSockets.pair()
+        #expect { try one.descriptor.send([0], [DescriptorBox](repeating: other, count: 13)) } throws: {
+            ($0 as? SystemError)?.errno == 7  // E2BIG
+        }
+    }
+
+    /// An image of 500 layers in a shared store is 500 leases.
+    @Test func aBundleHoldsLocksInOneDescriptor() throws {
+        let names = (0..<200).map { "lease\($0)" }
+        let files = try names.map { try place.write("", to: $0) }
+        var leases = try files.map { path in
+            let file = try OwnedFileDescriptor(opening: path, .readOnly)
+            try file.lock(.shared)
+            return DescriptorBox(file)
+        }
+        var bundle: DescriptorBox? = try LocalSockets.bundle(leases)
+        leases = []
+        func areLocked() throws -> [Bool] {
+            try files.map { try !OwnedFileDescriptor(opening: $0, .readWrite).tryLock(.exclusive) }
+        }
+        #expect(try areLocked().allSatisfy { $0 })
+        let copy = try bundle?.descriptor.duplicate()
+        bundle = nil
+        #expect(try areLocked().allSatisfy { $0 }, "a copy keeps them, too")
+        _ = consume copy
+        #expect(try soon { try !areLocked().contains(true) })
     }
 }
 

@@ -2,22 +2,101 @@ import Glibc
 import LinuxKernel
 import Sandbox
 import Testing
+import TestSupport
 
 /// How the tasks of a step meet, within one process.
 @Suite struct RendezvousTests {
-    /// A task that was killed before it could say which it is must not cost those behind it their container.
-    @Test(arguments: [true, false]) func whoHasDiedIsPassedOver(_ succeeds: Bool) throws {
-        let name = "berth-test/\(getpid())/\(UInt64.random(in: 0...UInt64.max))"
-        switch try StepRendezvous.arrive(name, StepRendezvous.Arrival(localID: 0, grantedNodes: [])) {
-        case .member: Issue.record("the name was taken")
-        case .builder(var builder):
-            _ = try #require(try LocalSockets.connect(name) != nil)
-            let second = try LocalSockets.connect(name)
-            guard let second else { throw SystemError(call: "connect", errno: 111, subject: name) }
-            try second.send(Array("1\n".utf8))
-            if succeeds { try builder.share([], scratchLease: nil) } else { builder.fail(localID: 0) }
-            try #require(try second.isReadable(withinMilliseconds: 30000))
-            #expect(try second.receive()?.bytes == Array((succeeds ? "R" : "E0").utf8))
+    private static let alone = StepRendezvous.Arrival(localID: 0, grantedNodes: [])
+    private static func key() -> String { "test/\(getpid())/\(UInt64.random(in: 0...UInt64.max))" }
+
+    private static func entries(_ directory: TemporaryDirectory) throws -> [String] {
+        try OwnedFileDescriptor(opening: directory.path, .readOnly | .directory).entries()
+            .map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// A connection to the builder that has taken a place there, as another task makes it.
+    private static func connect(below place: String) throws -> DescriptorBox {
+        let parent = try OwnedFileDescriptor(opening: place, .readOnly | .directory)
+        let name = try #require(try parent.entries().first)
+        let directory = try parent.open(name, .readOnly | .directory)
+        guard let socket = try LocalSockets.connect(in: directory, "socket") else {
+            throw SystemError(call: "connect", errno: 111, subject: place)
         }
+        return DescriptorBox(socket)
+    }
+
+    /// A task that was killed before it could say which it is must not cost those behind it their container.
+    @Test(arguments: [true, false]) func tasksThatDiedAreSkipped(_ succeeds: Bool) throws {
+        let place = try TemporaryDirectory()
+        switch try StepRendezvous.arrive(in: [place.path], for: Self.key(), Self.alone) {
+        case .member: Issue.record("another task has the lock")
+        case .builder(var builder):
+            do { _ = try Self.connect(below: place.path) }
+            let second = try Self.connect(below: place.path)
+            try second.descriptor.send(Array("1\n".utf8))
+            if succeeds {
+                try builder.share([], in: try Namespaces.own(), scratchLease: nil)
+            } else {
+                builder.fail(localID: 0)
+            }
+            try #require(try second.descriptor.isReadable(withinMilliseconds: 30000))
+            #expect(try second.descriptor.receive()?.bytes == Array((succeeds ? "R" : "E0").utf8))
+        }
+        #expect(try Self.entries(place) == [], "the builder removes the place")
+    }
+
+    @Test func theBuilderOfAKilledStepIsReplacedAndItsPlaceSwept() throws {
+        let place = try TemporaryDirectory()
+        let key = Self.key()
+        // What is left is the directory, its socket and a free lock: the builder goes without a word.
+        func build(_ key: String) throws -> Bool {
+            if case .builder = try StepRendezvous.arrive(in: [place.path], for: key, Self.alone) { true } else { false }
+        }
+        #expect(try build(key))
+        #expect(try Self.entries(place).count == 1)
+        #expect(try build(key), "the lock is free: the next task builds")
+        guard case .builder(var other) = try StepRendezvous.arrive(in: [place.path], for: Self.key(), Self.alone) else {
+            Issue.record("another step met this one")
+            return
+        }
+        other.fail(localID: 0)
+        #expect(try Self.entries(place) == [], "the next step sweeps what a killed one left")
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "only root can give a directory away"))
+    func placesOfOtherUsersAreSkipped() throws {
+        let taken = try TemporaryDirectory()
+        let free = try TemporaryDirectory()
+        let key = Self.key()
+        // The name can be computed: another user has made it first, for all to write.
+        guard case .builder(var first) = try StepRendezvous.arrive(in: [taken.path], for: key, Self.alone) else { return }
+        let name = try #require(try Self.entries(taken).first)
+        first.fail(localID: 0)
+        #expect(mkdir(taken.path + "/" + name, 0o777) == 0 && chmod(taken.path + "/" + name, 0o777) == 0)
+        #expect(chown(taken.path + "/" + name, 12345, 12345) == 0)
+        guard case .builder(var second) = try StepRendezvous.arrive(in: [taken.path, free.path], for: key, Self.alone)
+        else {
+            Issue.record("met somebody in another user's directory")
+            return
+        }
+        #expect(try Self.entries(free) == [name])
+        second.fail(localID: 0)
+        #expect(throws: RendezvousError.self) {
+            _ = try StepRendezvous.arrive(in: [taken.path, taken.path + "/absent"], for: key, Self.alone)
+        }
+    }
+
+    @Test func placesThatOthersCanRenameAreSkipped() throws {
+        let open = try TemporaryDirectory()
+        #expect(chmod(open.path, 0o777) == 0)
+        #expect(throws: RendezvousError.self) {
+            _ = try StepRendezvous.arrive(in: [open.path], for: Self.key(), Self.alone)
+        }
+        #expect(chmod(open.path, 0o1777) == 0)
+        guard case .builder(var builder) = try StepRendezvous.arrive(in: [open.path], for: Self.key(), Self.alone) else {
+            Issue.record("not the builder")
+            return
+        }
+        builder.fail(localID: 0)
     }
 }

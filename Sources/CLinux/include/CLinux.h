@@ -143,21 +143,21 @@ static inline ssize_t berth_getrandom(void *buffer, size_t size) { return syscal
 static inline char **berth_environ(void) { return environ; }
 char **berth_argv(void);
 
-// An abstract unix(7) address: a name without a file, gone with its last descriptor. Returns its length, or 0.
-static inline socklen_t berth_abstract_address(struct sockaddr_un *address, const char *name) {
-    size_t length = strlen(name); memset(address, 0, sizeof *address);
-    if (length + 1 > sizeof address->sun_path) return 0;
-    address->sun_family = AF_UNIX; memcpy(address->sun_path + 1, name, length);
-    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+// unix(7) sockets, by a path or as a pair. A path that does not fit into an address is ENAMETOOLONG.
+static inline int berth_seqpacket(int waits) { return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (waits ? 0 : SOCK_NONBLOCK), 0); }
+static inline int berth_seqpacket_pair(int *ends) { return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends); }
+static inline int berth_local_address(struct sockaddr_un *address, const char *path) {
+    memset(address, 0, sizeof *address); address->sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof address->sun_path) { errno = ENAMETOOLONG; return -1; }
+    strcpy(address->sun_path, path); return 0;
 }
-static inline int berth_seqpacket(void) { return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0); }
-static inline int berth_bind_abstract(int fd, const char *name) {
-    struct sockaddr_un address; socklen_t size = berth_abstract_address(&address, name);
-    if (size == 0) { errno = ENAMETOOLONG; return -1; } return bind(fd, (struct sockaddr *)&address, size);
+static inline int berth_bind_path(int fd, const char *path) {
+    struct sockaddr_un address; if (berth_local_address(&address, path) != 0) return -1;
+    return bind(fd, (struct sockaddr *)&address, sizeof address);
 }
-static inline int berth_connect_abstract(int fd, const char *name) {
-    struct sockaddr_un address; socklen_t size = berth_abstract_address(&address, name);
-    if (size == 0) { errno = ENAMETOOLONG; return -1; } return connect(fd, (struct sockaddr *)&address, size);
+static inline int berth_connect_path(int fd, const char *path) {
+    struct sockaddr_un address; if (berth_local_address(&address, path) != 0) return -1;
+    return connect(fd, (struct sockaddr *)&address, sizeof address);
 }
 static inline int berth_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC); }
 static inline int berth_peer(int fd, int *pid, unsigned *uid) {
@@ -166,7 +166,7 @@ static inline int berth_peer(int fd, int *pid, unsigned *uid) {
 }
 // SCM_RIGHTS of unix(7): the control message's macros can not be imported.
 enum { BERTH_MAX_DESCRIPTORS = 12 };
-static inline ssize_t berth_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count) {
+static inline ssize_t berth_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count, int waits) {
     union { char bytes[CMSG_SPACE(sizeof(int) * BERTH_MAX_DESCRIPTORS)]; struct cmsghdr aligned; } control;
     struct iovec part = {(void *)bytes, size}; struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     if (count > 0) {
@@ -175,7 +175,7 @@ static inline ssize_t berth_send(int fd, const void *bytes, size_t size, const i
         header->cmsg_level = SOL_SOCKET; header->cmsg_type = SCM_RIGHTS; header->cmsg_len = CMSG_LEN(sizeof(int) * count);
         memcpy(CMSG_DATA(header), descriptors, sizeof(int) * count);
     }
-    return sendmsg(fd, &message, MSG_NOSIGNAL);
+    return sendmsg(fd, &message, MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT));
 }
 static inline ssize_t berth_receive(int fd, void *bytes, size_t size, int *descriptors, size_t *count) {
     union { char bytes[CMSG_SPACE(sizeof(int) * BERTH_MAX_DESCRIPTORS)]; struct cmsghdr aligned; } control;
