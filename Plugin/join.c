@@ -1,5 +1,5 @@
 /*
- * What berth has built arrives as one packet: descriptors, and a list of NUL-terminated words that say what each of them
+ * What berth has built arrives as one packet of descriptors, and a list of NUL-terminated words that say what each of them
  * is and what else is to be done. Sources/berth/HoldCommand.swift writes it.
  */
 #define _GNU_SOURCE
@@ -13,12 +13,15 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "plugin.h"
 
-enum { MOST_DESCRIPTORS = 16, MOST_BYTES = 1 << 20, MOST_GPUS = 1024 };
+#define VERSION "berth-container 4"
+
+enum { MOST_DESCRIPTORS = 16, MOST_GPUS = 1024 };
 
 struct container {
 	int descriptors[MOST_DESCRIPTORS];
@@ -39,33 +42,75 @@ int raise_hard_limits(void)
 	return setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
-/* 1 with a container, 0 where berth has failed, and has said why. */
-static int receive(int connection, struct container *container, int flags)
+enum arrival { ARRIVED, FAILED_WITH_A_WORD, LOST, FAILED };
+
+/* The first descriptor is a file in memory with the words: an environment may be larger than a packet. */
+static int read_words(struct container *container)
+{
+	struct stat status;
+	int file = container->count > 0 ? container->descriptors[container->used++] : -1;
+
+	if (fstat(file, &status) < 0)
+		return -1;
+	container->size = (size_t)status.st_size;
+	if (!(container->words = malloc(container->size + 1)))
+		return -1;
+	container->words[container->size] = '\0';
+	for (size_t done = 0; done < container->size;) {
+		/* With an offset of its own: the file is all tasks'. */
+		ssize_t size = pread(file, container->words + done, container->size - done, (off_t)done);
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size <= 0)
+			return -1;
+		done += (size_t)size;
+	}
+	return close(file);
+}
+
+static enum arrival receive(int connection, struct container *container)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int) * MOST_DESCRIPTORS)];
 		struct cmsghdr aligned;
 	} control;
-	struct iovec part = {container->words, MOST_BYTES};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	char first[64];
+	struct iovec part = {first, sizeof first};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 	ssize_t size;
 
 	do                           /* ECONNRESET is said once, before what has arrived: berth went with a report unread */
-		size = recvmsg(connection, &message, MSG_CMSG_CLOEXEC | flags);
+		size = recv(connection, first, sizeof first, MSG_PEEK);
 	while (size < 0 && (errno == EINTR || errno == ECONNRESET));
-	if (size <= 0)
-		return (int)size;
+	if (size == 0)
+		return LOST;
+	/* Left where it is: it is for every task. */
+	if (size == sizeof FAILURE_PACKET && !memcmp(first, FAILURE_PACKET, sizeof FAILURE_PACKET))
+		return FAILED_WITH_A_WORD;
+	message.msg_control = control.bytes;
+	message.msg_controllen = sizeof control;
+	do
+		size = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+	while (size < 0 && (errno == EINTR || errno == ECONNRESET));
+	if (size == 0)
+		return LOST;
+	if (size < 0)
+		return FAILED;
 	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header))
 		if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
 			container->count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 			memcpy(container->descriptors, CMSG_DATA(header), container->count * sizeof(int));
 		}
-	container->size = (size_t)size;
-	if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || container->words[size - 1] != '\0') {
-		errno = EMSGSIZE;
-		return -1;
+	if (size != sizeof VERSION || memcmp(first, VERSION, sizeof VERSION)) {
+		errno = EPROTONOSUPPORT;
+		return FAILED;
 	}
-	return 1;
+	if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+		errno = EMFILE;
+		return FAILED;
+	}
+	return read_words(container) < 0 ? FAILED : ARRIVED;
 }
 
 /* NUMBER SOFT HARD */
@@ -201,7 +246,7 @@ static int carry_out(spank_t spank, struct container *container, char *word)
 		return fchdir(next(container));
 	case 'K':                    /* to be kept open by the command: what it runs from is in use that long */
 		return fcntl(next(container), F_SETFD, 0);
-	case 'R':                    /* the root, for who saves it */
+	case 'R':                    /* the root, for save.c, which has it by now */
 		return close(next(container));
 	case '+':
 		if (!(equals = strchr(value, '=')))
@@ -249,46 +294,54 @@ void report(spank_t spank)
 	(void)!send(connection_to_berth, words, used, MSG_NOSIGNAL);
 }
 
+/* The descriptor of the word R, before any is used. */
+static int root_of(const struct container *container)
+{
+	size_t index = container->used;
+
+	for (const char *word = container->words; word < container->words + container->size; word += strlen(word) + 1)
+		if (word[0] != '\0' && word[1] == '\0' && strchr("NDKR", word[0])) {
+			if (word[0] == 'R' && index < container->count)
+				return container->descriptors[index];
+			index++;
+		}
+	return -1;
+}
+
+static const char *reason_of(int code)
+{
+	if (code == EPROTONOSUPPORT)
+		return "berth and its plugin are of different versions: install both from one build";
+	if (code == EMFILE)
+		return "too few open files are allowed: see ulimit -n";
+	return strerror(code);
+}
+
 int join(spank_t spank, int connection)
 {
-	static const char version[] = "berth-container 3";
-	struct container container = {.words = malloc(MOST_BYTES)};
+	struct container container = {.words = NULL};
+	int task = -1;
+	enum arrival arrival = receive(connection, &container);
 
-	int arrived = container.words ? receive(connection, &container, 0) : -1;
-	const char *failed = arrived < 0 ? "no answer from berth" : NULL;
-
+	if (arrival == FAILED)
+		say(spank, "cannot join the container: %s", reason_of(errno));
+	spank_get_item(spank, S_TASK_ID, &task);
+	if (arrival == LOST && task == 0)
+		say(spank, "no container: `berth hold` ended without a message; it was killed, or the job is out of memory");
 	close(connection);
-	if (arrived > 0 && strcmp(container.words, version) != 0) {
-		errno = EPROTO;
-		failed = "berth and its plugin are of different versions";
-	}
-	char *word = container.words, *end = word + (arrived > 0 ? container.size : 0);
-	for (char *next = word + (arrived > 0 ? strlen(word) + 1 : 0); !failed && next < end;) {
+	int root = arrival == ARRIVED && wanted.save ? root_of(&container) : -1;
+	if (root >= 0)
+		stay_to_save(spank, root, container.descriptors, container.count);
+	const char *failed = NULL;
+	char *word = container.words, *end = word + container.size;
+	for (char *next = word; arrival == ARRIVED && !failed && next < end;) {
 		word = next;
 		next += strlen(word) + 1;    /* before a variable is cut in two at its equals sign */
 		if (carry_out(spank, &container, word) < 0)
 			failed = word;
 	}
 	if (failed)
-		slurm_error("berth: cannot join the container: %s: %m", failed);
+		say(spank, "cannot join the container: %.100s: %s", failed, strerror(errno));
 	free(container.words);
-	return arrived > 0 && !failed ? 0 : -1;
-}
-
-/* In slurmstepd, after the tasks: the packet that none of them took. Its other descriptors keep the files where they are
- * until slurmstepd ends. */
-int receive_root(int connection)
-{
-	struct container container = {.words = malloc(MOST_BYTES)};
-	int root = -1;
-
-	if (container.words && receive(connection, &container, MSG_DONTWAIT) > 0)
-		for (char *word = container.words; word < container.words + container.size; word += strlen(word) + 1)
-			if (word[1] == '\0' && strchr("NDKR", word[0])) {
-				int descriptor = next(&container);
-
-				root = word[0] == 'R' ? descriptor : root;
-			}
-	free(container.words);
-	return root;
+	return arrival == ARRIVED && !failed ? 0 : -1;
 }

@@ -58,10 +58,14 @@ static const struct flag flags[] = {
 };
 enum { FLAGS = sizeof flags / sizeof *flags };
 
-static int refuse(const struct flag *flag, const char *reason)
+/* Whether image or name were asked for in words that are none: the tasks must not run outside. */
+static bool mistaken_container;
+
+/* SOURCE is the flag or the variable, as the user wrote it. */
+static int refuse_value(const struct flag *flag, const char *source, const char *reason)
 {
-	slurm_error("berth: --%s: %s", flag->name, reason);
-	return -1;
+	mistaken_container |= flag->text == &wanted.image || flag->text == &wanted.name;
+	return refuse("%s: %s", source, reason);
 }
 
 /* Mounts that are given more than once add up; a value seen before is the same flag handed on by Slurm. */
@@ -72,7 +76,7 @@ static int add_mounts(const char *value)
 	if (wanted.mounts && !strcmp(wanted.mounts, value))
 		return 0;
 	if (asprintf(&joined, "%s%s%s", wanted.mounts ? wanted.mounts : "", wanted.mounts ? "," : "", value) < 0)
-		return -1;
+		return refuse("--container-mounts: out of memory");
 	free(wanted.mounts);
 	wanted.mounts = joined;
 	return 0;
@@ -82,8 +86,13 @@ static const char *complaint(const struct flag *flag, const char *value)
 {
 	size_t length = strlen(value);
 
-	if (length > 65536)
-		return "the argument is too long";
+	if (length > 65535)
+		return "the value is longer than 65535 bytes";
+	if (flag->text == &wanted.image || flag->text == &wanted.name || flag->text == &wanted.workdir
+	    || flag->text == &wanted.save)
+		for (const char *byte = value; *byte; byte++)
+			if ((unsigned char)*byte < ' ' || *byte == 127)
+				return "the value contains a control character";
 	if (flag->text == &wanted.env)
 		return value[0] == ',' || value[length - 1] == ',' || strstr(value, ",,") || strchr(value, '=')
 			? "expected names of variables with commas between them" : NULL;
@@ -103,33 +112,49 @@ static const char *complaint(const struct flag *flag, const char *value)
 	return NULL;
 }
 
-static int set(const struct flag *flag, const char *value)
+static int set(const struct flag *flag, const char *source, const char *value)
 {
 	const char *wrong;
 
 	if (flag->choice) {
 		if (*flag->choice != UNSET && *flag->choice != flag->value)
-			return refuse(flag, "contradicts another flag");
+			return refuse_value(flag, source, "contradicts another flag");
 		*flag->choice = flag->value;
 		return 0;
 	}
-	/* "(null)" is how Slurm hands on an argument that was left out. */
-	if (!value || !*value || !strcmp(value, "(null)"))
-		return refuse(flag, "an argument is required");
 	if ((wrong = complaint(flag, value)))
-		return refuse(flag, wrong);
+		return refuse_value(flag, source, wrong);
 	if (flag->text == &wanted.mounts)
 		return add_mounts(value);
 	/* A flag overrides what an outer salloc or sbatch has handed on: the last one counts. */
 	free(*flag->text);
 	*flag->text = strdup(value);
-	return *flag->text ? 0 : -1;
+	return *flag->text ? 0 : refuse_value(flag, source, "out of memory");
 }
 
+static void take(int index, const char *value)
+{
+	char source[64];
+
+	if (index < 0 || index >= FLAGS)
+		return;              /* not one of those registered: Slurm does not do that */
+	const struct flag *flag = &flags[index];
+	/* "(null)" is how Slurm hands on an argument that was left out. */
+	bool empty = flag->text && (!value || !*value || !strcmp(value, "(null)"));
+
+	snprintf(source, sizeof source, "--%s", flag->name);
+	if (!empty)
+		set(flag, source, value);
+	else if (!on_node())         /* on a node only a variable made by hand is empty, which counts as unset */
+		refuse_value(flag, source, "an argument is required");
+}
+
+/* What is wrong is remembered until init_post_opt, whose failure has a better exit status than this one's. */
 static int option_given(int index, const char *value, int remote)
 {
 	(void)remote;
-	return index >= 0 && index < FLAGS ? set(&flags[index], value) : -1;
+	take(index, value);
+	return 0;
 }
 
 int register_options(spank_t spank)
@@ -142,10 +167,30 @@ int register_options(spank_t spank)
 
 		if (spank_option_register(spank, &option) != ESPANK_SUCCESS) {
 			slurm_error("berth: cannot register --%s: is spank_pyxis.so in plugstack.conf as well?", flags[i].name);
-			return -1;
+			return refuse("plugstack.conf loads two plugins that register --%s", flags[i].name);
 		}
 	}
 	return 0;
+}
+
+/* The job's variable on a node, the caller's own elsewhere. 1 where it has a value: an empty one counts as unset. */
+static int get_variable(spank_t spank, const char *name, char *value, size_t room)
+{
+	if (on_node()) {
+		spank_err_t answer = spank_getenv(spank, name, value, (int)room);
+
+		if (answer == ESPANK_NOSPACE)
+			return refuse("%s: the value is longer than %zu bytes", name, room - 1);
+		return answer == ESPANK_SUCCESS && *value;
+	}
+	const char *own = getenv(name);
+
+	if (!own || !*own)
+		return 0;
+	if (strlen(own) >= room)
+		return refuse("%s: the value is longer than %zu bytes", name, room - 1);
+	strcpy(value, own);
+	return 1;
 }
 
 static int read_variable(spank_t spank, const struct flag *flag, const char *prefix)
@@ -154,17 +199,21 @@ static int read_variable(spank_t spank, const struct flag *flag, const char *pre
 	char name[64];
 	int i;
 
-	if (strncmp(flag->name, "container-", 10))
-		return 0;            /* the no- forms are their counterparts with the value 0 */
+	if (strncmp(flag->name, "container-", 10) || (flag->text && *flag->text))
+		return 0;            /* the no- forms are their counterparts with the value 0; a flag overrides its variable */
 	i = snprintf(name, sizeof name, "%s_%s", prefix, flag->name);
 	for (; i >= 0; i--)
 		name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
-	if (spank_getenv(spank, name, value, sizeof value) != ESPANK_SUCCESS)
-		return 0;
+	int found = get_variable(spank, name, value, sizeof value);
+
+	if (found <= 0)
+		return found;
 	if (flag->text)
-		return *flag->text ? 0 : set(flag, value);
+		return set(flag, name, value);
 	if (*flag->choice == UNSET && truth(value) != UNSET)
 		*flag->choice = truth(value) == YES ? flag->value : !flag->value;
+	else if (*flag->choice == UNSET && !on_node())
+		slurm_spank_log("berth: %s=%s is ignored: expected 1, true, yes, y, 0, false, no or n", name, value);
 	return 0;
 }
 
@@ -184,10 +233,14 @@ int read_variables(spank_t spank)
 {
 	static char all[65536];
 
-	if (wanted.mounts && spank_getenv(spank, ALL_MOUNTS, all, sizeof all) == ESPANK_SUCCESS && strstr(all, wanted.mounts)) {
+	spank_err_t answer = on_node() && wanted.mounts ? spank_getenv(spank, ALL_MOUNTS, all, sizeof all) : ESPANK_ENV_NOEXIST;
+
+	if (answer == ESPANK_NOSPACE)
+		return refuse("--container-mounts: all mounts together are longer than 65535 bytes");
+	if (answer == ESPANK_SUCCESS && strstr(all, wanted.mounts)) {
 		free(wanted.mounts);
 		if (!(wanted.mounts = strdup(all)))
-			return -1;
+			return refuse("--container-mounts: out of memory");
 	}
 	for (int i = 0; i < FLAGS; i++)
 		if (read_variable(spank, &flags[i], "BERTH") < 0 || read_variable(spank, &flags[i], "PYXIS") < 0)
@@ -197,7 +250,7 @@ int read_variables(spank_t spank)
 
 bool wants_container(void)
 {
-	return wanted.image || wanted.name;
+	return wanted.image || wanted.name || mistaken_container;
 }
 
 void add_options_of_flags(struct words *words)

@@ -17,7 +17,8 @@ static bool is_step(void)
 /* srun, salloc, sbatch, slurmd and slurmstepd: each loads the plugin. */
 int slurm_spank_init(spank_t spank, int count, char **words)
 {
-	if (read_site(count, words) < 0)
+	/* On a node the flags are registered all the same: the tasks of steps that have them must not run outside. */
+	if (read_site(count, words) < 0 && refuse("plugstack.conf on this node has a wrong option: slurmd.log names it") < 0)
 		return -1;
 	spank_context_t where = spank_context();
 	bool takes_flags = is_step() || where == S_CTX_LOCAL || (where == S_CTX_ALLOCATOR && site.sbatch);
@@ -34,6 +35,8 @@ int slurm_spank_init_post_opt(spank_t spank, int count, char **words)
 		const char *store = getenv("BERTH_STORE");
 		if (store)                   /* for the epilog, which sees nothing else of the job's environment */
 			spank_job_control_setenv(spank, "BERTH_STORE", store, 1);
+		/* The variables themselves are read on the node, where the job's may be others. */
+		return read_variables(spank) < 0 || refused ? -1 : check_request();
 	}
 	return 0;
 }
@@ -49,7 +52,9 @@ int slurm_spank_user_init(spank_t spank, int count, char **words)
 			slurm_spank_log("berth: no --container-image and no --container-name: the other --container flags do nothing");
 		return 0;
 	}
-	if (spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks_running) != ESPANK_SUCCESS || prepare(spank) < 0) {
+	if (spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks_running) != ESPANK_SUCCESS)
+		tasks_running = 0;
+	if (!mistake && prepare(spank) < 0) {
 		slurm_error("berth: cannot start preparing the container: %m");
 		failed = true;
 	}
@@ -60,10 +65,10 @@ int slurm_spank_user_init(spank_t spank, int count, char **words)
 int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
 {
 	(void)count, (void)words;
-	if (!is_step() || !wants_container())
+	if (!is_step() || !wants_container() || mistake)
 		return 0;
 	if (raise_hard_limits() < 0)
-		slurm_error("berth: memlock= of plugstack.conf can not be set: %m");
+		slurm_error("berth: memlock= of plugstack.conf cannot be set: %m");
 	if (start_confining(spank) < 0) {
 		slurm_error("berth: cannot start what berth.conf has enforced: %m");
 		failed = true;
@@ -76,11 +81,18 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **words)
 /* The task's process, now the user's. Slurm looks for the command after this, so inside the container. */
 int slurm_spank_task_init(spank_t spank, int count, char **words)
 {
+	int task = -1;
+
 	(void)count, (void)words;
 	if (!is_step() || !wants_container())
 		return 0;
-	report(spank);               /* before all that a task may be long at: berth waits for all of them */
 	/* Not a return of -1: plugstack.conf may say "optional", and the command must not run outside. */
+	if (mistake) {
+		if (spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS || task == 0)
+			say(spank, "%s", mistake);
+		_exit(BERTH_FAILED);
+	}
+	report(spank);               /* before all that a task may be long at: berth waits for all of them */
 	if (wait_until_confined() < 0 || failed || run_task_prolog(spank) < 0 || join(spank, connection_to_berth) < 0)
 		_exit(BERTH_FAILED);
 	return 0;
@@ -96,11 +108,10 @@ int slurm_spank_task_post_fork(spank_t spank, int count, char **words)
 
 int slurm_spank_task_exit(spank_t spank, int count, char **words)
 {
-	(void)count, (void)words;
+	(void)spank, (void)count, (void)words;
 	if (is_step() && tasks_running > 0 && --tasks_running == 0) {
 		end_preparation();
-		if (wanted.save)
-			save_container(spank);
+		say_if_unsaved();
 	}
 	return 0;
 }

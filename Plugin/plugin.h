@@ -32,6 +32,17 @@ extern struct site site;
 int read_site(int count, char **words);
 int truth(const char *value);    /* the words of Pyxis and Slurm for yes and no; otherwise UNSET */
 
+/*
+ * slurmd and slurmstepd take the failure of a hook for the node's and drain it, so on a node no hook fails for what a user
+ * asked. The first mistake is remembered, and the tasks say it and exit: messages.c.
+ */
+bool on_node(void);
+int refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* returns what the hook returns */
+extern char *mistake;            /* on a node; NULL: none so far */
+extern bool refused;             /* elsewhere */
+const char *node_name(spank_t spank);
+void say(spank_t spank, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* A NULL-terminated list of words to execute with: words.c. */
 struct words {
 	char **list;
@@ -50,18 +61,36 @@ struct wanted {
 extern struct wanted wanted;
 int register_options(spank_t spank);
 int read_variables(spank_t spank);
+int check_request(void);
 void hand_on_mounts(void);
 bool wants_container(void);
 void add_options_of_flags(struct words *words);
 
 /* Building the container, once on a node: prepare.c. */
+struct person {
+	uid_t user;
+	gid_t group;
+	const gid_t *groups;
+	size_t group_count;
+	bool limited;                /* starts with the limits of the site's file */
+};
 int prepare(spank_t spank);
 void start_berth(spank_t spank);
 void task_was_forked(void);
 void end_preparation(void);
-void save_container(spank_t spank);
+void add_request(struct words *words);
+void become(const struct person *person, char *const words[], char *const environment[], int connection)
+	__attribute__((noreturn));
 void execute(char *const words[], char *const environment[], int connection) __attribute__((noreturn));
-int sweep_containers_of(uid_t user, uint32_t job);
+void name_container(spank_t spank, struct words *words);
+
+/* --container-save: save.c. */
+int prepare_to_save(uint32_t tasks);
+void stay_to_save(spank_t spank, int root, const int descriptors[], size_t count);
+void say_if_unsaved(void);
+
+/* The epilog: sweep.c. */
+void sweep_containers_of(uid_t user, uint32_t job);
 
 /* What the site enforces on tasks: confine.c. */
 bool site_confines(void);
@@ -76,7 +105,7 @@ int run_task_prolog(spank_t spank);
 int raise_hard_limits(void);
 void report(spank_t spank);
 int join(spank_t spank, int connection);
-int receive_root(int connection);
+#define FAILURE_PACKET "berth-failed"    /* in place of a container; berth has said why */
 extern int connection_to_berth;
 extern glob_t accelerators;
 

@@ -8,9 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,17 +34,12 @@ glob_t accelerators;
 static int end_for_berth = -1, whom[2] = {-1, -1};
 static uint32_t tasks_to_fork;
 
-struct person {
-	uid_t user;
-	gid_t group;
-	const gid_t *groups;
-	size_t group_count;
-	bool limited;                /* starts with the limits of the site's file */
-};
+/* The end of it that the program being started has: there the tasks are told where it cannot be. */
+static int own_connection = -1;
 
 static _Noreturn void fail_to_start(const char *program)
 {
-	static const char failure[] = "berth: the plugin can not start the launcher: ";
+	static const char failure[] = "berth: the plugin cannot start the launcher: ";
 	const char *reason = strerrordesc_np(errno);
 
 	(void)!write(2, failure, sizeof failure - 1);
@@ -54,6 +47,8 @@ static _Noreturn void fail_to_start(const char *program)
 	(void)!write(2, ": ", 2);
 	(void)!write(2, reason, strlen(reason));
 	(void)!write(2, "\n", 1);
+	if (own_connection >= 0)
+		(void)!send(own_connection, FAILURE_PACKET, sizeof FAILURE_PACKET, MSG_NOSIGNAL | MSG_DONTWAIT);
 	_exit(BERTH_FAILED);
 }
 
@@ -63,6 +58,7 @@ void execute(char *const words[], char *const environment[], int connection)
 	sigset_t none;
 	int null;
 
+	own_connection = connection;
 	for (int number = 1; number < 32; number++)
 		signal(number, SIG_DFL);
 	sigemptyset(&none);
@@ -74,6 +70,7 @@ void execute(char *const words[], char *const environment[], int connection)
 		fail_to_start(words[0]);
 	if (connection == 3 ? fcntl(3, F_SETFD, 0) < 0 : connection >= 0 && dup2(connection, 3) < 0)
 		fail_to_start(words[0]);
+	own_connection = connection >= 0 ? 3 : -1;
 	syscall(SYS_close_range, connection >= 0 ? 4 : 3, ~0U, 0);
 	execve(words[0], words, environment);
 	fail_to_start(words[0]);
@@ -132,9 +129,11 @@ static void enter_cgroups_of_step(void)
 }
 
 /* In the forked child: async-signal-safe calls only. */
-static void become(const struct person *person, char *const words[], char *const environment[], int connection)
+void become(const struct person *person, char *const words[], char *const environment[], int connection)
 {
 	int score;
+
+	own_connection = connection;
 
 	/* Wherever this comes from: root in every respect, to be the user for good. */
 	if (syscall(SYS_setresuid, 0, 0, 0) != 0)
@@ -223,18 +222,35 @@ static int hear(int connection, pid_t *process)
 	return handle;
 }
 
-static void name_container(spank_t spank, struct words *words)
+void name_container(spank_t spank, struct words *words)
 {
 	uint32_t job = 0;
 
 	if (!wanted.name)
 		return;
 	add_word(words, "name=%s", wanted.name);
-	if (site.job_scope && spank_get_item(spank, S_JOB_ID, &job) == ESPANK_SUCCESS)
+	if (site.job_scope && spank && spank_get_item(spank, S_JOB_ID, &job) == ESPANK_SUCCESS)
 		add_word(words, "scope=%u", job);
 }
 
-/* `berth hold`'s settings, then the options and the image of `berth run`. */
+/* The last of `berth hold`'s settings, then the options and the image of `berth run`. */
+void add_request(struct words *words)
+{
+	if (wanted.mounts)
+		add_word(words, "mounts=%s", wanted.mounts);
+	add_word(words, "--");
+	add_options_of_flags(words);
+	if (wanted.workdir) {
+		add_word(words, "--workdir");
+		add_word(words, "%s%s", *wanted.workdir == '/' ? "" : "/", wanted.workdir);
+	}
+	if (wanted.image) {
+		if (*wanted.image == '-')
+			add_word(words, "--");
+		add_word(words, "%s", wanted.image);
+	}
+}
+
 static void describe(spank_t spank, struct words *words, uint32_t tasks)
 {
 	uint32_t job = 0, step = 0, node = 0;
@@ -261,29 +277,17 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	if (site.timeout > 0)
 		add_word(words, "timeout=%ld", site.timeout);
 	name_container(spank, words);
-	if (wanted.mounts)
-		add_word(words, "mounts=%s", wanted.mounts);
 	if (wanted.save)
-		add_word(words, "keep");     /* one packet more than there are tasks, for save_container */
+		add_word(words, "keep");     /* the root as well, for save.c */
 	if ((wanted.entrypoint == UNSET ? site.entrypoint : wanted.entrypoint) == YES)
 		add_word(words, "entrypoint=%s", wanted.entrypoint_log == YES ? "shown" : "quiet");
 	if (wanted.verbose == YES)
 		add_word(words, "report");
 	if (accelerators.gl_pathc > 0)
 		add_word(words, "gather");
-	add_word(words, "--");
-	add_options_of_flags(words);
-	if (wanted.workdir) {
-		add_word(words, "--workdir");
-		add_word(words, "%s%s", *wanted.workdir == '/' ? "" : "/", wanted.workdir);
-	}
 	if (node != 0)
-		add_word(words, "--quiet");     /* one node's progress says enough */
-	if (wanted.image) {
-		if (*wanted.image == '-')
-			add_word(words, "--");
-		add_word(words, "%s", wanted.image);
-	}
+		add_word(words, "quiet");    /* one node's progress says enough */
+	add_request(words);
 }
 
 static bool find_person(spank_t spank, struct person *person, char ***environment)
@@ -315,6 +319,8 @@ int prepare(spank_t spank)
 	    || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0
 	    || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, whom) < 0)
 		return -1;
+	if (wanted.save && prepare_to_save(tasks_to_fork) < 0)
+		return -1;
 	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
 		glob("/dev/{nvidia[0-9]*,nvidia-caps/nvidia-cap[0-9]*,dri/renderD*}", GLOB_BRACE, NULL, &accelerators);
 	connection_to_berth = ends[0];
@@ -339,9 +345,10 @@ void start_berth(spank_t spank)
 		if (find_person(spank, &person, &environment))
 			berth = start_apart(&person, &words, environment, end_for_berth, &handle);
 		free_words(&words);
-		if (berth < 0)
+		if (berth < 0) {
 			slurm_error("berth: cannot start preparing the container: %m");
-		else
+			(void)!send(end_for_berth, FAILURE_PACKET, sizeof FAILURE_PACKET, MSG_NOSIGNAL | MSG_DONTWAIT);
+		} else
 			tell(whom[1], berth, handle);
 		shut(&handle);
 	}
@@ -357,8 +364,7 @@ void task_was_forked(void)
 		return;
 	shut(&end_for_berth);
 	shut(&whom[1]);
-	if (!wanted.save)
-		shut(&connection_to_berth);
+	shut(&connection_to_berth);
 }
 
 /* In slurmstepd. Of tasks that have ended nobody waits any more for a container that is still being built. */
@@ -368,70 +374,9 @@ void end_preparation(void)
 	pid_t berth = -1;
 
 	end.fd = whom[0] < 0 ? -1 : hear(whom[0], &berth);
-	/* What is to be saved is sent behind the tasks' own packets, and a short task may have ended before that. */
-	if (end.fd >= 0 && wanted.save)
-		poll(&end, 1, 5000);
 	/* A tenth of a second at a time: what hangs in the kernel, on a dead file server say, is not waited for. */
 	for (int tenths = 0; end.fd >= 0 && tenths < 50 && poll(&end, 1, tenths == 0 ? 0 : 100) == 0; tenths++)
 		kill(-berth, SIGKILL);
 	shut(&end.fd);
 	shut(&whom[0]);
-}
-
-/* After the last task: as the user, from outside, with the container's root as descriptor 3. */
-void save_container(spank_t spank)
-{
-	struct person person = {0};
-	struct words words = {0};
-	char **environment = NULL;
-	int root = connection_to_berth < 0 ? -1 : receive_root(connection_to_berth);
-
-	if (root < 0 || !find_person(spank, &person, &environment))
-		return;              /* it was never built, and berth has said why */
-	add_word(&words, "%s", site.berth);
-	add_word(&words, "hold");
-	add_word(&words, "save=%s", wanted.save);
-	add_word(&words, "socket=3");
-	name_container(spank, &words);
-	add_word(&words, "--");
-	if (wanted.image)
-		add_word(&words, "%s", wanted.image);
-	pid_t child = start(&person, &words, environment, root);
-	free_words(&words);
-	close(root);
-	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
-		;
-	shut(&connection_to_berth);
-}
-
-/* After a job: its named containers, as its user. Nothing of this can drain a node. */
-int sweep_containers_of(uid_t user, uint32_t job)
-{
-	struct passwd entry, *found = NULL;
-	struct words words = {0}, environment = {0};
-	char buffer[16384], *store = getenv("SPANK_BERTH_STORE");
-	gid_t groups[256];
-	int count = 256;
-
-	if (getpwuid_r(user, &entry, buffer, sizeof buffer, &found) != 0 || !found)
-		return 0;
-	if (getgrouplist(found->pw_name, found->pw_gid, groups, &count) < 0)
-		count = 1, groups[0] = found->pw_gid;
-	struct person person = {user, found->pw_gid, groups, (size_t)count, false};
-	add_word(&words, "%s", site.berth);
-	add_word(&words, "hold");
-	add_word(&words, "sweep=%u", job);
-	add_word(&environment, "HOME=%s", found->pw_dir);
-	add_word(&environment, "USER=%s", found->pw_name);
-	if (store)
-		add_word(&environment, "BERTH_STORE=%s", store);
-	pid_t child = environment.failed ? -1 : start(&person, &words, environment.list, -1);
-	for (int tenths = 0; child > 0 && waitpid(child, NULL, WNOHANG) == 0; tenths++) {
-		if (tenths == 300)
-			kill(-child, SIGKILL);
-		usleep(100000);
-	}
-	free_words(&words);
-	free_words(&environment);
-	return 0;
 }

@@ -49,7 +49,7 @@ def plugin_failures_are_told_before_the_tasks_hear_of_the_end():
         berth = subprocess.Popen([program, "hold", *words], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=end)
         theirs.close()
         os.close(end)
-        same(ours.recv(1), b"")
+        same(ours.recv(64), b"berth-failed\0")
         try:
             said = os.read(errors, 4096)
         except BlockingIOError:

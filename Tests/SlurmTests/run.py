@@ -327,6 +327,7 @@ import lifetimes  # noqa: E402, F401
 import plugin  # noqa: E402, F401
 import prefetch  # noqa: E402, F401
 import pyxis  # noqa: E402, F401
+import safety  # noqa: E402, F401
 import x11  # noqa: E402, F401
 
 harness.main()
