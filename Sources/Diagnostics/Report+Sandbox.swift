@@ -77,6 +77,8 @@ extension Report {
             return UserNamespaceAdvice.hint(for: cause.errno)
         case (.root(.overlay), .system):
             return OverlayAdvice.hint
+        case (.scratch(.directory(let path)), .system(let cause)) where cause.errno == 28:
+            return Self.hint(for: cause, at: path)
         case (.scratch(.directory(let path)), _):
             return "the site's `scratch = \(path)` must be a local directory in which this user may write"
         case (_, .sourceMissing(let path)):

@@ -39,11 +39,14 @@ package struct Explanation: Equatable, Sendable {
     package var affinity: String
     package var inJob: Bool
     /// By name: `--env`, or `--env-file FILE:LINE`.
-    package var variables: [(name: String, place: String)]
+    package var variables: [(name: String, place: String)] { didSet { index() } }
     /// Which variables and groups among them come from where.
     package var edits: [DeviceEdit]
     /// The host's own, of which lists of GPUs are counted anew.
-    package var environment: [String]
+    package var environment: [String] { didSet { index() } }
+    /// The same by their bytes, as a file and an environment may have 100,000 of them.
+    private var places: [[UInt8]: String] = [:]
+    private var entries: Set<[UInt8]> = []
 
     package init(
         devices: DeviceLayer, memory: CgroupLimit? = nil, cpuQuota: CgroupLimit? = nil, processes: CgroupLimit? = nil,
@@ -59,6 +62,12 @@ package struct Explanation: Equatable, Sendable {
         self.variables = variables
         self.edits = edits
         self.environment = environment
+        index()
+    }
+
+    private mutating func index() {
+        for variable in variables { places[Array(variable.name.utf8)] = variable.place }
+        entries = Set(environment.map { Array($0.utf8) })
     }
 
     package static func == (one: Explanation, other: Explanation) -> Bool {
@@ -99,13 +108,12 @@ extension Explanation {
     func place(of entry: String, _ source: VariableSource?) -> String? {
         switch source {
         case nil: return nil
-        case .host: return environment.isEmpty || environment.contains(entry) ? "host" : "host, counted anew"
+        case .host: return entries.isEmpty || entries.contains(Array(entry.utf8)) ? "host" : "host, counted anew"
         case .berth: return "berth"
         case .image: return "image"
         case .device: return device(entry)?.summary ?? "device"
         case .option:
-            let name = entry.prefix { $0 != "=" }
-            return variables.last { $0.name == name }?.place ?? "--env"
+            return places[Array(entry.prefix { $0 != "=" }.utf8)] ?? "--env"
         }
     }
 

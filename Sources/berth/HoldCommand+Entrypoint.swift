@@ -67,13 +67,13 @@ extension HoldCommand {
                     details: said, hint: "leave it out with --no-container-entrypoint"))
         }
         let own = ["_=", "SHLVL=", "PWD=", "OLDPWD="]
-        let reported = answer.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+        let reported = answer.split(separator: 0).map { RawText.string($0) }
             .filter { entry in !own.contains(where: entry.hasPrefix) }
         // What the entrypoint says wins over the job's, and what `--container-env` names over both.
-        let named = Set(given.map(HeldContainer.name))
-        process.environment = given + reported.filter { !named.contains(HeldContainer.name($0)) }
-        let set = Set(process.environment.map(HeldContainer.name))
-        process.environment += kept.filter { !set.contains(HeldContainer.name($0)) }
+        let named = Set(given.map { HeldContainer.name($0).kernelBytes })
+        process.environment = given + reported.filter { !named.contains(HeldContainer.name($0).kernelBytes) }
+        let set = Set(process.environment.map { HeldContainer.name($0).kernelBytes })
+        process.environment += kept.filter { !set.contains(HeldContainer.name($0).kernelBytes) }
         process.environmentSources = []
     }
 
@@ -96,7 +96,7 @@ extension HoldCommand {
         guard let number = number.flatMap({ Int32($0) }), let file = try? OwnedFileDescriptor(inherited: number)  // not ours
         else { Processes.exit(125) }
         var bytes: [UInt8] = []
-        for entry in Processes.environment() { bytes += Array(entry.utf8) + [0] }
+        for entry in Processes.environment() { bytes += entry.kernelBytes + [0] }
         do throws(SystemError) { try file.writeAll(bytes) } catch { Processes.exit(125) }
         Processes.exit(0)
     }

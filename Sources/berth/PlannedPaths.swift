@@ -43,7 +43,7 @@ struct PlannedPaths {
     private static func target(of path: String) -> String? {
         // Resolved from the path alone, which is absolute.
         guard let root = try? OwnedFileDescriptor(opening: "/", .path | .directory) else { return nil }  // then nothing is
-        return try? String(decoding: root.linkTarget(path), as: UTF8.self)  // gone meanwhile
+        return try? RawText.string(root.linkTarget(path)[...])  // gone meanwhile
     }
 
     private static func components(_ path: String) -> [String] {

@@ -78,6 +78,17 @@ import TestSupport
 
     // MARK: Scratch
 
+    @Test(.needsRoot) func aFileSystemWithoutInodesIsNotCalledFull() throws {
+        let box = try Box(.root)
+        try box.directory.makeDirectory("scratch")
+        try box.directory.write("scratch = \(box.path("scratch"))\n", to: "berth.conf")
+        let ended = try box.shell(
+            "unshare -m sh -c 'mount -t tmpfs -o nr_inodes=2,mode=1777 t $HERE/scratch && $BERTH run $IMAGE -- probe id'"
+        ).run()
+        #expect(ended.status == 125, "\(ended)")
+        #expect(ended.errors.contains("has space but no free inodes (df -i)"), "\(ended)")
+    }
+
     @Test(.needsRoot) func aScratchOnDiskIsOneForEachUser() throws {
         let box = try Box(.ordinary)
         try box.directory.makeDirectory("scratch", mode: 0o1777)
