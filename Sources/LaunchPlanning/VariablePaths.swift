@@ -133,7 +133,8 @@ extension ProcessPlan {
         for (index, entry) in environment.enumerated() {
             let isOfHost = index < environmentSources.count && environmentSources[index] == VariableSource.host.rawValue
             if isOfHost, let missing = Self.missing(entry, exists) {
-                dropped.append(missing)
+                // Where a shell was and what it ran last: every shell sets these, and no user asks for them.
+                if missing.name != "_", missing.name != "OLDPWD" { dropped.append(missing) }
                 continue
             }
             environment[kept] = entry
