@@ -139,6 +139,15 @@ extension OwnedFileDescriptor {
         }
     }
 
+    /// Moves a file of this directory over whatever has the name, a directory too.
+    package func replace(_ name: some PathBytes, as newName: some PathBytes) throws(SystemError) {
+        do throws(SystemError) { try move(name, to: newName, in: self) } catch {
+            guard error.errno == EISDIR else { throw error }
+            try removeTree(newName)
+            try move(name, to: newName, in: self)
+        }
+    }
+
     /// Where a link points. The corresponding call is `readlinkat(2)`.
     package func linkTarget(_ name: some PathBytes) throws(SystemError) -> [UInt8] {
         var buffer = [UInt8](repeating: 0, count: 4096)
@@ -186,7 +195,13 @@ extension OwnedFileDescriptor {
             throw error
         }
         defer { closedir(stream) }
-        while let entry = readdir(stream) {
+        while true {
+            // NULL is the end or an error, such as EIO or ESTALE on a network file system; only errno distinguishes them.
+            berth_set_errno(0)
+            guard let entry = readdir(stream) else {
+                if berth_errno() != 0 { throw SystemError.last("getdents64", procPath) }
+                return
+            }
             withUnsafePointer(to: &entry.pointee.d_name) { pointer in
                 pointer.withMemoryRebound(to: UInt8.self, capacity: 256) { bytes in
                     let name = UnsafeBufferPointer(start: bytes, count: strlen(bytes))

@@ -1,25 +1,42 @@
 internal import CLinux
 
-/// Work-saving locks of flock(2). Correctness never rests on them: on NFS and Lustre they may be local to a node.
+/// Locks of open file descriptions, fcntl(2) with `F_OFD_SETLK`: docs/decisions/0180-locks-need-write-access.md
+///
+/// Unlike flock(2), an exclusive lock needs a descriptor that may write, and a shared one a descriptor that may read. A user
+/// who can only read a file can therefore never keep its owner's readers out. Correctness never rests on these locks: on
+/// NFS and Lustre they may be local to a node.
 extension OwnedFileDescriptor {
     package enum LockKind: Sendable { case shared, exclusive }
 
-    /// Waits for the lock, which lasts until the last copy of this open file description is closed.
-    package func lock(_ kind: LockKind) throws(SystemError) {
-        try checked("flock", procPath) { flock(rawValue, kind == .shared ? LOCK_SH : LOCK_EX) }
-    }
-
-    /// `false` where somebody else holds it.
-    package func tryLock(_ kind: LockKind) throws(SystemError) -> Bool {
-        if flock(rawValue, (kind == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 { return true }
-        if berth_errno() == EWOULDBLOCK { return false }
-        throw SystemError.last("flock", procPath)
-    }
-
-    /// A new file that nobody ever finds unlocked: it has its name only once its lock is held. Whoever sweeps up after
-    /// the dead takes a free lock for a death.
+    /// Waits for the lock, which lasts until the last copy of this open file description is closed. Taking the other kind
+    /// replaces a lock that is held, atomically.
     ///
-    /// Where the file system knows no locks it is made without one.
+    /// - Throws: `EBADF` for an exclusive lock on a descriptor that may not write.
+    package func lock(_ kind: LockKind) throws(SystemError) {
+        try checked("fcntl", procPath) { berth_lock(rawValue, kind == .exclusive ? 1 : 0, 1) }
+    }
+
+    /// `false` where another open file description holds a conflicting lock.
+    package func tryLock(_ kind: LockKind) throws(SystemError) -> Bool {
+        while true {
+            if berth_lock(rawValue, kind == .exclusive ? 1 : 0, 0) == 0 { return true }
+            switch berth_errno() {
+            case EAGAIN, EACCES: return false
+            case EINTR: continue
+            default: throw SystemError.last("fcntl", procPath)
+            }
+        }
+    }
+
+    /// Whether no other open file description holds a lock of any kind. Acquires none.
+    package func isUnlocked() throws(SystemError) -> Bool {
+        try checked("fcntl", procPath) { berth_is_unlocked(rawValue) } == 1
+    }
+
+    /// A new file that is never visible unlocked: it gets its name only once its lock is held. A sweep takes a free lock
+    /// for a dead owner.
+    ///
+    /// Where the file system has no locks, the file is created without one.
     package func createLocked(
         _ name: String, _ kind: LockKind, mode: UInt32
     ) throws(SystemError) -> OwnedFileDescriptor {
@@ -29,9 +46,22 @@ extension OwnedFileDescriptor {
         try move(unnamed, to: name, in: self)
         return file
     }
+
+    /// Whether this file still has that name in the directory. A sweep may have removed the file between the moment it was
+    /// opened and the moment its lock was acquired: the lock then protects nothing.
+    package func isNamed(_ name: some PathBytes, in directory: borrowing OwnedFileDescriptor) throws(SystemError) -> Bool {
+        let own = try status()
+        do throws(SystemError) {
+            let named = try directory.status(of: name)
+            return named.inode == own.inode && named.device == own.device
+        } catch {
+            if error.errno == ENOENT || error.errno == ENOTDIR { return false }
+            throw error
+        }
+    }
 }
 
 extension SystemError {
-    /// ENOLCK, EOPNOTSUPP, ENOSYS: Lustre without `flock`, NFS without a lock server.
-    package var meansNoLocks: Bool { [ENOLCK, EOPNOTSUPP, ENOSYS].contains(errno) }
+    /// ENOLCK, EOPNOTSUPP, ENOSYS: Lustre without `flock`, NFS without a lock server. EINVAL: OCFS2 without a cluster stack.
+    package var meansNoLocks: Bool { [ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL].contains(errno) }
 }

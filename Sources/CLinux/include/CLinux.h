@@ -63,6 +63,7 @@
 #endif
 
 static inline int berth_errno(void) { return errno; }
+static inline void berth_set_errno(int code) { errno = code; }
 static inline int berth_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
 static inline int berth_openat(int dir, const char *path, int flags, mode_t mode) { return openat(dir, path, flags, mode); }
 static inline int berth_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
@@ -83,6 +84,19 @@ static inline int berth_move_mount(int from_dir, const char *from, int to_dir, c
 static inline int berth_close_range(unsigned first, unsigned last, unsigned flags) { return (int)syscall(SYS_close_range, first, last, flags); }
 static inline int berth_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) { return prctl(option, a, b, c, d); }
 static inline int berth_fcntl(int fd, int command, long argument) { return fcntl(fd, command, argument); }
+/* A lock of the whole file that belongs to the open file description: 0, or -1 with errno. */
+static inline int berth_lock(int fd, int exclusive, int wait) {
+    struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
+}
+/* Whether an exclusive lock could be acquired: 1 or 0, -1 with errno. */
+static inline int berth_is_unlocked(int fd) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
+    return lock.l_type == F_UNLCK;
+}
+/* The lowest priority of input and output that still makes progress, for this thread: ioprio_set(2). */
+static inline void berth_lower_io_priority(void) { syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, (2 << 13 /* IOPRIO_CLASS_BE */) | 7); }
 /* FS_IOC_GETFLAGS and FS_IOC_SETFLAGS, whose header does not go together with <sys/mount.h>. */
 static inline int berth_get_inode_flags(int fd, int *flags) { return ioctl(fd, _IOR('f', 1, long), flags); }
 static inline int berth_set_inode_flags(int fd, const int *flags) { return ioctl(fd, _IOW('f', 2, long), flags); }
