@@ -99,26 +99,22 @@ extension HoldCommand {
     private func describe(_ draft: String) throws(Failure) {
         let image = try imageOfSaved()?.image
         guard let image else { return }
-        func quoted(_ word: String) -> String {
-            "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
-        }
-        var rc = "#! /bin/sh\n"
-        if !image.workingDirectory.isEmpty {
-            rc += "mkdir -p \"\(image.workingDirectory)\" 2> /dev/null\n"
-            rc += "cd \"\(image.workingDirectory)\" && unset OLDPWD || exit 1\n"
-        }
-        let entrypoint = image.entrypoint.map(quoted).joined(separator: " ")
-        rc += "exec \(entrypoint) \"$@\"\n"
-        let environment = image.environment.map { $0 + "\n" }.joined()
+        let saved = SavedImage(image)
         try named(Failure.system) { () throws(SystemError) in
             let directory = try OwnedFileDescriptor(opening: draft, .readOnly | .directory)
             do throws(SystemError) { try directory.makeDirectory("etc", mode: 0o755) } catch {
                 if error.errno != 17 { throw error }  // EEXIST
             }
-            for (name, text, mode) in [("etc/environment", environment, 0o644), ("etc/rc", rc, 0o755)]
-                as [(String, String, UInt32)]
-            {
-                try directory.resolve(name, .writeOnly | .create | .truncate, mode: mode).writeAll(Array(text.utf8))
+            let files: [(String, [UInt8], UInt32)] = [
+                (SavedImage.environmentPath, saved.environmentFile, 0o644), (SavedImage.scriptPath, saved.script, 0o755),
+                (SavedImage.exactPath, saved.exactFile, 0o644),
+            ]
+            for (name, bytes, mode) in files {
+                // Whatever the container has there, a pipe or a link for one.
+                let etc = try directory.resolve("etc", .path | .directory)
+                let base = String(name.dropFirst("etc/".utf8.count))
+                try etc.removeTree(base)
+                try etc.open(base, .writeOnly | .create | .exclusive | .noFollow, mode: mode).writeAll(bytes)
             }
         }
     }
