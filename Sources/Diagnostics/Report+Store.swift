@@ -32,7 +32,15 @@ extension Report {
                     "use the version that made it, or remove the directory and pull anew, or name another with BERTH_STORE"
             )
         case .damaged(let path, let reason):
-            self.init("\(path) is damaged: \(reason)", hint: "pull the image again: berth pull IMAGE")
+            self.init(
+                "cannot use \(path) in the image store: \(reason)",
+                hint: path.contains("/containers/")
+                    ? "remove the container with `berth containers rm`, or its directory by hand"
+                    : "pull the image again, which repairs it: berth pull IMAGE")
+        case .busy(let path):
+            self.init(
+                "the image is busy: \(path) is locked by the owner of the store",
+                hint: "wait until `berth prune` or `berth rmi` has finished there, and try again")
         case .source(let path, let cause):
             self.init(
                 "cannot read the image \(path): \(cause.sentence)",

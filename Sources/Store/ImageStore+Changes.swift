@@ -51,7 +51,9 @@ extension ImageStore {
         return try storing { () throws(SystemError) in
             let name = try Self.draftName()
             do throws(SystemError) {
-                let alive = try place.descriptor.createLocked(name, .exclusive, mode: 0o644)
+                let alive = try place.descriptor.createLocked(name, .exclusive, mode: 0o600)
+                // Root's, in another user's store: its owner sweeps it.
+                try? giveToOwner(alive)  // a marker that stays costs a listing
                 return Change(self, place, (name, DescriptorBox(alive)))
             } catch {
                 try? place.descriptor.removeFile(name + ".new")  // mostly it was not made
@@ -76,7 +78,7 @@ extension ImageStore {
         guard let place = openChanges(), let names = try? place.descriptor.entries() else { return }  // see above
         var reach: LockReach?
         for name in names where isDeadMarker(name, in: place.descriptor, nobodyPulls, &reach) {
-            try? place.descriptor.removeFile(name)  // see above
+            try? place.descriptor.removeTree(name)  // see above
         }
     }
 

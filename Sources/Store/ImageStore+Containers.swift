@@ -26,27 +26,32 @@ extension ImageStore {
 
     package func container(_ name: String) throws(StoreError) -> NamedContainer? {
         let directory = "containers/" + name
-        guard
-            let lease = try optional({ () throws(SystemError) in
-                try root.open(directory + "/lease", .readOnly | .noFollow)
-            }),
-            let bytes = try optional({ () throws(SystemError) in
-                try root.open(directory + "/record", .readOnly | .noFollow).readAll(limit: 65536)
-            })
+        // Exclusive for whoever decides, shared for all that run in it: both by the same descriptor.
+        guard let lease = try openFile(directory + "/lease", .readWrite),
+            let bytes = try fileContents(directory + "/record", limit: 65536)
         else { return nil }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
         guard lines.count >= 3, lines[0] == "berth-container-record 1" else {
-            throw .damaged(path: "\(path)/\(directory)/record", reason: "not a container's record of this version")
+            throw damaged(directory + "/record", "not a container's record of this version")
+        }
+        for part in ["/upper", "/work"] {
+            guard try isSoundTree(directory + part) else { throw damaged(directory + part, "missing") }
         }
         return NamedContainer(
             path: "\(path)/\(directory)", lease: DescriptorBox(lease), image: String(lines[1]),
             digest: String(lines[2]))
     }
 
-    /// Under the name's lock. A directory of that name without a record was never finished and goes.
+    /// Under the name's lock.
+    ///
+    /// A directory of that name without a record was never finished and goes.
+    ///
+    /// - Parameter tree: The image's root directory, whose owner and mode the container's root has as well.
     package func makeContainer(
-        _ name: String, image: String, digest: String
+        _ name: String, image: String, digest: String, root tree: String? = nil
     ) throws(StoreError) -> NamedContainer {
+        // Absent: the default.
+        let status = tree.flatMap { try? FileStatus(of: $0) }  // see above
         let made: Void? = try optional { () throws(SystemError) in
             do throws(SystemError) { try root.makeDirectory("containers", mode: 0o700) } catch {
                 if error.errno != 17 { throw error }  // EEXIST
@@ -56,6 +61,10 @@ extension ImageStore {
             try all.makeDirectory(name, mode: 0o700)
             let own = try all.open(name, .readOnly | .directory | .noFollow)
             try own.makeDirectory("upper", mode: 0o755)
+            if let status {
+                if Identity.userID == 0 { try own.setOwner(of: "upper", user: status.userID, group: status.groupID) }
+                try own.setPermissions(of: "upper", status.permissions & 0o1777)
+            }
             try own.makeDirectory("work", mode: 0o755)
             _ = try own.open("lease", .writeOnly | .create | .exclusive | .noFollow, mode: 0o600)
             let record = try own.open("record.new", .writeOnly | .create | .exclusive | .noFollow, mode: 0o600)
@@ -70,20 +79,104 @@ extension ImageStore {
 
     /// Removes the containers that no process is in and whose name `isOver` knows.
     package func removeContainers(where isOver: (String) -> Bool) throws(StoreError) {
-        guard
-            let all = try optional({ () throws(SystemError) in
-                try root.open("containers", .readOnly | .directory | .noFollow)
-            })
-        else { return }
-        for name in try storing({ () throws(SystemError) in try all.entries() }) where isOver(name.displayPath) {
-            guard let lock = try tryWorkLock("containers/" + name.displayPath) else { continue }
-            if let lease = try? all.open(name + Array("/lease".utf8), .readOnly | .noFollow),  // absent: nobody is in it
-                (try? lease.tryLock(.exclusive)) != true  // no lock, or somebody runs in it: it stays
-            {
-                continue
-            }
-            try storing { () throws(SystemError) in try all.removeTree(name) }
-            _ = consume lock
+        for name in try containerNames() where isOver(name) { _ = try removeContainer(name) }
+    }
+
+    func containerNames() throws(StoreError) -> [String] {
+        guard try isSoundDirectory("containers") else { return [] }
+        return try storing { () throws(SystemError) in
+            try root.open("containers", .readOnly | .directory | .noFollow).entries().map(\.displayPath).sorted()
         }
     }
+
+    package enum Removal: Equatable, Sendable {
+        case removed, absent
+        /// A process is in it, or a step decides about it at present.
+        case inUse
+    }
+
+    /// Removes a container unless it is in use. overlayfs leaves a directory of mode 000 in `work`, which is removed as well.
+    package func removeContainer(_ name: String, dryRun: Bool = false) throws(StoreError) -> Removal {
+        guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(UInt8(ascii: "/")),
+            try isSoundDirectory("containers"),
+            try optional({ () throws(SystemError) in try root.status(of: "containers/" + name) }) != nil
+        else { return .absent }
+        guard let lock = try tryWorkLock("containers/" + name) else { return .inUse }
+        defer { withExtendedLifetime(lock.descriptor) {} }
+        // What is no lease holds nothing.
+        let lease = try sparingDamage { () throws(StoreError) in try openLease("containers/\(name)/lease") }
+        if let lease {
+            let isFree: Bool = try storing { () throws(SystemError) in
+                do throws(SystemError) { return try lease.descriptor.tryLock(.exclusive) } catch {
+                    if error.meansNoLocks { return false }
+                    throw error
+                }
+            }
+            if !isFree { return .inUse }
+        }
+        if dryRun { return .removed }
+        return try storing { () throws(SystemError) in
+            let all = try root.open("containers", .readOnly | .directory | .noFollow)
+            // Out of sight first: a step that starts now makes a new one. The root directory of the files may be closed.
+            let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
+            let aside = "removed-" + (try Random.hexadecimal(bytes: 8))
+            try all.move(name, to: aside, in: drafts)
+            try drafts.removeTree(aside)
+            return .removed
+        }
+    }
+
+    /// All containers of the store, by name.
+    package func containers() throws(StoreError) -> [ContainerInfo] {
+        var result: [ContainerInfo] = []
+        for name in try containerNames() {
+            let place = "containers/" + name
+            var found = ContainerInfo(name: name, path: "\(path)/\(place)")
+            // What is wrong with one is shown, and does not hide the others.
+            if let container = try sparingDamage({ () throws(StoreError) in try container(name) }) {
+                (found.image, found.digest) = (container.image, container.digest)
+                found.isDamaged = false
+                found.lease = container.lease
+                found.isRunning = try storing { () throws(SystemError) in
+                    do throws(SystemError) { return try !container.lease.descriptor.isUnlocked() } catch {
+                        if error.meansNoLocks { return false }
+                        throw error
+                    }
+                }
+            }
+            for part in ["", "/upper", "/work", "/lease"] {
+                guard let status = try optional({ () throws(SystemError) in try root.status(of: place + part) }) else {
+                    continue
+                }
+                found.lastUse = max(found.lastUse, status.modified.seconds)
+                if part == "/lease" { found.created = status.modified.seconds }
+            }
+            found.bytes =
+                try optional { () throws(SystemError) in
+                    try Self.count(try root.open(place + "/upper", .readOnly | .directory | .noFollow))
+                } ?? 0
+            result.append(found)
+        }
+        return result
+    }
+}
+
+/// A named container as `berth containers` shows it.
+package struct ContainerInfo: Sendable {
+    package let name: String
+    package let path: String
+    /// As it was asked for.
+    package var image = ""
+    package var digest = ""
+    package var isRunning = false
+    /// Its record or lease does not read as one: no step can start it.
+    package var isDamaged = true
+    package var bytes: UInt64 = 0
+    /// Seconds since 1970.
+    package var created: Int64 = 0
+    package var lastUse: Int64 = 0
+    /// To find out who holds it.
+    package var lease: DescriptorBox?
+
+    init(name: String, path: String) { (self.name, self.path) = (name, path) }
 }

@@ -11,47 +11,134 @@ package struct UnpackedFile {
     let lock: DescriptorBox?
 }
 
+/// An image file as it is unpacked in the store, for listing and collecting.
+package struct UnpackedFileInfo: Equatable, Sendable {
+    /// `squashfs/KEY`.
+    package let place: String
+    /// The file that it was unpacked from; empty where that was not noted.
+    package let source: String
+    /// Whether the file is still there as it was. Otherwise nothing can use what was unpacked.
+    package let isCurrent: Bool
+    package let bytes: UInt64
+    /// Seconds since 1970.
+    package let created: Int64
+    package let lastUse: Int64
+}
+
 extension ImageStore {
-    /// Waits until nobody else unpacks this file. Blocks.
+    private static let files = "squashfs"
+
+    /// The key of a file in its present state.
+    package static func fileKey(_ status: FileStatus) -> String {
+        "\(status.device)-\(status.inode)-\(status.size)-\(status.modified.seconds).\(status.modified.nanoseconds)"
+    }
+
+    /// Waits until no other process unpacks this file. Blocks.
     package func unpackedFile(_ key: String) throws(StoreError) -> UnpackedFile {
-        let lock = try workLock("squashfs/" + key)
-        let lease = try leaseFile(key)
+        let lock = try workLock(Self.files + "/" + key)
+        let place = Self.files + "/" + key
+        var lease: DescriptorBox?
+        var isWhole = false
+        // Damaged: unpacked again.
+        let found = try sparingDamage { () throws(StoreError) in
+            isWhole = try isSoundTree(place + "/tree")
+            return isWhole ? try leaseFile(key) : nil
+        }
+        lease = found
         if lease == nil {
+            try repairFiles()
             try storing { () throws(SystemError) in
-                do throws(SystemError) { try root.makeDirectory("squashfs", mode: 0o700) } catch {
-                    if error.errno != 17 { throw error }  // EEXIST
-                }
-                // Under the lock: what has this name is of one who died.
-                try root.open("squashfs", .readOnly | .directory | .noFollow).removeTree(key + ".new")
-                try root.makeDirectory("squashfs/" + key + ".new", mode: 0o700)
+                let all = try root.open(Self.files, .readOnly | .directory | .noFollow)
+                // Under the lock: what has these names is of a process that died, or damaged.
+                try all.removeTree(key + ".new")
+                try all.removeTree(key)
+                try all.makeDirectory(key + ".new", mode: 0o700)
             }
         }
         return UnpackedFile(
-            tree: "\(path)/squashfs/\(key)/tree", draft: "\(path)/squashfs/\(key).new/tree", lease: lease, key: key,
-            lock: lock)
+            tree: "\(path)/\(place)/tree", draft: "\(path)/\(place).new/tree", lease: lease, key: key, lock: lock)
+    }
+
+    private func repairFiles() throws(StoreError) {
+        try storing { () throws(SystemError) in
+            do throws(SystemError) {
+                let status = try root.status(of: Self.files)
+                if status.kind == .directory, isTrusted(status.userID) {
+                    if status.permissions & 0o022 != 0 { try root.setPermissions(of: Self.files, 0o700) }
+                    return
+                }
+                try root.removeTree(Self.files)
+            } catch {
+                if error.errno != 2 { throw error }  // ENOENT
+            }
+            do throws(SystemError) { try root.makeDirectory(Self.files, mode: 0o700) } catch {
+                if error.errno != 17 { throw error }  // EEXIST
+            }
+        }
     }
 
     /// What lies in the draft is whole.
-    package func publish(_ file: UnpackedFile) throws(StoreError) -> (tree: String, lease: DescriptorBox?) {
+    ///
+    /// - Parameter source: The file that it was unpacked from.
+    package func publish(
+        _ file: UnpackedFile, source: String
+    ) throws(StoreError) -> (tree: String, lease: DescriptorBox?) {
         try storing { () throws(SystemError) in
-            let all = try root.open("squashfs", .readOnly | .directory | .noFollow)
+            let all = try root.open(Self.files, .readOnly | .directory | .noFollow)
             let draft = try all.open(file.key + ".new", .readOnly | .directory | .noFollow)
             // Unpacked as the user, a root of mode 0700 or less would hide the tree from the container's own root.
-            try draft.setPermissions(of: "tree", 0o755)
-            _ = try draft.open("lease", .writeOnly | .create | .noFollow, mode: 0o600)
+            let permissions = try draft.status(of: "tree").permissions
+            try draft.setPermissions(of: "tree", permissions & 0o1777 | 0o755)
+            _ = try draft.open("lease", .writeOnly | .create | .exclusive | .noFollow, mode: 0o600)
+            let bytes = try Self.count(try draft.open("tree", .readOnly | .directory | .noFollow))
+            for (name, text) in [("source", source), ("bytes", "\(bytes)")] {
+                try draft.open(name, .writeOnly | .create | .exclusive | .noFollow, mode: 0o600)
+                    .writeAll(Array((text + "\n").utf8))
+            }
             do throws(SystemError) { try all.moveWithoutReplacing(file.key + ".new", to: file.key, in: all) } catch {
-                if error.errno != 17 && error.errno != 39 { throw error }  // EEXIST, ENOTEMPTY: no locks, and another was first
-                try all.removeTree(file.key + ".new")
+                switch error.errno {
+                case 17, 39: try all.removeTree(file.key + ".new")  // EEXIST, ENOTEMPTY: no locks, and another was first
+                case 22: try all.move(file.key + ".new", to: file.key, in: all)  // EINVAL: no RENAME_NOREPLACE
+                default: throw error
+                }
             }
         }
         return (file.tree, try leaseFile(file.key))
     }
 
     private func leaseFile(_ key: String) throws(StoreError) -> DescriptorBox? {
-        try optional { () throws(SystemError) in
-            let lease = try root.open("squashfs/\(key)/lease", .readOnly | .noFollow)
-            do throws(SystemError) { try lease.lock(.shared) } catch { if !error.meansNoLocks { throw error } }
-            return DescriptorBox(lease)
+        guard let lease = try sharedLease("\(Self.files)/\(key)/lease") else { return nil }
+        // Its access time is when the file was used last, to the day.
+        if let status = try? lease.descriptor.status(), Clock.now.seconds - status.accessed.seconds > 86_400 {  // noted later
+            try? lease.descriptor.setAccessedNow()  // likewise
         }
+        return lease
+    }
+
+    /// All that were unpacked here. A draft counts as one that nothing can use.
+    package func unpackedFiles() throws(StoreError) -> [UnpackedFileInfo] {
+        // They are readable by their owner alone.
+        guard isOwn || Identity.userID == 0,
+            let keys = try sparingDamage({ () throws(StoreError) in try entries(Self.files) })
+        else { return [] }
+        var files: [UnpackedFileInfo] = []
+        for key in keys {
+            let place = Self.files + "/" + key
+            let lease = try optional { () throws(SystemError) in try root.status(of: place + "/lease") }
+            guard let own = try optional({ () throws(SystemError) in try root.status(of: place) }) else { continue }
+            let noted = try sparingDamage { () throws(StoreError) in
+                try fileContents(place + "/source", limit: 1 << 16)
+            }
+            let source = (noted ?? []).prefix { $0 != 0x0A }
+            let now = source.isEmpty ? nil : try? FileStatus(of: Array(source))  // gone: nothing can use it
+            let isDraft = key.hasSuffix(".new")
+            files.append(
+                UnpackedFileInfo(
+                    place: place, source: String(decoding: source, as: UTF8.self),
+                    isCurrent: !isDraft && (now.map { Self.fileKey($0) == key } ?? (lease != nil && source.isEmpty)),
+                    bytes: try bytes(of: place), created: own.modified.seconds,
+                    lastUse: max(lease?.accessed.seconds ?? 0, own.modified.seconds)))
+        }
+        return files
     }
 }

@@ -88,7 +88,7 @@ extension ImageStore {
             try draft.file.descriptor.writeAll(heading + Self.sum(of: listing.bytes, from: listing.start) + bytes)
             // Other nodes believe it after this one has stopped: with it must come what it tells of.
             if anyBoot { try root.synchronizeFileSystem() }
-            try root.move("drafts/" + draft.name, to: Self.keptListing, in: root)
+            try root.replace("drafts/" + draft.name, as: Self.keptListing)
         } catch {
             return
         }

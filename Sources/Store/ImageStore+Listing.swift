@@ -28,10 +28,9 @@ extension ImageStore {
         for naming in try namesAndDigests(includingPinned: false) {
             names[naming.digest, default: []].append(naming.key)
         }
-        let directory = try storing { () throws(SystemError) in try root.open("images", .readOnly | .directory) }
         var (images, hasMarks): ([StoredImage], Bool) = ([], false)
-        for name in try storing({ () throws(SystemError) in try directory.entries() }) {
-            guard let (record, _) = try anyRecord("images/\(name.displayPath)/record") else { continue }
+        for name in try entries("images") {
+            guard let (record, _) = try anyRecord("images/\(name)/record") else { continue }
             if !record.boot.isEmpty { hasMarks = true }
             if record.isOnDiskOrOfThisBoot { images.append(StoredImage(record, names[record.digest] ?? [])) }
         }
@@ -50,12 +49,8 @@ extension ImageStore {
     /// What an image's manifest and configuration were, for `berth inspect`.
     package func documents(of digest: Digest) throws(StoreError) -> (manifest: [UInt8], config: [UInt8])? {
         let directory = "images/" + digest.directoryName
-        let manifest = try optional { () throws(SystemError) in
-            try root.open(directory + "/manifest.json", .readOnly).readAll(limit: 16 << 20)
-        }
-        let config = try optional { () throws(SystemError) in
-            try root.open(directory + "/config.json", .readOnly).readAll(limit: 16 << 20)
-        }
+        let manifest = try fileContents(directory + "/manifest.json", limit: 16 << 20)
+        let config = try fileContents(directory + "/config.json", limit: 16 << 20)
         guard let manifest, let config else { return nil }
         return (manifest, config)
     }
@@ -98,14 +93,20 @@ extension ImageStore {
             // What begins otherwise is a directory: `ImageKey`.
             let isName = name.first == UInt8(ascii: ":") || name.first == UInt8(ascii: "@")
             if name.first == UInt8(ascii: ".") || (!includingPinned && name.first == UInt8(ascii: "@")) { continue }
-            // Gone, a link, or not what belongs there: no name.
-            let flags: OpenFlags = isName ? .readOnly | .noFollow | .nonBlocking : .readOnly | .directory | .noFollow
-            guard let place = try? directory.open(name, flags) else { continue }  // see above
+            // Gone, or not what belongs there: no name. A directory that cannot be read is an error: the images whose names
+            // it holds would seem to have none.
+            guard let status = try optional({ () throws(SystemError) in try directory.status(of: name) }),
+                fault(status, isName ? .regular : .directory) == nil,
+                let place = try optional({ () throws(SystemError) in
+                    try directory.open(name, isName ? .readOnly | .noFollow | .nonBlocking : .readOnly | .directory)
+                })
+            else { continue }
             let inner = components + [name.displayPath]
             if !isName {
                 try collectNames(in: place, inner, includingPinned, into: &found)
-            } else if let key = ImageKey(components: inner), let bytes = try? place.readAll(limit: 4096),  // damaged
-                let digest = Self.digest(inName: bytes)
+            } else if status.size <= 4096, let key = ImageKey(components: inner),
+                let digest = Self.digest(
+                    inName: try storing { () throws(SystemError) in try place.readAll(limit: 1 << 16) })
             {
                 found.append(Naming(key: key, digest: digest))
             }

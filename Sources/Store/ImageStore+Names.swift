@@ -25,7 +25,8 @@ extension ImageStore {
         guard isComplete else { return try namesAndDigests().filter { $0.digest == digest }.map(\.key) }
         var names: [ImageKey] = []
         for key in noted {
-            let present = try? self.digest(of: key)  // damaged: no name, as for `images`
+            // Damaged: no name, as for `images`.
+            let present = try sparingDamage { () throws(StoreError) in try self.digest(of: key) }
             if present == digest { names.append(key) }
         }
         return names
@@ -51,8 +52,9 @@ extension ImageStore {
         }
         var (keys, isComplete): (Set<ImageKey>, Bool) = ([], false)
         for file in files ?? [] where file == Self.noteOfNames || file.hasPrefix(Self.noteOfNames + "-") {
-            let bytes = try optional { () throws(SystemError) in
-                try root.open(directory + "/" + file, .readOnly | .noFollow | .nonBlocking).readAll(limit: 4 << 20)
+            // Damaged: hints that are lost, as after a power cut.
+            let bytes = try sparingDamage { () throws(StoreError) in
+                try fileContents(directory + "/" + file, limit: 4 << 20)
             }
             for path in (bytes ?? []).split(separator: 0) {
                 let components = path.split(separator: UInt8(ascii: "/")).map { String(decoding: $0, as: UTF8.self) }

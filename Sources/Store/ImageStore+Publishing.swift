@@ -35,16 +35,14 @@ extension ImageStore {
 
     /// What was noted when the layer was unpacked.
     package func layerSummary(_ diffID: Digest) throws(StoreError) -> [UInt8]? {
-        try optional { () throws(SystemError) in
-            try root.open("layers/\(diffID.directoryName)/summary", .readOnly).readAll(limit: 256 << 20)
-        }
+        try fileContents("layers/\(diffID.directoryName)/summary", limit: 256 << 20)
     }
 
     /// The unpacked layer's tree.
     package func layerTree(_ diffID: Digest) throws(StoreError) -> OwnedFileDescriptor? {
-        try optional { () throws(SystemError) in
-            try root.open("layers/\(diffID.directoryName)/tree", .readOnly | .directory)
-        }
+        let place = "layers/\(diffID.directoryName)/tree"
+        guard try isSoundTree(place) else { return nil }
+        return try optional { () throws(SystemError) in try root.open(place, .readOnly | .directory | .noFollow) }
     }
 
     /// Starts a layer, waiting for whoever is at it already; `nil` where it is there by then. Blocks.
@@ -71,7 +69,7 @@ extension ImageStore {
             try drafts.makeDirectory(name, mode: 0o755)
             do throws(SystemError) {
                 let directory = try drafts.open(name, .readOnly | .directory | .noFollow)
-                let alive = try directory.createLocked("alive", .exclusive, mode: 0o644)
+                let alive = try directory.createLocked("alive", .exclusive, mode: 0o600)
                 try directory.makeDirectory("tree", mode: 0o755)
                 let tree = try directory.open("tree", .readOnly | .directory | .noFollow)
                 return Draft(
@@ -203,8 +201,15 @@ extension ImageStore {
 
     /// Whether an image's record reads as one and all that it names is there. What is in use may be damaged, too.
     package func isWhole(_ digest: Digest) -> Bool {
-        guard let lease = try? lease(digest) else { return false }  // damaged: not whole
-        return lease.trees.allSatisfy { (try? FileStatus(of: $0)) != nil }  // absent: not whole
+        // Damaged: not whole. Busy: whole, as far as can be seen.
+        do throws(StoreError) { if try lease(digest) == nil { return false } } catch {
+            guard case .busy = error else { return false }
+        }
+        let directory = "images/" + digest.directoryName
+        for name in ["/manifest.json", "/config.json"] {
+            do throws(StoreError) { if try openFile(directory + name) == nil { return false } } catch { return false }
+        }
+        return true
     }
 
     /// Out of sight, to be removed at leisure; returns its name among the drafts.
@@ -212,7 +217,12 @@ extension ImageStore {
     func moveAway(_ part: String) throws(SystemError) -> String {
         let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
         let away = "removed-" + (try Random.hexadecimal(bytes: 8))
-        try root.move(part, to: away, in: drafts)
+        do throws(SystemError) { try root.move(part, to: away, in: drafts) } catch {
+            // EACCES: another user's directory, which only he can give another parent.
+            guard error.errno == 13 else { throw error }
+            let above = part.split(separator: "/").dropLast().joined(separator: "/")
+            try root.move(part, to: above + "/.removed-" + (try Random.hexadecimal(bytes: 8)), in: root)
+        }
         return away
     }
 
@@ -220,7 +230,12 @@ extension ImageStore {
     package func name(_ digest: Digest, _ names: [ImageKey]) throws(StoreError) {
         // First, so that there is no name without a note of it, whenever this ends.
         try noteNames(names, of: digest)
-        let new = names.filter { (try? self.digest(of: $0)) != digest }  // damaged: to be written anew
+        var new: [ImageKey] = []
+        for key in names {
+            // Damaged: to be written again.
+            let known = try sparingDamage { () throws(StoreError) in try self.digest(of: key) }
+            if known != digest { new.append(key) }
+        }
         if new.isEmpty { return }
         try changing { () throws(StoreError) in try setNames(new, digest) }
     }
@@ -234,9 +249,7 @@ extension ImageStore {
     private func setName(_ key: ImageKey, _ digest: Digest) throws(SystemError) {
         var directory = try root.open("refs", .readOnly | .directory | .noFollow)
         for component in key.components.dropLast() {
-            do throws(SystemError) { try directory.makeDirectory(component, mode: 0o755) } catch {
-                if error.errno != 17 { throw error }  // EEXIST
-            }
+            try makeNameDirectory(component, in: directory)
             directory = try directory.open(component, .readOnly | .directory | .noFollow)
         }
         guard let name = key.components.last else { preconditionFailure("a key has components") }
@@ -244,10 +257,30 @@ extension ImageStore {
         do throws(SystemError) {
             try directory.open(draft, .writeOnly | .create | .exclusive, mode: 0o644)
                 .writeAll(Array((digest.description + "\n").utf8))
-            try directory.move(draft, to: name, in: directory)
+            try directory.replace(draft, as: name)
         } catch {
             try? directory.removeFile(draft)  // the first error tells
             throw error
+        }
+    }
+
+    /// A directory above a name; whatever else is there goes.
+    private func makeNameDirectory(
+        _ name: String, in parent: borrowing OwnedFileDescriptor
+    ) throws(SystemError) {
+        do throws(SystemError) {
+            let status = try parent.status(of: name)
+            if fault(status, .directory) == nil { return }
+            if status.kind == .directory, isTrusted(status.userID) {
+                return try parent.open(name, .readOnly | .directory | .noFollow).setPermissions(
+                    status.permissions & ~0o022)
+            }
+            try parent.removeTree(name)
+        } catch {
+            if error.errno != 2 { throw error }  // ENOENT
+        }
+        do throws(SystemError) { try parent.makeDirectory(name, mode: 0o755) } catch {
+            if error.errno != 17 { throw error }  // EEXIST
         }
     }
 }

@@ -1,4 +1,4 @@
-internal import ImageSpec
+package import ImageSpec
 internal import LinuxKernel
 
 /// What is published before it is on disk, and what becomes of it: docs/decisions/0060-settled-later.md
@@ -41,10 +41,23 @@ extension ImageStore {
     /// Of a layer or flattened tree, `layers/sha256-…` or `rootfs/sha256-…`.
     func state(of part: String) throws(StoreError) -> PartState {
         guard try optional({ () throws(SystemError) in try root.status(of: part) }) != nil else { return .missing }
-        return try optional { () throws(SystemError) -> PartState in
-            let mark = try root.open(part + "/boot", .readOnly | .noFollow).readAll(limit: 4096)
+        do throws(StoreError) {
+            guard try isSoundTree(part + "/tree"), try openFile(part + "/summary") != nil else { return .lost }
+            guard let mark = try fileContents(part + "/boot", limit: 4096) else { return .settled }
             return String(decoding: mark, as: UTF8.self) == Boot.identifier ? .unsettled : .lost
-        } ?? .settled
+        } catch {
+            // Of another kind or of another user: replaced by the next pull.
+            guard case .damaged = error else { throw error }
+            return .lost
+        }
+    }
+
+    /// Takes a layer out of sight whose summary does not read as one, so that the next pull unpacks it again.
+    package func forgetDamagedLayer(_ diffID: Digest) throws(StoreError) {
+        let part = "layers/" + diffID.directoryName
+        let lock = try workLock(part)
+        defer { withExtendedLifetime(lock) {} }
+        _ = try optional { () throws(SystemError) in try moveAway(part) }
     }
 
     /// Names come to the disk in the order in which they are made, so no power cut leaves the layer without its mark; an
@@ -78,7 +91,8 @@ extension ImageStore {
     /// costs a pull in the next boot and nothing else.
     func noteUnsettled(_ part: String) {
         try? root.makeDirectory("unsettled", mode: 0o755)  // mostly it is there
-        _ = try? root.open("unsettled/" + Self.note(of: part), .writeOnly | .create | .noFollow, mode: 0o644)  // see above
+        _ = try? root.open(  // see above
+            "unsettled/" + Self.note(of: part), .writeOnly | .create | .noFollow | .nonBlocking, mode: 0o644)
     }
 
     private static func note(of part: String) -> String { String(part.map { $0 == "/" ? "." : $0 }) }
@@ -109,10 +123,19 @@ extension ImageStore {
         let listed = try optional { () throws(SystemError) in
             try root.open("unsettled", .readOnly | .directory | .noFollow).entries().map(\.displayPath)
         }
-        guard let listed, !listed.isEmpty, let boot = Boot.identifier else { return }
-        for start in stride(from: 0, to: listed.count, by: Self.atOnce) {
-            // Images last: their records lose the mark when their layers have.
-            let notes = listed.sorted { $0 > $1 }[start..<min(start + Self.atOnce, listed.count)]
+        let notes = listed?.filter { note in Self.parts.contains { note.hasPrefix($0) } } ?? []
+        try settleNotes(notes)
+    }
+
+    /// What a note may be about; anything else in `unsettled` is none.
+    private static let parts = ["images.sha", "layers.sha", "rootfs.sha"]
+
+    private func settleNotes(_ listed: [String]) throws(StoreError) {
+        guard !listed.isEmpty, let boot = Boot.identifier else { return }
+        // Images last: their records lose the mark when their layers have.
+        let sorted = listed.sorted { $0 > $1 }
+        for start in stride(from: 0, to: sorted.count, by: Self.atOnce) {
+            let notes = sorted[start..<min(start + Self.atOnce, sorted.count)]
             try settle(notes, boot)
         }
     }
@@ -144,7 +167,7 @@ extension ImageStore {
     }
 
     private func forget(_ note: String) throws(StoreError) {
-        _ = try optional { () throws(SystemError) in try root.removeFile("unsettled/" + note) }
+        _ = try optional { () throws(SystemError) in try root.removeTree("unsettled/" + note) }
     }
 
     /// `false` for an image that leans on what is not settled yet.
@@ -155,12 +178,15 @@ extension ImageStore {
         let isImage = note.hasPrefix("images.")
         let file: OwnedFileDescriptor
         do throws(SystemError) {
-            file = try place.open(isImage ? "record" : "boot", .readWrite | .noFollow | .noAccessTime)
+            let name = isImage ? "record" : "boot"
+            // Nothing that was ever marked; what reads it calls it damaged.
+            guard fault(try place.status(of: name), .regular) == nil else { return true }
+            file = try place.open(name, .readWrite | .noFollow | .noAccessTime | .nonBlocking)
         } catch {
             if error.errno == 2 { return true }  // ENOENT: no mark
             throw error
         }
-        let bytes = try file.readAll(limit: 4 << 20)
+        let bytes = try file.readAll(limit: Int(Self.largestRecord))
         guard isImage else {
             // Another boot's stays: it tells that the layer is lost.
             guard String(decoding: bytes, as: UTF8.self) == boot else { return true }

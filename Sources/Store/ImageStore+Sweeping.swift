@@ -35,7 +35,7 @@ extension ImageStore {
 
     private func isDead(_ name: [UInt8], in drafts: borrowing OwnedFileDescriptor, _ reach: inout LockReach?) -> Bool {
         guard let directory = try? drafts.open(name, .readOnly | .directory | .noFollow) else {  // gone, or a listing
-            guard let status = try? drafts.status(of: name), status.kind == .regular else { return false }  // gone
+            guard let status = try? drafts.status(of: name), status.kind != .directory else { return false }  // gone
             return Clock.now.seconds - status.modified.seconds > 3600
         }
         let isElsewhere = !name.displayPath.hasPrefix(Self.node + "-")
@@ -45,8 +45,8 @@ extension ImageStore {
             if known == .thisNode { return isOlder(directory, than: 86_400) }
         }
         let lock =
-            (try? directory.open("alive", .readWrite | .noFollow))  // a layer's or a rootfs'
-            ?? (try? directory.open("lease", .readWrite | .noFollow))  // an image's
+            (try? directory.open("alive", .readWrite | .noFollow | .nonBlocking))  // a layer's or a rootfs'
+            ?? (try? directory.open("lease", .readWrite | .noFollow | .nonBlocking))  // an image's
         if let lock { return (try? lock.tryLock(.exclusive)) == true }  // no way to know: alive
         // Just made and not locked yet, or just unlocked and about to be published.
         return isOlder(directory, than: 3600)
@@ -57,14 +57,14 @@ extension ImageStore {
         return Clock.now.seconds - status.modified.seconds > seconds
     }
 
-    /// Removes what killed pulls left beside names, and locks that nobody can hold. Only while nobody pulls.
+    /// Removes what killed pulls left beside names, and lock files that no process holds. Only while no pull is running.
     func sweepNamesAndLocks() {
+        sweepLocks()
         // Tidying, as above.
-        if let locks = try? root.open("locks", .readOnly | .directory | .noFollow), let names = try? locks.entries() {  // see above
-            for name in names where name.displayPath != Self.activityLock { try? locks.removeFile(name) }  // see above
-        }
         if let names = try? root.entries() {  // see above
-            for name in names where name.displayPath.hasPrefix("version.") { try? root.removeFile(name) }  // see above
+            for name in names where name.starts(with: "version.".utf8) || name.starts(with: ".removed-".utf8) {
+                try? root.removeTree(name)  // see above
+            }
         }
         if let refs = try? root.open("refs", .readOnly | .directory | .noFollow) { sweepNames(refs, depth: 0) }  // see above
     }

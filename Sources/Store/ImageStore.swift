@@ -10,26 +10,32 @@ package final class ImageStore: Sendable {
     let root: OwnedFileDescriptor
     /// Whether others use what is in it: they can not tell what is on disk already.
     let isShared: Bool
+    /// The uid that the directory belongs to, which `checkTrust` has accepted.
+    let owner: UInt32
 
-    private init(path: String, root: consuming OwnedFileDescriptor, isShared: Bool = false) {
+    private init(path: String, root: consuming OwnedFileDescriptor, owner: UInt32, isShared: Bool = false) {
         self.path = path
         self.root = root
+        self.owner = owner
         self.isShared = isShared
     }
 
     /// A store holds what others execute: `Trust` decides who may own it, with the user whom the site named.
     private static func checkTrust(
         _ root: borrowing OwnedFileDescriptor, _ path: String, owner: UInt32?
-    ) throws(StoreError) {
+    ) throws(StoreError) -> UInt32 {
         let trust = Trust(vouched: owner)
-        let fault: UntrustedPath?
+        let (fault, user): (UntrustedPath?, UInt32)
         do throws(SystemError) {
-            let own = trust.fault(of: try root.status(), at: path)
+            let status = try root.status()
+            user = status.userID
+            let own = trust.fault(of: status, at: path)
             fault = own == nil ? try trust.fault(on: path) : own
         } catch {
             throw .system(error)
         }
         if let fault { throw .untrusted(path: path, fault) }
+        return user
     }
 
     /// Of the directory in which a store is about to be made.
@@ -57,21 +63,14 @@ package final class ImageStore: Sendable {
         existing path: String, owner: UInt32? = nil, isShared: Bool = false
     ) throws(StoreError) -> ImageStore? {
         guard let root = try directory(path) else { return nil }
-        try checkTrust(root, path, owner: owner)
-        let store = ImageStore(path: path, root: root, isShared: isShared)
-        guard
-            let found = try store.optional({ () throws(SystemError) in
-                try store.root.open("version", .readOnly).readAll(limit: 4096)
-            })
-        else {
-            // Empty, or made this instant by somebody who has not come to write the version yet.
-            return nil
-        }
-        // A power cut, soon after the store was made: its pulls write it anew.
-        if found.isEmpty { return nil }
-        guard found == Array(version.utf8) else {
-            throw .unknownLayout(path: path, found: found.displayPath)
-        }
+        let user = try checkTrust(root, path, owner: owner)
+        let store = ImageStore(path: path, root: root, owner: user, isShared: isShared)
+        // Empty, or made this instant by a process that has not come to write the version yet.
+        guard let found = try store.fileContents("version", limit: 4096) else { return nil }
+        let expected = Array(version.utf8)
+        // Cut short, by a power cut soon after the store was made: a pull writes it again.
+        if found.count < expected.count, expected.starts(with: found) { return nil }
+        guard found == expected else { throw .unknownLayout(path: path, found: found.displayPath) }
         return store
     }
 
@@ -99,30 +98,67 @@ package final class ImageStore: Sendable {
                 }
             }
         }
-        if let store = try open(existing: path, owner: owner, isShared: isShared) {
-            store.sweepDrafts()
-            return store
+        var opened: ImageStore?
+        do throws(StoreError) { opened = try open(existing: path, owner: owner, isShared: isShared) } catch {
+            // The version file is no file: repaired below.
+            guard case .damaged = error else { throw error }
+        }
+        if let opened, opened.hasSoundLayout {
+            opened.sweepDrafts()
+            return opened
         }
         guard let root = try directory(path) else {
             throw .system(SystemError(call: "open", errno: 2, subject: path))
         }
-        let present = try storing { () throws(SystemError) in try root.entries().map(\.displayPath) }
+        let user = try checkTrust(root, path, owner: owner)
+        let store = ImageStore(path: path, root: root, owner: user, isShared: isShared)
+        let present = try storing { () throws(SystemError) in try store.root.entries().map(\.displayPath) }
         let ours = directories + further
-        guard present.allSatisfy({ ours.contains($0) || $0.hasPrefix("version") }) else {
+        guard present.allSatisfy({ ours.contains($0) || $0.hasPrefix("version") || $0.hasPrefix(".removed-") }) else {
             throw .notAStore(path: path)
         }
+        for name in directories { try store.repairDirectory(name) }
+        if opened != nil { return store }
         try storing { () throws(SystemError) in
-            for name in directories {
-                do throws(SystemError) { try root.makeDirectory(name, mode: 0o755) } catch {
-                    if error.errno != 17 { throw error }  // EEXIST
-                }
-            }
             // Last, so that a store with a version is whole.
             let draft = "version." + (try Random.hexadecimal(bytes: 8))
-            try root.open(draft, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(Array(version.utf8))
-            try root.move(draft, to: "version", in: root)
+            try store.root.open(draft, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(Array(version.utf8))
+            try store.root.replace(draft, as: "version")
         }
-        return ImageStore(path: path, root: root, isShared: isShared)
+        return store
+    }
+
+    private var hasSoundLayout: Bool {
+        // What is wrong with a directory is repaired, or named, by `repairDirectory`.
+        Self.directories.allSatisfy { (try? isSoundDirectory($0)) == true }  // see above
+    }
+
+    /// Makes a directory of the layout what it must be. What another user may have put in its place is moved aside.
+    private func repairDirectory(_ name: String) throws(StoreError) {
+        let mode: UInt32 = name == "locks" ? 0o700 : 0o755
+        try storing { () throws(SystemError) in
+            do throws(SystemError) {
+                let status = try root.status(of: name)
+                if status.kind == .directory, isTrusted(status.userID) {
+                    if status.permissions & 0o022 != 0 {
+                        try root.open(name, .readOnly | .directory | .noFollow).setPermissions(
+                            status.permissions & ~0o022)
+                    }
+                    return
+                }
+                let aside = ".removed-" + (try Random.hexadecimal(bytes: 8))
+                try root.move(name, to: aside, in: root)
+                try? root.removeTree(aside)  // of another user, perhaps, who can remove it
+            } catch {
+                if error.errno != 2 { throw error }  // ENOENT
+            }
+            do throws(SystemError) {
+                try root.makeDirectory(name, mode: mode)
+                try giveToOwner(try root.open(name, .readOnly | .directory | .noFollow))
+            } catch {
+                if error.errno != 17 { throw error }  // EEXIST
+            }
+        }
     }
 
     private static func directory(_ path: String) throws(StoreError) -> OwnedFileDescriptor? {
@@ -173,11 +209,7 @@ extension ImageStore {
 
     /// The manifest that a name stands for at present.
     package func digest(of key: ImageKey) throws(StoreError) -> Digest? {
-        guard
-            let bytes = try optional({ () throws(SystemError) in
-                try root.resolve("refs/" + key.path, .readOnly, .beneath).readAll(limit: 4096)
-            })
-        else { return nil }
+        guard let bytes = try fileContents("refs/" + key.path, limit: 4096) else { return nil }
         // What a power cut leaves of a small file that was just written.
         if bytes.isEmpty { return nil }
         guard let digest = Self.digest(inName: bytes) else {
@@ -195,27 +227,24 @@ extension ImageStore {
     /// An image by the digest of its manifest.
     package func lease(_ digest: Digest) throws(StoreError) -> ImageLease? {
         let directory = "images/" + digest.directoryName
-        guard
-            let lease = try optional({ () throws(SystemError) in
-                try root.open(directory + "/lease", .readOnly)
-            })
-        else { return nil }
         // Shared by all who run the image; collection asks for it alone. Taken before the record is read, so that
         // what the record names can not go between the two.
-        guard try storing({ () throws(SystemError) in try Self.isLeased(lease) }) else { return nil }
-        guard
+        guard let lease = try sharedLease(directory + "/lease"),
+            let file = try openFile(directory + "/record", limit: Self.largestRecord),
             let bytes = try optional({ () throws(SystemError) in
-                let file = try root.open(directory + "/record", .readOnly)
                 let status = try file.status()
-                let bytes = try file.read(exactly: Int(min(max(status.size, 0), 4 << 20)))
+                let bytes = try file.read(exactly: Int(min(max(status.size, 0), Self.largestRecord)))
                 Self.noteUse(file, status)
                 return bytes
             })
         else { return nil }
-        // As above.
+        // What a power cut leaves of a small file that was just written.
         if bytes.isEmpty { return nil }
         guard let record = LaunchRecord(decoding: bytes) else {
-            throw .damaged(path: "\(path)/\(directory)/record", reason: "not a launch record of this version")
+            throw damaged(directory + "/record", "not a launch record of this version")
+        }
+        guard record.digest == digest else {
+            throw damaged(directory + "/record", "the record of another image, \(record.digest)")
         }
         guard record.isOnDiskOrOfThisBoot else { return nil }
         let base = path
@@ -225,24 +254,30 @@ extension ImageStore {
             guard let held = try Self.hold(tree) else { return nil }
             layers.append(held)
         }
+        for tree in record.trees where tree.utf8.first != UInt8(ascii: "/") {
+            guard try isSoundTree(tree) else { return nil }
+        }
+        guard try isSoundDirectory("mount") else { throw damaged("mount", "missing") }
         return ImageLease(
             record: record, trees: record.trees.map { $0.utf8.first == UInt8(ascii: "/") ? $0 : base + "/" + $0 },
-            box: DescriptorBox(lease), layers: layers, mountPoint: mountPoint)
+            box: lease, layers: layers, mountPoint: mountPoint)
     }
 
-    /// Keeps a layer of another store from being collected; `nil` where it is gone, or about to go.
+    /// Bytes: a configuration may be up to 16 MiB long.
+    static let largestRecord: Int64 = 32 << 20
+
+    /// Keeps a layer of another store from being collected; `nil` where it is gone.
     static func hold(_ tree: String) throws(StoreError) -> DescriptorBox? {
-        let summary = String(tree.dropLast("tree".count)) + "summary"
-        let opened = try storing { () throws(SystemError) -> DescriptorBox? in
-            do throws(SystemError) { return DescriptorBox(try OwnedFileDescriptor(opening: summary, .readOnly)) } catch
-            {
-                if error.errno == 2 || error.errno == 20 { return nil }  // ENOENT, ENOTDIR
-                throw error
-            }
+        let base = String(tree.dropLast("/tree".count))
+        let path = base + "/summary"
+        let held = try sharedLease(
+            path, { () throws(StoreError) in try layer(base)?.openFile("summary") }
+        ) { (file) throws(SystemError) in
+            // Moved out of sight before the lock was acquired: by path, as the directory goes along.
+            let now = try? FileStatus(of: path, followLinks: false)  // absent: moved
+            return try now?.inode == file.status().inode
         }
-        guard let file = opened, try storing({ () throws(SystemError) in try isLeased(file.descriptor) }) else {
-            return nil
-        }
+        guard let file = held else { return nil }
         // It is held all the same where its times can not be told.
         if let status = try? file.descriptor.status(), !isNoted(status) {  // see above
             // Read for the sake of its access time, which tells of its use where locks do not.
@@ -250,9 +285,16 @@ extension ImageStore {
             _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }  // see above
             noteUse(file.descriptor, status)
         }
-        // Locked, perhaps, after it was moved out of sight.
-        guard (try? FileStatus(of: tree)) != nil else { return nil }  // absent
-        return file
+        return try layer(base)?.isSoundTree("tree") == true ? file : nil
+    }
+
+    /// The directory of one layer, in a store that is known by nothing else: one that its owner alone can write.
+    private static func layer(_ path: String) throws(StoreError) -> ImageStore? {
+        guard let directory = try directory(path) else { return nil }
+        let status = try storing { () throws(SystemError) in try directory.status() }
+        let layer = ImageStore(path: path, root: directory, owner: status.userID, isShared: true)
+        if let reason = layer.fault(status, .directory) { throw .damaged(path: path, reason: reason) }
+        return layer
     }
 
     private static func isNoted(_ status: FileStatus) -> Bool {
@@ -266,13 +308,5 @@ extension ImageStore {
         guard !status.isOnBlockDevice, !isNoted(status) else { return }
         // Somebody else's: left to the reading.
         try? file.setAccessedNow()  // see above
-    }
-
-    /// `false` where a collection is at it. Without locks nothing is ever collected that could be in use.
-    private static func isLeased(_ lease: borrowing OwnedFileDescriptor) throws(SystemError) -> Bool {
-        do throws(SystemError) { return try lease.tryLock(.shared) } catch {
-            if error.meansNoLocks { return true }
-            throw error
-        }
     }
 }

@@ -1,6 +1,6 @@
 package import LinuxKernel
 
-/// How far flock(2) on a store is seen: whether a lock that is free proves that nobody holds it.
+/// How far a lock of fcntl(2) on a store is seen: whether a lock that is free proves that nobody holds it.
 package enum LockReach: Equatable, Sendable {
     /// By everybody who can reach the store.
     case everybody
@@ -45,7 +45,7 @@ package enum LockReach: Equatable, Sendable {
         switch type {
         case "nfs", "nfs4":
             // nfs(5): `local_lock` and `nolock` keep locks to the client.
-            let isLocal = options.contains { ["nolock", "local_lock=flock", "local_lock=all"].contains($0) }
+            let isLocal = options.contains { ["nolock", "local_lock=posix", "local_lock=all"].contains($0) }
             self = isLocal ? .thisNode : .everybody
         case "lustre": self = options.contains("flock") ? .everybody : .thisNode
         // Their `localflocks` is for those who know that one node alone locks.

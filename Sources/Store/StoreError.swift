@@ -11,6 +11,8 @@ package enum StoreError: Error, Equatable, Sendable {
     case readOnly(path: String)
     /// A store that another user could have filled; the fault may be on the way to it.
     case untrusted(path: String, UntrustedPath)
+    /// A lease that the store's owner holds and does not release: what it protects is there.
+    case busy(path: String)
     /// A local image, not the store, can not be read.
     case source(path: String, SystemError)
 }

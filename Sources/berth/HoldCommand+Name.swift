@@ -59,9 +59,9 @@ extension HoldCommand {
         }
         let run = try run(image: options.image)
         let image = try run.prepare()
-        let (text, digest) = (options.image, image.image.digest)
+        let (text, digest, tree) = (options.image, image.image.digest, image.image.trees.last)
         let made = try named(Failure.store) { () throws(StoreError) in
-            try store.makeContainer(name.directory, image: text, digest: digest)
+            try store.makeContainer(name.directory, image: text, digest: digest, root: tree)
         }
         try Self.take(made.lease)
         return try build(run, in: made)

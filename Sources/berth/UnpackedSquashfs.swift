@@ -21,15 +21,14 @@ struct UnpackedSquashfs {
         let store = try named(Failure.store) { () throws(StoreError) in
             try ImageStore.openOrCreate(storePath)
         }
-        let key =
-            "\(status.device)-\(status.inode)-\(status.size)-\(status.modified.seconds).\(status.modified.nanoseconds)"
+        let key = ImageStore.fileKey(status)
         let place = try named(Failure.store) { () throws(StoreError) in try store.unpackedFile(key) }
         if let lease = place.lease {
             (tree, self.lease) = (place.tree, lease)
             return
         }
         try Self.unpack(path, to: place.draft, over: store.mountPoint, deadline)
-        (tree, self.lease) = try named(Failure.store) { () throws(StoreError) in try store.publish(place) }
+        (tree, self.lease) = try named(Failure.store) { () throws(StoreError) in try store.publish(place, source: path) }
     }
 
     private static func isSquashfs(_ path: String) -> Bool {
@@ -92,24 +91,22 @@ struct UnpackedSquashfs {
 }
 
 extension PreparedImage {
-    /// Enroot keeps an image's configuration in files of its own: /etc/environment, and the script /etc/rc.
+    /// Enroot keeps an image's configuration in files of its own: `SavedImage`.
     init(_ squashfs: UnpackedSquashfs, name: String) {
-        func lines(_ path: String) -> [String] {
-            // The tree is the user's own, and so is whatever a link in it leads to.
-            let bytes = (try? contents(of: squashfs.tree + path, limit: 1 << 20)) ?? []  // not made by Enroot
-            return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+        func file(_ path: String) -> [UInt8] {
+            // Not made by Enroot, or not what belongs there; a link in the tree stays in it.
+            guard let tree = try? OwnedFileDescriptor(opening: squashfs.tree, .path | .directory),  // see above
+                let file = try? tree.resolve(path, .readOnly | .nonBlocking),  // see above
+                (try? file.status().kind) == .regular  // see above
+            else { return [] }
+            return (try? file.readAll(limit: 16 << 20)) ?? []  // see above
         }
-        func quoted(_ line: String, _ quote: Character) -> [String] {
-            line.split(separator: quote, omittingEmptySubsequences: false).enumerated()
-                .filter { $0.offset % 2 == 1 }.map { String($0.element) }
-        }
-        let environment = lines("/etc/environment").filter { $0.contains("=") && !$0.hasPrefix("#") }
-        let rc = lines("/etc/rc")
-        let directory = rc.first { $0.hasPrefix("cd \"") }.flatMap { quoted($0, "\"").first } ?? ""
-        let entrypoint = rc.first { $0.contains("exec '") && $0.contains("\"$@\"") }.map { quoted($0, "'") } ?? []
+        let saved = SavedImage(
+            environment: file(SavedImage.environmentPath), script: file(SavedImage.scriptPath),
+            exact: file(SavedImage.exactPath))
         image = ContainerImage(
-            trees: [squashfs.tree], environment: environment, entrypoint: entrypoint, command: ["/bin/sh"],
-            workingDirectory: directory, name: name)
+            trees: [squashfs.tree], environment: saved.environment, entrypoint: saved.entrypoint,
+            command: saved.command, user: saved.user, workingDirectory: saved.workingDirectory, name: name)
         mountPoint = squashfs.tree
         leases = [squashfs.lease].compactMap { $0 }
     }

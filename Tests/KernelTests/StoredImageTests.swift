@@ -205,25 +205,35 @@ struct StoredBox {
         try running.until("ready") { $0.printed.hasSuffix("ready\n") }
         let lines = running.printed.split(separator: "\n")
         #expect(lines.count == 2 && lines[0].hasSuffix("/lease"), "the lease alone is handed on: \(running.printed)")
-        #expect(try Command(["flock", "-xn", image.lease, "true"]).run().status == 1)
-        #expect(try Command(["flock", "-sn", image.lease, "true"]).run().status == 0)
+        #expect(try !FileLocks.isFree(image.lease, .exclusive))
+        #expect(try FileLocks.isFree(image.lease, .shared))
         running.signal(SIGTERM)
         _ = try running.wait()
-        #expect(try Command(["flock", "-xn", image.lease, "true"]).run().status == 0)
+        #expect(try FileLocks.isFree(image.lease, .exclusive))
     }
 
-    @Test(arguments: Caller.all) func anImageThatIsBeingCollectedIsNotStarted(_ caller: Caller) throws {
+    @Test(arguments: Caller.all) func anImageThatIsBeingCollectedIsWaitedFor(_ caller: Caller) throws {
         var image = try StoredBox(caller)
         image.command = ["probe", "id"]
         try image.publish()
-        let collecting = try Command(["flock", "-xF", image.lease, "sleep", "30"]).start()
-        try collecting.until("the lock") { _ in (try? Command(["flock", "-sn", image.lease, "true"]).run().status) == 1
-        }  // then not yet
+        let collecting = try FileLocks.hold(image.lease, .exclusive)
         let ended = try image.run()
         #expect(ended.status == 125)
-        #expect(ended.errors.contains("not in the store"), "\(ended)")
-        collecting.signal(SIGKILL)
-        _ = try collecting.wait()
+        #expect(ended.errors.contains("is locked by the owner of the store"), "\(ended)")
+        #expect(!ended.errors.contains("not in the store"), "\(ended)")
+        withExtendedLifetime(collecting) {}
+    }
+
+    /// Locks of flock(2) need no right to write: any user can take them, and they mean nothing.
+    @Test(arguments: Caller.all, ["-x", "-s"]) func aStrangersFlockHidesNoImage(_ caller: Caller, _ kind: String) throws {
+        var image = try StoredBox(caller)
+        image.command = ["probe", "id"]
+        try image.publish()
+        let stranger = try Command(["flock", kind, "-F", image.lease, "sleep", "60"]).start()
+        defer { stranger.signal(SIGKILL) }
+        try stranger.until("the lock") { _ in
+            (try? Command(["flock", "-xn", image.lease, "true"]).run().status) == 1  // then not yet
+        }
         #expect(try image.run().status == 0)
     }
 
@@ -232,20 +242,18 @@ struct StoredBox {
     func aFileSystemWithoutLocksIsGoodEnoughToRunFrom(_ caller: Caller, _ error: String) throws {
         let image = try StoredBox(caller)
         try image.publish()
+        // The first call on the lease is the lock.
         let trace = [
-            "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=\(error)",
+            "strace", "-f", "-qq", "-o", "/dev/null", "-P", image.lease, "-e", "trace=fcntl", "-e",
+            "inject=fcntl:error=\(error):when=1",
         ]
         let berth = [
             image.box.fixture.berth, "run", "--pull", "never", "--store", image.store, "test:1", "probe", "exit", "4",
         ]
-        try image.box.directory.makeDirectory("scratch", mode: 0o1777)
-        for settings in ["", "scratch = \(image.box.path("scratch"))\n"] {
-            try image.box.directory.write(settings, to: "berth.conf")
-            let ended = try Command(
-                caller.running(trace + berth), environment: image.box.environment, directory: image.box.directory.path
-            ).run()
-            #expect(ended.status == 4, "\(ended)")
-        }
+        let ended = try Command(
+            caller.running(trace + berth), environment: image.box.environment, directory: image.box.directory.path
+        ).run()
+        #expect(ended.status == 4, "\(ended)")
     }
 
     // MARK: Where the store is

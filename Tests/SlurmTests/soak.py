@@ -83,8 +83,8 @@ def daemons():
 
 
 def locks(host):
-    """Files that are locked by flock(2), as Berth does, in a process of that host."""
-    return [line for line in node(host, "cat", "/proc/locks").splitlines() if "FLOCK" in line]
+    """Files that are locked as Berth does it, by open file descriptions, in a process of that host."""
+    return [line for line in node(host, "cat", "/proc/locks").splitlines() if "OFDLCK" in line]
 
 
 def lock_files(host):

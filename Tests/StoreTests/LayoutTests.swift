@@ -6,6 +6,7 @@ import TestSupport
 
 final class Counter: Sendable {
     private let count = Atomic(0)
+    func decrement() { count.subtract(1, ordering: .relaxed) }
     func increment() { count.add(1, ordering: .relaxed) }
     var value: Int { count.load(ordering: .relaxed) }
 }
@@ -44,7 +45,7 @@ final class Counter: Sendable {
         #expect(try shop.names("") == ["thesis.tex"])
     }
 
-    @Test(arguments: ["berth-store 2\n", "berth-store 1", "\u{0}\u{1}"]) func aLayoutFromAnotherTimeIsNotTouched(
+    @Test(arguments: ["berth-store 2\n", "berth-store 11\n", "\u{0}\u{1}"]) func aLayoutFromAnotherTimeIsNotTouched(
         _ version: String
     ) throws {
         let shop = try Workshop()

@@ -16,7 +16,7 @@ import Testing
         ("overlay", "rw", .everybody), ("zfs", "rw", .everybody), ("bcachefs", "rw", .everybody),
         ("nfs4", "rw,vers=4.2,local_lock=none,addr=10.0.0.1", .everybody),
         ("nfs", "rw,vers=3,local_lock=none", .everybody),
-        ("nfs", "rw,vers=3,nolock,local_lock=all", .thisNode), ("nfs4", "rw,local_lock=flock", .thisNode),
+        ("nfs", "rw,vers=3,nolock,local_lock=all", .thisNode), ("nfs4", "rw,local_lock=flock", .everybody), ("nfs4", "rw,local_lock=posix", .thisNode),
         ("lustre", "rw,flock,lazystatfs", .everybody), ("lustre", "rw,localflock", .thisNode),
         ("lustre", "rw", .thisNode), ("gfs2", "rw", .everybody), ("ocfs2", "rw,localflocks", .thisNode),
         ("beegfs", "rw", .thisNode), ("fuse.sshfs", "rw", .thisNode), ("fuse", "rw", .thisNode),

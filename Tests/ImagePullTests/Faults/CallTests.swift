@@ -41,7 +41,6 @@ import Testing
         Call(name: "mknodat", error: "ENOSPC"),
         Call(name: "fsetxattr", error: "EIO"),
         Call(name: "fchown", error: "EDQUOT", mayBeDoneWithout: true),
-        Call(name: "flock", error: "EIO"),
     ]
 
     /// Each of the first calls fails once, in whichever thread makes it; then the pull is made again.
@@ -85,7 +84,7 @@ import Testing
 
     static let tidying: [Call] = [
         Call(name: "unlinkat", error: "EIO", mayBeDoneWithout: true),
-        Call(name: "renameat", error: "EIO"), Call(name: "renameat", error: "EROFS"), Call(name: "flock", error: "EIO"),
+        Call(name: "renameat", error: "EIO"), Call(name: "renameat", error: "EROFS"),
         Call(name: "getdents64", error: "EIO", mayBeDoneWithout: true),
         Call(name: "syncfs", error: "EIO", mayBeDoneWithout: true),
     ]
@@ -124,6 +123,34 @@ import Testing
             #expect(try scene.images(in: store).isEmpty && scene.garbage(in: store) == [], context)
         }
         if !call.mayBeDoneWithout { #expect(failures > 0, "\(call) was never made, or nobody minds") }
+    }
+
+    /// A listing that breaks off is an error, and never a short list: nothing that is in use or has a name may go.
+    @Test(.enabled(if: KillTests.hasStrace, "needs strace"), arguments: ["EIO", "ESTALE"], ["prune", "export"])
+    func aListingThatBreaksOffIsNotBelieved(_ error: String, _ verb: String) throws {
+        let scene = try Scene(.sample(layers: 2, files: 5, largest: 10))
+        #expect(try scene.pull("one").run().status == 0)
+        let expected = try scene.images()
+        var failures = 0
+        for number in 1...16 {
+            let trace = [
+                "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=getdents64", "-e",
+                "inject=getdents64:error=\(error):when=\(number)",
+            ]
+            let target = "\(scene.place.path)/out-\(number)"
+            let words = verb == "prune" ? [] : [scene.source("one"), "oci:" + target]
+            let ended = try Program.command(
+                [verb, "--store", scene.store] + words, home: scene.place.path, through: trace
+            ).run()
+            let context: Comment = "\(verb) \(error) no. \(number): \(ended)"
+            #expect(try scene.images() == expected, context)
+            if ended.status != 0 {
+                failures += 1
+                #expect(ended.status == 125, context)
+                #expect(!FileManager.default.fileExists(atPath: target), context)
+            }
+        }
+        #expect(failures > 1, "no listing is an error")
     }
 }
 

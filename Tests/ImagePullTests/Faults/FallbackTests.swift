@@ -22,7 +22,6 @@ import Testing
         Refusal(call: "mknodat", error: "EOPNOTSUPP", reason: noMarks),
         Refusal(call: "fsetxattr", error: "EOPNOTSUPP", reason: noMarks),
         Refusal(call: "fsetxattr", error: "EPERM", reason: noMarks),
-        Refusal(call: "flock", error: "ENOLCK", reason: nil), Refusal(call: "flock", error: "EOPNOTSUPP", reason: nil),
         Refusal(call: "linkat", error: "EPERM", reason: nil), Refusal(call: "linkat", error: "EXDEV", reason: nil),
         Refusal(call: "linkat", error: "EMLINK", reason: nil),
     ]

@@ -169,7 +169,7 @@ import Testing
     /// Publishing and collecting take an instant, which chance seldom meets: killed as each of their calls is made.
     @Test(
         .enabled(if: hasStrace, "needs strace"),
-        arguments: ["renameat2", "renameat", "linkat", "symlinkat", "unlinkat", "flock"], [true, false])
+        arguments: ["renameat2", "renameat", "linkat", "symlinkat", "unlinkat", "fcntl"], [true, false])
     func killedAtEachCallThatPublishesOrCollects(_ call: String, _ isPull: Bool) throws {
         let scene = try Scene(.sample(layers: 2, files: 6, largest: 1000))
         try scene.add(.sample(layers: 2, files: 4, largest: 1000, isFlattened: true), "flat")
@@ -210,7 +210,7 @@ import Testing
             if !isKilled { break }
         }
         // Which of them are made depends on what there is to do.
-        let isMade = isPull ? ["renameat2", "renameat", "flock"] : ["renameat", "unlinkat", "flock"]
+        let isMade = isPull ? ["renameat2", "renameat", "fcntl"] : ["renameat", "unlinkat", "fcntl"]
         if isMade.contains(call) { #expect(killed > 0, "\(call) was never made") }
         print("\(call), \(isPull ? "pull" : "prune"): \(killed) killed")
     }

@@ -28,7 +28,7 @@ import Testing
     }
 
     @Test(
-        .enabled(if: KillTests.hasStrace, "needs strace"), arguments: ["flock", "renameat", "unlinkat"])
+        .enabled(if: KillTests.hasStrace, "needs strace"), arguments: ["fcntl", "renameat", "unlinkat"])
     func killedAtEachCallOfTakingANameAway(_ call: String) throws {
         let scene = try Scene(.sample(layers: 1, files: 3, largest: 100))
         try scene.add(.sample(layers: 2, files: 2, largest: 100), "other")

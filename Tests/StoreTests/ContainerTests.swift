@@ -1,0 +1,155 @@
+import Foundation
+import LinuxKernel
+@testable import Store
+import TestSupport
+import Testing
+
+/// Named containers and unpacked squashfs files: listed, kept while they are in use, and removed.
+@Suite struct KeptFilesTests {
+    static func make(_ store: ImageStore, _ name: String) throws -> NamedContainer {
+        let lock = try store.lockContainer(name)
+        defer { withExtendedLifetime(lock.descriptor) {} }
+        return try store.makeContainer(name, image: "debian:12", digest: "")
+    }
+
+    @Test func containersAreListedAndRemoved() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        #expect(try store.containers().isEmpty)
+        #expect(try store.removeContainer("absent") == .absent)
+        for name in ["..", "", "a/b"] { #expect(try store.removeContainer(name) == .absent) }
+        do {
+            let container = try Self.make(store, "one")
+            // As overlayfs leaves it.
+            try shop.directory.makeDirectory("parent/store/containers/one/work/work", mode: 0)
+            try shop.directory.write("x", to: "parent/store/containers/one/upper/file")
+            #expect(try container.lease.descriptor.tryLock(.shared))
+            let found = try store.containers()
+            #expect(found.map(\.name) == ["one"])
+            #expect(found[0].isRunning && !found[0].isDamaged && found[0].image == "debian:12" && found[0].bytes > 0)
+            #expect(try store.removeContainer("one") == .inUse)
+        }
+        #expect(try soon { try store.containers().allSatisfy { !$0.isRunning } })
+        #expect(try store.removeContainer("one", dryRun: true) == .removed)
+        #expect(try store.containers().count == 1)
+        #expect(try store.removeContainer("one") == .removed)
+        #expect(try store.containers().isEmpty)
+        #expect(try shop.names("drafts") == [])
+    }
+
+    /// Listing must not look like use to a step that starts at that instant.
+    @Test func listingTakesNoLock() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        let container = try Self.make(store, "one")
+        let found = try store.containers()
+        #expect(try container.lease.descriptor.tryLock(.exclusive))
+        withExtendedLifetime(found) {}
+    }
+
+    @Test func aContainerThatIsBeingMadeIsNotRemoved() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        _ = try Self.make(store, "one")
+        let lock = try store.lockContainer("one")
+        #expect(try store.removeContainer("one") == .inUse)
+        withExtendedLifetime(lock.descriptor) {}
+    }
+
+    @Test(arguments: HostileLayoutTests.Wrong.allCases, ["record", "lease", "upper", "work"])
+    func aDamagedContainerIsShownAndRemoved(_ wrong: HostileLayoutTests.Wrong, _ file: String) throws {
+        if Identity.userID != 0, [.device, .foreign].contains(wrong) { return }
+        let shop = try Workshop()
+        let store = try shop.open()
+        _ = try Self.make(store, "one")
+        _ = try Self.make(store, "two")
+        try HostileLayoutTests.put(wrong, at: shop.path + "/containers/one/" + file)
+        #expect(try soon { try store.containers().map(\.name) == ["one", "two"] })
+        do { _ = try store.container("one") } catch let error as StoreError {
+            guard case .damaged = error else {
+                Issue.record("\(error)")
+                return
+            }
+        }
+        #expect(try soon { try store.removeContainer("one") == .removed })
+        #expect(try store.containers().map(\.name) == ["two"])
+    }
+
+    // MARK: Squashfs files
+
+    /// A file, unpacked.
+    static func unpack(_ shop: Workshop, _ store: ImageStore, _ name: String) throws -> String {
+        let path = try shop.directory.write("squash " + name, to: name)
+        let key = ImageStore.fileKey(try FileStatus(of: path))
+        let place = try store.unpackedFile(key)
+        #expect(place.lease == nil)
+        try FileManager.default.createDirectory(atPath: place.draft + "/etc", withIntermediateDirectories: true)
+        try Data(repeating: 7, count: 10_000).write(to: URL(fileURLWithPath: place.draft + "/etc/file"))
+        _ = try store.publish(place, source: path)
+        return path
+    }
+
+    @Test func unpackedFilesAreListedCountedAndCollected() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        let kept = try Self.unpack(shop, store, "kept.sqsh")
+        let gone = try Self.unpack(shop, store, "gone.sqsh")
+        let changed = try Self.unpack(shop, store, "changed.sqsh")
+        #expect(try Set(store.unpackedFiles().map(\.source)) == [kept, gone, changed])
+        #expect(try store.unpackedFiles().allSatisfy { $0.isCurrent && $0.bytes >= 8192 })
+        try FileManager.default.removeItem(atPath: gone)
+        try shop.directory.write("another text", to: "changed.sqsh")
+        var rules = CollectionRules()
+        rules.dryRun = true
+        #expect(try soon { try store.collect(rules).files == 2 })
+        rules.dryRun = false
+        let collected = try store.collect(rules)
+        #expect(collected.files == 2 && collected.bytes >= 16384 && collected.images == 0)
+        #expect(try store.unpackedFiles().map(\.source) == [kept])
+        // In use: stays whatever is asked for.
+        rules.includesNamed = true
+        do {
+            let key = ImageStore.fileKey(try FileStatus(of: kept))
+            let used = try store.unpackedFile(key)
+            #expect(used.lease != nil)
+            _ = consume used
+        }
+        rules.keepBytes = 1 << 30
+        rules.includesNamed = false
+        #expect(try store.collect(rules).files == 0)
+        rules.keepBytes = 0
+        #expect(try soon { try store.collect(rules).files == 1 })
+        #expect(try store.unpackedFiles().isEmpty)
+    }
+
+    @Test func anUnpackedFileInUseStays() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        let path = try Self.unpack(shop, store, "used.sqsh")
+        let key = ImageStore.fileKey(try FileStatus(of: path))
+        let used = try store.unpackedFile(key)
+        try FileManager.default.removeItem(atPath: path)
+        var rules = CollectionRules()
+        rules.includesNamed = true
+        #expect(try store.collect(rules).files == 0)
+        #expect(try store.collect(rules).inUse == 1)
+        withExtendedLifetime(used.lease) {}
+    }
+
+    @Test(arguments: HostileLayoutTests.Wrong.allCases, ["", "/tree", "/lease", "/source", "/bytes"])
+    func aDamagedUnpackedFileIsUnpackedAgain(_ wrong: HostileLayoutTests.Wrong, _ part: String) throws {
+        if Identity.userID != 0, [.device, .foreign].contains(wrong) { return }
+        let shop = try Workshop()
+        let store = try shop.open()
+        let path = try Self.unpack(shop, store, "used.sqsh")
+        let key = ImageStore.fileKey(try FileStatus(of: path))
+        try HostileLayoutTests.put(wrong, at: shop.path + "/squashfs/" + key + part)
+        _ = try store.unpackedFiles()
+        let place = try store.unpackedFile(key)
+        if place.lease == nil {
+            try FileManager.default.createDirectory(atPath: place.draft, withIntermediateDirectories: true)
+            let (tree, lease) = try store.publish(place, source: path)
+            #expect(lease != nil && (try FileStatus(of: tree).kind) == .directory)
+        }
+    }
+}
