@@ -46,6 +46,8 @@ final class Composition {
 
         func forget(_ path: [UInt8]) {
             var index = index ?? PathIndex(attributes.keys)
+            // Held once: two holders would have it copied for each directory that is forgotten.
+            self.index = nil
             for other in index.removeAll(below: path) { attributes[other] = nil }
             self.index = index
             attributes[path] = nil

@@ -25,10 +25,18 @@ extension LayerApplier {
     /// Some writers put a link before its target.
     private func linkLateTargets() throws(LayerError) {
         let waiting = records.layer.openHardLinks
+        // A link to a link that came later and waits itself: both to what that one is to. What was found is remembered for
+        // all on the way, since an archive may have one long chain of links.
+        var ends: [[UInt8]: [UInt8]] = [:]
         for (path, first) in waiting {
-            // A link to a link that came later and waits itself: both to what that one is to.
-            var (target, seen) = (first, Set([path]))
-            while let next = waiting[target], seen.insert(target).inserted { target = next }
+            var (target, way) = (first, [path])
+            var seen = Set(way)
+            while ends[target] == nil, let next = waiting[target], seen.insert(target).inserted {
+                way.append(target)
+                target = next
+            }
+            target = ends[target] ?? target
+            for one in way { ends[one] = target }
             guard case .place(let parent) = try tree.find(EntryPath.parent(path), .report) else { continue }
             if let open = try link(EntryPath.base(path), in: parent, path, to: target) {
                 try records.layer.addHardLink(path, to: open)

@@ -109,6 +109,8 @@ struct LayerRecords {
     /// Forgets a directory that was replaced, and all that was below it.
     mutating func forget(below path: [UInt8]) {
         var index = index ?? PathIndex(directories.keys, whiteouts, opaqueDirectories, openHardLinks.keys)
+        // Held once: two holders would have it copied for each directory that is forgotten.
+        self.index = nil
         for other in index.removeAll(below: path) {
             forgetDirectory(other)
             whiteouts.remove(other)
