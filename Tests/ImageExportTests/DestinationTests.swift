@@ -62,6 +62,37 @@ import Testing
         #expect(try fixture.names("all") == ["blobs", "index.json", "oci-layout"])
     }
 
+    /// Killed while it writes, an export leaves its draft beside the target; the next one there removes it, but no other's.
+    @Test func whatAKilledExportLeftIsSwept() throws {
+        let fixture = try Self.small()
+        try fixture.shell(
+            """
+            mkdir -p out/.berth-export-dead/blobs out/.berth-export-young; touch out/.berth-export-dead/alive
+            mkdir -p out/.berth-export-old; touch -d '2001-01-01 UTC' out/.berth-export-old
+            touch out/.new.tar.berth-00112233 out/.other.tar.berth-00112233
+            """)
+        try fixture.berth("export", "dir:root", "oci:out/new")
+        #expect(try fixture.names("out") == [".berth-export-young", ".new.tar.berth-00112233", ".other.tar.berth-00112233", "new"])
+        try fixture.berth("export", "dir:root", "oci-archive:out/new.tar")
+        #expect(try fixture.names("out") == [".berth-export-young", ".other.tar.berth-00112233", "new", "new.tar"])
+    }
+
+    @Test func anExportThatIsKilledIsSweptByTheNext() throws {
+        let fixture = try Self.small()
+        try fixture.shell("mkdir out; head -c 200000000 /dev/urandom > root/big")
+        for target in ["oci:out/new", "oci-archive:out/new.tar"] {
+            let running = try fixture.command(["export", "dir:root", target]).start()
+            while try fixture.names("out").filter({ $0.contains("berth-") }).isEmpty { usleep(20_000) }
+            running.signal(SIGKILL)
+            _ = try running.wait()
+            #expect(try fixture.names("out").contains { $0.contains("berth-") })
+            try fixture.shell("rm -f root/big")
+            try fixture.berth("export", "dir:root", target)
+            #expect(try fixture.names("out").allSatisfy { !$0.contains("berth-") })
+            try fixture.shell("head -c 200000000 /dev/urandom > root/big")
+        }
+    }
+
     @Test func refusalsLeaveNothing() throws {
         let fixture = try Self.small()
         try fixture.shell(

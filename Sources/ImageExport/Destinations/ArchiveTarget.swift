@@ -34,9 +34,11 @@ final class ArchiveTarget: ExportTarget {
         do throws(SystemError) {
             parent = DescriptorBox(
                 try OwnedFileDescriptor(opening: "/" + components.joined(separator: "/"), [.readOnly, .directory]))
-            draftName = ".\(name.prefix(200)).berth-" + (try Random.hexadecimal(bytes: 6))
-            file = DescriptorBox(
-                try parent.descriptor.open(draftName, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o644))
+            let prefix = ".\(name.prefix(200)).berth-"
+            Self.sweep(prefix, in: parent)
+            draftName = prefix + (try Random.hexadecimal(bytes: 6))
+            // Locked as long as this lives, so that the next export does not take it for a dead one's.
+            file = DescriptorBox(try parent.descriptor.createLocked(draftName, .exclusive, mode: 0o644))
         } catch {
             throw .destination(path, .system(error))
         }
@@ -48,6 +50,21 @@ final class ArchiveTarget: ExportTarget {
         } catch {
             abandon()
             throw error
+        }
+    }
+
+    /// Removes what exports of this name left that were killed.
+    private static func sweep(_ prefix: String, in parent: DescriptorBox) {
+        // Tidying: failing to is no reason not to export.
+        guard let names = try? parent.descriptor.entries() else { return }  // see above
+        for name in names where name.starts(with: prefix.utf8) {
+            guard let file = try? parent.descriptor.open(name, [.readWrite, .noFollow, .nonBlocking]),  // another's, or gone
+                let status = try? file.status(), status.kind == .regular, status.userID == Identity.userID,  // likewise
+                // Just made and not locked yet.
+                !name.suffix(4).elementsEqual(".new".utf8) || Clock.now.seconds - status.modified.seconds > 3600,
+                (try? file.tryLock(.exclusive)) == true  // its maker lives, or there is no way to know
+            else { continue }
+            try? parent.descriptor.removeFile(name)  // see above
         }
     }
 

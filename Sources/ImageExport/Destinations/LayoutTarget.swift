@@ -54,8 +54,9 @@ final class LayoutTarget: ExportTarget {
             let names = try naming { () throws(SystemError) in try existing.descriptor.entries().map(\.displayPath) }
             let others = names.filter { !$0.hasPrefix(Self.draftPrefix) }
             guard others.isEmpty || others.contains("oci-layout") else { throw .destination(path, .notALayout) }
-            for dead in names where dead.hasPrefix(Self.draftPrefix) { Self.sweep(dead, in: existing) }
         }
+        // What exports left that were killed: in the layout, and beside it those that were to make a new one.
+        for place in [existing, parent].compactMap({ $0 }) { Self.sweep(in: place) }
         self.existing = existing
         let draftName = try naming { () throws(SystemError) in
             Self.draftPrefix + (try Random.hexadecimal(bytes: 8))
@@ -68,7 +69,7 @@ final class LayoutTarget: ExportTarget {
         }
         self.draft = draft
         do throws(SystemError) {
-            alive = DescriptorBox(try draft.descriptor.createLocked("alive", .exclusive, mode: 0o644))
+            alive = DescriptorBox(try draft.descriptor.createLocked("alive", .exclusive, mode: 0o600))
             try draft.descriptor.makeDirectory("blobs", mode: 0o755)
             try draft.descriptor.makeDirectory("blobs/sha256", mode: 0o755)
         } catch {
@@ -77,14 +78,24 @@ final class LayoutTarget: ExportTarget {
         }
     }
 
-    /// Removes what an export left that was killed.
-    private static func sweep(_ name: String, in directory: DescriptorBox) {
+    /// Removes what exports left that were killed.
+    private static func sweep(in place: DescriptorBox) {
         // Tidying: failing to is no reason not to export.
-        guard let draft = try? directory.descriptor.open(name, [.readOnly, .directory, .noFollow]),  // see above
-            let alive = try? draft.open("alive", [.readWrite, .noFollow]),  // just made, or being removed
-            (try? alive.tryLock(.exclusive)) == true  // its maker lives, or there is no way to know
-        else { return }
-        try? directory.descriptor.removeTree(name)  // see above
+        guard let names = try? place.descriptor.entries(startingWith: ".berth-export-") else { return }  // see above
+        for name in names where isDead(name, in: place) {
+            try? place.descriptor.removeTree(name)  // see above
+        }
+    }
+
+    private static func isDead(_ name: String, in place: DescriptorBox) -> Bool {
+        guard let draft = try? place.descriptor.open(name, [.readOnly, .directory, .noFollow]),  // gone, or none of ours
+            let status = try? draft.status(), status.userID == Identity.userID  // another user's
+        else { return false }
+        if let alive = try? draft.open("alive", [.readWrite, .noFollow, .nonBlocking]) {  // see below
+            return (try? alive.tryLock(.exclusive)) == true  // its maker lives, or there is no way to know
+        }
+        // Just made, about to be published, or killed between the two.
+        return Clock.now.seconds - status.modified.seconds > 3600
     }
 
     func holds(_ layers: [Descriptor], pulledFrom origin: Reference?) async throws(ExportError) -> Bool {
@@ -146,13 +157,30 @@ final class LayoutTarget: ExportTarget {
     }
 
     private func publish(_ manifest: Descriptor, into layout: DescriptorBox) throws(ExportError) {
-        // One at a time reads and writes the index; without locks the last one wins.
+        // One at a time reads and writes the index; without locks the last one wins. The lock is that of a file which is
+        // never replaced, as only a file that is open for writing can be locked.
         let lock = try naming { () throws(SystemError) in
-            let directory = DescriptorBox(try layout.descriptor.open(".", [.readOnly, .directory]))
-            do throws(SystemError) { try directory.descriptor.lock(.exclusive) } catch {
-                guard error.meansNoLocks || error.errno == 9 else { throw error }  // EBADF: NFS, not open for writing
+            if !layout.descriptor.holds("oci-layout") {
+                try Self.write(LayoutIndex.layoutFile, "oci-layout", in: draft)
+                do throws(SystemError) {
+                    try layout.descriptor.makeHardLink("oci-layout", to: "oci-layout", in: draft.descriptor)
+                } catch {
+                    // EEXIST: another export was faster. EPERM, EOPNOTSUPP, EXDEV, EMLINK: no links here.
+                    if error.errno != 17 {
+                        try draft.descriptor.move("oci-layout", to: "oci-layout", in: layout.descriptor)
+                    }
+                }
             }
-            return directory
+            do throws(SystemError) {
+                let file = DescriptorBox(
+                    try layout.descriptor.open("oci-layout", [.readWrite, .noFollow, .nonBlocking]))
+                try file.descriptor.lock(.exclusive)
+                return file
+            } catch {
+                // EACCES, EROFS, ELOOP: a layout file that is not to be written.
+                guard error.meansNoLocks || [13, 30, 40].contains(error.errno) else { throw error }
+                return layout
+            }
         }
         defer { withExtendedLifetime(lock) {} }
         let names = try naming { () throws(SystemError) in try layout.descriptor.entries().map(\.displayPath) }
@@ -188,7 +216,6 @@ final class LayoutTarget: ExportTarget {
                     }
                 }
             }
-            if !names.contains("oci-layout") { try Self.write(LayoutIndex.layoutFile, "oci-layout", in: layout) }
             try Self.write(bytes, "index.json.new", in: draft)
             try draft.descriptor.move("index.json.new", to: "index.json", in: layout.descriptor)
         }
