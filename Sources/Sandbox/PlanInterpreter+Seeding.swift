@@ -9,6 +9,7 @@ extension PlanInterpreter {
     /// Afterwards the steps in `seeded` have been done.
     mutating func seedUpper() throws(SystemError) {
         guard let upper else { return }
+        try describeRoot(upper.descriptor)
         let top = try upper.descriptor.open("upper", .path | .directory)
         try seedEtc(top)
         for index in plan.steps.indices {
@@ -24,6 +25,21 @@ extension PlanInterpreter {
             else { continue }
             if try seedDirectory(name, mode, below: parent, in: top) { seeded.append(index) }
         }
+    }
+
+    /// The merged root directory shows the upper directory's mode and owner: those of the image's root directory.
+    private func describeRoot(_ scratch: borrowing OwnedFileDescriptor) throws(SystemError) {
+        guard let status = try trees.last?.descriptor.status() else { return }
+        if status.userID != Identity.userID || status.groupID != Identity.groupID {
+            // Before the mode, whose bits chown(2) may clear.
+            do throws(SystemError) {
+                try scratch.setOwner(of: "upper", user: status.userID, group: status.groupID)
+            } catch {
+                // Only root can; in a user namespace that maps one user there is no other owner.
+                guard error.errno == 1 || error.errno == 22 else { throw error }  // EPERM, EINVAL
+            }
+        }
+        if status.permissions != 0o755 { try scratch.setPermissions(of: "upper", status.permissions & 0o1777) }
     }
 
     private mutating func seedEtc(_ top: borrowing OwnedFileDescriptor) throws(SystemError) {
