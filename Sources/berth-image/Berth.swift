@@ -13,7 +13,7 @@ struct Berth: ParsableCommand {
         version: "berth \(Version.text)",
         subcommands: [
             RunCommand.self, PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self,
-            RemoveCommand.self, PruneCommand.self, PrefetchCommand.self, CDICommand.self, DoctorCommand.self,
+            RemoveCommand.self, PruneCommand.self, ContainersCommand.self, PrefetchCommand.self, CDICommand.self, DoctorCommand.self,
         ])
 }
 

@@ -27,6 +27,11 @@ struct ImagesCommand: ParsableCommand {
             for store in stores { listings.append((store.path, try store.listing())) }
             return listings
         }
+        let files = try reporting({ Report($0) }) { () throws(StoreError) in
+            var files: [UnpackedFileInfo] = []
+            for store in stores { files += try store.unpackedFiles() }
+            return files
+        }
         var text = TextBytes(Printed.bytes)
         if json {
             ImagesText.json(listings, &text)
@@ -36,6 +41,26 @@ struct ImagesCommand: ParsableCommand {
             ImagesText.table(listings.map(\.images), now: Clock.now.seconds, &text)
         }
         text.flush()
+        // By their paths, as they are run; JSON and names are about images alone.
+        if !json, !quiet, !files.isEmpty {
+            for line in Self.table(files, now: Clock.now.seconds) { Printed.line(line) }
+        }
+    }
+}
+
+extension ImagesCommand {
+    /// Squashfs files that are unpacked in the store.
+    static func table(_ files: [UnpackedFileInfo], now: Int64) -> [String] {
+        let total = files.reduce(0) { $0 + $1.bytes }
+        var lines = ["", "\(files.count) unpacked squashfs files, \(Quantity.bytes(Int64(clamping: total)))"]
+        for file in files.sorted(by: { $0.lastUse > $1.lastUse }) {
+            let name = file.source.isEmpty ? file.place : file.source
+            let days = max(0, now - file.lastUse) / 86_400
+            lines.append(
+                "\(name)  \(Quantity.bytes(Int64(clamping: file.bytes)))  used \(days)d ago"
+                    + (file.isCurrent ? "" : "  (the file is gone or has changed)"))
+        }
+        return lines
     }
 }
 

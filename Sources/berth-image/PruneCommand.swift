@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Diagnostics
+internal import Layers
 internal import LinuxKernel
 internal import SiteConfig
 internal import Store
@@ -10,7 +11,8 @@ struct PruneCommand: ParsableCommand {
         commandName: "prune",
         abstract: "Remove what no image in the store needs.",
         discussion: """
-            That is images without a name, and layers of no image. With --keep-storage, also those images that were \
+            That is images without a name, unpacked squashfs files whose file is gone or has changed, and layers of no \
+            image. With --keep-storage, also those images that were \
             used least recently, named or not, until the rest is small enough. Images that run now stay, in any case.
             """)
 
@@ -23,6 +25,9 @@ struct PruneCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp("Remove least recently used images until what is left fits: 200g.", valueName: "bytes"))
     var keepStorage: String?
+
+    @Flag(name: .shortAndLong, help: "Remove images that are in use as well; containers that run them lose their files.")
+    var force = false
 
     @Flag(help: "Only say what would be removed.")
     var dryRun = false
@@ -47,12 +52,28 @@ struct PruneCommand: ParsableCommand {
             return
         }
         let collected = try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in
-            try store.collect(rules)
+            try store.collect(rules, removing: TreeRemoval.remove)
         }
+        let files = collected.files > 0 ? ", \(collected.files) unpacked squashfs files" : ""
         Printed.line(
-            "\(dryRun ? "would remove" : "removed") \(collected.images) images and "
+            "\(dryRun ? "would remove" : "removed") \(collected.images) images\(files) and "
                 + "\(collected.layers + collected.rootfs) layers, \(Quantity.bytes(Int64(clamping: collected.bytes)))")
-        if collected.inUse > 0 { Printed.line("\(collected.inUse) images are in use and stay until they are not") }
+        if collected.inUse > 0 {
+            Printed.line("\(collected.inUse) images are in use and stay until they are not")
+            try sayWhoUses(store)
+        }
+    }
+
+    /// As far as it can be seen: other users' processes by root only, those of other nodes not at all.
+    private func sayWhoUses(_ store: ImageStore) throws {
+        let inUse = try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in try store.inUse() }
+        for (name, lease) in inUse.prefix(10) {
+            for holder in FileHolder.all(of: lease.descriptor).prefix(3) {
+                let job = holder.job.map { ", job \($0)" } ?? ""
+                Printed.line(
+                    "  \(name): process \(holder.processID) of uid \(holder.userID) (\(holder.command))\(job)")
+            }
+        }
     }
 
     /// The configuration's rules hold where the command line says nothing of the kind.
@@ -60,6 +81,7 @@ struct PruneCommand: ParsableCommand {
         var rules = CollectionRules()
         rules.includesNamed = all
         rules.dryRun = dryRun
+        rules.ignoresLeases = force
         rules.keepBytes = configuration.keepStorage
         var age = configuration.pruneUntil
         // What the site lets grow old goes by itself; on the command line, as in Docker, only with --all.

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Diagnostics
 internal import ImageSpec
+internal import Layers
 internal import Store
 
 /// `berth rmi`
@@ -19,6 +20,9 @@ struct RemoveCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The images for another platform.", valueName: "os/arch[/variant]"))
     var platform: String?
 
+    @Flag(name: .shortAndLong, help: "Remove images that are in use as well; containers that run them lose their files.")
+    var force = false
+
     @Flag(name: .shortAndLong, help: "Print nothing.")
     var quiet = false
 
@@ -31,14 +35,19 @@ struct RemoveCommand: ParsableCommand {
         guard let store = try settings.existingStore(storeOptions.store) else {
             throw Failure(.notInStore(images[0], path))
         }
+        var rules = CollectionRules()
         for name in images {
             let source = try settings.source(name)
             let removed = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
-                try store.removeName(ImageKey(source, platform: platform))
+                let key = try ImageKey(source, platform: platform)
+                if force, let digest = try store.digest(of: key) { rules.ignoredLeases.insert(digest) }
+                return try store.removeName(key)
             }
             guard removed else { throw Failure(.notInStore(name, path)) }
             if !quiet { Printed.line(PullCommand.displayName(source)) }
         }
-        _ = try reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.collect() }
+        _ = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
+            try store.collect(rules, removing: TreeRemoval.remove)
+        }
     }
 }

@@ -108,7 +108,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["run", "pull", "images", "inspect", "export", "rmi", "prune", "prefetch"])
+    @Test(arguments: ["run", "pull", "images", "inspect", "export", "rmi", "prune", "containers", "prefetch"])
     func everyVerbHasAPage(_ verb: String) {
         #expect(FileManager.default.fileExists(atPath: packageRoot() + "/docs/commands/\(verb).md"))
     }
