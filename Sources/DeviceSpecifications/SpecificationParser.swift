@@ -10,6 +10,10 @@ package enum SpecificationParser {
     package static func parse(
         _ text: String, path: String, priority: Int
     ) throws(SpecificationError) -> DeviceRegistry.Specification {
+        // The reference implementation reads it in YAML and not in JSON.
+        guard text.unicodeScalars.first != "\u{FEFF}" else {
+            throw SpecificationError(1, .notYAML("it begins with a byte order mark"))
+        }
         let node: Node?
         do { node = try Yams.compose(yaml: text) } catch {
             guard let error = error as? YamlError else { throw SpecificationError(0, .notYAML("\(error)")) }

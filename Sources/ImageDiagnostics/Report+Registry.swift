@@ -149,7 +149,9 @@ extension Report {
         case .malformed(let document, let detail):
             self.init(
                 "the \(document.rawValue) of \(subject) from \(host) cannot be read"
-                    + (detail.isEmpty ? "" : ": \(detail)"))
+                    + (detail.isEmpty ? "" : ": \(detail)"),
+                hint: [.manifest, .index, .config].contains(document)
+                    ? "ask for the image to be built and pushed again; its digest names exactly this document" : nil)
         case .noMatchingPlatform(let wanted, let offered):
             self.init(
                 "\(subject) is not made for \(wanted)",

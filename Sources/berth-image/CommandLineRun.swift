@@ -70,7 +70,7 @@ enum CommandLineRun {
         guard let name = text.wholeMatch(of: #/Unknown option '(-[^']*)'.*/#.dotMatchesNewlines())?.1 else {
             return nil
         }
-        let option = String(name)
+        let option = String(name.prefix { $0 != "=" })
         let command = verb.map { "berth \($0)" } ?? "berth"
         let help = "`\(command) --help` lists the options"
         let known = verb.map(options) ?? ["--help", "--version"]

@@ -57,6 +57,10 @@ import Testing
     @Test(arguments: [
         (["pull", "--nonsense", "x"], "--nonsense", "`berth pull --help` lists the options"),
         (["pull", "--quite", "x"], "--quite", "did you mean --quiet? `berth pull --help` lists the options"),
+        (
+            ["pull", "--platfrom=linux/arm64", "x"], "--platfrom",
+            "did you mean --platform? `berth pull --help` lists the options"
+        ),
         (["pull", "-Q", "x"], "-Q", "did you mean -q? `berth pull --help` lists the options"),
         (["images", "--jso"], "--jso", "did you mean --json? `berth images --help` lists the options"),
         (["prune", "-A"], "-A", "did you mean -a? `berth prune --help` lists the options"),

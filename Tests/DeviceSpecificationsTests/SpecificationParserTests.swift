@@ -176,6 +176,16 @@ import Testing
         Bad("unknown field of a node", minimal(edits: "deviceNodes: [{path: /dev/a, mode: 1}]")) {
             $0 == .unknownField("mode")
         },
+        Bad("byte order mark", "\u{FEFF}" + minimal()) { $0 == .notYAML("it begins with a byte order mark") },
+        Bad("JSON field twice", #"{"cdiVersion":"0.5.0","kind":"v.com/c","kind":"w.com/c"}"#) {
+            $0 == .twice(field: "kind")
+        },
+        Bad("JSON field twice, escaped", #"{"cdiVersion":"0.5.0","kind":"v.com/c","\u006bind":"w.com/c"}"#) {
+            $0 == .twice(field: "kind")
+        },
+        Bad("another case", #"{"cdiVersion":"0.5.0","kind":"v.com/c","Kind":"w.com/c"}"#) {
+            $0 == .unknownField("Kind")
+        },
         Bad("field twice", "cdiVersion: 0.5.0\ncdiVersion: 0.6.0\nkind: v/c") { $0 == .twice(field: "cdiVersion") },
         Bad("variable without a name", minimal(edits: "env: [\"=B\"]")) { $0 == .badVariable("=B") },
         Bad("variable without a value", minimal(edits: "env: [FOO]")) { $0 == .badVariable("FOO") },

@@ -267,4 +267,64 @@ import TestSupport
             }
         }
     }
+
+    /// What an image asks for, a user or a name: shown, and not obeyed.
+    @Test func plansHoldNoControlCharacters() throws {
+        let box = try Self.box()
+        let words = ["red\u{1B}[31m", "two\nexec /bin/evil", "it's\u{202E}", "\u{9B}31m"]
+        for format in ["--dry-run", "--dry-run=oci"] {
+            let ended = try box.run(
+                berth: ["run", format, "-e", "A=\u{1B}]0;title\u{07}\nB=forged", box.image, "--"] + words)
+            #expect(ended.status == 0, "\(ended)")
+            let bad = ended.output.unicodeScalars.filter {
+                ($0.value < 0x20 && $0 != "\n") || (0x7F...0x9F).contains($0.value) || $0 == "\u{202E}"
+            }
+            #expect(bad.isEmpty, "\(ended)")
+            #expect(!ended.output.contains("\nexec") && !ended.output.contains("\nB=forged"), "\(ended)")
+            guard format == "--dry-run" else { continue }
+            let line = ended.lines.first { $0.hasPrefix("     exec ") } ?? ""
+            #expect(line.contains(#"$'red\x1b[31m' $'two\nexec /bin/evil' $'it\'s\u202e' $'\u009b31m'"#), "\(ended)")
+        }
+    }
+
+    @Test func aPlanThatCannotBeWrittenIsAFailure() throws {
+        let box = try Self.box()
+        for format in ["--dry-run", "--dry-run=oci"] {
+            var command = box.command(berth: ["run", format, box.image, "--", "x"])
+            command.arguments = ["bash", "-c", #"exec "$@" >/dev/full"#, "bash"] + command.arguments
+            let ended = try command.run()
+            #expect(
+                ended.status == 125
+                    && ended.errors.contains("cannot write to standard output: No space left on device (ENOSPC)"),
+                "\(ended)")
+        }
+    }
+
+    /// `berth-image` in ways in which it does not start.
+    @Test(
+        arguments: [
+            (nil, 0, "install both"),
+            ("#!/nonexistent/loader\n", 0o755, "the program is there, but not the dynamic loader"),
+            ("#!/bin/sh\n", 0o644, "check its mode"),
+            ("\u{7F}ELF no program", 0o755, "damaged or for another processor"),
+            ("#!/bin/sh\nexit 127\n", 0o755, "a shared library is missing"),
+        ] as [(String?, Int, String)])
+    func aSecondProgramThatDoesNotStartIsNamed(_ content: String?, _ mode: Int, _ words: String) throws {
+        let box = try Self.box()
+        let place = try TemporaryDirectory()
+        try place.makeDirectory("bin")
+        let berth = place.path + "/bin/berth"
+        try FileManager.default.copyItem(atPath: box.fixture.berth, toPath: berth)
+        if let content {
+            let path = try place.write(content, to: "libexec/berth/berth-image")
+            try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+        }
+        try place.write("", to: "none.conf")
+        let environment = ["PATH": "/usr/bin:/bin", "HOME": place.path, "BERTH_CONFIG": place.path + "/none.conf"]
+        let ended = try Command(
+            [berth, "run", "--store", place.path + "/store", "example.invalid/x:1"], environment: environment
+        ).run()
+        #expect(ended.status == 125 && ended.errors.contains(words), "\(ended)")
+        #expect(ended.errors.contains("libexec/berth/berth-image"), "\(ended)")
+    }
 }

@@ -90,6 +90,28 @@ import Testing
         }
     }
 
+    /// An error of writing must not be lost, nor a name reach the terminal raw.
+    @Test func oneFileWritesToTheStandardStreams() {
+        for source in Source.all where !source.path.hasSuffix("/Diagnostics/Output.swift") {
+            for (index, line) in source.lines.enumerated() {
+                let code = line.components(separatedBy: "//")[0]
+                #expect(
+                    !code.contains("Streams.standardOutput(") && !code.contains("Streams.standardError("),
+                    "\(source.path):\(index + 1): use Output")
+            }
+        }
+    }
+
+    /// Documents of images are decoded by `Documents`, which checks them first; the others are answers and settings.
+    @Test func imageDocumentsAreDecodedInOnePlace() {
+        let others = ["/Authentication/", "/Credentials/", "/ServerErrors.swift", "/DocumentDecoding.swift"]
+        for source in Source.all where !others.contains(where: source.path.contains) {
+            for (index, line) in source.lines.enumerated() {
+                #expect(!line.contains("JSONDecoder("), "\(source.path):\(index + 1): use Documents")
+            }
+        }
+    }
+
     /// docs/known-attacks.md: where a file of tests is named, each of the row's numbers is in it.
     @Test func knownAttacksAreTestedWhereTheDocumentSays() throws {
         let root = packageRoot()
