@@ -4,8 +4,8 @@ extension Report {
     /// A file that decides what runs, and that another user could have written.
     ///
     /// - Parameters:
-    ///   - kind: What the file is: `store`, `configuration`.
-    ///   - hint: For a wrong owner; a wrong mode has the same remedy everywhere.
+    ///   - kind: `store`, `configuration`, `hook`.
+    ///   - hint: For a wrong owner.
     package init(refusing kind: String, _ path: String, _ fault: UntrustedPath, hint: String? = nil) {
         let place = fault.path == path ? "" : "\(fault.path) is "
         switch fault.reason {
@@ -16,9 +16,19 @@ extension Report {
                     + expected.joined(separator: " or "),
                 hint: hint ?? "change the owner with chown, or use a file of your own")
         case .mode(let permissions):
+            let writers = permissions & 0o002 != 0 ? "other users" : "its group"
             self.init(
-                "refusing to use \(kind) \(path): \(place)writable by other users (mode \(String(permissions, radix: 8)))",
-                hint: "chmod go-w \(fault.path)")
+                "refusing to use \(kind) \(path): \(place)writable by \(writers) (mode \(String(permissions, radix: 8)))",
+                hint: Self.remedy(for: fault, permissions))
         }
+    }
+
+    /// Only for who can change the mode, and not for directories that the host's programs share.
+    private static func remedy(for fault: UntrustedPath, _ permissions: UInt32) -> String {
+        if permissions & 0o1000 != 0 { return "use a directory of your own below \(fault.path)" }
+        if let owner = fault.owner, owner != Identity.userID, !Identity.isRoot {
+            return "ask uid \(owner), who owns \(fault.path), for chmod go-w, or use a path of your own"
+        }
+        return "chmod go-w \(fault.path)"
     }
 }

@@ -30,6 +30,12 @@ package struct FileStatus: Equatable, Sendable {
     /// devices without a major number.
     package var isOnBlockDevice: Bool { berth_major(device) != 0 }
 
+    /// A file that may not end, or that reading may wait for: a FIFO, a socket, a device other than /dev/null.
+    package var isSpecial: Bool { kind != .regular && kind != .directory && kind != .symlink && !isNullDevice }
+
+    /// /dev/null, which always reads as an empty file.
+    package var isNullDevice: Bool { kind == .characterDevice && majorNumber == 1 && minorNumber == 3 }
+
     init(_ raw: stat) {
         switch raw.st_mode & BERTH_S_IFMT {
         case BERTH_S_IFREG: kind = .regular

@@ -27,13 +27,23 @@ package enum Identity {
     package static var outerUserID: UInt32 {
         let own = geteuid()
         if isInInitialUserNamespace { return own }
-        guard let map = try? contents(of: "/proc/self/uid_map", limit: 65536) else { return own }  // no /proc: none to be had
+        return mapped(own, by: "/proc/self/uid_map", from: 0, to: 1) ?? own
+    }
+
+    /// The number that a group of the parent user namespace has in this one; `nil` if it has none here.
+    static func innerGroupID(_ outer: UInt32) -> UInt32? {
+        isInInitialUserNamespace ? outer : mapped(outer, by: "/proc/self/gid_map", from: 1, to: 0)
+    }
+
+    /// By a map of user_namespaces(7), from one of its columns to another; `nil` where there is no /proc, too.
+    private static func mapped(_ id: UInt32, by path: String, from: Int, to: Int) -> UInt32? {
+        guard let map = try? contents(of: path, limit: 65536) else { return nil }  // see above
         for line in ByteLines(map) {
             let fields = line.split(separator: UInt8(ascii: " ")).map { UInt64(String(decoding: $0, as: UTF8.self)) ?? 0 }
-            guard fields.count == 3, UInt64(own) >= fields[0], UInt64(own) - fields[0] < fields[2] else { continue }
-            return UInt32(truncatingIfNeeded: fields[1] + UInt64(own) - fields[0])
+            guard fields.count == 3, UInt64(id) >= fields[from], UInt64(id) - fields[from] < fields[2] else { continue }
+            return UInt32(truncatingIfNeeded: fields[to] + UInt64(id) - fields[from])
         }
-        return own
+        return nil
     }
 
     /// The supplementary groups. The corresponding call is `getgroups(2)`.

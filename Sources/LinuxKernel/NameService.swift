@@ -1,14 +1,23 @@
-/// One of the databases of nsswitch.conf(5). The local file is read first, as that is quick; what it does not have is asked
-/// of the name service through getent(1), in whose process the libraries of LDAP and SSSD may do as they like.
+/// One of the databases of nsswitch.conf(5). The local file is read first, because that is quick. getent(1) asks the name
+/// service for other entries, so that the libraries of LDAP and SSSD are loaded into a process of their own.
 package struct NameService {
     private let database: String
+    private let program: String
+    private let patience: UInt64
     private let file: [UInt8]
 
     package static var users: NameService { NameService(file: "/etc/passwd", database: "passwd") }
     package static var groups: NameService { NameService(file: "/etc/group", database: "group") }
 
-    private init(file: String, database: String) {
+    /// - Parameters:
+    ///   - program: getent(1), or another program in a test.
+    ///   - patience: Time limit for one answer, in nanoseconds.
+    package init(
+        file: String, database: String, program: String = "/usr/bin/getent", patience: UInt64 = 10_000_000_000
+    ) {
         self.database = database
+        self.program = program
+        self.patience = patience
         // A host without the file still has its name service.
         self.file = (try? contents(of: file, limit: 64 << 20)) ?? []  // see above
     }
@@ -32,6 +41,20 @@ package struct NameService {
         return names
     }
 
+    /// The user's primary group, if it is private: it has the user's name and no other member.
+    package static func privateGroup(of user: UInt32, passwd: NameService, groups: NameService) -> UInt32? {
+        guard let account = passwd.entry(id: user), account.count > 3, let group = UInt32(account[3]),
+            let entry = groups.entry(id: group), entry[0] == account[0]
+        else { return nil }
+        let members = entry.count > 3 ? entry[3].split(separator: ",") : []
+        guard members.allSatisfy({ $0 == account[0] }) else { return nil }
+        let isShared = ByteLines(passwd.file).contains { line in
+            line.colonField(3)?.holds(account[3].kernelBytes) == true
+                && line.colonField(0)?.holds(account[0].kernelBytes) != true
+        }
+        return isShared ? nil : group
+    }
+
     private func entry(_ key: String, field: Int) -> [String]? {
         let wanted = key.kernelBytes
         for line in ByteLines(file) {
@@ -42,12 +65,22 @@ package struct NameService {
         return line.colonField(field)?.holds(wanted) == true ? Self.fields(line) : nil
     }
 
-    /// In a clean environment: no variable of the user's may steer what this program loads.
+    /// A name service that did not answer in time is not asked again: a launch asks several times.
+    nonisolated(unsafe) private static var isSilent = false  // set by the launcher's only thread
+
+    /// In a clean environment: no variable of the user's may change what this program loads.
     private func ask(_ keys: [String]) -> [UInt8] {
-        let ended = try? Processes.run(  // no getent: numbers serve as names
-            "/usr/bin/getent", arguments: ["getent", database] + keys, environment: ["PATH=/usr/bin:/bin"],
-            output: .capture(limit: 4 << 20))
-        return ended?.output ?? []
+        if Self.isSilent { return [] }
+        do throws(SystemError) {
+            return try Processes.run(
+                program, arguments: ["getent", database] + keys, environment: ["PATH=/usr/bin:/bin"],
+                output: .capture(limit: 4 << 20), deadline: Clock.monotonicNanoseconds + patience
+            ).output
+        } catch {
+            // Without getent, and without an answer, numbers serve as names.
+            if error.errno == 110, program == "/usr/bin/getent" { Self.isSilent = true }  // ETIMEDOUT
+            return []
+        }
     }
 
     private static func fields(_ line: ArraySlice<UInt8>) -> [String] {

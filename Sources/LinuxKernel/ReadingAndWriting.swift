@@ -111,7 +111,7 @@ extension OwnedFileDescriptor {
 
 /// The whole of a small file by path.
 package func contents(of path: some PathBytes, limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
-    try OwnedFileDescriptor(opening: path, .readOnly).readAll(limit: limit)
+    try OwnedFileDescriptor(opening: path, .readOnly | .noControllingTerminal).readAll(limit: limit)
 }
 
 /// The standard streams, which this process was given and does not own.

@@ -5,7 +5,7 @@ package struct UntrustedPath: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         /// Owned by this user, who is neither root nor the caller.
         case owner(UInt32)
-        /// Writable by the group or by others; the permission bits.
+        /// Writable by its group or by all users; the permission bits.
         case mode(UInt32)
     }
 
@@ -14,19 +14,24 @@ package struct UntrustedPath: Error, Equatable, Sendable {
     package let reason: Reason
     /// The users who may own it.
     package let expected: [UInt32]
+    /// The owner of a file whose mode is the reason: only this user and root can change the mode.
+    package let owner: UInt32?
 
-    package init(path: String, reason: Reason, expected: [UInt32]) {
+    package init(path: String, reason: Reason, expected: [UInt32], owner: UInt32? = nil) {
         self.path = path
         self.reason = reason
         self.expected = expected
+        self.owner = owner
     }
 }
 
 /// The one rule for files that decide what runs: configuration, CDI directories, hooks, stores, credential helpers.
 ///
-/// Such a file is owned by root or by the caller, no other user can write to it, and the same holds for each directory
-/// and link on the way to it. For root, "the caller" is root. A sticky directory such as /tmp may be writable by all:
-/// the kernel lets nobody rename what another user owns in it, and the owner of the next component is checked.
+/// Root or the caller owns such a file, no other user can write to it, and the same holds for each directory and symbolic
+/// link in its path. For root, the caller is root. The caller's private group may write: it has no other member.
+///
+/// A sticky directory such as /tmp may be writable by all users. There the kernel lets only a file's owner rename it, and
+/// the walk checks the owner of the next component.
 package struct Trust: Sendable {
     private let caller: UInt32
     private let vouched: UInt32?
@@ -34,18 +39,19 @@ package struct Trust: Sendable {
 
     /// - Parameters:
     ///   - vouched: A further owner that the site's configuration names.
-    ///   - isOwnFile: The file is the caller's own: in a user namespace an owner without an id there is then refused.
+    ///   - isOwnFile: The file is the caller's own: in a user namespace it must then have an owner with an id there. The
+    ///     directories above it need not: the kernel shows the owner of `/` as the overflow user.
     package init(vouched: UInt32? = nil, isOwnFile: Bool = false) {
         caller = Identity.userID
         self.vouched = vouched
         self.isOwnFile = isOwnFile
     }
 
-    /// The first fault on the way to `path`, its last component included; `nil` where there is none.
+    /// The first fault in `path`, its last component included; `nil` if there is none.
     ///
-    /// Nothing on a way without fault can be replaced by another user, so the file may be opened by its path afterwards.
+    /// Without a fault no other user can replace any component, so the file may be opened by its path afterwards.
     package func fault(on path: String) throws(SystemError) -> UntrustedPath? {
-        if Self.isOwnDescriptor(path) { return nil }
+        if Self.isOwnDescriptor(path) { return try fault(ofDescriptor: path) }
         let bytes = path.kernelBytes
         let start = bytes.first == Self.slash ? [] : (Processes.workingDirectory ?? "/").kernelBytes + [Self.slash]
         var pending = Array(Self.components(start + bytes).reversed())
@@ -80,20 +86,34 @@ package struct Trust: Sendable {
         return last.flatMap { fault(of: $0, at: end.displayPath) }
     }
 
-    /// Judges one file by its status: for what is opened beneath a descriptor whose own way has been judged.
+    /// Checks one file by its status: for a file opened beneath a descriptor whose own path has been checked.
     ///
-    /// - Parameter isOnTheWay: A directory in which another component follows: it may be sticky, or a link.
+    /// - Parameter isOnTheWay: Another component follows: a directory, which may be sticky, or a symbolic link.
     package func fault(of status: FileStatus, at path: String, isOnTheWay: Bool = false) -> UntrustedPath? {
-        func fault(_ reason: UntrustedPath.Reason) -> UntrustedPath {
-            UntrustedPath(path: path, reason: reason, expected: expected)
+        guard isTrusted(owner: status.userID, isOnTheWay: isOnTheWay) else {
+            return UntrustedPath(path: path, reason: .owner(status.userID), expected: expected)
         }
-        guard isTrusted(owner: status.userID) else { return fault(.owner(status.userID)) }
         // A link has no mode of its own; what it names is walked next.
         guard status.kind != .symlink, status.permissions & 0o022 != 0 else { return nil }
         if isOnTheWay, status.kind == .directory, status.permissions & 0o1000 != 0 { return nil }
-        // /dev/null, which reads as an empty file whoever writes to it.
-        if status.kind == .characterDevice, status.majorNumber == 1, status.minorNumber == 3 { return nil }
-        return fault(.mode(status.permissions))
+        if status.isNullDevice { return nil }
+        // The default umask of Red Hat's distributions is 002, where each user has a private group.
+        if status.permissions & 0o002 == 0, !Identity.isRoot, status.groupID == Self.privateGroup {
+            return nil
+        }
+        return UntrustedPath(
+            path: path, reason: .mode(status.permissions), expected: expected, owner: status.userID)
+    }
+
+    /// Of the file that a descriptor of this process refers to.
+    private func fault(ofDescriptor path: String) throws(SystemError) -> UntrustedPath? {
+        let status = try FileStatus(of: path)
+        // No other user can open the pipe of a shell's `<(…)`.
+        if status.kind == .fifo { return nil }
+        // A file without a name (memfd_create(2), a shell's here-document) has an owner, and a mode without a meaning.
+        return fault(of: status, at: path, isOnTheWay: false).flatMap { fault in
+            if case .mode = fault.reason, status.links == 0 { nil } else { fault }
+        }
     }
 
     private var expected: [UInt32] {
@@ -102,14 +122,19 @@ package struct Trust: Sendable {
         return users + [0]
     }
 
-    private func isTrusted(owner: UInt32) -> Bool {
+    private func isTrusted(owner: UInt32, isOnTheWay: Bool) -> Bool {
         if owner == 0 || owner == caller || owner == vouched { return true }
-        // In a user namespace the kernel shows root's files, and everybody else's, as owned by the overflow user.
-        return owner == 65534 && !isOwnFile && !Identity.isInInitialUserNamespace
+        // In a user namespace the kernel shows every owner without an id there, root included, as the overflow user.
+        return owner == 65534 && (isOnTheWay || !isOwnFile) && !Identity.isInInitialUserNamespace
     }
 
-    /// What the caller has opened and hands over by its number: `BERTH_CONFIG=<(…)` of a shell.
-    private static func isOwnDescriptor(_ path: String) -> Bool {
+    /// Looked up once for all files, and only for a file that its group can write to.
+    private static let privateGroup: UInt32? = NameService.privateGroup(
+        of: Identity.outerUserID, passwd: .users, groups: .groups
+    ).flatMap(Identity.innerGroupID)
+
+    /// A descriptor that the caller passes by its number: `BERTH_CONFIG=<(…)` of a shell.
+    package static func isOwnDescriptor(_ path: String) -> Bool {
         for prefix in ["/dev/fd/", "/proc/self/fd/"] where path.utf8.starts(with: prefix.utf8) {
             let rest = path.utf8.dropFirst(prefix.utf8.count)
             return !rest.isEmpty && rest.allSatisfy { (0x30...0x39).contains($0) }

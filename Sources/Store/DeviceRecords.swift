@@ -1,13 +1,20 @@
 internal import LinuxKernel
 
-/// Small files that a launch keeps in the store so that it need not work something out again. Only the caller's own
-/// are believed: in a store that several users write to, another's could name any file to mount.
+/// Small files that a launch caches in the store. A record counts only if the caller owns it: another user's could name any
+/// file to mount. A store that `Trust` refuses is neither read nor written: a launch from `dir:` does not open it otherwise.
 package enum DeviceRecords {
     private static let directory = "devices"
     private static let limit = 16 << 20
 
-    package static func read(_ name: String, store: String) -> [UInt8]? {
-        guard
+    private static func isTrusted(_ store: String, _ owner: UInt32?) -> Bool {
+        do throws(SystemError) { return try Trust(vouched: owner).fault(on: store) == nil } catch {
+            return false  // absent, or unreadable
+        }
+    }
+
+    /// - Parameter owner: Who may own the store besides root and the caller.
+    package static func read(_ name: String, store: String, owner: UInt32? = nil) -> [UInt8]? {
+        guard isTrusted(store, owner),
             let file = try? OwnedFileDescriptor(  // absent: it is made anew
                 opening: "\(store)/\(directory)/\(name)", .readOnly | .noFollow | .nonBlocking),
             let status = try? file.status(), status.kind == .regular,  // likewise
@@ -17,7 +24,8 @@ package enum DeviceRecords {
     }
 
     /// Into a store that is there; not being able to only costs the next launch the same work.
-    package static func write(_ bytes: [UInt8], _ name: String, store: String) {
+    package static func write(_ bytes: [UInt8], _ name: String, store: String, owner: UInt32? = nil) {
+        guard isTrusted(store, owner) else { return }
         do throws(SystemError) {
             let root = try OwnedFileDescriptor(opening: store, .readOnly | .directory)
             _ = try root.status(of: "version")

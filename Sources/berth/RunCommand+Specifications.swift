@@ -116,7 +116,8 @@ extension RunCommand {
                     hint: "CDI specifications and their directories belong to root: chown root \(fault.path)"))
         }
         let name = "cdi-\(host.userID)~\(files.shortKey)"
-        if let bytes = DeviceRecords.read(name, store: storePath),
+        let (path, owner) = (storePath, configuration.sharedStores.first { $0.path == storePath }?.owner)
+        if let bytes = DeviceRecords.read(name, store: path, owner: owner),
             let registry = DeviceRegistry(decoding: bytes, key: files.key)
         {
             return registry
@@ -124,7 +125,7 @@ extension RunCommand {
         let bytes = try RichProgram.compile(directories: directories, environment: host.environment)
         // Between our look and the compiler's the files may have changed: then this is right, and not to be kept.
         if let registry = DeviceRegistry(decoding: bytes, key: files.key) {
-            DeviceRecords.write(bytes, name, store: storePath)
+            DeviceRecords.write(bytes, name, store: path, owner: owner)
             return registry
         }
         let now = SpecificationFiles(in: directories)

@@ -77,6 +77,19 @@ import TestSupport
             ])
     }
 
+    /// `chmod` is advice only for who can follow it, and never for a directory that all programs share.
+    @Test func theRemedyForAModeFitsTheOwner() {
+        func hint(_ mode: UInt32, owner: UInt32) -> String? {
+            Report(
+                refusing: "store", "/x/store",
+                UntrustedPath(path: "/x", reason: .mode(mode), expected: [0], owner: owner)
+            ).hint
+        }
+        #expect(hint(0o777, owner: Identity.userID) == "chmod go-w /x")
+        #expect(hint(0o1777, owner: Identity.userID) == "use a directory of your own below /x")
+        if !Identity.isRoot { #expect(hint(0o777, owner: 4321)?.contains("ask uid 4321") == true) }
+    }
+
     @Test func plan() {
         Self.check(
             "plan",

@@ -67,6 +67,67 @@ import TestSupport
         #expect(try Self.fault(place.path + "/toGood/file")?.reason == .owner(4321))
     }
 
+    // MARK: Descriptors
+
+    @Test(.enabled(if: geteuid() == 0, "gives files away: root only")) func aDescriptorsFileIsJudged() throws {
+        let place = try TemporaryDirectory()
+        let file = try place.write("x", to: "file")
+        let number = open(file, O_RDONLY)
+        defer { close(number) }
+        for path in ["/dev/fd/\(number)", "/proc/self/fd/\(number)"] {
+            #expect(try Self.fault(path) == nil)
+            chmod(file, 0o666)
+            #expect(try Self.fault(path)?.reason == .mode(0o666))
+            chmod(file, 0o644)
+            chown(file, 4321, 0)
+            #expect(try Self.fault(path)?.reason == .owner(4321))
+            chown(file, 0, 0)
+        }
+        // A here-document: the file has lost its name.
+        chmod(file, 0o777)
+        unlink(file)
+        #expect(try Self.fault("/dev/fd/\(number)") == nil)
+    }
+
+    @Test func aPipeOfTheCallersIsTrusted() throws {
+        var ends: [Int32] = [0, 0]
+        #expect(pipe(&ends) == 0)
+        defer { for end in ends { close(end) } }
+        #expect(try Self.fault("/dev/fd/\(ends[0])") == nil)
+    }
+
+    // MARK: Private groups
+
+    @Test(arguments: [
+        ("ada:x:1001:1001::/:/bin/sh", "ada:x:1001:", UInt32?(1001)),
+        ("ada:x:1001:1001::/:/bin/sh", "ada:x:1001:ada", 1001),
+        ("ada:x:1001:1001::/:/bin/sh", "ada:x:1001:bob", nil),
+        ("ada:x:1001:1001::/:/bin/sh", "ada:x:1001:ada,bob", nil),
+        ("ada:x:1001:100::/:/bin/sh", "users:x:100:", nil),
+        ("ada:x:1001:1001::/:/bin/sh\nbob:x:1002:1001::/:/bin/sh", "ada:x:1001:", nil),
+        ("bob:x:1002:1002::/:/bin/sh", "ada:x:1001:", nil),
+    ]) func aGroupIsPrivateWithItsUsersNameAndNoOtherMember(_ passwd: String, _ group: String, _ expected: UInt32?)
+        throws
+    {
+        let place = try TemporaryDirectory()
+        let users = NameService(
+            file: try place.write(passwd + "\n", to: "passwd"), database: "passwd", program: "/bin/false")
+        let groups = NameService(
+            file: try place.write(group + "\n", to: "group"), database: "group", program: "/bin/false")
+        #expect(NameService.privateGroup(of: 1001, passwd: users, groups: groups) == expected)
+    }
+
+    @Test func aNameServiceThatDoesNotAnswerIsNotWaitedFor() throws {
+        let place = try TemporaryDirectory()
+        let program = try place.write("#!/bin/sh\nexec sleep 60\n", to: "getent", mode: 0o755)
+        let service = NameService(
+            file: place.path + "/none", database: "passwd", program: program, patience: 200_000_000)
+        let began = ContinuousClock.now
+        #expect(service.entry(id: 4321) == nil)
+        #expect(service.names(of: [1, 2]).isEmpty)
+        #expect(ContinuousClock.now - began < .seconds(30))
+    }
+
     @Test func theInitialUserNamespaceIsKnown() throws {
         let link = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/ns/user")
         #expect(Identity.isInInitialUserNamespace == (link == "user:[4026531837]"))

@@ -114,7 +114,10 @@ import TestSupport
     // MARK: Trust
 
     static func fault(_ reason: UntrustedPath.Reason, _ path: String) throws -> UntrustedPath {
-        UntrustedPath(path: path, reason: reason, expected: geteuid() == 0 ? [0] : [geteuid(), 0])
+        let isMode = if case .mode = reason { true } else { false }
+        return UntrustedPath(
+            path: path, reason: reason, expected: geteuid() == 0 ? [0] : [geteuid(), 0],
+            owner: isMode ? geteuid() : nil)
     }
 
     @Test(arguments: [0o775, 0o757, 0o777, 0o1777] as [UInt32]) func aStoreThatOthersMayFillIsRefused(_ mode: UInt32)
@@ -142,5 +145,16 @@ import TestSupport
         #expect(try ImageStore.open(existing: shop.path, owner: 4321) != nil)
         let places = [StorePlace(path: "/nonexistent"), StorePlace(path: shop.path, owner: 4321)]
         #expect(try isThere(ImageStores.lease(try Workshop.key("a:1"), in: places)))
+    }
+
+    /// Another user could put a record there that mounts any file.
+    @Test(.enabled(if: geteuid() == 0, "gives a store away: root only")) func deviceRecordsNeedATrustedStore() throws {
+        let (shop, _) = try Self.stocked(1, layer: 2, names: [])
+        DeviceRecords.write([1], "cdi-0~a", store: shop.path)
+        #expect(DeviceRecords.read("cdi-0~a", store: shop.path) == [1])
+        chown(shop.path, 4321, 0)
+        #expect(DeviceRecords.read("cdi-0~a", store: shop.path) == nil)
+        DeviceRecords.write([2], "cdi-0~a", store: shop.path)
+        #expect(DeviceRecords.read("cdi-0~a", store: shop.path, owner: 4321) == [1])
     }
 }

@@ -56,7 +56,9 @@ package struct SpecificationFiles: Equatable, Sendable {
 
     /// The directory as an end and not as a way: in one that is writable for all, other users could add files.
     private static func directoryFault(of file: File) -> UntrustedPath? {
-        guard let slash = file.path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != file.path.startIndex else { return nil }
+        guard let slash = file.path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != file.path.startIndex else {
+            return nil
+        }
         return try? Trust().fault(on: String(file.path[..<slash]))  // as above
     }
 
