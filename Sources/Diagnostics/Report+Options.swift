@@ -73,6 +73,10 @@ extension Report {
         case .notText:
             self.init(
                 "\(place): it holds a NUL byte", hint: "a configuration is a text file in UTF-8: save it as such again")
+        case .notAFile:
+            self.init(
+                "cannot read the configuration \(error.file): it is not a regular file",
+                hint: "BERTH_CONFIG takes a file, /dev/null for none, or the pipe of a shell's <(COMMAND)")
         case .notAnAssignment: self.init("\(place): not of the form name = value", hint: "start a comment with #")
         }
     }

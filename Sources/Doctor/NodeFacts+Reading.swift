@@ -22,7 +22,8 @@ extension NodeFacts {
         isInJob = environment("SLURM_JOB_ID") != nil
         let home = environment("HOME") ?? "/"
         let account = NameService.users.entry(id: Identity.outerUserID)?.homeDirectory
-        let site = readConfiguration(environment, [environment("HOME"), account].compactMap { $0 })
+        let site = readConfiguration(
+            environment, SiteConfiguration.homes(environment: environment, accountHome: account))
         let path = site.storePath(
             option: option, environment: environment, userID: Identity.userID, isRoot: isRoot, accountHome: account)
         remoteMounts = Self.remoteMounts(Self.lines("/proc/self/mountinfo"))
@@ -159,7 +160,8 @@ extension NodeFacts {
         // A launcher that can not be started is what is reported.
         guard
             let ended = try? Processes.run(  // see above
-                launcher, arguments: ["berth", "probe", store] + (scratch.map { [$0] } ?? []), environment: [], output: .capture(limit: 65536)),
+                launcher, arguments: ["berth", "probe", store] + (scratch.map { [$0] } ?? []), environment: [],
+                output: .capture(limit: 65536)),
             ended.status == 0
         else { return nil }
         return String(decoding: ended.output, as: UTF8.self).split(separator: "\n").compactMap { line in

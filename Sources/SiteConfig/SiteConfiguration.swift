@@ -1,6 +1,6 @@
 package import LinuxKernel
 
-/// What the site, then the user, wrote down: `/etc/berth/berth.conf` and `~/.config/berth/berth.conf`.
+/// The site's and the user's configuration: `/etc/berth/berth.conf` and `~/.config/berth/berth.conf`.
 ///
 /// Lines are `name = value`; `#` starts a comment; `mount` may repeat and is an fstab(5) line. docs/configuration.md
 /// has every name.
@@ -80,17 +80,19 @@ package struct SiteConfiguration: Equatable, Sendable {
     package init() {}
 }
 
-/// A line of a configuration file that means nothing.
+/// A configuration file that cannot be used, or a line of it.
 package struct ConfigurationError: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         case unreadable(SystemError)
-        /// Another user could have written it; `isOwn` where it is the user's file and not the site's.
+        /// Another user could have written it; `isOwn` if it is the user's file and not the site's.
         case untrusted(UntrustedPath, isOwn: Bool)
         case unknownName(String)
         case badValue(name: String, value: String, expected: String)
         case notAnAssignment
         /// A NUL byte: the file is UTF-16, or no text at all.
         case notText
+        /// A FIFO, a socket or a device, which reading could wait for.
+        case notAFile
     }
     package let file: String
     package let line: Int
@@ -104,10 +106,19 @@ package struct ConfigurationError: Error, Equatable, Sendable {
 }
 
 extension SiteConfiguration {
+    /// Where the user's own files are looked for: `HOME`, then the account's home directory. Absolute paths, each once.
+    package static func homes(environment: (String) -> String?, accountHome: String?) -> [String] {
+        var homes: [String] = []
+        for home in [environment("HOME"), accountHome] {
+            if let home, home.utf8.first == UInt8(ascii: "/"), !homes.contains(home) { homes.append(home) }
+        }
+        return homes
+    }
+
     /// Reads the site's file and then the user's, which may override everything but adds its mounts to the site's.
-    /// `BERTH_CONFIG` names another site file. An absent file says nothing; an unreadable one is an error.
+    /// `BERTH_CONFIG` names another site file. An absent file is no error; an unreadable one is.
     ///
-    /// - Parameter homes: The user's home directories, by rank: the file of the first that has one is read.
+    /// - Parameter homes: From `homes(environment:accountHome:)`: the first one with a configuration file counts.
     package static func read(
         environment: (String) -> String?, homes: [String]
     ) throws(ConfigurationError) -> SiteConfiguration {
@@ -121,29 +132,32 @@ extension SiteConfiguration {
         return configuration
     }
 
-    /// The site's file alone, and always the same one: for what is done with the site's privilege, where neither the
-    /// environment nor a user's file has a say.
+    /// Reads `/etc/berth/berth.conf` alone. Commands that run with the site's privilege use neither the environment nor a
+    /// user's file.
     package static func readSite() throws(ConfigurationError) -> SiteConfiguration {
         var configuration = SiteConfiguration()
         try configuration.add(file: "/etc/berth/berth.conf")
         return configuration
     }
 
-    /// `false` where there is no such file.
+    /// `false` if there is no such file.
     @discardableResult
     private mutating func add(file: String, isOwn: Bool = false) throws(ConfigurationError) -> Bool {
         var bytes: [UInt8] = []
         let fault: UntrustedPath?
+        let isRefused: Bool
         do throws(SystemError) {
-            // An absent file says nothing, whichever directory it is absent from.
-            _ = try FileStatus(of: file)
+            // An absent file is no error, whichever directory it is absent from.
+            let status = try FileStatus(of: file)
             fault = try Trust(isOwnFile: isOwn).fault(on: file)
-            if fault == nil { bytes = try contents(of: file, limit: 1 << 20) }
+            isRefused = status.isSpecial && !Trust.isOwnDescriptor(file)
+            if fault == nil, !isRefused { bytes = try contents(of: file, limit: 1 << 20) }
         } catch {
             if error.errno == 2 || error.errno == 20 { return false }  // ENOENT, ENOTDIR
             throw ConfigurationError(file: file, line: 0, reason: .unreadable(error))
         }
         if let fault { throw ConfigurationError(file: file, line: 0, reason: .untrusted(fault, isOwn: isOwn)) }
+        if isRefused { throw ConfigurationError(file: file, line: 0, reason: .notAFile) }
         try add(bytes, file: file)
         return true
     }
@@ -152,9 +166,9 @@ extension SiteConfiguration {
         try add(text.kernelBytes, file: file)
     }
 
-    /// Lines, names and values are bytes: a path may hold any, and an accent behind a `=` is no part of the `=`.
+    /// Lines, names and values are bytes: a path may contain any, and a combining accent after `=` must not hide it.
     private mutating func add(_ bytes: [UInt8], file: String) throws(ConfigurationError) {
-        // A byte order mark, as editors of Windows write it.
+        // Editors on Windows write a byte order mark.
         let text = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
         for (index, line) in text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
             func refusal(_ reason: ConfigurationError.Reason) -> ConfigurationError {
@@ -191,13 +205,15 @@ extension SiteConfiguration {
         }
         switch name {
         case "mount":
-            guard let mount = Mount(fstab: value, place: "\(file):\(line)") else {
-                throw bad("SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES]]")
+            guard let mount = Mount(fstab: value, place: "\(file):\(line)") else { throw bad(Mount.form) }
+            if let option = mount.unknownOption {
+                let kind = mount.type == "tmpfs" ? "tmpfs" : "bind mount"
+                throw bad("\(Mount.form); \"\(option)\" is no option of a \(kind)")
             }
             mounts.append(mount)
         case "ulimit":
             guard value.contains("=") else { throw bad("NAME=SOFT[:HARD]") }
-            // The user's word on a limit replaces the site's.
+            // The user's value of a limit replaces the site's.
             let limit = value.prefix { $0 != "=" }
             limits.removeAll { $0.value.prefix { $0 != "=" } == limit }
             limits.append(Setting(name: name, value: value, file: file, line: line))
@@ -240,7 +256,7 @@ extension SiteConfiguration {
         }
     }
 
-    /// The names that are about stores: `false` for any other.
+    /// The settings of stores: `false` for any other name.
     private mutating func setStorage(
         _ name: String, _ value: String, _ bad: (String) -> Refusal
     ) throws(Refusal) -> Bool {
@@ -270,7 +286,7 @@ extension SiteConfiguration {
         return true
     }
 
-    /// The names that are about devices: `false` for any other.
+    /// The settings of devices: `false` for any other name.
     private mutating func setDevices(
         _ name: String, _ value: String, _ bad: (String) -> Refusal, _ place: String
     ) throws(Refusal) -> Bool {
@@ -279,7 +295,7 @@ extension SiteConfiguration {
             guard let path = Self.path(value) else { throw bad(Self.onePath) }
             cdiDirectories.append(path)
         case "cdi-hook":
-            guard let path = Self.path(value) else { throw bad("the absolute path of a program, a blank in it as \\040") }
+            guard let path = Self.path(value) else { throw bad(Self.onePath) }
             cdiHooks.append(path)
         case "fabric":
             guard Self.fabrics.contains(value) else { throw bad("auto, none, ib or efa") }
@@ -314,12 +330,18 @@ extension SiteConfiguration {
         "fabric-variable", "profile",
     ]
 
-    static let onePath = "one absolute path, a blank in it as \\040"
+    static let onePath = "one absolute path; write a blank in it as \\040"
 
-    /// One absolute path. What stands behind a blank is refused: it would become part of a name that nobody looks for.
+    /// One absolute path. Two words are refused: a blank in a path is written as `\040`.
     static func path(_ value: String) -> String? {
         guard value.utf8.first == UInt8(ascii: "/"), words(value).count == 1 else { return nil }
-        return Mount.unescape(value)
+        return unescaped(value)
+    }
+
+    /// `nil` for a value with `\000`: the kernel would end the path there.
+    static func unescaped(_ value: String) -> String? {
+        let path = Mount.unescape(value)
+        return path.kernelBytes.contains(0) ? nil : path
     }
 
     /// What blanks separate.
@@ -365,8 +387,9 @@ extension SiteConfiguration.FabricLine {
         let rest = fields[1]
         switch name {
         case "fabric-mount":
-            let paths = SiteConfiguration.words(rest).map { SiteConfiguration.Mount.unescape($0) }
-            guard (1...2).contains(paths.count), paths.allSatisfy({ $0.hasPrefix("/") }) else { return nil }
+            let words = SiteConfiguration.words(rest)
+            let paths = words.compactMap { SiteConfiguration.unescaped($0) }
+            guard (1...2).contains(paths.count), paths.count == words.count, paths.allSatisfy({ $0.hasPrefix("/") }) else { return nil }
             self.init(fabric: fields[0], kind: .mount(source: paths[0], target: paths.last ?? paths[0]), place: place)
         case "fabric-library":
             guard let path = SiteConfiguration.path(rest) else { return nil }
@@ -381,19 +404,32 @@ extension SiteConfiguration.FabricLine {
 extension SiteConfiguration.Mount {
     /// `SOURCE TARGET [TYPE [OPTIONS]]`, blanks in paths as `\040`: fstab(5).
     init?(fstab text: String, place: String) {
-        let fields = SiteConfiguration.words(text).map { Self.unescape($0) }
-        guard (2...4).contains(fields.count), fields[1].hasPrefix("/") else { return nil }
+        let words = SiteConfiguration.words(text)
+        let fields = words.compactMap { SiteConfiguration.unescaped($0) }
+        guard (2...4).contains(fields.count), fields.count == words.count, fields[1].hasPrefix("/") else { return nil }
         let type = fields.count > 2 ? fields[2] : "none"
         guard type == "tmpfs" || (["none", "bind"].contains(type) && fields[0].hasPrefix("/")) else { return nil }
         let options = fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : []
-        // An option that is not known is refused rather than passed over: `noexec` that does nothing is no `noexec`.
-        let known = ["ro", "rw", "bind", "rbind", "nofail", "defaults"]
-        for option in options where !known.contains(option) {
-            guard type == "tmpfs", option.hasPrefix("size="),
-                SiteConfiguration.bytes(String(option.utf8.dropFirst(5)) ?? "") != nil
-            else { return nil }
-        }
         self.init(source: fields[0], target: fields[1], type: type, options: options, place: place)
+    }
+
+    static let form = "SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES,size=PERCENT%]]"
+
+    /// An unknown option is an error and not ignored: a `noexec` without effect would mislead.
+    var unknownOption: String? {
+        let known = ["ro", "rw", "bind", "rbind", "nofail", "defaults"]
+        return options.first { option in
+            if known.contains(option) { return false }
+            guard type == "tmpfs", option.utf8.starts(with: "size=".utf8) else { return true }
+            let value = String(option.utf8.dropFirst(5)) ?? ""
+            return SiteConfiguration.bytes(value) == nil && !Self.isPercentage(value)
+        }
+    }
+
+    /// Of the node's memory, as tmpfs(5) has it: `50%`.
+    private static func isPercentage(_ text: String) -> Bool {
+        guard text.utf8.last == UInt8(ascii: "%"), text.utf8.first != UInt8(ascii: "+") else { return false }
+        return (String(text.utf8.dropLast()).flatMap { UInt16($0) } ?? 0) > 0
     }
 
     /// As fstab(5) and proc_pid_mountinfo(5) write blanks and their like: `\040`.

@@ -1,13 +1,15 @@
 internal import LaunchPlanning
 internal import LinuxKernel
+internal import SiteConfig
 
 /// What is read of the host before planning.
 struct HostReading {
     var environment = Processes.environment()
     let userID = Identity.userID
     let groupID = Identity.groupID
-    /// The caller's line of passwd(5): in a user namespace that of the user who made it.
-    let account = NameService.users.entry(id: Identity.outerUserID)
+    /// The caller's line of passwd(5): in a user namespace that of the user who created it.
+    var account: [String]? { lookup.account }
+    private let lookup = AccountLookup()
     let isInInitialUserNamespace = Identity.isInInitialUserNamespace
     /// Root of the host.
     var isRoot: Bool { userID == 0 && isInInitialUserNamespace }
@@ -32,11 +34,7 @@ struct HostReading {
 
     /// `HOME`, then the home directory of the account: where a user's own files are looked for.
     var homes: [String] {
-        var homes: [String] = []
-        for home in [variable("HOME"), account?.homeDirectory] {
-            if let home, home.hasPrefix("/"), !homes.contains(home) { homes.append(home) }
-        }
-        return homes
+        SiteConfiguration.homes(environment: variable, accountHome: account?.homeDirectory)
     }
 
     /// The names behind the caller's ids.
@@ -58,4 +56,10 @@ struct HostReading {
     func passwdLine(of name: String) -> String? {
         NameService.users.entry(name: name)?.joined(separator: ":")
     }
+}
+
+/// Looks the caller up on first use: `berth hold sweep=` never does, and a name service may take seconds to answer.
+private final class AccountLookup {
+    private let user = Identity.outerUserID
+    private(set) lazy var account = NameService.users.entry(id: user)
 }

@@ -112,7 +112,7 @@ import TestSupport
         #expect(try Self.parse(text) == SiteConfiguration())
     }
 
-    static let mountForm = "SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES]]"
+    static let mountForm = "SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES,size=PERCENT%]]"
 
     static func mirrorForm(_ value: String) -> ConfigurationError.Reason {
         .badValue(
@@ -120,7 +120,11 @@ import TestSupport
             expected: "REGISTRY MIRROR, each HOST[:PORT]; a path may follow the second")
     }
 
-    static let onePath = "one absolute path, a blank in it as \\040"
+    static let onePath = "one absolute path; write a blank in it as \\040"
+
+    static func refusedOption(_ value: String, _ option: String, _ type: String) -> ConfigurationError.Reason {
+        .badValue(name: "mount", value: value, expected: "\(mountForm); \"\(option)\" is no option of a \(type)")
+    }
 
     static let refusals: [(String, Int, ConfigurationError.Reason)] = [
         ("home", 1, .notAnAssignment),
@@ -146,8 +150,13 @@ import TestSupport
         ("mount = /a b", 1, .badValue(name: "mount", value: "/a b", expected: mountForm)),
         ("mount = a /b", 1, .badValue(name: "mount", value: "a /b", expected: mountForm)),
         ("mount = /a /b nfs ro", 1, .badValue(name: "mount", value: "/a /b nfs ro", expected: mountForm)),
-        ("mount = /a /b none noexec", 1, .badValue(name: "mount", value: "/a /b none noexec", expected: mountForm)),
-        ("mount = /a /b none size=1g", 1, .badValue(name: "mount", value: "/a /b none size=1g", expected: mountForm)),
+        ("mount = /a /b none noexec", 1, refusedOption("/a /b none noexec", "noexec", "bind mount")),
+        ("mount = /a /b none ro,size=1g", 1, refusedOption("/a /b none ro,size=1g", "size=1g", "bind mount")),
+        ("mount = t /b tmpfs size=0%", 1, refusedOption("t /b tmpfs size=0%", "size=0%", "tmpfs")),
+        ("mount = t /b tmpfs size=x%", 1, refusedOption("t /b tmpfs size=x%", "size=x%", "tmpfs")),
+        ("store = /x\\000y", 1, .badValue(name: "store", value: "/x\\000y", expected: onePath)),
+        ("cdi-hook = /x\\000", 1, .badValue(name: "cdi-hook", value: "/x\\000", expected: onePath)),
+        ("mount = /a\\000 /b", 1, .badValue(name: "mount", value: "/a\\000 /b", expected: mountForm)),
         ("mount = /a /b none ro 0", 1, .badValue(name: "mount", value: "/a /b none ro 0", expected: mountForm)),
     ]
 
@@ -346,6 +355,32 @@ import TestSupport
         chmod(directory.path + "/" + part, mode)
         let found = Self.fault { () throws(ConfigurationError) in try Self.read(directory, ["BERTH_CONFIG": file]) }
         #expect(found?.0.path == directory.path + "/" + part && found?.0.reason == .mode(mode))
+    }
+
+    @Test func aFIFOIsRefusedAndNotWaitedFor() throws {
+        let directory = try TemporaryDirectory()
+        for name in ["site.conf", "home/.config/berth/berth.conf"] {
+            try directory.makeDirectory("home/.config/berth")
+            #expect(mkfifo(directory.path + "/" + name, 0o600) == 0)
+            #expect(
+                throws: ConfigurationError(file: directory.path + "/" + name, line: 0, reason: .notAFile)
+            ) { try Self.read(directory) }
+            try FileManager.default.removeItem(atPath: directory.path + "/" + name)
+        }
+    }
+
+    @Test func theHomesAreAbsoluteAndEachThereOnce() {
+        func homes(_ home: String?, _ account: String?) -> [String] {
+            SiteConfiguration.homes(environment: { $0 == "HOME" ? home : nil }, accountHome: account)
+        }
+        #expect(homes("/a", "/b") == ["/a", "/b"])
+        #expect(homes("/a", "/a") == ["/a"])
+        #expect(homes("a", "/b") == ["/b"])
+        #expect(homes("", nil) == [])
+    }
+
+    @Test(arguments: ["50%", "1%", "2g"]) func aTmpfsOfTheSiteMayHaveASize(_ size: String) throws {
+        #expect(try Self.parse("mount = tmpfs /t tmpfs size=\(size)").mounts.first?.options == ["size=\(size)"])
     }
 
     @Test func noConfigurationMayBeNamedByTheNullDevice() throws {
