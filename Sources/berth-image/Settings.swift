@@ -16,14 +16,14 @@ struct Settings {
     let configuration: SiteConfiguration
     /// In the caller's line of passwd(5).
     let accountHome: String?
-    /// `HOME`, then that one.
+    /// From `SiteConfiguration.homes`.
     let homes: [String]
 
     init() throws(Failure) {
         let environment = ProcessInfo.processInfo.environment
         self.environment = environment
         let account = NameService.users.entry(id: Identity.outerUserID)?.homeDirectory
-        let homes = [environment["HOME"], account].compactMap { $0 }.filter { $0.hasPrefix("/") }
+        let homes = SiteConfiguration.homes(environment: { environment[$0] }, accountHome: account)
         (accountHome, self.homes) = (account, homes)
         configuration = try reporting({ Report($0) }) { () throws(ConfigurationError) in
             try SiteConfiguration.read(environment: { environment[$0] }, homes: homes)
@@ -169,11 +169,32 @@ struct Settings {
         registries.insecureRegistries = Set(configuration.insecureRegistries + fromEnvironment)
         var places = homes.map { $0 + "/.config" }
         if let base = environment["XDG_CONFIG_HOME"] { places = [base] + places.dropFirst() }
-        registries.certificateDirectories.insert(contentsOf: places.map { "\($0)/containers/certs.d" }, at: 0)
+        let directories = places.map { "\($0)/containers/certs.d" }.filter { Self.isTrusted($0, "certificates") }
+        registries.certificateDirectories.insert(contentsOf: directories, at: 0)
         let commands = ["yes", "1", "true"].contains(environment["BERTH_CREDENTIAL_COMMANDS"] ?? "")
         return RegistryClient(
             configuration: registries,
-            credentials: CredentialFiles(environment: environment, accountHome: accountHome, allowsCommands: commands))
+            credentials: CredentialFiles(
+                environment: environment, accountHome: accountHome, allowsCommands: commands,
+                isUsed: { Self.isTrusted($0, "credentials") }))
+    }
+
+    /// Root may run with another user's `HOME`, as with `sudo`: the files there would start credential helpers as root, and
+    /// choose which certificates root trusts. Root leaves out files that `Trust` refuses; absent files stay out silently.
+    private static func isTrusted(_ path: String, _ kind: String) -> Bool {
+        guard Identity.isRoot else { return true }
+        do throws(SystemError) {
+            _ = try FileStatus(of: path)
+            guard let fault = try Trust(isOwnFile: true).fault(on: path) else { return true }
+            Output.note(
+                Report(
+                    refusing: kind, path, fault,
+                    hint: "berth goes on without this file; set HOME to your own home directory (with sudo: `sudo -H`)"
+                ).text)
+        } catch {
+            return false  // absent, or in a directory that this node's root cannot enter
+        }
+        return false
     }
 }
 

@@ -16,9 +16,10 @@ package struct CredentialFiles: CredentialProvider {
     ///   - accountHome: the home directory of the account, looked into after `HOME` where that is another.
     ///   - allowsCommands: whether a password that is Enroot's `$(command)` is run. Off unless the site or the
     ///     user says otherwise: a file that was copied from somewhere should not be able to start programs.
+    ///   - isUsed: leaves files out; a file names programs to run, so the caller may have to check its owner.
     package init(
         environment: [String: String], accountHome: String? = nil, allowsCommands: Bool = false,
-        helperTimeout: Duration = .seconds(30)
+        helperTimeout: Duration = .seconds(30), isUsed: (String) -> Bool = { _ in true }
     ) {
         self.environment = environment
         self.allowsCommands = allowsCommands
@@ -45,7 +46,7 @@ package struct CredentialFiles: CredentialProvider {
                 ("\(accountHome)/.config/enroot/.credentials", .enroot),
             ]
         }
-        self.files = files
+        self.files = files.filter { isUsed($0.0) }
     }
 
     package func credential(
