@@ -24,7 +24,7 @@ extension Report {
         case .accountFiles(let user, let failure):
             self.init(
                 "cannot look up user \"\(user)\" in the image: \(Self.what(.pivot, failure))",
-                hint: "numbers need the files too, to find their groups; --root overrides the image's USER")
+                hint: "berth reads these files for numeric users too, to find their groups; --root overrides the image's USER")
         case .command(let name, let failure): self.init(command: name, failure)
         }
     }

@@ -27,7 +27,7 @@ extension Report {
         case 11 where error.call != "mmap":
             "a limit of processes and threads is reached: see `ulimit -u`, the cgroup's pids.max, and `ulimit -v`"
         case 12, 11: "a limit of memory is reached: see `ulimit -v` and the memory limit of the job"
-        case 1: "a seccomp filter refuses clone3(2): one that answers ENOSYS lets programs use clone(2) instead"
+        case 1: "a seccomp filter refuses clone3(2) with EPERM: let it return ENOSYS, so that programs fall back to clone(2)"
         default: nil
         }
     }

@@ -3,8 +3,8 @@ internal import LinuxKernel
 /// The contents of /etc/passwd and /etc/group inside: the image's entries, with the caller's own put first so that
 /// they win. passwd(5), group(5). Bytes, because an image's file need not be UTF-8.
 package enum AccountFiles {
-    /// The bytes of an image's file that are read; a larger one is an error. No image of people has one of a megabyte.
-    package static let limit = 64 << 20
+    /// In bytes; a larger file of an image is an error. Published images have files of some kilobytes.
+    package static let limit = 16 << 20
 
     package static func passwd(image: [UInt8], _ accounts: Accounts) -> [UInt8] {
         let name = accounts.userName.kernelBytes

@@ -45,6 +45,8 @@ package struct HostFacts: Equatable, Sendable {
     package var isInInitialUserNamespace: Bool
     package var accounts: Accounts
     package var environment: [String]
+    /// Whether `HOME` names a directory that this caller can use.
+    package var hasHome = true
     package var limits: LimitTable
     /// The terminal that standard input is, if it is one.
     package var terminal: String?

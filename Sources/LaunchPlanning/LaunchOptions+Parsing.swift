@@ -218,8 +218,9 @@ extension LaunchOptions {
         if wanted == .outOfRange || group == .outOfRange {
             throw .badValue(option: "--user", value: text, expected: "UID[:GID] from 0 to 2147483647, or names")
         }
-        let root = [UserSpelling.number(0), .name(Array("root".utf8))]
-        if root.contains(wanted), group == .none || root.contains(group) {
+        // As Docker and runc read it, an empty user is root, and an empty group the user's own.
+        let root = [UserSpelling.none, .number(0), .name(Array("root".utf8))]
+        if root.contains(wanted), root.contains(group) {
             if deniesRoot { throw .contradiction("--user \(text)", "--no-root") }
             user = nil
             self.root = true
@@ -227,7 +228,7 @@ extension LaunchOptions {
         }
         if self.root { throw .contradiction("--root", "--user \(text)") }
         if isRoot { return }
-        guard wanted == .number(userID) || wanted == .none, group == .none || group == .number(groupID) else {
+        guard wanted == .number(userID), group == .none || group == .number(groupID) else {
             throw .otherUser(text, userID: userID, groupID: groupID)
         }
         user = nil

@@ -125,12 +125,14 @@ extension LaunchPlan {
     }
 
     /// The home directory to be mounted, and where it is inside. It is the one that `HOME` names, as with Enroot; for the
-    /// host's root the account's, as `sudo` may keep another user's `HOME`.
+    /// host's root the account's, as `sudo` may keep another user's `HOME`. The site's `home = yes` takes the account's
+    /// instead of a `HOME` that does not exist: the user did not ask for that directory.
     static func home(
         _ options: LaunchOptions, _ site: SitePolicy, _ host: HostFacts
     ) -> (source: String, target: String)? {
         guard options.home ?? site.mountHome else { return nil }
-        let named = host.isRoot ? nil : host.variable("HOME").flatMap { $0.hasPrefix("/") && $0 != "/" ? $0 : nil }
+        let isIgnored = host.isRoot || (options.home == nil && !host.hasHome)
+        let named = isIgnored ? nil : host.variable("HOME").flatMap { $0.hasPrefix("/") && $0 != "/" ? $0 : nil }
         let source = named ?? host.accounts.home
         return (source, options.root && !host.isRoot ? insideAccounts(options, host).home : source)
     }

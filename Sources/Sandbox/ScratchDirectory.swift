@@ -1,16 +1,16 @@
 package import LinuxKernel
 
 /// A container's upper directory on disk: `PATH/berth-UID/XXXXXXXXXXXXXXXX`, with a lease that every process of the
-/// container inherits. No process stays behind to remove it, so the next launch does, once the lease is free.
+/// container inherits. The next launch removes the directory once the lease is free: no process of Berth stays to do it.
 ///
-/// UID is the caller's number outside: inside a user namespace all who use `--root` have the number 0.
+/// UID is the caller's number in the host's user namespace: inside `--root` every user has the number 0.
 package enum ScratchDirectory {
     struct Place: ~Copyable {
         let directory: OwnedFileDescriptor
         let lease: OwnedFileDescriptor
     }
 
-    /// - Parameter user: The caller's number outside, `Identity.outerUserID` before any namespace was made.
+    /// - Parameter user: The caller's number outside: `Identity.outerUserID`, read before the launch creates namespaces.
     static func make(below path: String, user: UInt32) throws(SystemError) -> Place {
         let parent = try ownDirectory(below: path, user: user)
         sweep(parent)
@@ -23,7 +23,7 @@ package enum ScratchDirectory {
         return Place(directory: directory, lease: lease)
     }
 
-    /// Whether this caller can have a scratch there; what the trial makes is kept only where a launch would keep it.
+    /// Throws if this caller cannot create a scratch there. Leaves only `berth-UID`, as a launch does.
     package static func attempt(below path: String) throws(SystemError) {
         let parent = try ownDirectory(below: path, user: Identity.outerUserID)
         let name = try Random.hexadecimal(bytes: 8)
@@ -31,8 +31,7 @@ package enum ScratchDirectory {
         try parent.removeTree(name)
     }
 
-    /// `berth-UID`, or where another user holds that name, `berth-UID.XXXXXXXX`: in a directory that all may write, a
-    /// name is anybody's to take.
+    /// `berth-UID`, or `berth-UID.XXXXXXXX` if another user has taken that name, as any user can in a sticky directory.
     private static func ownDirectory(below path: String, user: UInt32) throws(SystemError) -> OwnedFileDescriptor {
         let site = try OwnedFileDescriptor(opening: path, .readOnly | .directory)
         let name = "berth-\(user)"
@@ -48,7 +47,7 @@ package enum ScratchDirectory {
         return own
     }
 
-    /// Made where it is missing; `nil` where it is not the caller's alone.
+    /// Creates the directory if it is missing; `nil` if another user owns it or can read it.
     private static func open(
         _ name: some PathBytes, in site: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> OwnedFileDescriptor? {
@@ -66,7 +65,7 @@ package enum ScratchDirectory {
         }
     }
 
-    /// Removes what containers that have ended left here. Failing to is no reason not to start.
+    /// Removes the directories of containers that have ended. A failure does not stop the launch.
     private static func sweep(_ parent: borrowing OwnedFileDescriptor) {
         guard let names = try? parent.entries() else { return }  // see above
         for name in names {

@@ -103,7 +103,7 @@ extension RunCommand {
         } catch {
             guard isForOthers, case .reportedAlready = error else { throw error }
             // Pyxis' words, which monitoring of sites looks for.
-            throw .report(Report("failed to import docker image: \(options.image)", hint: "the cause is said above"))
+            throw .report(Report("failed to import docker image: \(options.image)", hint: "see the error of `berth pull` above"))
         }
     }
 
@@ -120,13 +120,14 @@ extension RunCommand {
                     "cannot use \(path) as a root file system: it is no directory",
                     hint: "for a tar file write oci-archive:\(path) or docker-archive:\(path)"))
         }
-        do throws(SystemError) { _ = try OwnedFileDescriptor(opening: path, .readOnly | .directory) } catch {
+        // Search permission is enough: the names in a tree of mode 0711 are the caller's to know.
+        do throws(SystemError) { _ = try OwnedFileDescriptor(opening: path + "/.", .path | .directory) } catch {
             throw .report(
                 Report(
                     "cannot use \(path) as a root file system: \(error.sentence): owned by uid \(status.userID), "
                         + "mode \(String(status.permissions, radix: 8))",
                     hint: error.errno == 13
-                        ? "the owner can open it to other users with `chmod go+rx \(path)`, or copy it and use the copy" : nil))
+                        ? "the owner can open it to other users with `chmod go+x \(path)`, or copy it and use the copy" : nil))
         }
         return PreparedImage(
             image: ContainerImage(trees: [path], command: ["/bin/sh"], name: options.image), mountPoint: path,

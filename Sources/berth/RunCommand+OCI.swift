@@ -22,7 +22,8 @@ extension RunCommand {
             try Identity.supplementaryGroups()
         }
         if case .named(let user, _) = plan.process.user {
-            let (passwd, group) = (topmost("etc/passwd", trees), topmost("etc/group", trees))
+            let passwd = try accountFile("/etc/passwd", trees, user)
+            let group = try accountFile("/etc/group", trees, user)
             facts.imageUser = try named({ .sandbox(.account($0)) }) { () throws(AccountError) in
                 try AccountFiles.resolve(user: user, passwd: passwd, group: group)
             }
@@ -39,16 +40,13 @@ extension RunCommand {
         }
     }
 
-    /// From the topmost layer that has it, as overlayfs shows it.
-    private func topmost(_ path: String, _ trees: [String]) -> [UInt8] {
-        for tree in trees.reversed() {
-            if let bytes = try? OwnedFileDescriptor(opening: tree, .path | .directory)  // absent: the next
-                .resolve(path, .readOnly | .nonBlocking).readAll(limit: AccountFiles.limit)
-            {
-                return bytes
-            }
-        }
-        return []
+    /// As an error of a launch that looks the user up, which reads the same files in the container.
+    private func accountFile(_ path: String, _ trees: [String], _ user: String) throws(Failure) -> [UInt8] {
+        try named({ (error: SystemError) in
+            let isTooLarge = error.errno == 27  // EFBIG
+            return .sandbox(
+                .accountFiles(user, isTooLarge ? .fileTooLarge(path, limit: AccountFiles.limit) : .system(error)))
+        }) { () throws(SystemError) in try MergedTrees(trees).contents(of: path, limit: AccountFiles.limit) }
     }
 
     private func absentSources(_ plan: LaunchPlan) -> [String] {

@@ -83,9 +83,14 @@ extension RunCommand {
                 raisesHardLimits: host.isRoot && Identity.holds(.systemResource),
                 requirements: requirementFacts(devices))
             facts.deviceEdits = decision.edits
+            if site.mountHome, let home = host.variable("HOME") { facts.hasHome = Self.isUsable(home) }
             if options.slurm { facts.accounts.others = slurmAccounts }
             return facts
         }
+    }
+
+    private static func isUsable(_ directory: String) -> Bool {
+        (try? OwnedFileDescriptor(opening: directory + "/.", .path | .directory)) != nil  // absent or closed: no
     }
 
     /// What Slurm says, or what the cgroups of a job say where Slurm counts per CPU.
@@ -145,14 +150,15 @@ extension SitePolicy {
         if configuration.mounts.isEmpty { return }
         for mount in configuration.mounts {
             let readOnly = mount.options.contains("ro")
+            let size = mount.options.last { $0.hasPrefix("size=") }
             let kind: MountRequest.Kind =
                 mount.type == "tmpfs"
-                ? .tmpfs(
-                    size: mount.options.first { $0.hasPrefix("size=") }.flatMap { byteCount(String($0.dropFirst(5))) },
-                    mode: 0o1777)
+                ? .tmpfs(size: size.flatMap { byteCount(String($0.dropFirst(5))) }, mode: 0o1777)
                 : .bind(source: mount.source, recursive: !mount.options.contains("bind"))
-            let request = MountRequest(
+            var request = MountRequest(
                 kind: kind, target: mount.target, readOnly: readOnly, optional: mount.options.contains("nofail"))
+            // The kernel knows how much memory the node has.
+            if let size, size.hasSuffix("%") { request.data = [size] }
             mounts.append(Mount(request: request, place: mount.place))
         }
     }

@@ -297,6 +297,56 @@ struct StoredBox {
         #expect(ended.lines.last == "/dev/null: ok")
     }
 
+    // MARK: --dry-run=oci
+
+    /// The number of "web", as `--dry-run=oci` finds it.
+    func dryRun(_ image: StoredBox) throws -> (user: String?, ended: Ended) {
+        let ended = try image.box.run(berth: [
+            "run", "--dry-run=oci", "--pull", "never", "--store", image.store, "--user", "web", "test:1",
+        ])
+        let words = ended.output.split { " \n,:{}".contains($0) }
+        return (words.firstIndex(of: "\"uid\"").map { String(words[$0 + 1]) }, ended)
+    }
+
+    @Test(.needsRoot) func theLookedUpUserIsTheOneThatTheMergedImageHas() throws {
+        func image(_ fill: (String) throws -> Void) throws -> StoredBox {
+            var image = try StoredBox(.root)
+            image.command = ["probe", "id"]
+            try image.addLayer { place in
+                try FileManager.default.createDirectory(atPath: place + "/etc", withIntermediateDirectories: true)
+                try fill(place)
+            }
+            try image.publish()
+            return image
+        }
+        let lower = try image { _ in }
+        let below = try dryRun(lower)
+        #expect(below.user == "33", "\(below.ended)")
+        let link = try image { place in
+            try Data("web:x:77:78::/:/bin/sh\n".utf8).write(to: URL(fileURLWithPath: place + "/users"))
+            try FileManager.default.createSymbolicLink(atPath: place + "/etc/passwd", withDestinationPath: "../users")
+        }
+        let linked = try dryRun(link)
+        #expect(linked.user == "77", "\(linked.ended)")
+        let removed = try image { place in _ = mknod(place + "/etc/passwd", S_IFCHR, 0) }
+        let hidden = try image { place in
+            let ended = try Command(
+                ["python3", "-c", "import os,sys; os.setxattr(sys.argv[1], 'trusted.overlay.opaque', b'y')", place + "/etc"]
+            ).run()
+            #expect(ended.status == 0, "\(ended)")
+        }
+        for image in [removed, hidden] {
+            let ended = try dryRun(image).ended
+            #expect(ended.status == 125 && ended.errors.contains("\"web\" is not in /etc/passwd"), "\(ended)")
+        }
+        let large = try image { place in
+            try Data().write(to: URL(fileURLWithPath: place + "/etc/passwd"))
+            #expect(truncate(place + "/etc/passwd", 17 << 20) == 0)
+        }
+        let ended = try dryRun(large).ended
+        #expect(ended.status == 125 && ended.errors.contains("larger than 16 MiB"), "\(ended)")
+    }
+
     // MARK: Without an overlay
 
     @Test(arguments: Caller.all) func aTreeIsShownReadOnlyWithTheCallersNames(_ caller: Caller) throws {

@@ -59,6 +59,59 @@ import TestSupport
         if part != "hook" { #expect(ended.errors.contains("owned by uid 4321, expected root"), "\(ended)") }
     }
 
+    /// The default of Red Hat's distributions: umask 002, and a group for each user.
+    @Test(.needsRoot, arguments: ["", "bob"]) func aPrivateGroupMayWrite(_ member: String) throws {
+        let box = try Box(.ordinary)
+        let passwd = try box.directory.write("root:x:0:0::/:/bin/sh\nada:x:4321:4321::/:/bin/sh\n", to: "passwd")
+        let group = try box.directory.write("root:x:0:\nada:x:4321:\(member)\n", to: "group")
+        try box.directory.write("root = yes\n", to: "home/.config/berth/berth.conf", mode: 0o664)
+        try Self.chown(box.path("home"), 4321)
+        chmod(box.path("home/.config"), 0o775)
+        chmod(box.rootfs, 0o755)
+        let script = "mount --bind \(passwd) /etc/passwd && mount --bind \(group) /etc/group && exec \"$@\""
+        let ended = try Command(
+            ["unshare", "-m", "sh", "-ec", script, "sh", "setpriv", "--reuid=4321", "--regid=4321", "--clear-groups",
+                box.fixture.berth, "run", box.image, "--", "probe", "id"],
+            environment: box.environment, directory: box.directory.path
+        ).run()
+        if member.isEmpty {
+            #expect(ended.status == 0 && ended.lines.first?.hasPrefix("uid=0,0,0") == true, "\(ended)")
+        } else {
+            #expect(ended.status == 125, "\(ended)")
+            #expect(ended.errors.contains("/home/.config is writable by its group (mode 775)"), "\(ended)")
+        }
+    }
+
+    @Test(.needsRoot) func aStickyDirectoryIsNotToBeChanged() throws {
+        let box = try Box(.root)
+        let ended = try box.run(
+            berth: ["run", "--pull", "never", "example.invalid/x:1"], environment: ["BERTH_STORE": "/tmp"])
+        #expect(ended.status == 125, "\(ended)")
+        #expect(ended.errors.contains("hint: use a directory of your own below /tmp"), "\(ended)")
+    }
+
+    @Test func aConfigurationThatIsAFIFOIsRefused() throws {
+        let box = try Box(.any)
+        _ = mkfifo(box.path("berth.conf"), 0o600)
+        box.give("berth.conf")
+        let ended = try box.shell("timeout 20 \"$BERTH\" run \"$IMAGE\" -- probe id").run()
+        #expect(ended.status == 125 && ended.errors.contains("it is not a regular file"), "\(ended)")
+        let piped = try box.shell(
+            "printf 'root = yes\\n' | timeout 20 env BERTH_CONFIG=/dev/fd/0 \"$BERTH\" run \"$IMAGE\" -- probe id").run()
+        #expect(piped.status == 0, "\(piped)")
+    }
+
+    @Test(.needsRoot) func aTreeNeedsSearchPermissionOnly() throws {
+        let box = try Box(.ordinary)
+        try Self.chown(box.rootfs, 0)
+        for (mode, status) in [(0o711, Int32(0)), (0o700, 125)] {
+            chmod(box.rootfs, mode_t(mode))
+            let ended = try box.run(probe: "id")
+            #expect(ended.status == status, "\(ended)")
+            if status != 0 { #expect(ended.errors.contains("chmod go+x \(box.rootfs)"), "\(ended)") }
+        }
+    }
+
     // MARK: Root
 
     /// User 0 of a user namespace is an ordinary user wherever Berth needs root.
@@ -72,6 +125,11 @@ import TestSupport
         #expect(ended.lines.first?.hasPrefix("uid=0,0,0 gid=0,0,0") == true, "\(ended)")
         let other = try box.shell("unshare -Ur \"$BERTH\" run --user 7 \"$IMAGE\" -- probe id").run()
         #expect(other.status == 125 && other.errors.contains("--user 7"), "\(other)")
+        // The kernel shows the owner of `/` there as the overflow user.
+        try box.directory.write("home = no\n", to: "home/.config/berth/berth.conf")
+        box.give("home")
+        let configured = try box.shell("unshare -Ur \"$BERTH\" run \"$IMAGE\" -- probe id").run()
+        #expect(configured.status == 0, "\(configured)")
         let plan = try box.shell("unshare -Ur \"$BERTH\" run --dry-run \"$IMAGE\" -- probe id").run()
         #expect(plan.output.contains("user namespace") || plan.output.contains("user,"), "\(plan)")
     }

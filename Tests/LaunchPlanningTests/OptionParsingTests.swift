@@ -228,8 +228,8 @@ import Testing
         arguments: [
             ("5", "", ""), ("5:6", "", ""), ("0", "root", "root"), ("root:root", "root", "root"),
             ("0:0", "root", "root"),
-            ("5:7", nil, "5:7"), ("web", nil, "web"), ("0:6", nil, "0:6"), ("05", "", "05"), (":", "", ":"),
-            ("5:", "", "5:"), (":6", "", ":6"), (":7", nil, ":7"), ("00", "root", "root"), ("-5", nil, "-5"),
+            ("5:7", nil, "5:7"), ("web", nil, "web"), ("0:6", nil, "0:6"), ("05", "", "05"), (":", "root", "root"),
+            ("5:", "", "5:"), (":6", nil, ":6"), (":7", nil, ":7"), ("00", "root", "root"), ("-5", nil, "-5"),
         ] as [(String, String?, String)])
     func anOrdinaryUserIsHimselfOrRoot(_ text: String, _ ordinary: String?, _ asRoot: String) throws {
         func settled(_ userID: UInt32, _ groupID: UInt32) throws(OptionError) -> String {

@@ -82,6 +82,26 @@ import Testing
         #expect(try home("HOME=/home/mallory", host: Sample.root) == "/root on /root HOME=/root")
     }
 
+    /// The user did not ask for the directory that HOME names.
+    @Test func theSitesHomeFallsBackToTheAccounts() throws {
+        var host = Sample.host
+        host.environment.append("HOME=/nowhere")
+        var site = SitePolicy()
+        site.mountHome = true
+        func home(isThere: Bool, asked: Bool? = nil) throws -> [String] {
+            host.hasHome = isThere
+            return try Sample.plan(site: site, host: host) { $0.home = asked }.steps.compactMap { step in
+                guard case .bind(let bind) = step.action, ["/nowhere", "/home/ada"].contains(bind.source) else {
+                    return nil
+                }
+                return bind.source
+            }
+        }
+        #expect(try home(isThere: true) == ["/nowhere"])
+        #expect(try home(isThere: false) == ["/home/ada"])
+        #expect(try home(isThere: false, asked: true) == ["/nowhere"])
+    }
+
     @Test func theSiteMakesOrdinaryUsersRootUnlessTheySayOtherwise() throws {
         func root(_ words: [String], user: UInt32 = 1001) throws -> Bool {
             var options = try LaunchOptions(parsing: words + ["debian"], workingDirectory: "/")
@@ -93,6 +113,10 @@ import Testing
         #expect(try !root(["--no-root"]))
         #expect(try !root(["--user", "1001"]))
         #expect(try !root([], user: 0))
+        // An empty user is root, as Docker reads it.
+        #expect(try root(["--user", ":"]))
+        #expect(try root(["--user", ":0"]))
+        #expect(throws: OptionError.self) { try root(["--user", ":2001"]) }
         for words in [["--root", "--no-root"], ["--no-root", "--root"], ["--no-root", "--user", "0"]] {
             #expect(throws: OptionError.self) { try root(words) }
         }
