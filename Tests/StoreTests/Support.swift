@@ -49,3 +49,10 @@ struct Workshop: Sendable {
             .sorted()
     }
 }
+
+extension ImageStore {
+    /// Waits for the lock of a container's name. Blocks.
+    func lockContainer(_ name: String) throws(StoreError) -> WorkLock {
+        WorkLock(descriptor: try workLock("containers/" + name))
+    }
+}
