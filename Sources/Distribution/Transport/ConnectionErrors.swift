@@ -24,11 +24,12 @@ extension HTTPTransport {
             }
         case let error as NIOSSLError:
             if case .uncleanShutdown = error { return .unreachable(.closed) }
+            if case .noSuchFilesystemObject = error { return .tls(noAuthorities) }
             return tlsReason(error)
         case let error as BoringSSLError:
             // Where distributions keep authorities there are none; the library has no word for it.
             if case .unknownError(let stack) = error, stack.isEmpty {
-                return .tls("this node has no certificates of authorities (package ca-certificates)")
+                return .tls(noAuthorities)
             }
             return tlsReason(error)
         // By way of a proxy a registry's address can not be compared with its certificate: the connection's is the proxy's.
@@ -44,6 +45,9 @@ extension HTTPTransport {
         default: return .unreachable(.other(RegistryError.clean(String(describing: error))))
         }
     }
+
+    private static let noAuthorities =
+        "this node has no certificates of authorities (package ca-certificates; or the file of SSL_CERT_FILE is missing)"
 
     /// The library has numbers for what goes wrong in a handshake, but shows them in its text only.
     private static func tlsReason(_ error: any Error) -> RegistryError.Reason {
