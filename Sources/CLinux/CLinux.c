@@ -2,6 +2,78 @@
 
 #include <stdbool.h>
 
+// What Swift's start takes; with less it would die of SIGSEGV or SIGILL before it could say a word.
+#define LEAST_STACK ((rlim_t)1 << 20)
+#define LEAST_MEMORY ((rlim_t)24 << 20)
+#define LEAST_DATA ((rlim_t)8 << 20)
+
+static struct rlimit caller_limits[RLIM_NLIMITS];
+static bool is_raised[RLIM_NLIMITS];
+
+// A system call without the C library, which is not there yet when the stack is looked at; 0 or less where it failed.
+static inline long call(long number, long a, long b, long c, long d) {
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = d;
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
+                  x3 __asm__("x3") = d;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+    return x0;
+#else
+#error "a system call of this architecture"
+#endif
+}
+
+__attribute__((no_stack_protector)) static void require(
+    int resource, rlim_t least, const char *message, size_t length) {
+    struct rlimit limit, raised;
+
+    if (call(SYS_prlimit64, 0, resource, 0, (long)&limit) != 0 || limit.rlim_cur >= least) return;
+    raised.rlim_cur = least;
+    raised.rlim_max = limit.rlim_max < least ? least : limit.rlim_max;  // root may
+    if (call(SYS_prlimit64, 0, resource, (long)&raised, 0) == 0) {
+        caller_limits[resource] = limit;
+        is_raised[resource] = true;
+        return;
+    }
+    call(SYS_write, 2, (long)message, (long)length, 0);
+    call(SYS_exit_group, 125, 0, 0, 0);
+}
+
+#define REQUIRE(resource, least, message) require(resource, least, message, sizeof message - 1)
+
+// A stack grows while the program runs, up to the limit of that moment.
+__attribute__((constructor(101), no_stack_protector)) void berth_require_stack(void) {
+    REQUIRE(RLIMIT_STACK, LEAST_STACK,
+            "berth: the limit on the stack is too small to start with\n  hint: raise it to 1 MB at least: ulimit -s 8192\n");
+}
+
+// Before the other constructors.
+__attribute__((constructor(102))) static void require_memory(void) {
+    REQUIRE(RLIMIT_AS, LEAST_MEMORY,
+            "berth: the limit on virtual memory is too small to start with\n  hint: raise it: ulimit -v unlimited\n");
+    REQUIRE(RLIMIT_DATA, LEAST_DATA,
+            "berth: the limit on data is too small to start with\n  hint: raise it: ulimit -d unlimited\n");
+}
+
+// Where the launcher begins (Scripts/build): 8 kB of stack are not enough even for the C library's own start.
+__attribute__((naked, used)) void berth_start(void) {
+#if defined(__x86_64__)
+    __asm__("push %rdx\n sub $8, %rsp\n call berth_require_stack\n add $8, %rsp\n pop %rdx\n jmp _start");
+#elif defined(__aarch64__)
+    __asm__("stp x0, x30, [sp, #-16]!\n bl berth_require_stack\n ldp x0, x30, [sp], #16\n b _start");
+#endif
+}
+
+int berth_caller_limit(int resource, uint64_t *soft, uint64_t *hard) {
+    *soft = caller_limits[resource].rlim_cur;
+    *hard = caller_limits[resource].rlim_max;
+    return is_raised[resource];
+}
+
 static int argument_count;
 static char **arguments;
 

@@ -95,6 +95,8 @@ extension OwnedFileDescriptor {
             directory = try open(name, .readOnly | .directory | .noFollow)
         }
         let status = try directory.status()
+        // Something is mounted there, which is not the tree's.
+        if try status.device != top.status().device { throw SystemError(call: "unlinkat", errno: EBUSY, subject: name.displayPath) }
         if status.permissions & 0o700 != 0o700 { try directory.setPermissions(0o700) }
         if depth == Self.openLevels {
             let aside = ".removed-" + (try Random.hexadecimal(bytes: 8))
@@ -118,12 +120,25 @@ extension OwnedFileDescriptor {
         _ name: some PathBytes, to newName: some PathBytes, in newDirectory: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
         let newRaw = newDirectory.rawValue
-        try name.withCPath { (cName) throws(SystemError) in
-            try newName.withCPath { (cNew) throws(SystemError) in
-                _ = try checked("renameat2", newName.displayPath) {
-                    berth_renameat2(rawValue, cName, newRaw, cNew, BERTH_RENAME_NOREPLACE)
+        do throws(SystemError) {
+            try name.withCPath { (cName) throws(SystemError) in
+                try newName.withCPath { (cNew) throws(SystemError) in
+                    _ = try checked("renameat2", newName.displayPath) {
+                        berth_renameat2(rawValue, cName, newRaw, cNew, BERTH_RENAME_NOREPLACE)
+                    }
                 }
             }
+        } catch {
+            guard error.meansNoSuchCall else { throw error }
+            // A directory replaces at most an empty one, and a link of a file nothing.
+            if try status(of: name).kind == .directory {
+                if (try? newDirectory.status(of: newName)) != nil {  // absent: free
+                    throw SystemError(call: "renameat", errno: EEXIST, subject: newName.displayPath)
+                }
+                return try move(name, to: newName, in: newDirectory)
+            }
+            try newDirectory.makeHardLink(newName, to: name, in: self)
+            try removeFile(name)
         }
     }
 

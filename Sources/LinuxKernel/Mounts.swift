@@ -52,6 +52,8 @@ package enum Mounts {
     package static func mount(
         type: String, at path: String, _ flags: MountFlags = [], data: String = "", source: String? = nil
     ) throws(SystemError) {
+        // The kernel reads one page of options, and cuts what is longer without a word.
+        guard data.utf8.count < 4096 else { throw SystemError(call: "mount", errno: E2BIG, subject: "\(type): options") }
         try path.withCPath { (cTarget) throws(SystemError) in
             try data.withCPath { (cData) throws(SystemError) in
                 try type.withCPath { (cType) throws(SystemError) in
@@ -64,7 +66,7 @@ package enum Mounts {
     }
 
     /// A copy of what is mounted at `path`, with all below it if wanted, that is attached nowhere yet; it has its
-    /// attributes before anybody can see it. `nil` on kernels before 5.2.
+    /// attributes before anybody can see it. `nil` on kernels before 5.2, and where a seccomp filter refuses the call.
     ///
     /// The corresponding call is `open_tree(2)` with `OPEN_TREE_CLONE`.
     package static func detachedCopy(
@@ -87,7 +89,7 @@ package enum Mounts {
         var raw: Int32 = -1
         try path.withCPath { (cPath) throws(SystemError) in
             raw = berth_open_tree(directory, cPath, flags)
-            if raw < 0, berth_errno() != ENOSYS { throw SystemError.last("open_tree", path.displayPath) }
+            if raw < 0, berth_errno() != ENOSYS, berth_errno() != EPERM { throw SystemError.last("open_tree", path.displayPath) }
         }
         return raw < 0 ? nil : OwnedFileDescriptor(rawValue: raw)
     }
@@ -144,6 +146,36 @@ package enum Mounts {
         try path.withCPath { (cTarget) throws(SystemError) in
             _ = try checked("mount", "remount") { berth_mount(nil, cTarget, nil, all, nil) }
         }
+    }
+
+    /// The mount points below what `target` stands for, by their paths: proc_pid_mountinfo(5).
+    package static func points(below target: borrowing OwnedFileDescriptor) throws(SystemError) -> [[UInt8]] {
+        let own = try OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory)
+        let top = try own.linkTarget("\(target.rawValue)") + [UInt8(ascii: "/")]
+        return ByteLines(try contents(of: "/proc/self/mountinfo")).compactMap { line in
+            let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 5)
+            guard fields.count > 4 else { return nil }
+            let point = unescaped(fields[4])
+            return point.starts(with: top) ? point : nil
+        }
+    }
+
+    /// A field of mountinfo: blanks, ends of lines and backslashes are written as `\040` and its like.
+    package static func unescaped(_ field: ArraySlice<UInt8>) -> [UInt8] {
+        var result: [UInt8] = []
+        var rest = field
+        while let byte = rest.popFirst() {
+            let digits = rest.prefix(3)
+            if byte == UInt8(ascii: "\\"), digits.count == 3,
+                let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
+            {
+                result.append(value)
+                rest = rest.dropFirst(3)
+            } else {
+                result.append(byte)
+            }
+        }
+        return result
     }
 
     /// Changes the propagation of every mount of this namespace. The corresponding call is `mount(2)`.

@@ -17,6 +17,13 @@ package struct NamespaceKinds: OptionSet, Sendable, Hashable {
     package static let ipc = NamespaceKinds(rawValue: BERTH_CLONE_NEWIPC)
 }
 
+extension NamespaceKinds {
+    /// Names below `/proc/PID/ns`, the user namespace first: only its rights allow to enter the others.
+    package static let names: [(kind: NamespaceKinds, name: String)] = [
+        (.user, "user"), (.mount, "mnt"), (.hostname, "uts"), (.network, "net"), (.ipc, "ipc"),
+    ]
+}
+
 package enum Namespaces {
     /// Leaves the current namespaces for new ones. A new user namespace needs a single-threaded process.
     ///

@@ -7,6 +7,13 @@ package struct OwnedFileDescriptor: ~Copyable, Sendable {
     init(rawValue: Int32) { self.rawValue = rawValue }
 
     deinit { close(rawValue) }
+
+    /// Gives up ownership.
+    consuming func released() -> Int32 {
+        let raw = rawValue
+        discard self
+        return raw
+    }
 }
 
 /// Flags of open(2). `O_CLOEXEC` is always added.
@@ -96,6 +103,12 @@ extension OwnedFileDescriptor {
                 let code = berth_errno()
                 if code == EINTR { continue }
                 if code == EAGAIN, attempts < 64 { attempts += 1; continue }
+                // Before Linux 5.6, or refused by an older seccomp filter, which answers either.
+                if code == ENOSYS || code == EPERM {
+                    let bytes = UnsafeBufferPointer(start: cPath, count: strlen(cPath)).map { UInt8(bitPattern: $0) }
+                    raw = try PathWalk(how).open(bytes, beneath: self, flags, mode: mode)
+                    return
+                }
                 throw SystemError(call: "openat2", errno: code, subject: path.displayPath)
             }
         }

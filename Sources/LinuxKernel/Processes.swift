@@ -13,6 +13,7 @@ package enum Processes {
                 var failure = SystemError(call: "execve", errno: 0, subject: path)
                 // It throws nothing itself.
                 try? path.withCPath { cPath in  // see above
+                    StartingState.restore()
                     execve(cPath, cArguments, cEnvironment)
                     failure = SystemError.last("execve", path)
                 }
@@ -66,10 +67,23 @@ package enum Processes {
             posix_spawn_file_actions_adddup2(&actions, pipeEnds[1], 1)
             if case .captureBoth = output { posix_spawn_file_actions_adddup2(&actions, pipeEnds[1], 2) }
         }
+        // As every program may expect: this one ignores a signal, and what its caller has ignored or blocked is the
+        // command's to have.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var (all, none) = (sigset_t(), sigset_t())
+        sigfillset(&all)
+        sigemptyset(&none)
+        posix_spawnattr_setsigdefault(&attributes, &all)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
         var child: pid_t = 0
-        let code = withCStrings(arguments) { cArguments in
-            withCStrings(environment) { cEnvironment in
-                posix_spawn(&child, path, &actions, nil, cArguments, cEnvironment)
+        let code = StartingState.withCallersOpenFiles {
+            withCStrings(arguments) { cArguments in
+                withCStrings(environment) { cEnvironment in
+                    posix_spawn(&child, path, &actions, &attributes, cArguments, cEnvironment)
+                }
             }
         }
         if pipeEnds[1] >= 0 { close(pipeEnds[1]) }
@@ -115,8 +129,9 @@ package enum Processes {
     ) -> (captured: [UInt8], isLate: Bool) {
         var captured: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4096)
+        // Refused by some seccomp filters: then the child is looked for now and then.
         let handle = berth_pidfd_open(child)
-        defer { close(handle) }
+        defer { if handle >= 0 { close(handle) } }
         var waits = [
             pollfd(fd: handle, events: Int16(POLLIN), revents: 0), pollfd(fd: pipe, events: Int16(POLLIN), revents: 0),
         ]
@@ -126,15 +141,22 @@ package enum Processes {
                 kill(child, SIGKILL)
                 return (captured, true)
             }
-            _ = poll(&waits, 2, Int32(clamping: (deadline - now) / 1_000_000 + 1))
+            let left = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+            _ = poll(&waits, 2, handle < 0 ? min(left, 10) : left)
             if waits[1].revents != 0 {
                 let count = CLinux.read(pipe, &chunk, chunk.count)
                 if count > 0, captured.count < limit { captured += chunk[..<count] }
                 if count <= 0 { waits[1].fd = -1 }
-            } else if waits[0].revents != 0 {
+            } else if waits[0].revents != 0 || handle < 0 && hasEnded(child) {
                 return (captured, false)
             }
         }
+    }
+
+    /// It can still be waited for. The corresponding call is `waitid(2)` with `WNOWAIT`.
+    private static func hasEnded(_ child: pid_t) -> Bool {
+        var found = siginfo_t()
+        return waitid(P_PID, id_t(child), &found, WEXITED | WNOHANG | WNOWAIT) == 0 && found.si_signo != 0
     }
 
     /// The corresponding call is `poll(2)` of nothing.

@@ -35,6 +35,12 @@ extension SystemError {
     package var reason: String { String(cString: strerror(errno)) }
 }
 
+extension SystemError {
+    /// The kernel has no such call, or a seccomp filter refuses it: those of Docker before 20.10 and of systemd-nspawn
+    /// answer `EPERM` for calls that they do not know. Another way is then tried, and its error is the one that counts.
+    package var meansNoSuchCall: Bool { errno == ENOSYS || errno == EPERM }
+}
+
 /// Runs a system call until it is not interrupted by a signal; throws where it returns -1.
 @inline(__always)
 @discardableResult

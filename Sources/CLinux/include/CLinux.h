@@ -100,6 +100,13 @@ static inline void berth_lower_io_priority(void) { syscall(SYS_ioprio_set, 1 /* 
 /* FS_IOC_GETFLAGS and FS_IOC_SETFLAGS, whose header does not go together with <sys/mount.h>. */
 static inline int berth_get_inode_flags(int fd, int *flags) { return ioctl(fd, _IOR('f', 1, long), flags); }
 static inline int berth_set_inode_flags(int fd, const int *flags) { return ioctl(fd, _IOW('f', 2, long), flags); }
+/* Ignores a signal or lets it do what it does by default; whether it was ignored. */
+static inline int berth_set_signal(int number, int ignore) {
+    struct sigaction old, new = {.sa_handler = ignore ? SIG_IGN : SIG_DFL};
+    return sigaction(number, &new, &old) == 0 && old.sa_handler == SIG_IGN;
+}
+/* A limit of the caller's that was too small to start with and is raised since: 1, else 0. */
+int berth_caller_limit(int resource, uint64_t *soft, uint64_t *hard);
 static inline int berth_ioctl(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
 static inline int berth_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) { return renameat2(from_dir, from, to_dir, to, flags); }
 static inline int berth_mknodat(int dir, const char *path, mode_t mode, unsigned major_number, unsigned minor_number) { return mknodat(dir, path, mode, makedev(major_number, minor_number)); }
