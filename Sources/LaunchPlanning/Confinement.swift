@@ -34,6 +34,8 @@ package struct EnforcementRequest: Equatable, Sendable {
 package struct Confinement: Equatable, Sendable {
     /// Nodes of the host that may be opened besides the standard ones; `nil` where devices are left alone.
     package var devices: [String]?
+    /// Those of `devices` that, where they are directories, stand for every node in them.
+    package var deviceDirectories: [String] = []
     /// Bytes.
     package var memory: UInt64?
     package var cpus: Int?
@@ -83,6 +85,7 @@ extension Confinement {
                     ?? Self.memory("SLURM_MEM_PER_GPU", times: "SLURM_GPUS_ON_NODE", host) : nil,
             cpus: wanted.cpus ? Self.cpus(host) : nil, processes: wanted.processes, onlyInPlace: onlyInPlace,
             origin: origin)
+        if devices != nil { deviceDirectories = Self.directories(steps) }
         if devices == nil, memory == nil, cpus == nil, processes == nil { return nil }
     }
 
@@ -90,8 +93,16 @@ extension Confinement {
     private static func nodes(_ steps: [PlannedStep]) -> [String] {
         steps.compactMap { step in
             guard case .bind(let bind) = step.action, bind.source.hasPrefix("/dev/") else { return nil }
-            // A directory says nothing of what is meant by it, unless it was given with --device.
-            return bind.recursive && !bind.device ? nil : bind.source
+            // Berth's own, such as /dev/shm.
+            return bind.recursive && bind.optional ? nil : bind.source
+        }
+    }
+
+    /// A directory says nothing of what is meant by it, unless it was given with --device.
+    private static func directories(_ steps: [PlannedStep]) -> [String] {
+        steps.compactMap { step in
+            guard case .bind(let bind) = step.action, bind.device else { return nil }
+            return bind.source
         }
     }
 

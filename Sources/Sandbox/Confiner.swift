@@ -210,7 +210,7 @@ package struct Confiner {
     package func deviceRules() -> [DeviceRule] {
         var rules = DeviceRule.standard
         for path in confinement.devices ?? [] {
-            for node in Self.nodes(at: path) {
+            for node in confinement.deviceDirectories.contains(path) ? Self.nodes(at: path) : [path] {
                 guard let status = try? FileStatus(of: node),  // absent: nothing to open
                     [.characterDevice, .blockDevice].contains(status.kind),
                     !OwnedFileDescriptor.isRefusedByCgroup(node)
