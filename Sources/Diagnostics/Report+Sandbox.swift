@@ -6,7 +6,7 @@ extension Report {
     package init(_ error: SandboxError) {
         switch error {
         case .step(let index, let count, let step, let failure):
-            let place = ["step \(index) of \(count): \(step.action.summary) (\(step.origin.summary))"]
+            let place = ["step \(index) of \(count): \(step.action.briefSummary) (\(step.origin.summary))"]
             self.init(Self.what(step.action, failure), details: place, hint: Self.hint(step.action, failure))
         case .process(let stage, let cause): self.init(stage, cause)
         case .account(.unknownUser(let user)):
@@ -37,7 +37,7 @@ extension Report {
                 return
                     (kinds.contains(.user) ? "cannot create a user namespace: " : "cannot create a mount namespace: ")
                     + cause.sentence
-            case .root(.overlay): return "cannot join the image's layers with overlayfs: \(cause.sentence)"
+            case .root(.overlay) where cause.call == "mount": return "cannot join the image's layers with overlayfs: \(cause.sentence)"
             case .bind(let bind):
                 return
                     "cannot mount \(bind.source) on \(bind.target): \(cause.call) \(cause.subject): \(cause.sentence)"
@@ -54,6 +54,11 @@ extension Report {
         case .targetMissingInVolume(let path, let source, let volume, let cause):
             return cause.map { "cannot mount on \(path): it cannot be created in the volume \(volume): \($0.sentence)" }
                 ?? "cannot mount on \(path): \(source) does not exist, and the volume \(volume) is read-only"
+        case .belowMount(let path):
+            return "cannot create \(path) inside the container: it would lie in a directory that is mounted there"
+        case .readOnlyMount(let path):
+            return "cannot create the mount point \(path): the directory mounted above it is read-only and does not have it"
+        case .tooManyLayers(let count): return "cannot join the image's \(count) layers: overlayfs joins 500"
         case .coversRoot(let path): return "cannot mount on \(path): that is the container's root itself"
         case .tooManyLinks(let path):
             return "cannot use \(path) inside the container: too many symbolic links on the way"
@@ -75,7 +80,8 @@ extension Report {
         switch (action, failure) {
         case (.createNamespaces(let kinds, _), .system(let cause)) where kinds.contains(.user):
             return UserNamespaceAdvice.hint(for: cause.errno)
-        case (.root(.overlay), .system):
+        case (_, .tooManyLayers): return "remove the image with `berth rmi` and pull it again: a pull merges such layers"
+        case (.root(.overlay), .system(let cause)) where cause.call == "mount":
             return OverlayAdvice.hint
         case (.scratch(.directory(let path)), .system(let cause)) where cause.errno == 28:
             return Self.hint(for: cause, at: path)
@@ -88,6 +94,11 @@ extension Report {
         case (_, .hookFailed), (_, .hookLate):
             return "what it says is above; a specification without it can be put in its place"
         case (_, .fileTooLarge): return "remove the entries that the image does not need"
+        case (_, .belowMount):
+            return "create it in the mounted directory first, or choose another path: Berth writes only to the "
+                + "container's own file systems"
+        case (_, .readOnlyMount):
+            return "create it in that directory on the host first, or mount the directory without :ro"
         case (_, .notADevice): return "--device takes device nodes; mount files and directories with -v"
         case (_, .targetMissingInVolume(_, let source, _, _)):
             return "create the mount point on the host first (mkdir or touch \(source)), or choose another target"

@@ -32,6 +32,12 @@ extension Report {
         }
     }
 
+    /// Calls that seccomp filters refuse with `EPERM`.
+    private static let filtered = [
+        "openat2", "open_tree", "move_mount", "mount_setattr", "renameat2", "mount", "umount2", "pivot_root", "unshare",
+        "setns", "posix_spawn", "memfd_create", "bpf", "prctl", "capset", "sethostname",
+    ]
+
     /// Advice that a code alone allows, and for ENOSPC the file system of the path at fault.
     ///
     /// - Parameter place: Where it happened, if the error's own subject is no absolute path.
@@ -50,6 +56,9 @@ extension Report {
         case 30: "the file system is read-only; choose a writable store with BERTH_STORE"
         case 24: "more files may have to be open at once: raise the limit (ulimit -n), 256 is enough for most"
         case 27: "a limit on the size of files is set: ulimit -f unlimited"
+        case 1 where filtered.contains(error.call):
+            "this user may not make that call here: a seccomp filter refuses it, such as that of an older Docker or "
+                + "systemd-nspawn around Berth (there: --security-opt seccomp=unconfined)"
         case 13: "check its owner and mode, and those of the directories above"
         default: nil
         }

@@ -28,7 +28,8 @@ package struct ContainerImage: Equatable, Sendable {
         self.trees = trees
         self.overlay = overlay
         self.environment = environment
-        self.entrypoint = entrypoint
+        // `ENTRYPOINT [""]` in a Dockerfile takes the base image's away.
+        self.entrypoint = entrypoint == [""] ? [] : entrypoint
         self.command = command
         self.user = user
         self.workingDirectory = workingDirectory

@@ -166,6 +166,12 @@ extension LaunchOptions {
                     )
                 }
             }
+        case "preserve-fds":
+            guard let count = Int(value), (0...1 << 20).contains(count) else {
+                throw .badValue(
+                    option: "--preserve-fds", value: value, expected: "how many descriptors from 3 on the command gets")
+            }
+            preservedDescriptors = count
         case "network", "ipc", "pid", "uts": try share(name, value)
         // How it is in any case: the streams and the terminal are the caller's, and nothing stays behind.
         case "interactive", "tty", "rm": break

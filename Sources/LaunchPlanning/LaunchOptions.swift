@@ -72,6 +72,8 @@ package struct LaunchOptions: Equatable, Sendable {
     package var hostname: String?
     /// Namespaces of the container's own that are the host's otherwise.
     package var unshare: NamespaceKinds = []
+    /// How many of the caller's descriptors above the standard streams the command gets.
+    package var preservedDescriptors = 0
     package var pull: PullPolicy = .missing
     package var platform: String?
     package var store: String?

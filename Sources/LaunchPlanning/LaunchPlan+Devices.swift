@@ -6,8 +6,7 @@ extension LaunchPlan {
     /// https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#default-devices
     static func devices(_ options: LaunchOptions, _ host: HostFacts) throws(PlanError) -> [PlannedStep] {
         var steps: [PlannedStep] = [
-            PlannedStep(.systemDirectory("/dev", mode: 0o755), .berth),
-            PlannedStep(.deviceDirectory("/dev"), .berth),
+            PlannedStep(.deviceDirectory("/dev"), .berth)
         ]
         for name in ["null", "zero", "full", "random", "urandom", "tty"] {
             steps.append(PlannedStep(.bind(node("/dev/\(name)")), .berth))
@@ -116,21 +115,31 @@ extension LaunchPlan {
     /// Places that the host's own file systems cover: an edit there comes after them.
     private static let coveredPlaces = ["/proc/", "/sys/", "/dev/", "/tmp/"]
 
-    private static func isCovered(_ path: String) -> Bool { coveredPlaces.contains { path.hasPrefix($0) } }
+    static func isCovered(_ path: String) -> Bool { coveredPlaces.contains { path.hasPrefix($0) } }
 
-    /// Files, links and mounts in the image's own directories. First what is written, then what is mounted: no link of
-    /// the image may lead a file of ours into a directory of the host.
+    /// Files and links in the image's own directories. They come before all mounts: no link of the image may lead a file
+    /// of ours into a directory of the host.
     static func deviceFiles(_ host: HostFacts, _ image: ContainerImage) -> [PlannedStep] {
+        uncovered(host, image).filter { !isMount($0) }.compactMap(step)
+    }
+
+    /// Mounts on the image's own directories.
+    static func deviceMounts(_ host: HostFacts, _ image: ContainerImage) -> [PlannedStep] {
+        uncovered(host, image).filter(isMount).compactMap(step)
+    }
+
+    private static func uncovered(_ host: HostFacts, _ image: ContainerImage) -> [DeviceEdit] {
         // Nothing can be made in a read-only tree; the caller has been warned.
         guard image.overlay, !host.deviceEdits.isEmpty else { return [] }
-        let edits = host.deviceEdits.filter { edit in edit.path.map { !isCovered($0) } ?? true }
-        return (edits.filter { !isMount($0) } + edits.filter(isMount)).compactMap(step)
+        return host.deviceEdits.filter { edit in edit.path.map { !isCovered($0) } ?? true }
     }
 
     /// The same below the host's file systems; hooks at the very end, when all stands.
     static func coveredDeviceFiles(_ host: HostFacts) -> [PlannedStep] {
         guard !host.deviceEdits.isEmpty else { return [] }
-        var steps = host.deviceEdits.filter { edit in edit.path.map(isCovered) ?? false }.compactMap(step)
+        let covered = host.deviceEdits.filter { edit in edit.path.map(isCovered) ?? false }
+        // What is written first: none of it may lie in what is mounted.
+        var steps = (covered.filter { !isMount($0) } + covered.filter(isMount)).compactMap(step)
         for edit in host.deviceEdits {
             // Only directories that Berth made, such as /dev/dri, which exist by now.
             if case .mode(let path, let mode) = edit.action {

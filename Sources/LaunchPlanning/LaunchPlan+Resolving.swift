@@ -6,18 +6,22 @@ extension LaunchPlan {
         options: LaunchOptions, image: ContainerImage, site: SitePolicy, host: HostFacts
     ) throws(PlanError) {
         var steps = Self.foundations(options, image, site, host)
-        // Before anything of the host is mounted: wherever the image's links lead, they can not lead there.
+        // Before anything of the host is mounted: wherever the image's links lead, they cannot lead there.
         steps += Self.names(options, image, host)
         steps += Self.deviceFiles(host, image)
         let directory = image.workingDirectory
-        let makeDirectory = directory.isEmpty ? [] : [PlannedStep(.directory(directory, mode: 0o755), .image)]
-        let isBelowTemporary = directory.hasPrefix("/tmp/")
-        if !isBelowTemporary { steps += makeDirectory }
+        if !directory.isEmpty, !Self.isCovered(directory) {
+            steps.append(PlannedStep(.directory(directory, mode: 0o755), .image))
+        }
+        for (path, mode) in [("/proc", 0o555), ("/sys", 0o555), ("/tmp", 0o1777), ("/dev", 0o755)] as [(String, UInt32)] {
+            steps.append(PlannedStep(.systemDirectory(path, mode: mode), .berth))
+        }
+        // From here on mounts; what follows creates files on the container's own file systems only.
+        steps += Self.deviceMounts(host, image)
         steps += Self.systemMounts(host)
         steps += try Self.devices(options, host)
         steps += Self.coveredDeviceFiles(host)
-        if isBelowTemporary { steps += makeDirectory }
-        steps += Self.requestedMounts(options, site, host)
+        steps += Self.withMountPoints(Self.requestedMounts(options, site, host))
         if options.readOnly || !image.overlay {
             steps.append(PlannedStep(.sealRoot, options.readOnly ? .option("--read-only") : .berth))
         }
@@ -68,11 +72,8 @@ extension LaunchPlan {
 
     private static func systemMounts(_ host: HostFacts) -> [PlannedStep] {
         var steps: [PlannedStep] = [
-            PlannedStep(.systemDirectory("/proc", mode: 0o555), .berth),
             PlannedStep(.bind(BindMount(source: "/proc", target: "/proc")), .host),
-            PlannedStep(.systemDirectory("/sys", mode: 0o555), .berth),
             PlannedStep(.bind(BindMount(source: "/sys", target: "/sys", attributes: .readOnly)), .host),
-            PlannedStep(.systemDirectory("/tmp", mode: 0o1777), .berth),
             PlannedStep(.bind(BindMount(source: "/tmp", target: "/tmp")), .host),
         ]
         if host.isRoot {
@@ -97,6 +98,7 @@ extension LaunchPlan {
         if let hostname = options.hostname {
             // Or a program that looks its own name up, as gloo does, would not find it.
             steps.append(PlannedStep(.append("127.0.0.1 \(hostname)\n", target: "/etc/hosts"), .option("--hostname")))
+            steps.append(PlannedStep(.file(Array((hostname + "\n").utf8), "/etc/hostname"), .option("--hostname")))
         }
         if options.root, !host.isRoot, image.usesAPT {
             // APT downloads as another user, of whom a user namespace with one id has none.
@@ -105,7 +107,7 @@ extension LaunchPlan {
         }
         if !host.isRoot {
             // Somewhere to write for programs that keep caches below HOME; it goes with the container.
-            steps.append(PlannedStep(.directory(insideAccounts(options, host).home, mode: 0o700), .berth))
+            steps.append(PlannedStep(.home(insideAccounts(options, host).home), .berth))
         }
         return steps
     }
@@ -135,6 +137,33 @@ extension LaunchPlan {
         let named = isIgnored ? nil : host.variable("HOME").flatMap { $0.hasPrefix("/") && $0 != "/" ? $0 : nil }
         let source = named ?? host.accounts.home
         return (source, options.root && !host.isRoot ? insideAccounts(options, host).home : source)
+    }
+
+    /// Puts a step before each mount that may lie in an earlier one, by its path or by a link: as with Docker, its mount
+    /// point is then made there. An optional mount is passed over instead.
+    private static func withMountPoints(_ mounts: [PlannedStep]) -> [PlannedStep] {
+        var steps: [PlannedStep] = []
+        var isFirst = true
+        for step in mounts {
+            switch step.action {
+            case .bind(let bind):
+                if !bind.optional, !isFirst || isBelowHosts(bind.target) {
+                    steps.append(PlannedStep(.mountPoint(bind.target, source: bind.source), step.origin))
+                }
+                isFirst = false
+            case .mount(_, let target, _, _):
+                if !isFirst || isBelowHosts(target) {
+                    steps.append(PlannedStep(.mountPoint(target, source: nil), step.origin))
+                }
+            default: break
+            }
+            steps.append(step)
+        }
+        return steps
+    }
+
+    private static func isBelowHosts(_ target: String) -> Bool {
+        ["/tmp/", "/dev/shm/", "/dev/mqueue/"].contains { target.hasPrefix($0) }
     }
 
     /// What PMIx and Slurm's own commands look for at the same place: PMIx' rendezvous files below slurmd's spool, and

@@ -113,7 +113,13 @@ extension Origin {
 }
 
 extension PlanAction {
-    /// One line, as in plans and in error messages.
+    /// As in error messages: of many layers only how many.
+    package var briefSummary: String {
+        if case .root(.overlay(let lower)) = self, lower.count > 4 { return "root overlay of \(lower.count) layers" }
+        return summary
+    }
+
+    /// One line, as in plans.
     package var summary: String {
         switch self {
         case .createNamespaces(let kinds, let map):
@@ -135,9 +141,11 @@ extension PlanAction {
         case .root(.tree(let path)): return "root \(path), read-only"
         case .systemDirectory(let path, let mode): return "system directory \(path) mode \(String(mode, radix: 8))"
         case .directory(let path, let mode): return "directory \(path) mode \(String(mode, radix: 8))"
+        case .home(let path): return "directory \(path) mode 700"
         case .bind(let bind):
             return "\(bind.recursive ? "rbind" : "bind") \(bind.source) on \(bind.target)\(bind.attributes.summary)"
                 + (bind.propagation.isEmpty ? "" : ", propagation") + (bind.optional ? ", if present" : "")
+        case .mountPoint(let path, _): return "mount point \(path), if missing"
         case .mount(let type, let target, let flags, let data):
             return "mount \(type) on \(target) \(flags.summary)\(data)"
         case .deviceDirectory(let path): return "empty directory over \(path) nosuid,noexec"

@@ -57,7 +57,12 @@ package enum PlanAction: Equatable, Sendable {
     case systemDirectory(String, mode: UInt32)
     /// A directory inside, made with its parents where missing.
     case directory(String, mode: UInt32)
+    /// The user's home inside, of mode 700; an image that has no place for it runs without.
+    case home(String)
     case bind(BindMount)
+    /// An empty mount point, made if it is missing: a file where `source` is one, else a directory. It may lie in an earlier
+    /// mount, and is the only thing that a launch makes in a directory of the host; nothing is ever replaced.
+    case mountPoint(String, source: String?)
     /// A fresh file system, such as tmpfs or devpts.
     case mount(type: String, target: String, flags: MountFlags, data: String)
     /// An empty directory of the scratch's over `path`, for device nodes: one file system less to make than a tmpfs.

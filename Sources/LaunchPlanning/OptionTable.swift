@@ -48,6 +48,7 @@ package struct RunOption: Sendable {
         RunOption("ipc"),
         RunOption("pid"),
         RunOption("uts"),
+        RunOption("preserve-fds"),
         RunOption("interactive", short: "i", .none),
         RunOption("tty", short: "t", .none),
         RunOption("rm", .none),

@@ -115,10 +115,11 @@ package struct InheritedDescriptors: Sendable {
         return nil
     }
 
-    /// A connection by which a process manager talks with its tasks, such as `PMI_FD` names; nothing but a socket.
-    package mutating func add(socket number: Int32) {
+    /// A connection by which a process manager talks with its tasks, such as `PMI_FD` names; never a directory, which
+    /// would open a way around the container.
+    package mutating func add(connection number: Int32) {
         var raw = stat()
-        guard number > 2, fstat(number, &raw) == 0, raw.st_mode & BERTH_S_IFMT == BERTH_S_IFSOCK,
+        guard number > 2, fstat(number, &raw) == 0, raw.st_mode & BERTH_S_IFMT != BERTH_S_IFDIR,
             !numbers.contains(number)
         else { return }
         numbers.append(number)

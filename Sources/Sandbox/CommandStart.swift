@@ -4,9 +4,15 @@ internal import LinuxKernel
 extension ProcessPlan {
     /// Applies the process part of the plan in the container and becomes the command; returns only by throwing.
     ///
-    /// The order matters: limits may need a capability, so they come before the capabilities go; the working directory
-    /// is entered as the user who will use it; `no_new_privs` is last, as nothing before it executes anything.
-    package consuming func start() throws(SandboxError) -> Never {
+    /// The order matters: limits may need a capability, so they come before the capabilities go; the working directory is
+    /// entered as the user who will use it, or as root where only root may (a WORKDIR of mode 0700), as in runc;
+    /// `no_new_privs` is last, as nothing before it executes anything.
+    ///
+    /// - Parameter tell: Called with what the command has to do without.
+    package consuming func start(_ tell: (SandboxNote) -> Void) throws(SandboxError) -> Never {
+        // First those that this program has raised for itself.
+        let own = limits.map(\.limit)
+        try stage(.limits) { () throws(SystemError) in try StartingState.restoreLimits(except: own) }
         for change in limits {
             try stage(.limits) { () throws(SystemError) in try change.limit.set(change.to) }
         }
@@ -15,8 +21,15 @@ extension ProcessPlan {
                 try Identity.limitBoundingCapabilities(to: Set(kept))
             }
         }
+        var isThere = false
+        if case .named = user {
+            do throws(SandboxError) {
+                try enterWorkingDirectory(tell)
+                isThere = true
+            } catch {}  // tried again below, as the user
+        }
         try becomeUser()
-        try enterWorkingDirectory()
+        if !isThere { try enterWorkingDirectory(tell) }
         try stage(.capabilities) { () throws(SystemError) in try Identity.forbidNewPrivileges() }
         throw .command(arguments[0], Self.execute(arguments, environment))
     }
@@ -48,10 +61,9 @@ extension ProcessPlan {
         let passwd: [UInt8]
         let group: [UInt8]
         do throws(StepFailure) {
-            let root = RootDirectory(
-                try system { () throws(SystemError) in
-                    try OwnedFileDescriptor(opening: "/", .path | .directory)
-                })
+            let root = try system { () throws(SystemError) in
+                try RootDirectory(try OwnedFileDescriptor(opening: "/", .path | .directory))
+            }
             passwd = try root.contents(of: "etc/passwd")
             group = try root.contents(of: "etc/group")
         } catch {
@@ -65,17 +77,24 @@ extension ProcessPlan {
     }
 
     /// By a walk that follows no magic link: `/proc/self/fd/N` as working directory is how CVE-2024-21626 got out.
-    package func enterWorkingDirectory() throws(SandboxError) {
+    package func enterWorkingDirectory(_ tell: (SandboxNote) -> Void) throws(SandboxError) {
         let path = workingDirectory
+        let isCovered = workingDirectoryOrigin == .image && path.hasPrefix("/tmp/")
+        var note: SandboxNote?
         try stage(.workingDirectory) { () throws(SystemError) in
             let root = try OwnedFileDescriptor(opening: "/", .path | .directory)
             do throws(SystemError) {
                 let place = try root.resolve(path, .path | .directory)
                 try place.enter()
             } catch {
-                throw SystemError(call: error.call, errno: error.errno, subject: path)
+                guard isCovered, error.errno == 2 else {  // ENOENT
+                    throw SystemError(call: error.call, errno: error.errno, subject: path)
+                }
+                try root.enter()
+                note = .workingDirectoryCovered(path)
             }
         }
+        if let note { tell(note) }
     }
 
     /// execvp(3)'s search, but with the reason kept: what was found and could not be executed is not "not found".

@@ -24,7 +24,7 @@ extension PlanInterpreter {
                 try Mounts.setAttributes(.noSetUserID | .noExecution, on: copy, recursive: false)
                 return DescriptorBox(copy)
             } catch {
-                if error.errno == 38 { return nil }  // ENOSYS
+                if error.meansNoSuchCall { return nil }
                 throw error
             }
         }
@@ -71,6 +71,7 @@ extension PlanInterpreter {
 
     mutating func mountRoot(_ kind: RootFilesystem) throws(StepFailure) {
         guard let base = scratch else { preconditionFailure("the scratch step comes first") }
+        if case .overlay(let lower) = kind, lower.count > Self.mostLayers { throw .tooManyLayers(lower.count) }
         if case .overlay = kind, !isReused, rootCopy == nil { try system { () throws(SystemError) in try seedUpper() } }
         let trees = self.trees
         self.trees = []
@@ -83,7 +84,7 @@ extension PlanInterpreter {
                 if let copy = rootCopy {
                     try Mounts.attach(copy.descriptor, over: place)
                 } else {
-                    try mountOverlay(lowerDirectories(lower, trees), over: place)
+                    try mountOverlay(lower, trees, over: place, base.descriptor)
                 }
             case .tree:
                 guard let tree = trees.first else { preconditionFailure("the planner gives a tree") }
@@ -93,7 +94,7 @@ extension PlanInterpreter {
             // Or a recursive bind of a directory above, such as a home with the store in it, would show it inside. Only
             // now: overlayfs clones the mount of its upper directory.
             try Mounts.forbidBinding(of: base.descriptor)
-            root = RootDirectory(try base.descriptor.open("root", .path | .directory))
+            root = try RootDirectory(try base.descriptor.open("root", .path | .directory), isTree: rootIsTree)
         }
         rootCopy = nil
         if rootIsTree {
@@ -103,28 +104,63 @@ extension PlanInterpreter {
         }
     }
 
-    private func mountOverlay(_ lower: String, over place: borrowing OwnedFileDescriptor) throws(SystemError) {
+    /// `OVL_MAX_STACK` of every kernel; a pull joins the layers of images that have more.
+    static let mostLayers = 500
+
+    /// mount(2) reads one page of options and silently cuts what is longer, which may leave a list that is still valid.
+    private static let mostNames = 3072
+
+    private func mountOverlay(
+        _ paths: [String], _ trees: [DescriptorBox], over place: borrowing OwnedFileDescriptor,
+        _ base: borrowing OwnedFileDescriptor
+    ) throws(SystemError) {
         guard let upper else { preconditionFailure("the scratch step comes first") }
         let isInMemory = scratchLease == nil && !isReused
         let up = isInMemory ? ".." : upper.descriptor.procPath
         let volatile = scratchLease == nil ? "" : ",volatile"
-        let options = "lowerdir=\(lower),upperdir=\(up)/upper,workdir=\(up)/work,userxattr\(volatile)"
-        try Mounts.mount(type: "overlay", over: place, .noSetUserID | .noDevices, data: options)
+        func options(_ lower: String) -> String {
+            "lowerdir=\(lower),upperdir=\(up)/upper,workdir=\(up)/work,userxattr\(volatile)"
+        }
+        let flags: MountFlags = [.noSetUserID, .noDevices]
+        if let lower = lowerDirectories(paths, trees) {
+            return try Mounts.mount(type: "overlay", over: place, flags, data: options(lower))
+        }
+        try base.makeDirectory("layers", mode: 0o755)
+        let links = try base.open("layers", .readOnly | .directory)
+        var lower = ""
+        for index in trees.indices.reversed() {
+            let name = Self.shortName(index)
+            try links.makeSymlink(name, to: trees[index].descriptor.procPath)
+            lower += (lower.isEmpty ? "" : ":") + name
+        }
+        try links.enter()
+        try Mounts.mount(type: "overlay", at: place.procPath, flags, data: options(lower))
     }
 
-    /// The value of overlayfs' `lowerdir`, the highest first, with no character that overlayfs would want escaped.
+    /// At most two characters for all that overlayfs can stack.
+    private static func shortName(_ index: Int) -> String {
+        let digits = Array("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789".utf8)
+        let low = digits[index % digits.count]
+        return String(
+            decoding: index < digits.count ? [low] : [digits[index / digits.count - 1], low], as: UTF8.self)
+    }
+
+    /// The value of overlayfs' `lowerdir`, the highest first, with no character that overlayfs would want escaped; `nil`
+    /// where the layers have to be named by short links, or mount(2) would cut the list.
     ///
-    /// Layers beside the mount point are named from the root's place, two directories below. Others are named through
-    /// /proc, which is slower and shorter: so are all where one page, which is what mount(2) takes, would not hold them.
-    private func lowerDirectories(_ paths: [String], _ trees: [DescriptorBox]) -> String {
+    /// Layers beside the mount point are named from the root's place, two directories below; others through /proc, which
+    /// is slower and shorter.
+    private func lowerDirectories(_ paths: [String], _ trees: [DescriptorBox]) -> String? {
         let beside = mountPoint.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(mountPoint[...$0]) } ?? mountPoint
         let isBeside =
-            paths.allSatisfy { $0.hasPrefix(beside + "layers/") } && paths.reduce(0) { $0 + $1.utf8.count } <= 3072
+            paths.allSatisfy { $0.hasPrefix(beside + "layers/") }
+            && paths.reduce(0) { $0 + $1.utf8.count + 7 } <= Self.mostNames
         var lower = ""
         for index in trees.indices.reversed() {
             if !lower.isEmpty { lower += ":" }
             lower +=
                 isBeside ? "../../" + String(paths[index].dropFirst(beside.utf8.count)) : trees[index].descriptor.procPath
+            if lower.utf8.count > Self.mostNames { return nil }
         }
         return lower
     }

@@ -13,7 +13,13 @@ extension PlanInterpreter {
         let top = try upper.descriptor.open("upper", .path | .directory)
         try seedEtc(top)
         for index in plan.steps.indices {
-            guard case .directory(let path, let mode) = plan.steps[index].action, path.hasPrefix("/") else { continue }
+            let (path, mode): (String, UInt32)
+            switch plan.steps[index].action {
+            case .directory(let place, let bits): (path, mode) = (place, bits)
+            case .home(let place): (path, mode) = (place, 0o700)
+            default: continue
+            }
+            guard path.hasPrefix("/") else { continue }
             let inside = path.utf8.dropFirst()
             guard let slash = inside.firstIndex(of: UInt8(ascii: "/")) else { continue }
             let (parent, name) = (
@@ -64,6 +70,7 @@ extension PlanInterpreter {
                 guard target.hasPrefix("/etc/"), let bytes = try? LinuxKernel.contents(of: source, limit: 1 << 20)  // as the step
                 else { continue }
                 try Self.write(bytes, to: String(target.dropFirst(5)), in: etc)
+            case .file(let bytes, "/etc/hostname"): try Self.write(bytes, to: "hostname", in: etc)
             default: continue
             }
             seeded.append(index)

@@ -29,6 +29,8 @@ package struct PlanInterpreter: ~Copyable {
     package var rootCopy: DescriptorBox?
     /// What the container's mounts are called in mountinfo(5), by which it can be found again.
     package var label: String?
+    /// What the launch does without.
+    package private(set) var notes: [SandboxNote] = []
     /// Keeps a scratch directory on disk from being swept while anything runs in the container.
     package internal(set) var scratchLease: DescriptorBox?
 
@@ -70,7 +72,9 @@ package struct PlanInterpreter: ~Copyable {
                 // Such a tree stays as it is; a working directory that is missing shows when it is entered.
                 guard isUnchangeable(error) else { throw error }
             }
+        case .home(let path): try makeHome(path)
         case .bind(let bind): try perform(bind)
+        case .mountPoint(let path, let source): try makeMountPoint(path, source)
         case .mount(let type, let path, let flags, let data):
             let target = try inside().place(path, creating: .directory(mode: 0o755))
             try refuseRoot(target, path)
@@ -78,19 +82,23 @@ package struct PlanInterpreter: ~Copyable {
                 try Mounts.mount(type: type, over: target.box.descriptor, flags, data: data)
             }
             inside().forget()
+            if type == "tmpfs" { try inside().owns(inside().place(path, creating: .nothing)) }
         case .deviceDirectory(let path):
             let target = try inside().place(path, creating: .directory(mode: 0o755))
             try system { () throws(SystemError) in
                 if let directory = deviceDirectory {
-                    try Mounts.attach(directory.descriptor, over: target.box.descriptor)
-                } else {
-                    try Mounts.mount(
-                        type: "tmpfs", over: target.box.descriptor, .noSetUserID | .noExecution,
-                        data: "size=64k,mode=755")
+                    do throws(SystemError) {
+                        return try Mounts.attach(directory.descriptor, over: target.box.descriptor)
+                    } catch {
+                        guard error.meansNoSuchCall else { throw error }
+                    }
                 }
+                try Mounts.mount(
+                    type: "tmpfs", over: target.box.descriptor, .noSetUserID | .noExecution, data: "size=64k,mode=755")
             }
             deviceDirectory = nil
             inside().forget()
+            try inside().owns(inside().place(path, creating: .nothing))
         case .append(let text, let path):
             let present = try inside().contents(of: String(path.dropFirst()))
             try put(present + Array(text.utf8), at: path)
@@ -125,12 +133,45 @@ package struct PlanInterpreter: ~Copyable {
             inside().forget()
         case .hostname(let name):
             try system { () throws(SystemError) in try Namespaces.setHostname(name) }
-            try? put(Array((name + "\n").utf8), at: "/etc/hostname")  // a read-only rootfs keeps its own; uname(2) tells
+        }
+    }
+
+    /// Some images have a file or a link that leads nowhere in place of `/home`; the command may need no home.
+    private mutating func makeHome(_ path: String) throws(StepFailure) {
+        do throws(StepFailure) {
+            guard try inside().place(path, creating: .directory(mode: 0o700)).isDirectory else {
+                throw .notADirectory(path)
+            }
+        } catch {
+            switch error {
+            case .notADirectory, .tooManyLinks, .leavesRoot: notes.append(.noHome(path))
+            // Such a tree stays as it is.
+            case let error where isUnchangeable(error): break
+            default: throw error
+            }
+        }
+    }
+
+    /// Never in place of what is there.
+    private func makeMountPoint(_ path: String, _ source: String?) throws(StepFailure) {
+        var isFile = false
+        if let source {
+            // Absent: the mount itself says so, and nothing is to be made for it.
+            guard let status = try? FileStatus(of: source) else { return }  // see above
+            isFile = status.kind != .directory
+        }
+        do throws(StepFailure) {
+            _ = try inside().place(path, creating: isFile ? .file : .directory(mode: 0o755), belowMounts: true)
+        } catch {
+            let failure = explained(error, target: path)
+            if case .targetMissing(let path) = failure, !rootIsTree { throw .readOnlyMount(path) }
+            throw failure
         }
     }
 
     private func makeSymlink(_ path: String, _ target: String) throws(StepFailure) {
         let entry = try inside().parent(of: path, creating: .directory(mode: 0o755))
+        try inside().requireOwn(entry, path)
         try system { () throws(SystemError) in
             do throws(SystemError) { try entry.directory.makeSymlink(entry.name, to: target) } catch {
                 guard error.errno == 17 else { throw error }  // EEXIST
@@ -156,10 +197,12 @@ package struct PlanInterpreter: ~Copyable {
     private func systemDirectory(_ path: String, _ mode: UInt32) throws(StepFailure) {
         let entry = try inside().parent(of: path, creating: .nothing)
         do throws(SystemError) {
-            let status = try entry.directory.status(of: entry.name)
-            if status.kind == .directory { return }
-            try entry.directory.removeFile(entry.name)
+            if try entry.directory.status(of: entry.name).kind == .directory { return }
         } catch {
+            if error.errno != 2 { throw .system(error) }  // ENOENT
+        }
+        try inside().requireOwn(entry, path)
+        do throws(SystemError) { try entry.directory.removeFile(entry.name) } catch {
             if error.errno != 2 { throw .system(error) }  // ENOENT
         }
         do throws(SystemError) {
@@ -179,6 +222,7 @@ package struct PlanInterpreter: ~Copyable {
             target = try inside().place(bind.target, creating: sourceIsDirectory ? .directory(mode: 0o755) : .file)
         } catch {
             if bind.optional, isUnchangeable(error) { return }
+            if bind.optional, case .belowMount = error { return }
             throw explained(error, target: bind.target)
         }
         try refuseRoot(target, bind.target)
@@ -192,8 +236,15 @@ package struct PlanInterpreter: ~Copyable {
             {
                 attributesLeft = []
             }
-            try system { () throws(SystemError) in
+            do throws(SystemError) {
                 try Mounts.attach(copy.descriptor, over: target.box.descriptor)
+            } catch {
+                guard error.meansNoSuchCall else { throw .system(error) }
+                attributesLeft = bind.attributes
+                try system { () throws(SystemError) in
+                    let place = try OwnedFileDescriptor(opening: bind.source, .path)
+                    try Mounts.bind(place, over: target.box.descriptor, recursive: bind.recursive)
+                }
             }
         } else {
             try system { () throws(SystemError) in
@@ -214,7 +265,7 @@ package struct PlanInterpreter: ~Copyable {
         }
     }
 
-    /// `false` on kernels before 5.12, which can only change a mount that is attached.
+    /// `false` where only a mount that is attached can be changed: on kernels before 5.12, or under a seccomp filter.
     private func setsAttributes(
         _ attributes: MountAttributes, on copy: borrowing OwnedFileDescriptor, recursive: Bool
     ) throws(StepFailure) -> Bool {
@@ -222,7 +273,7 @@ package struct PlanInterpreter: ~Copyable {
             try Mounts.setAttributes(attributes, on: copy, recursive: recursive)
             return true
         } catch {
-            if error.errno == 38 { return false }  // ENOSYS
+            if error.meansNoSuchCall { return false }
             throw .system(error)
         }
     }
@@ -256,13 +307,19 @@ package struct PlanInterpreter: ~Copyable {
         do throws(SystemError) {
             try Mounts.setAttributes(attributes, on: place, recursive: recursive)
         } catch {
-            guard error.errno == 38 else { throw .system(error) }  // ENOSYS: before Linux 5.12
+            guard error.meansNoSuchCall else { throw .system(error) }
             var flags: MountFlags = []
             if attributes.contains(.readOnly) { flags.insert(.readOnly) }
             if attributes.contains(.noSetUserID) { flags.insert(.noSetUserID) }
             if attributes.contains(.noDevices) { flags.insert(.noDevices) }
             if attributes.contains(.noExecution) { flags.insert(.noExecution) }
-            try system { () throws(SystemError) in try Mounts.remountBind(flags, on: place) }
+            try system { () throws(SystemError) in
+                try Mounts.remountBind(flags, on: place)
+                guard recursive else { return }
+                for point in try Mounts.points(below: place) {
+                    try Mounts.remountBind(flags, on: try OwnedFileDescriptor(opening: point, .path | .noFollow))
+                }
+            }
         }
     }
 

@@ -6,7 +6,33 @@ internal import LinuxKernel
 final class RootDirectory {
     let directory: DescriptorBox
 
-    init(_ descriptor: consuming OwnedFileDescriptor) { directory = DescriptorBox(descriptor) }
+    /// The file systems, by device, that are the container's own. Everywhere else nothing is made, written or removed: what
+    /// is mounted there is the host's. Directories of an overlay all have its device, which no mount of the host shares.
+    private var own: [UInt64] = []
+    private var treeDevice: UInt64?
+
+    /// - Parameter isTree: Whether this is a directory of the host itself, shown read-only.
+    init(_ descriptor: consuming OwnedFileDescriptor, isTree: Bool = false) throws(SystemError) {
+        directory = DescriptorBox(descriptor)
+        let device = try directory.descriptor.status().device
+        if isTree { treeDevice = device } else { own.append(device) }
+    }
+
+    /// A file system that the launcher has made is mounted there.
+    func owns(_ place: Place) throws(StepFailure) {
+        let device = try system { () throws(SystemError) in try place.box.descriptor.status().device }
+        if !own.contains(device) { own.append(device) }
+    }
+
+    /// Comes before everything that makes, writes or removes an entry.
+    func requireOwn(_ entry: Entry, _ path: String) throws(StepFailure) { try requireOwn(entry.directory, path) }
+
+    private func requireOwn(_ directory: borrowing OwnedFileDescriptor, _ path: String) throws(StepFailure) {
+        let device: UInt64
+        do throws(SystemError) { device = try directory.status().device } catch { throw .system(error) }
+        if own.contains(device) { return }
+        throw device == treeDevice ? .targetMissing(path) : .belowMount(path)
+    }
 
     /// The directory of the last walk, and the path that led to it: a /dev is filled entry by entry.
     private var lastParent: DescriptorBox?
@@ -30,7 +56,7 @@ final class RootDirectory {
     ///
     /// - Throws: `StepFailure.leavesRoot` where a link climbs above the root: such an image expects to be looked at from
     ///   outside, and a mount would land where nobody meant it.
-    func place(_ path: String, creating: Creating) throws(StepFailure) -> Place {
+    func place(_ path: String, creating: Creating, belowMounts: Bool = false) throws(StepFailure) -> Place {
         if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != path.startIndex {
             let parent = String(path[..<slash])
             let name = String(path[path.utf8.index(after: slash)...]).kernelBytes
@@ -41,7 +67,7 @@ final class RootDirectory {
             }
         }
         if let place = present(path) { return place }
-        return try walk(path, creating: creating)
+        return try walk(path, creating: creating, belowMounts: belowMounts)
     }
 
     /// The common case of a place that is there, with no link on the way to it: one call of the kernel's.
@@ -70,7 +96,9 @@ final class RootDirectory {
     private func fresh(
         _ name: [UInt8], of directory: DescriptorBox, _ creating: Creating, _ path: String
     ) throws(StepFailure) -> Place? {
-        guard creating != .nothing, !name.isEmpty, name != [0x2E], name != [0x2E, 0x2E] else { return nil }
+        guard creating != .nothing, !name.isEmpty, name != [0x2E], name != [0x2E, 0x2E],
+            (try? requireOwn(directory.descriptor, path)) != nil  // the walk says why not
+        else { return nil }
         do throws(SystemError) {
             if case .directory(let mode) = creating {
                 try directory.descriptor.makeDirectory(name, mode: mode)
@@ -84,7 +112,7 @@ final class RootDirectory {
         }
     }
 
-    private func walk(_ path: String, creating: Creating) throws(StepFailure) -> Place {
+    private func walk(_ path: String, creating: Creating, belowMounts: Bool = false) throws(StepFailure) -> Place {
         var pending = Self.components(path.kernelBytes)[...]
         var stack: [DescriptorBox] = []
         var links = 0
@@ -96,7 +124,7 @@ final class RootDirectory {
                 continue
             }
             let directory = stack.last ?? self.directory
-            let next = try entered(component, of: directory, isLast: pending.isEmpty, creating, path)
+            let next = try entered(component, of: directory, isLast: pending.isEmpty, creating, belowMounts, path)
             // With a slash at its end the path would be taken for the directory's own.
             if pending.isEmpty, lastLink == nil, path.utf8.last != UInt8(ascii: "/"),
                 let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
@@ -187,6 +215,7 @@ final class RootDirectory {
     /// Puts a regular file at `path`, in place of whatever entry has the name.
     func write(_ bytes: [UInt8], to path: String, mode: UInt32) throws(StepFailure) {
         let entry = try parent(of: path, creating: .directory(mode: 0o755))
+        try requireOwn(entry, path)
         try system { () throws(SystemError) in
             let file = try Self.emptyFile(entry, mode: mode)
             try file.writeAll(bytes)
@@ -214,7 +243,8 @@ final class RootDirectory {
     }
 
     private func entered(
-        _ component: [UInt8], of directory: DescriptorBox, isLast: Bool, _ creating: Creating, _ path: String
+        _ component: [UInt8], of directory: DescriptorBox, isLast: Bool, _ creating: Creating, _ belowMounts: Bool,
+        _ path: String
     ) throws(StepFailure) -> Entered {
         do throws(SystemError) {
             let found = DescriptorBox(try directory.descriptor.open(component, .path | .noFollow))
@@ -223,6 +253,7 @@ final class RootDirectory {
             guard error.errno == 2 else { throw failure(error, path) }  // ENOENT
         }
         guard creating != .nothing else { throw .targetMissing(path) }
+        if !belowMounts { try requireOwn(directory.descriptor, path) }
         do throws(SystemError) {
             if isLast, creating == .file {
                 let file = try directory.descriptor.open(

@@ -11,10 +11,6 @@ package struct RunningContainer: Sendable {
 
     package var kinds: NamespaceKinds { namespaces.reduce(into: []) { $0.formUnion($1.kind) } }
 
-    private static let names: [(NamespaceKinds, String)] = [
-        (.user, "user"), (.mount, "mnt"), (.hostname, "uts"), (.network, "net"), (.ipc, "ipc"),
-    ]
-
     /// The first of this user's containers that `matches` knows by its label.
     package static func find(_ matches: (String) -> Bool) throws(SystemError) -> RunningContainer? {
         let processes = try OwnedFileDescriptor(opening: "/proc", .readOnly | .directory)
@@ -41,28 +37,11 @@ package struct RunningContainer: Sendable {
         self.label = label
         let here = try OwnedFileDescriptor(opening: "/proc/self", .readOnly | .directory)
         var found: [(NamespaceKinds, DescriptorBox)] = []
-        for (kind, name) in Self.names where try process.linkTarget("ns/\(name)") != here.linkTarget("ns/\(name)") {
+        for (kind, name) in NamespaceKinds.names where try process.linkTarget("ns/\(name)") != here.linkTarget("ns/\(name)") {
             // A magic link: followed, it is the namespace itself.
             found.append((kind, DescriptorBox(try process.open("ns/\(name)", .readOnly))))
         }
         namespaces = found
-    }
-
-    private static func unescaped(_ field: ArraySlice<UInt8>) -> [UInt8] {
-        var result: [UInt8] = []
-        var rest = field
-        while let byte = rest.popFirst() {
-            let digits = rest.prefix(3)
-            if byte == UInt8(ascii: "\\"), digits.count == 3,
-                let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
-            {
-                result.append(value)
-                rest = rest.dropFirst(3)
-            } else {
-                result.append(byte)
-            }
-        }
-        return result
     }
 
     /// The source of the first mount whose name is one of ours; blanks in it are `\040`.
@@ -72,7 +51,7 @@ package struct RunningContainer: Sendable {
             guard let dash = fields.firstIndex(where: { $0.elementsEqual("-".utf8) }), fields.count > dash + 2,
                 fields[dash + 2].starts(with: "berth:".utf8)
             else { continue }
-            return String(decoding: unescaped(fields[dash + 2]), as: UTF8.self)
+            return String(decoding: Mounts.unescaped(fields[dash + 2]), as: UTF8.self)
         }
         return nil
     }

@@ -28,6 +28,12 @@ package enum StepFailure: Error, Equatable, Sendable {
     case targetMissingInVolume(String, source: String, volume: String, SystemError?)
     /// A target inside that is the root itself.
     case coversRoot(String)
+    /// Something would have to be made in what is mounted there.
+    case belowMount(String)
+    /// The same for a mount point that was asked for, in a mount that is read-only.
+    case readOnlyMount(String)
+    /// More than overlayfs joins.
+    case tooManyLayers(Int)
     /// Too many links on the way.
     case tooManyLinks(String)
     /// A directory was to be covered by a file or the other way round.
@@ -40,6 +46,14 @@ package enum StepFailure: Error, Equatable, Sendable {
     case hookLate(String)
     /// A file of the image that is read whole, above this many bytes.
     case fileTooLarge(String, limit: Int)
+}
+
+/// What a launch does without and tells of.
+package enum SandboxNote: Equatable, Sendable {
+    /// The image has no place for the user's home.
+    case noHome(String)
+    /// The image's working directory lies below /tmp, where the host has none of that name.
+    case workingDirectoryCovered(String)
 }
 
 package enum ProcessStage: String, Sendable {

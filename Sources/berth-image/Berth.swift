@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Diagnostics
 internal import LinuxKernel
 
 /// The rich program's verbs, and the help of all of them. Called by `berth`, under its name.
@@ -21,6 +22,13 @@ struct Berth: ParsableCommand {
 @main enum Entry {
     static func main() {
         Streams.complete()
+        StartingState.establish()
+        if let files = StartingState.openFilesBelow(64) {
+            CommandLineRun.fail(
+                Report(
+                    "the limit on open files is \(files), which is too small to start with",
+                    hint: "raise it: ulimit -n 1024"))
+        }
         Memory.giveBackWhatIsLarge()
         let arguments = Array(CommandLine.arguments.dropFirst())
         OwnFiles.prepare(arguments)

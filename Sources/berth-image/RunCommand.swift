@@ -155,6 +155,10 @@ struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("host, as it is by default.", valueName: "host"), completion: .list(["host"]))
     var uts: String?
 
+    @Option(
+        help: ArgumentHelp("Pass N of the caller's descriptors, from 3 on, to the command.", valueName: "n"))
+    var preserveFds: Int?
+
     @Flag(name: .shortAndLong, help: "As it always is: standard input is the caller's.")
     var interactive = false
 

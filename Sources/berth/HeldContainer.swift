@@ -38,7 +38,7 @@ struct HeldContainer {
         // These are at their hard limit here, but Slurm would give each task the soft limit of the submitting shell.
         for limit in [ResourceLimit.lockedMemory, .stack, .openFiles]
         where !process.limits.contains(where: { $0.limit == limit }) {
-            guard let now = try? limit.current() else { continue }  // unknown to this kernel
+            guard let now = try? StartingState.callersValue(of: limit) else { continue }  // unknown to this kernel
             add(limit, now.hard, now.hard)
         }
         if let kept = process.boundingCapabilities { add("C" + kept.map(String.init).joined(separator: ",")) }

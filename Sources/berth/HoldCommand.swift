@@ -194,6 +194,7 @@ struct HoldCommand {
         let own = try named(Failure.system) { () throws(SystemError) in try Namespaces.own() }
         interpreter.rootCopy = root
         try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
+        run.tell(interpreter.notes)
         mark("set-up")
         let leases = image.leases + [interpreter.scratchLease, container?.lease].compactMap { $0 }
         let directory = try enterWorkingDirectory(plan.process)
@@ -226,7 +227,9 @@ struct HoldCommand {
 
     /// Entered here so that one message tells of a directory that is missing, and not one for each task.
     func enterWorkingDirectory(_ process: ProcessPlan) throws(Failure) -> DescriptorBox {
-        try named(Failure.sandbox) { () throws(SandboxError) in try process.enterWorkingDirectory() }
+        try named(Failure.sandbox) { () throws(SandboxError) in
+            try process.enterWorkingDirectory { Terminal.say(Report($0.text)) }
+        }
         return try named(Failure.system) { () throws(SystemError) in
             DescriptorBox(try OwnedFileDescriptor(opening: ".", .path | .directory))
         }

@@ -69,6 +69,7 @@ struct PlannedPaths {
             case .bind(let bind) where Self.covers(place, bind.target): isMade = true
             case .mount(_, let target, _, _) where Self.covers(place, target): isMade = true
             case .directory(let path, _) where Self.covers(place, path): isMade = true
+            case .home(let path) where Self.covers(place, path): isMade = true
             case .systemDirectory(let path, _) where Self.covers(place, path): isMade = true
             case .copy(_, let path) where path == place, .symlink(let path, _) where path == place,
                 .file(_, let path) where path == place:

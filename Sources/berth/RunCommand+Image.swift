@@ -129,6 +129,13 @@ extension RunCommand {
                     hint: error.errno == 13
                         ? "the owner can open it to other users with `chmod go+x \(path)`, or copy it and use the copy" : nil))
         }
+        // There is nothing to mount the container on: whatever is mounted on the root, those who stand in it see what lies below.
+        if let top = try? FileStatus(of: "/"), top.device == status.device, top.inode == status.inode {  // unreadable: not it
+            throw .report(
+                Report(
+                    "cannot use \(path) as a root file system: it is the root of this host",
+                    hint: "run an image and mount what you need of the host: berth run -v /opt:/opt IMAGE"))
+        }
         return PreparedImage(
             image: ContainerImage(trees: [path], command: ["/bin/sh"], name: options.image), mountPoint: path,
             leases: [])

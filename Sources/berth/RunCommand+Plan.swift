@@ -70,7 +70,7 @@ extension RunCommand {
     private func facts(_ devices: HostDevices, _ decision: DeviceDecision) throws(Failure) -> HostFacts {
         try named(Failure.system) { () throws(SystemError) in
             var limits: LimitTable = [:]
-            for limit in limitsInPlay { limits[limit] = try limit.current() }
+            for limit in limitsInPlay { limits[limit] = try StartingState.callersValue(of: limit) }
             var facts = HostFacts(
                 userID: host.userID, groupID: host.groupID,
                 isInInitialUserNamespace: host.isInInitialUserNamespace, accounts: try host.accounts(),
@@ -210,6 +210,7 @@ extension LaunchOptions {
         shared.profile = nil
         shared.requirements = []
         shared.enforcement = nil
+        shared.preservedDescriptors = 0
         shared.quiet = false
         shared.verbose = false
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325

@@ -26,6 +26,8 @@ struct RunCommand {
     var isForOthers = false
     /// What these may open, where this process can not know: `HostDevices`.
     var openable: [String]?
+    /// Of the caller's, for the command.
+    var descriptors = InheritedDescriptors()
     /// In place of `source`, where the image is a squashfs file.
     var squashfs: UnpackedSquashfs?
 
@@ -40,7 +42,17 @@ struct RunCommand {
         } catch {
             throw error == .helpRequested ? .wantsHelp : .options(error)
         }
+        // Before anything is opened.
+        var descriptors = InheritedDescriptors()
+        if let missing = descriptors.add(next: options.preservedDescriptors) {
+            throw .report(
+                Report(
+                    "--preserve-fds \(options.preservedDescriptors): descriptor \(missing) is not open",
+                    hint: "the caller must open descriptors 3 to \(2 + options.preservedDescriptors)"))
+        }
+        if let number = host.variable("PMI_FD").flatMap({ Int32($0) }) { descriptors.add(connection: number) }
         try self.init(options, host: host, workingDirectory: cwd)
+        self.descriptors = descriptors
     }
 
     init(_ options: LaunchOptions, host: HostReading, workingDirectory cwd: String) throws(Failure) {
@@ -126,6 +138,7 @@ struct RunCommand {
         // Before the container's /proc takes the place of the host's: it may be anything.
         let own = try named(Failure.system) { () throws(SystemError) in try Namespaces.own() }
         try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
+        tell(interpreter.notes)
         let scratch = interpreter.scratchLease
         let namespaces = plan.namespaces
         try named(Failure.rendezvous) { () throws(RendezvousError) in
@@ -139,7 +152,13 @@ struct RunCommand {
         try confine(plan)
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         try named(Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
+        tell(interpreter.notes)
         try begin(plan.process, image.leases, interpreter.scratchLease)
+    }
+
+    func tell(_ notes: [SandboxNote]) {
+        if options.quiet { return }
+        for note in notes { Terminal.say(Report(note.text)) }
     }
 
     /// The file system stands; the leases stay open in the command, so that nobody collects what it runs from. In one
@@ -150,6 +169,7 @@ struct RunCommand {
         var process = process
         process.dropVariables(exists: Self.existsHere)
         try named(Failure.system) { () throws(SystemError) in
+            try descriptors.handOn()
             let leases = image + [scratch].compactMap { $0 }
             if leases.isEmpty { return }
             let all = leases.count == 1 ? leases[0] : try LocalSockets.bundle(leases)
@@ -162,7 +182,7 @@ struct RunCommand {
                 "starting \(process.arguments[0]) after \(elapsed / 1000).\(String(elapsed % 1000 + 1000).dropFirst()) ms"
             )
         }
-        try named(Failure.sandbox) { () throws(SandboxError) in try process.start() }
+        try named(Failure.sandbox) { () throws(SandboxError) in try process.start { tell([$0]) } }
     }
 
     /// Once this process stands in the container. What cannot be looked at is there.

@@ -3,6 +3,7 @@ internal import LinuxKernel
 
 // The lean launcher. It knows the one verb that must start in about a millisecond, and the same for the Slurm plugin;
 // everything else, help included, is the rich program's.
+StartingState.establish()
 var arguments = Array(Processes.arguments().dropFirst())
 if arguments.first == "run" {
     arguments.removeFirst()

@@ -256,6 +256,12 @@ import TestSupport
                 ("bind, target missing", Self.step(Self.bind, .targetMissing("/data"))),
                 ("bind, too many links", Self.step(Self.bind, .tooManyLinks("/data"))),
                 ("bind, kinds differ", Self.step(Self.bind, .kindsDiffer(source: "/scratch", target: "/data"))),
+                ("bind, below a mount", Self.step(Self.bind, .belowMount("/data"))),
+                (
+                    "mount point, read-only",
+                    Self.step(.mountPoint("/data/x", source: "/scratch"), .readOnlyMount("/data/x"))
+                ),
+                ("layers", Self.step(.root(.overlay(lower: Array(repeating: "/a", count: 501))), .tooManyLayers(501), .image)),
                 ("bind, not a directory", Self.step(Self.bind, .notADirectory("/etc/passwd/x"))),
                 (
                     "not a device",

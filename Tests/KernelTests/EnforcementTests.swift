@@ -158,6 +158,19 @@ extension Trait where Self == ConditionTrait {
             ], "\(confined)")
     }
 
+    @Test(.needsFakeDevices, arguments: versions) func nodesGivenAsVolumesOpenAndDirectoriesOfThemDoNot(
+        _ version: Int
+    ) throws {
+        guard Self.isThere(version) else { return }
+        defer { CgroupBase.sweep() }
+        let box = try Box(.root)
+        let options = ["--enforce", "devices", "-v", "/dev/x/other:/volume", "-v", "/dev/x:/directory"]
+        let confined = try Self.run(
+            version, box.command(options, probe: ["open", "/volume", "/directory/gpu0", "/directory/other"]))
+        #expect(
+            confined.lines == ["/volume: ENXIO", "/directory/gpu0: EPERM", "/directory/other: ENXIO"], "\(confined)")
+    }
+
     /// Not even with the capability that Berth takes away: `confine` has no say in capabilities.
     @Test(.needsFakeDevices, arguments: versions) func mknodDoesNotGetRoundIt(_ version: Int) throws {
         guard Self.isThere(version), let base = version == 2 ? CgroupBase.unified : CgroupBase.devices else { return }

@@ -104,12 +104,31 @@ struct StoredBox {
     }
 
     /// As few as mount(2)'s page of options holds by their names, about as many, and as many as an image may have.
-    @Test(arguments: Caller.all, [12, 20, 30, 46, 127]) func layersByTheDozen(_ caller: Caller, _ count: Int) throws {
+    @Test(arguments: Caller.all, [12, 20, 30, 46, 127, 230, 231, 232, 300, 499, 500])
+    func layersByTheDozen(_ caller: Caller, _ count: Int) throws {
         var image = try StoredBox(caller)
         for number in 1..<count { try image.addLayer(["n\(number)": "\(number) "]) }
         try image.publish()
-        let ended = try image.run([], ["probe", "cat", "/n1", "/n\(count / 2)", "/n\(count - 1)"])
-        #expect(ended.output == "1 \(count / 2) \(count - 1) ", "\(ended)")
+        let names = (1..<count).map { "/n\($0)" }
+        let ended = try image.run([], ["probe", "cat"] + names + ["--", "write", "/new", "x"])
+        #expect(ended.output == (1..<count).map { "\($0) " }.joined() + "/new: ok\n", "\(ended)")
+        // With fewer descriptors than layers to begin with.
+        let few = try image.box.shell(
+            "ulimit -Sn 64; exec \"$BERTH\" run --pull never --store \"$HERE/store\" test:1 probe cat /n1 /n\(count - 1)"
+        ).run()
+        #expect(few.output == "1 \(count - 1) ", "\(few)")
+        #expect(try image.run(["--dry-run"], ["probe"]).output.contains("root overlay of "))
+    }
+
+    /// A pull merges them; a store of an older version may still have one.
+    @Test(arguments: Caller.all) func moreLayersThanOverlayfsJoinsAreRefusedInAFewLines(_ caller: Caller) throws {
+        var image = try StoredBox(caller)
+        for number in 1...500 { try image.addLayer(["n\(number)": "\(number) "]) }
+        try image.publish()
+        let ended = try image.run([], ["probe", "id"])
+        #expect(ended.status == 125, "\(ended)")
+        #expect(ended.errors.hasPrefix("berth: cannot join the image's 501 layers: overlayfs joins 500\n"), "\(ended)")
+        #expect(ended.errors.utf8.count < 1000, "\(ended)")
     }
 
     @Test(arguments: Caller.all) func theImagesConfigurationIsHonoured(_ caller: Caller) throws {

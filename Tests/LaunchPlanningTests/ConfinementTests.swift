@@ -58,12 +58,18 @@ import Testing
         host.gpuControlNodes = ["/dev/nvidiactl"]
         host.fabricNodes = ["/dev/infiniband/uverbs0"]
         host.terminal = "/dev/pts/3"
-        let nodes = try #require(
+        let confinement = try #require(
             try Self.confinement(host, enforce: "devices") {
                 $0.gpus = .positions([1])
                 $0.devices = [DeviceRequest(hostPath: "/dev/fuse", containerPath: "/x")]
-                $0.mounts = [MountRequest(kind: .bind(source: "/dev", recursive: true), target: "/hostdev")]
-            }?.devices)
+                $0.mounts = [
+                    MountRequest(kind: .bind(source: "/dev", recursive: true), target: "/hostdev"),
+                    MountRequest(kind: .bind(source: "/dev/kvm", recursive: true), target: "/dev/kvm"),
+                ]
+            })
+        let nodes = try #require(confinement.devices)
+        #expect(nodes.contains("/dev/kvm"), "a node given with -v")
+        #expect(confinement.deviceDirectories == ["/dev/fuse"], "what --device names")
         #expect(Set(nodes).isSuperset(of: ["/dev/nvidia6", "/dev/nvidiactl", "/dev/infiniband/uverbs0", "/dev/fuse"]))
         #expect(!nodes.contains("/dev/nvidia3") && !nodes.contains("/dev") && !nodes.contains("/dev/shm"))
         #expect(nodes.contains("/dev/pts/3"))

@@ -115,6 +115,7 @@ import Testing
         Spelling("--no-root", means: { $0.deniesRoot = true }),
         Spelling("--home", means: { $0.home = true }),
         Spelling("--no-home", means: { $0.home = false }),
+        Spelling("--preserve-fds", "2", means: { $0.preservedDescriptors = 2 }),
         Spelling("--hostname", "h", means: { $0.hostname = "h" }),
         Spelling("-h", "h", means: { $0.hostname = "h" }),
         Spelling("--unshare", "net,uts", means: { $0.unshare = [.network, .hostname] }),
@@ -281,7 +282,7 @@ import Testing
         ("--ulimit", "nofile=1:2:3"), ("--ulimit", "nofile=2:1"), ("--ulimit", "nofile=-2"), ("--ulimit", "nofile=1:"),
         ("--ulimit", "nofile=unlimited:1"),
         ("--hostname", "a b"), ("--hostname", "a/b"), ("--hostname", "a\n127.0.0.1 b"), ("--store", ""),
-        ("--hostname", ""), ("--hostname", String(repeating: "h", count: 65)),
+        ("--preserve-fds", "-1"), ("--preserve-fds", "x"), ("--preserve-fds", ""), ("--hostname", ""), ("--hostname", String(repeating: "h", count: 65)),
         ("--hostname", String(repeating: "é", count: 33)),
         ("--pull", ""), ("--pull", "Always"), ("--pull", "sometimes"),
     ]
