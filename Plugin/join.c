@@ -317,6 +317,24 @@ static const char *reason_of(int code)
 	return strerror(code);
 }
 
+/* Only what is handed on from here reaches the command, and the connection to the process manager: a descriptor on a
+ * directory of the host would be a way around the container. */
+static void close_on_exec(spank_t spank)
+{
+	char number[32];
+	struct stat status;
+
+	if (syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) < 0)
+		for (int descriptor = 3; descriptor < 4096; descriptor++)
+			fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+	if (spank_getenv(spank, "PMI_FD", number, sizeof number) != ESPANK_SUCCESS)
+		return;
+	int connection = atoi(number);
+
+	if (connection > 2 && fstat(connection, &status) == 0 && !S_ISDIR(status.st_mode))
+		fcntl(connection, F_SETFD, 0);
+}
+
 int join(spank_t spank, int connection)
 {
 	struct container container = {.words = NULL};
@@ -333,6 +351,7 @@ int join(spank_t spank, int connection)
 	if (root >= 0)
 		stay_to_save(spank, root, container.descriptors, container.count);
 	const char *failed = NULL;
+	close_on_exec(spank);
 	char *word = container.words, *end = word + container.size;
 	for (char *next = word; arrival == ARRIVED && !failed && next < end;) {
 		word = next;
