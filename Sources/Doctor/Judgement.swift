@@ -122,7 +122,10 @@ extension Diagnosis {
         let store = facts.store
         var findings: [Finding] = []
         let elsewhere = "set BERTH_STORE to a directory on a local disk, or `store =` in berth.conf"
-        if !store.isWritable {
+        if let fault = facts.storeFault {
+            let report = Report(refusing: "store", store.path, fault)
+            findings.append(Finding(area, "place", .error, report.what, remedy: report.hint ?? elsewhere))
+        } else if !store.isWritable {
             findings.append(
                 Finding(
                     area, "place", .warning,

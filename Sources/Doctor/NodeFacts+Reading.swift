@@ -29,6 +29,10 @@ extension NodeFacts {
         remoteMounts = Self.remoteMounts(Self.lines("/proc/self/mountinfo"))
         store = place(path.hasPrefix("/") ? path : "/" + path, tryingWhiteouts: true)
         storeIsInHome = [home, account ?? "/"].contains { $0 != "/" && path.hasPrefix($0 + "/") }
+        if store.exists {
+            let owner = site.sharedStores.first { $0.path == store.path }?.owner
+            storeFault = try? Trust(vouched: owner).fault(on: store.path)  // unreadable: not writable either
+        }
         scratch = site.scratch.map { place($0, tryingWhiteouts: false) }
         siteMounts = site.mounts.filter { $0.type != "tmpfs" }.map { mount in
             SiteMount(

@@ -157,6 +157,8 @@ package struct NodeFacts: Equatable, Sendable {
     package var remoteMounts: [RemoteMount] = []
     package var store = Place(path: "/var/lib/berth")
     package var storeIsInHome = false
+    /// Why launches and pulls refuse the store.
+    package var storeFault: UntrustedPath?
     package var scratch: Place?
     package var nvidia = NVIDIA()
     package var amd = AMD()

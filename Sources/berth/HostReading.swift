@@ -58,7 +58,8 @@ struct HostReading {
     }
 }
 
-/// Looks the caller up on first use: `berth hold sweep=` never does, and a name service may take seconds to answer.
+/// Looks the caller up on first use: a name service may take seconds to answer, and not every use of `berth hold` needs
+/// the account.
 private final class AccountLookup {
     private let user = Identity.outerUserID
     private(set) lazy var account = NameService.users.entry(id: user)

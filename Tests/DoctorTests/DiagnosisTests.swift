@@ -193,6 +193,9 @@ import Testing
             $0.trials = well.prefix(5) + [.init("overlay-on-store", 22)]
         },
         Change("the store is read-only", "place", .warning) { $0.store.isWritable = false },
+        Change("other users may write to the store", "place", .error) {
+            $0.storeFault = UntrustedPath(path: $0.store.path, reason: .mode(0o777), expected: [0])
+        },
         Change("the store is on Lustre", "place", .warning) { $0.store.type = 0x0BD0_0BD0 },
         Change("the store is in the home", "place", .warning) {
             $0.storeIsInHome = true

@@ -69,6 +69,15 @@ import Testing
         #expect(try await files.credential(registry: "r.io", repository: "a/b", user: nil)?.user == "home")
     }
 
+    /// Root's files must not be another user's: a `credsStore` starts a program.
+    @Test func filesThatTheCallerRefusesAreLeftOut() async throws {
+        let home = try Home()
+        try home.write(".docker/config.json", #"{"auths":{"r.io":\#(Self.auth("other", "p"))}}"#)
+        let files = CredentialFiles(
+            environment: ["HOME": home.path], isUsed: { !$0.hasSuffix("/.docker/config.json") })
+        #expect(try await files.credential(registry: "r.io", repository: "a/b", user: nil) == nil)
+    }
+
     @Test func filesAreAskedInOrder() async throws {
         let home = try Home()
         func file(_ user: String) -> String { #"{"auths":{"r.io":\#(Self.auth(user, "p"))}}"# }
