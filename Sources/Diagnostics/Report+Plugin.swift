@@ -3,7 +3,8 @@ extension Report {
     package func forPlugin(node: String) -> Report {
         var report = self
         report.what = (node.isEmpty ? "" : node + ": ") + Self.withPluginFlags(what)
-        report.details = details.map(Self.withPluginFlags)
+        // Other details are the output of other programs.
+        report.details = details.map { $0.hasPrefix("step ") ? Self.withPluginFlags($0) : $0 }
         report.hint = hint.map(Self.withPluginFlags)
         return report
     }

@@ -4,9 +4,11 @@ internal import LinuxKernel
 /// Which variables the command sees. From weakest to strongest: the host's, the image's, the devices', `--env-file`,
 /// `--env`.
 enum ContainerEnvironment {
-    /// Set inside by Berth or a shell, or about locales, of which images have few; besides Berth's own, `BERTH_…`. Everything
+    /// Set inside by Berth or a shell, the state of the shell outside, or about locales, of which images have few; besides Berth's own, `BERTH_…`. Everything
     /// else passes, if the paths in it exist inside: `ProcessPlan.dropVariables`, once the container stands.
-    static let hostOnly = ["PATH", "HOME", "USER", "LOGNAME", "PWD", "LANG", "LANGUAGE", "LC_ALL"]
+    static let hostOnly = [
+        "PATH", "HOME", "USER", "LOGNAME", "PWD", "LANG", "LANGUAGE", "LC_ALL", "_", "OLDPWD", "SHLVL",
+    ]
 
     static let defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

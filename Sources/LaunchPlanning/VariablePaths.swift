@@ -24,6 +24,9 @@ package enum VariablePaths {
                         continue
                     }
                     start += 2
+                } else if isRemote(bytes, at: start) {
+                    position = endOfAddress(bytes, from: start)
+                    continue
                 }
                 let (end, literal) = path(bytes, from: start)
                 if literal > start + 1 {
@@ -42,10 +45,43 @@ package enum VariablePaths {
     private static func begins(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Bool {
         guard start > 0 else { return true }
         let before = bytes[start - 1]
+        if before == UInt8(ascii: ",") { return isListOfPaths(bytes, endingAt: start - 1) }
+        if before == UInt8(ascii: "[") || before == UInt8(ascii: "{") { return true }
         if isSeparator(before) { return true }
         // `-I/opt/include`
         return start > 1 && bytes[start - 2] == UInt8(ascii: "-") && isLetter(before)
             && (start == 2 || isSeparator(bytes[start - 3]))
+    }
+
+    /// Whether the element in front of a comma is a path: `/a,/b` is a list of paths, `s,/a,/b,` is none.
+    private static func isListOfPaths(_ bytes: UnsafeRawBufferPointer, endingAt comma: Int) -> Bool {
+        var position = comma - 1
+        while position >= 0, !isSeparator(bytes[position]) { position -= 1 }
+        let first = position + 1
+        return first < comma && (bytes[first] == slash || bytes[first] == UInt8(ascii: "-"))
+    }
+
+    /// `HOST:/PATH` of NFS, scp and rsync: a path on another machine. `FILE:/tmp/x` and lists such as `lib:/a:/b` are not.
+    private static func isRemote(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Bool {
+        guard start > 1, bytes[start - 1] == UInt8(ascii: ":") else { return false }
+        var position = start - 2
+        var isHost = false
+        while position >= 0, isLetter(bytes[position]) || isOfHost(bytes[position]) {
+            isHost = isHost || !(0x41...0x5A).contains(bytes[position])
+            position -= 1
+        }
+        guard isHost, position < start - 2, isLetter(bytes[position + 1]) || isDigit(bytes[position + 1]) else {
+            return false
+        }
+        let isWord = position < 0 || [0x09, 0x0A, 0x20, 0x22, 0x27, 0x3D].contains(bytes[position])
+        return isWord && !bytes[start..<endOfAddress(bytes, from: start)].contains(UInt8(ascii: ":"))
+    }
+
+    private static func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+
+    /// Besides letters: digits, `.`, `-`, `_` and `@`.
+    private static func isOfHost(_ byte: UInt8) -> Bool {
+        isDigit(byte) || byte == 0x2E || byte == 0x2D || byte == 0x5F || byte == 0x40
     }
 
     /// `SCHEME:` in front of two slashes.
@@ -79,7 +115,7 @@ package enum VariablePaths {
                 if position + 1 < bytes.count, bytes[position + 1] == slash { break }
             } else if isPattern(byte) {
                 literal = literal ?? lastSlash
-            } else if isSeparator(byte) || byte == UInt8(ascii: ")") || byte == UInt8(ascii: "}") {
+            } else if isSeparator(byte) || byte == UInt8(ascii: ")") || byte == UInt8(ascii: "}") || byte == UInt8(ascii: "]") {
                 break
             }
             position += 1
@@ -109,7 +145,7 @@ package enum VariablePaths {
         switch byte {
         case 0x09, 0x0A, 0x0D, 0x20, UInt8(ascii: ":"), UInt8(ascii: ";"), UInt8(ascii: ","), UInt8(ascii: "="),
             UInt8(ascii: "\""), UInt8(ascii: "'"), UInt8(ascii: "("), UInt8(ascii: "<"), UInt8(ascii: ">"),
-            UInt8(ascii: "|"), UInt8(ascii: "&"), UInt8(ascii: "!"), UInt8(ascii: "@"), UInt8(ascii: "`"):
+            UInt8(ascii: "|"), UInt8(ascii: "&"):
             true
         default: false
         }

@@ -38,7 +38,11 @@ package enum ScratchDirectory {
         if let own = try open(name, in: site) { return own }
         let prefix = Array("\(name).".utf8)
         for other in try site.entries() where other.starts(with: prefix) {
-            if let own = try? open(other, in: site) { return own }  // another user's, or gone
+            // Another user may have filled the directory with such names: only one's own is opened, and none is made.
+            guard let status = try? site.status(of: other), status.userID == Identity.userID,  // gone
+                let own = try? open(other, in: site)  // not private
+            else { continue }
+            return own
         }
         let other = "\(name).\(try Random.hexadecimal(bytes: 4))"
         guard let own = try open(other, in: site) else {

@@ -42,7 +42,8 @@ extension HoldCommand {
         }
         // Nothing runs in it, or nothing does any more.
         if let kept {
-            if !options.image.isEmpty, options.image != kept.image {
+            let given = (try? canonicalImage()) ?? options.image  // a file that is not here: another image all the same
+            if !options.image.isEmpty, given != kept.image {
                 Terminal.note(
                     "the container \(name.name) exists and was made from \(kept.image): --container-image is ignored")
             }
@@ -59,7 +60,7 @@ extension HoldCommand {
         }
         let run = try run(image: options.image)
         let image = try run.prepare()
-        let (text, digest, tree) = (options.image, image.image.digest, image.image.trees.last)
+        let (text, digest, tree) = (try canonicalImage(), image.image.digest, image.image.trees.last)
         let made = try named(Failure.store) { () throws(StoreError) in
             try store.makeContainer(name.directory, image: text, digest: digest, root: tree)
         }
@@ -87,6 +88,9 @@ extension HoldCommand {
             Processes.sleep(milliseconds: 20)
         }
     }
+
+    /// A path is kept absolute: the next step may have another working directory.
+    private func canonicalImage() throws(Failure) -> String { try path(of: options.image) ?? options.image }
 
     private static func isFree(_ lease: DescriptorBox) -> Bool {
         // Where nothing can be locked nothing can be known to run.

@@ -108,7 +108,7 @@ struct HoldCommand {
         if let path = settings.save { try checkDestination(path) }
         let image = options.image
         // A path is the node's.
-        let isFile = Self.fileEndings.contains(where: image.hasSuffix) && !image.contains("://")
+        let isFile = Self.fileEndings.contains(where: image.hasSuffix) && !image.contains(":")
         if image.isEmpty || image.hasPrefix("/") || image.hasPrefix(".") || isFile { return }
         _ = try named(Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: image) }
     }
@@ -123,15 +123,13 @@ struct HoldCommand {
     /// `berth run` with everything that was asked for, and this image.
     func run(image: String) throws(Failure) -> RunCommand {
         var options = self.options
-        let path = absolutePath(image, from: workingDirectory)
-        var isPath = image.hasPrefix("/") || image.hasPrefix(".")
-        if !isPath { isPath = try isFile(image, path) }
-        options.image = isPath ? "dir:" + path : image
+        let path = try self.path(of: image)
+        options.image = path.map { "dir:" + $0 } ?? image
         var run = try RunCommand(options, host: host, workingDirectory: workingDirectory)
         run.isForOthers = true
         run.terminal = 2  // slurmstepd's standard error is the first task's, its standard input nobody's
         run.deadline = deadline
-        if isPath, let status = try? FileStatus(of: path), status.kind != .directory {  // absent: said of the directory
+        if let path, let status = try? FileStatus(of: path), status.kind != .directory {  // absent: said of the directory
             run.squashfs = try UnpackedSquashfs(path, status, storePath: run.storePath, deadline: run.deadline)
         }
         return run
@@ -139,12 +137,20 @@ struct HoldCommand {
 
     private static let fileEndings = [".sqsh", ".squashfs", ".sqfs"]
 
+    /// The absolute path of an image that is a file or a directory; `nil` for any other.
+    func path(of image: String) throws(Failure) -> String? {
+        let path = absolutePath(image, from: workingDirectory)
+        if image.hasPrefix("/") || image.hasPrefix(".") { return path }
+        return try isFile(image, path) ? path : nil
+    }
+
     /// `image.sqsh` without `./`: no registry has such a name, and people forget the two characters.
     private func isFile(_ image: String, _ path: String) throws(Failure) -> Bool {
-        guard Self.fileEndings.contains(where: image.hasSuffix), !image.contains("://") else {
+        guard Self.fileEndings.contains(where: image.hasSuffix), !image.contains(":") else {
             return false
         }
-        if let status = try? FileStatus(of: path), status.kind == .regular { return true }  // absent: said below
+        let status = try? FileStatus(of: path)  // absent: said below
+        if let status, status.kind == .regular || status.kind == .directory { return true }
         throw .report(
             Report(
                 "there is no file \(path) on this node",

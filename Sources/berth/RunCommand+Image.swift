@@ -146,7 +146,9 @@ extension PreparedImage {
     init(_ lease: consuming ImageLease, name: String) {
         let record = lease.record
         image = ContainerImage(
-            trees: lease.trees, overlay: record.overlay, environment: record.environment, entrypoint: record.entrypoint,
+            trees: lease.trees, overlay: record.overlay, environment: record.environment,
+            // Records of earlier versions may hold it: Docker takes it for no entrypoint.
+            entrypoint: record.entrypoint == [""] ? [] : record.entrypoint,
             command: record.command, user: record.user, workingDirectory: record.workingDirectory, name: name,
             digest: record.digest.description)
         mountPoint = lease.mountPoint

@@ -22,6 +22,12 @@ extension RunCommand {
         return options
     }
 
+    /// Looked up beneath the tree: a link of the image's must not lead to the host's APT.
+    private static func hasAPT(_ tree: String) -> Bool {
+        (try? OwnedFileDescriptor(opening: tree, .path | .directory)  // absent: another layer's, or none
+            .resolve("/etc/apt/apt.conf.d", .path | .directory)) != nil
+    }
+
     func plan(
         _ image: PreparedImage, grant: DeviceGrant, _ options: LaunchOptions, _ decision: DeviceDecision
     ) throws(Failure) -> LaunchPlan {
@@ -31,7 +37,7 @@ extension RunCommand {
         warnOfLockedMemory(facts)
         var container = image.image
         if options.root, !host.isRoot {
-            container.usesAPT = container.trees.contains { Self.existsHere($0 + "/etc/apt/apt.conf.d") }
+            container.usesAPT = container.trees.contains(where: Self.hasAPT)
         }
         let (site, wanted) = (site, options)
         let plan = try named(Failure.plan) { [container] () throws(PlanError) in

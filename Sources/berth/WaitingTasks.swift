@@ -53,7 +53,7 @@ final class WaitingTasks {
                 return packet
             }
             guard let packet else { continue }
-            let words = packet.bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            let words = packet.bytes.split(separator: 0).map { RawText.string($0) }
             if let first = words.first, first.hasPrefix("/"), hasPMIx {
                 result.variables = ["PMIX_SERVER_TMPDIR=" + first]
             }

@@ -16,6 +16,9 @@ import Testing
             ("/*", []),
             ("() {  . /etc/functions; echo $1/x\n}", ["/etc/functions"]), ("'/a b'", ["/a"]), ("/à/é", ["/à/é"]),
             ("/a:\u{301}/b", ["/a"]),
+            ("host:/export/x", []), ("user@login-1.example.org:/data -v", []), ("lib:/a:/b", ["/a", "/b"]),
+            ("s,/a,/b,", []), ("/a,/b", ["/a", "/b"]), ("see @/x", []), ("[/a]", ["/a"]), ("[\"/a\", \"/b\"]", ["/a", "/b"]),
+            ("{/a}", ["/a"]),
         ] as [(String, [String])]) func pathsAreFoundInValues(_ value: String, _ paths: [String])
     {
         #expect(VariablePaths.paths(in: value) == paths)
@@ -37,6 +40,14 @@ import Testing
         #expect(try Self.passed([entry]) == [])
         #expect(try Self.passed([entry], existing: ["/y"]) == [])
         #expect(try Self.passed([entry], existing: ["/x", "/y"]) == [entry])
+    }
+
+    /// They are the caller's shell's, exist inside by chance, and would fill the note of what was dropped.
+    @Test(arguments: ["_=/bin/x", "OLDPWD=/x", "SHLVL=3"]) func theStateOfTheShellStaysOutside(_ entry: String) throws {
+        #expect(try Self.passed([entry], existing: ["/x", "/bin/x"]) == [])
+        var process = try Sample.plan(host: EnvironmentRulesTests.host([entry])).process
+        process.dropVariables { _ in false }
+        #expect(process.noteOfDroppedVariables(option: "-e NAME") == nil)
     }
 
     @Test func whatHoldsNoPathOrIsSlurmsPasses() throws {
