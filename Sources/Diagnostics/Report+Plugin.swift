@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 extension Report {
     /// As the Slurm plugin says it: with the node, as a step may have many, and with the flags that its users write.
     package func forPlugin(node: String) -> Report {

@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// What an image says besides its files, as it is kept in a squashfs file: in Enroot's own two files, `/etc/environment` and
 /// the script `/etc/rc`, and word for word in `/etc/berth-image`, which Berth reads first.
 ///
@@ -25,7 +27,7 @@ package struct SavedImage: Equatable, Sendable {
     package var environmentFile: [UInt8] {
         var bytes: [UInt8] = []
         for entry in environment where !entry.utf8.contains(0x0A) {
-            bytes += entry.utf8
+            bytes += entry.kernelBytes
             bytes.append(0x0A)
         }
         return bytes
@@ -51,7 +53,7 @@ package struct SavedImage: Equatable, Sendable {
     package var exactFile: [UInt8] {
         var bytes = Self.heading
         func add(_ name: String, _ value: String) {
-            bytes += Array((name + "=").utf8) + value.utf8.prefix { $0 != 0 }
+            bytes += Array((name + "=").utf8) + value.kernelBytes.prefix { $0 != 0 }
             bytes.append(0)
         }
         add("sum", Self.sum(script, environmentFile))
@@ -69,7 +71,7 @@ package struct SavedImage: Equatable, Sendable {
         for (index, word) in words.enumerated() {
             if index > 0 { bytes.append(UInt8(ascii: " ")) }
             bytes.append(UInt8(ascii: "'"))
-            for byte in word.utf8 {
+            for byte in word.kernelBytes {
                 if byte == UInt8(ascii: "'") { bytes += Array("'\\''".utf8) } else { bytes.append(byte) }
             }
             bytes.append(UInt8(ascii: "'"))
@@ -95,11 +97,11 @@ package struct SavedImage: Equatable, Sendable {
             return
         }
         for line in file.split(separator: 0x0A) where line.contains(0x3D) && line.first != UInt8(ascii: "#") {
-            environment.append(String(decoding: line, as: UTF8.self))
+            environment.append(RawText.string(line))
         }
         var fallback: [String]?
         for statement in ShellStatement.all(in: script) {
-            let words = statement.words.map { String(decoding: $0, as: UTF8.self) }
+            let words = statement.words.map { RawText.string($0[...]) }
             switch words.first {
             case "cd" where workingDirectory.isEmpty && words.count > 1: workingDirectory = words[1]
             case "exec" where statement.takesArguments: entrypoint = Array(words.dropFirst())
@@ -109,7 +111,7 @@ package struct SavedImage: Equatable, Sendable {
         }
         // Without words from the user Enroot starts the entrypoint with the image's own.
         if let fallback, fallback.starts(with: entrypoint) { command = Array(fallback.dropFirst(entrypoint.count)) }
-        if command.isEmpty, entrypoint.isEmpty { command = ["/bin/sh"] }
+        if command.first?.isEmpty ?? true, entrypoint.isEmpty { command = ["/bin/sh"] }
     }
 
     private init?(exact bytes: [UInt8], sum expected: String) {
@@ -117,7 +119,7 @@ package struct SavedImage: Equatable, Sendable {
         var found = ""
         for field in bytes.dropFirst(Self.heading.count).dropLast().split(separator: 0, omittingEmptySubsequences: false) {
             guard let equals = field.firstIndex(of: 0x3D) else { return nil }
-            let value = String(decoding: field[(equals + 1)...], as: UTF8.self)
+            let value = RawText.string(field[(equals + 1)...])
             switch String(decoding: field[..<equals], as: UTF8.self) {
             case "sum": found = value
             case "env": environment.append(value)

@@ -45,20 +45,11 @@ package enum VariablePaths {
     private static func begins(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Bool {
         guard start > 0 else { return true }
         let before = bytes[start - 1]
-        if before == UInt8(ascii: ",") { return isListOfPaths(bytes, endingAt: start - 1) }
         if before == UInt8(ascii: "[") || before == UInt8(ascii: "{") { return true }
         if isSeparator(before) { return true }
         // `-I/opt/include`
         return start > 1 && bytes[start - 2] == UInt8(ascii: "-") && isLetter(before)
             && (start == 2 || isSeparator(bytes[start - 3]))
-    }
-
-    /// Whether the element in front of a comma is a path: `/a,/b` is a list of paths, `s,/a,/b,` is none.
-    private static func isListOfPaths(_ bytes: UnsafeRawBufferPointer, endingAt comma: Int) -> Bool {
-        var position = comma - 1
-        while position >= 0, !isSeparator(bytes[position]) { position -= 1 }
-        let first = position + 1
-        return first < comma && (bytes[first] == slash || bytes[first] == UInt8(ascii: "-"))
     }
 
     /// `HOST:/PATH` of NFS, scp and rsync: a path on another machine. `FILE:/tmp/x` and lists such as `lib:/a:/b` are not.

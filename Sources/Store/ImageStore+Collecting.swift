@@ -308,7 +308,7 @@ extension ImageStore {
     func anyRecord(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
         let limit = Self.largestRecord
         // EPERM: another user's store.
-        let flags = isOwn || Identity.userID == 0 ? OpenFlags.readOnly | .noAccessTime : .readOnly
+        let flags = isOwn || Identity.isRoot ? OpenFlags.readOnly | .noAccessTime : .readOnly
         guard let file = try openFile(path, flags, limit: limit) else { return nil }
         return try storing { () throws(SystemError) in
             let status = try file.status()

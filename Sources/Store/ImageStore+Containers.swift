@@ -62,7 +62,7 @@ extension ImageStore {
             let own = try all.open(name, .readOnly | .directory | .noFollow)
             try own.makeDirectory("upper", mode: 0o755)
             if let status {
-                if Identity.userID == 0 { try own.setOwner(of: "upper", user: status.userID, group: status.groupID) }
+                if Identity.isRoot { try own.setOwner(of: "upper", user: status.userID, group: status.groupID) }
                 try own.setPermissions(of: "upper", status.permissions & 0o1777)
             }
             try own.makeDirectory("work", mode: 0o755)

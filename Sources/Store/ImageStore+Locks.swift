@@ -117,7 +117,7 @@ extension ImageStore {
 
     /// What root creates in another user's store must not shut the owner out.
     func giveToOwner(_ file: borrowing OwnedFileDescriptor) throws(SystemError) {
-        guard Identity.userID == 0, owner != 0 else { return }
+        guard Identity.isRoot, owner != 0 else { return }
         let group = try root.status().groupID
         try file.setOwner(user: owner, group: group)
     }
