@@ -12,7 +12,7 @@ enum ThreadSupply {
     private static let least = 8
     /// Address space for buffers and for the pools of the allocator, of which each thread has one. What cannot be
     /// allocated later ends a program in Swift by a signal.
-    private static var addressSpace: Int { (384 + 24 * min(ProcessInfo.processInfo.activeProcessorCount, 32)) << 20 }
+    private static var addressSpace: Int { (640 + 24 * min(ProcessInfo.processInfo.activeProcessorCount, 32)) << 20 }
 
     static func check() throws(SystemError) {
         let addressSpace = addressSpace
