@@ -96,7 +96,9 @@ extension OwnedFileDescriptor {
         }
         let status = try directory.status()
         // Something is mounted there, which is not the tree's.
-        if try status.device != top.status().device { throw SystemError(call: "unlinkat", errno: EBUSY, subject: name.displayPath) }
+        var isOther = try status.device != top.status().device
+        if let isMount = try? directory.isMountPoint("."), isMount { isOther = true }  // not to be told: the device counts
+        if isOther { throw SystemError(call: "unlinkat", errno: EBUSY, subject: name.displayPath) }
         if status.permissions & 0o700 != 0o700 { try directory.setPermissions(0o700) }
         if depth == Self.openLevels {
             let aside = ".removed-" + (try Random.hexadecimal(bytes: 8))
@@ -129,17 +131,27 @@ extension OwnedFileDescriptor {
                 }
             }
         } catch {
-            guard error.meansNoSuchCall else { throw error }
-            // A directory replaces at most an empty one, and a link of a file nothing.
-            if try status(of: name).kind == .directory {
-                if (try? newDirectory.status(of: newName)) != nil {  // absent: free
-                    throw SystemError(call: "renameat", errno: EEXIST, subject: newName.displayPath)
+            // EPERM is also the answer of a sticky or unchangeable directory, which is not to be got round.
+            guard error.meansNoSuchCall, !canRenameWithFlags else { throw error }
+            let refused = error
+            do throws(SystemError) {
+                // A directory replaces at most an empty one, and a link of a file nothing.
+                if try status(of: name).kind == .directory {
+                    if (try? newDirectory.status(of: newName)) != nil {  // absent: free
+                        throw SystemError(call: "renameat", errno: EEXIST, subject: newName.displayPath)
+                    }
+                    return try move(name, to: newName, in: newDirectory)
                 }
-                return try move(name, to: newName, in: newDirectory)
-            }
-            try newDirectory.makeHardLink(newName, to: name, in: self)
-            try removeFile(name)
+                try newDirectory.makeHardLink(newName, to: name, in: self)
+                try removeFile(name)
+            } catch { throw error.errno == EPERM && refused.errno == EPERM ? refused : error }
         }
+    }
+
+    /// Whether `renameat2(2)` gets as far as its arguments, which are wrong here: an empty path is ENOENT.
+    private var canRenameWithFlags: Bool {
+        berth_renameat2(rawValue, "", rawValue, "", BERTH_RENAME_NOREPLACE) == 0
+            || (berth_errno() != ENOSYS && berth_errno() != EPERM)
     }
 
     /// Moves an entry, replacing atomically what was there. The corresponding call is `renameat(2)`.

@@ -140,6 +140,21 @@ import TestSupport
         try root.move("fresh", to: "there", in: root)
         #expect(directory.text("there") == "new")
     }
+
+    /// EPERM of the directory is no sign of an old kernel: no other way is tried.
+    @Test(.enabled(if: Command.isRoot, "needs root to make a file unchangeable"))
+    func publishingWhatMayNotBeMovedFails() throws {
+        let directory = try TemporaryDirectory()
+        try directory.makeDirectory("draft")
+        let draft = directory.path + "/draft"
+        // A file system without such marks has nothing to show.
+        guard try Command(["chattr", "+i", draft]).run().status == 0 else { return }
+        defer { _ = try? Command(["chattr", "-i", draft]).run() }  // the directory stays, then
+        let root = try OwnedFileDescriptor(opening: directory.path, [.readOnly, .directory])
+        #expect(throws: SystemError(call: "renameat2", errno: 1, subject: "there")) {
+            try root.moveWithoutReplacing("draft", to: "there", in: root)
+        }
+    }
 }
 
 @Suite struct ReadingTests {
