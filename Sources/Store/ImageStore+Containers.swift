@@ -79,10 +79,15 @@ extension ImageStore {
 
     /// Removes the containers that no process is in and whose name `isOver` knows.
     package func removeContainers(where isOver: (String) -> Bool) throws(StoreError) {
-        for name in try containerNames() where isOver(name) { _ = try removeContainer(name) }
+        var first: StoreError?
+        for name in try containerNames() where isOver(name) {
+            // One that can not be removed does not keep the others.
+            do throws(StoreError) { _ = try removeContainer(name) } catch { first = first ?? error }
+        }
+        if let first { throw first }
     }
 
-    func containerNames() throws(StoreError) -> [String] {
+    package func containerNames() throws(StoreError) -> [String] {
         guard try isSoundDirectory("containers") else { return [] }
         return try storing { () throws(SystemError) in
             try root.open("containers", .readOnly | .directory | .noFollow).entries().map(\.displayPath).sorted()
@@ -153,7 +158,12 @@ extension ImageStore {
             }
             found.bytes =
                 try optional { () throws(SystemError) in
-                    try Self.count(try root.open(place + "/upper", .readOnly | .directory | .noFollow))
+                    do throws(SystemError) {
+                        return try Self.count(try root.open(place + "/upper", .readOnly | .directory | .noFollow))
+                    } catch {
+                        if error.errno == 13 { return 0 }  // EACCES: the image's root directory is closed
+                        throw error
+                    }
                 } ?? 0
             result.append(found)
         }

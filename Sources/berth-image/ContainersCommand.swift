@@ -130,8 +130,10 @@ struct ContainersCommand: ParsableCommand {
             let settings = try Settings()
             let path = settings.storePath(storeOptions.store)
             for name in names {
-                guard let (store, all) = try ContainersCommand.containers(settings, storeOptions.store),
-                    let container = try Self.choose(name, all)
+                // The names alone: what is wrong with another container, and its size, do not matter here.
+                guard let store = try settings.existingStore(storeOptions.store),
+                    let container = try Self.choose(
+                        name, reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() })
                 else {
                     throw Failure(
                         Report(
@@ -139,22 +141,24 @@ struct ContainersCommand: ParsableCommand {
                             hint: "list them with `berth containers ls`"))
                 }
                 let outcome = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
-                    try store.removeContainer(container.name)
+                    try store.removeContainer(container)
                 }
                 switch outcome {
-                case .removed, .absent: if !quiet { Printed.line(container.name) }
-                case .inUse: throw Failure(ContainersCommand.inUse(container))
+                case .removed, .absent: if !quiet { Printed.line(container) }
+                case .inUse:
+                    let lease = try? store.container(container)?.lease  // damaged: nobody can be told
+                    throw Failure(ContainersCommand.inUse(container, lease))
                 }
             }
         }
 
-        private static func choose(_ text: String, _ all: [ContainerInfo]) throws -> ContainerInfo? {
-            if let exact = all.first(where: { $0.name == text }) { return exact }
-            let matching = all.filter { Name(directory: $0.name).answers(to: text) }
+        private static func choose(_ text: String, _ all: [String]) throws -> String? {
+            if all.contains(text) { return text }
+            let matching = all.filter { Name(directory: $0).answers(to: text) }
             if matching.count > 1 {
                 throw Failure(
                     Report(
-                        "the name \(text) stands for several containers", details: matching.map(\.name),
+                        "the name \(text) stands for several containers", details: matching,
                         hint: "write one of these names"))
             }
             return matching.first
@@ -229,12 +233,12 @@ struct ContainersCommand: ParsableCommand {
         return (store, all)
     }
 
-    private static func inUse(_ container: ContainerInfo) -> Report {
-        let holders = container.lease.map { FileHolder.all(of: $0.descriptor) } ?? []
+    private static func inUse(_ container: String, _ lease: DescriptorBox?) -> Report {
+        let holders = lease.map { FileHolder.all(of: $0.descriptor) } ?? []
         let jobs = Set(holders.compactMap(\.job)).sorted()
         let processes = holders.prefix(5).map { "process \($0.processID) (\($0.command))" + ($0.job.map { ", job \($0)" } ?? "") }
         return Report(
-            "cannot remove the container \(container.name): it is in use"
+            "cannot remove the container \(container): it is in use"
                 + (jobs.isEmpty ? "" : " by job " + jobs.joined(separator: ", ")),
             details: processes,
             hint: jobs.first.map { "wait for the job to end, or end it: scancel \($0)" }

@@ -47,6 +47,32 @@ import Testing
         withExtendedLifetime(found) {}
     }
 
+    /// An image's root directory may have the mode 0000, and the container's has what the image's has.
+    @Test func aContainerWhoseRootIsClosedIsListedAndRemoved() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        _ = try Self.make(store, "one")
+        #expect(chmod(shop.path + "/containers/one/upper", 0) == 0)
+        #expect(try store.containers().map(\.name) == ["one"])
+        #expect(try soon { try store.removeContainer("one") == .removed })
+        #expect(try store.containerNames() == [])
+    }
+
+    @Test func oneThatCannotBeRemovedDoesNotKeepTheOthers() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        for name in ["one", "two", "three"] { _ = try Self.make(store, name) }
+        // A file system without such marks has nothing to show, and an ordinary user can not set them.
+        let kept = shop.path + "/containers/one"
+        guard try Command(["chattr", "+i", kept]).run().status == 0 else { return }
+        defer { _ = try? Command(["chattr", "-i", kept]).run() }  // the directory stays, then
+        do throws(StoreError) {
+            try store.removeContainers { _ in true }
+            Issue.record("no error")
+        } catch {}
+        #expect(try store.containerNames() == ["one"])
+    }
+
     @Test func aContainerThatIsBeingMadeIsNotRemoved() throws {
         let shop = try Workshop()
         let store = try shop.open()
