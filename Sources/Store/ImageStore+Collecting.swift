@@ -264,7 +264,11 @@ private struct Round {
         let (store, grace, reach, mayHideUses, dryRun) = (store, grace, reach, mayHideUses, rules.dryRun)
         return try storing { () throws(SystemError) in
             let place = "\(kind)/\(name)"
-            var age = Clock.now.seconds - (try store.root.status(of: place).modified.seconds)
+            var age: Int64
+            do throws(SystemError) { age = Clock.now.seconds - (try store.root.status(of: place).modified.seconds) } catch {
+                if error.errno == 2 { return false }  // ENOENT: another collection was first
+                throw error
+            }
             do throws(SystemError) {
                 guard try store.root.status(of: place + "/summary").kind == .regular else {
                     throw SystemError(call: "fstatat", errno: 2, subject: place)  // ENOENT
@@ -283,7 +287,11 @@ private struct Round {
                 if error.errno != 2 && error.errno != 20 { throw error }
             }
             guard age > grace else { return false }
-            if !dryRun { try store.moveAway(place) }
+            if dryRun { return true }
+            do throws(SystemError) { try store.moveAway(place) } catch {
+                if error.errno == 2 { return false }  // likewise, where there are no locks
+                throw error
+            }
             return true
         }
     }
