@@ -66,7 +66,10 @@ int start_confining(spank_t spank)
 		goto done;
 	if ((confining = fork()) == 0) {
 		/* Descriptor 3 alone: what it kept open, nobody would see the end of. */
-		if ((ends[1] != 3 && dup2(ends[1], 3) < 0) || syscall(SYS_close_range, 4, ~0U, 0) < 0 || read(3, &byte, 1) != 1)
+		if (ends[1] != 3 && dup2(ends[1], 3) < 0)
+			_exit(BERTH_FAILED);
+		close_descriptors(4, ~0U, NOW);
+		if (read(3, &byte, 1) != 1)
 			_exit(BERTH_FAILED);     /* the task has ended before it got there */
 		execute(words.list, (char *const[]){NULL}, -1);
 	}

@@ -324,9 +324,7 @@ static void close_on_exec(spank_t spank)
 	char number[32];
 	struct stat status;
 
-	if (syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) < 0)
-		for (int descriptor = 3; descriptor < 4096; descriptor++)
-			fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+	close_descriptors(3, ~0U, ON_EXEC);
 	if (spank_getenv(spank, "PMI_FD", number, sizeof number) != ESPANK_SUCCESS)
 		return;
 	int connection = atoi(number);

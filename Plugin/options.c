@@ -82,12 +82,14 @@ static int add_mounts(const char *value)
 	return 0;
 }
 
+#define TOO_LONG "the value is longer than 65535 bytes"
+
 static const char *complaint(const struct flag *flag, const char *value)
 {
 	size_t length = strlen(value);
 
 	if (length > 65535)
-		return "the value is longer than 65535 bytes";
+		return TOO_LONG;
 	if (flag->text == &wanted.image || flag->text == &wanted.name || flag->text == &wanted.workdir
 	    || flag->text == &wanted.save)
 		for (const char *byte = value; *byte; byte++)
@@ -174,13 +176,13 @@ int register_options(spank_t spank)
 }
 
 /* The job's variable on a node, the caller's own elsewhere. 1 where it has a value: an empty one counts as unset. */
-static int get_variable(spank_t spank, const char *name, char *value, size_t room)
+static int get_variable(spank_t spank, const struct flag *flag, const char *name, char *value, size_t room)
 {
 	if (on_node()) {
 		spank_err_t answer = spank_getenv(spank, name, value, (int)room);
 
 		if (answer == ESPANK_NOSPACE)
-			return refuse("%s: the value is longer than %zu bytes", name, room - 1);
+			return refuse_value(flag, name, TOO_LONG);
 		return answer == ESPANK_SUCCESS && *value;
 	}
 	const char *own = getenv(name);
@@ -188,7 +190,7 @@ static int get_variable(spank_t spank, const char *name, char *value, size_t roo
 	if (!own || !*own)
 		return 0;
 	if (strlen(own) >= room)
-		return refuse("%s: the value is longer than %zu bytes", name, room - 1);
+		return refuse_value(flag, name, TOO_LONG);
 	strcpy(value, own);
 	return 1;
 }
@@ -204,7 +206,7 @@ static int read_variable(spank_t spank, const struct flag *flag, const char *pre
 	i = snprintf(name, sizeof name, "%s_%s", prefix, flag->name);
 	for (; i >= 0; i--)
 		name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
-	int found = get_variable(spank, name, value, sizeof value);
+	int found = get_variable(spank, flag, name, value, sizeof value);
 
 	if (found <= 0)
 		return found;
@@ -235,12 +237,14 @@ int read_variables(spank_t spank)
 
 	spank_err_t answer = on_node() && wanted.mounts ? spank_getenv(spank, ALL_MOUNTS, all, sizeof all) : ESPANK_ENV_NOEXIST;
 
+	/* On a node the mistake is remembered, and an image that a variable names is read all the same: or the task would run
+	 * outside. */
 	if (answer == ESPANK_NOSPACE)
-		return refuse("--container-mounts: all mounts together are longer than 65535 bytes");
+		refuse("--container-mounts: all mounts together are longer than 65535 bytes");
 	if (answer == ESPANK_SUCCESS && strstr(all, wanted.mounts)) {
 		free(wanted.mounts);
 		if (!(wanted.mounts = strdup(all)))
-			return refuse("--container-mounts: out of memory");
+			refuse("--container-mounts: out of memory");
 	}
 	for (int i = 0; i < FLAGS; i++)
 		if (read_variable(spank, &flags[i], "BERTH") < 0 || read_variable(spank, &flags[i], "PYXIS") < 0)

@@ -111,8 +111,8 @@ extern glob_t accelerators;
 
 #define BERTH_FAILED 125
 
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
+/* descriptors.c */
+enum closing { NOW, ON_EXEC };
+void close_descriptors(unsigned first, unsigned last, enum closing when);
 
 #endif

@@ -71,7 +71,7 @@ void execute(char *const words[], char *const environment[], int connection)
 	if (connection == 3 ? fcntl(3, F_SETFD, 0) < 0 : connection >= 0 && dup2(connection, 3) < 0)
 		fail_to_start(words[0]);
 	own_connection = connection >= 0 ? 3 : -1;
-	syscall(SYS_close_range, connection >= 0 ? 4 : 3, ~0U, 0);
+	close_descriptors(connection >= 0 ? 4 : 3, ~0U, NOW);
 	execve(words[0], words, environment);
 	fail_to_start(words[0]);
 }

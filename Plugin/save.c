@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,7 +47,7 @@ static void close_others(const int kept[], size_t count)
 		if (first <= 2 && end > 2)
 			end = 2;
 		if (end > first)
-			syscall(SYS_close_range, first, end == ~0U ? ~0U : end - 1, 0);
+			close_descriptors(first, end == ~0U ? ~0U : end - 1, NOW);
 		if (end == ~0U)
 			return;
 		first = end + 1;
