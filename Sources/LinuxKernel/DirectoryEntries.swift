@@ -66,10 +66,31 @@ extension OwnedFileDescriptor {
     /// owner may not enter are opened up first. What is already gone is no error.
     ///
     /// A tree may be deeper than a process may have files open: what lies too deep is moved up beside it first.
+    /// Of a path of several components the last one's directory counts as this one: it may be on another file system.
     package func removeTree(_ name: some PathBytes) throws(SystemError) {
+        if let (path, last) = Self.split(name) {
+            let directory: OwnedFileDescriptor
+            do throws(SystemError) { directory = try open(path, .path | .directory) } catch {
+                if error.errno == ENOENT { return }
+                throw error
+            }
+            return try directory.removeTree(last)
+        }
         var tooDeep: [String] = []
         try remove(name, depth: 0, below: self, &tooDeep)
         while let next = tooDeep.popLast() { try remove(next, depth: 0, below: self, &tooDeep) }
+    }
+
+    /// A path's directory and its last component; `nil` for a single component.
+    private static func split(_ path: some PathBytes) -> (directory: [UInt8], last: [UInt8])? {
+        var bytes: [UInt8] = []
+        do throws(SystemError) {
+            try path.withCPath { cPath in
+                bytes = UnsafeBufferPointer(start: cPath, count: strlen(cPath)).map { UInt8(bitPattern: $0) }
+            }
+        } catch { return nil }  // no path: the call that it is given to says so
+        guard let slash = bytes.lastIndex(of: 0x2F), slash + 1 < bytes.count else { return nil }
+        return (Array(bytes[...slash]), Array(bytes[(slash + 1)...]))
     }
 
     /// Levels of directories that are open at once.

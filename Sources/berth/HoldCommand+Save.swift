@@ -8,11 +8,22 @@ extension HoldCommand {
     /// the name says so, or what `berth export` writes. What is there already is never removed, but for a squashfs file of
     /// that very name.
     func save(to text: String) throws(Failure) {
+        let inherited = settings.socket
+        // The programs below are to have it: what Berth was given is closed when it executes another.
+        let files = try named(Failure.system) { () throws(SystemError) in
+            try OwnedFileDescriptor(inherited: inherited).inheritableCopy()
+        }
+        try save("/proc/self/fd/\(files.number)", to: text)
+        withExtendedLifetime(files.box) {}
+    }
+
+    /// - Parameter files: The container's root, under a path that holds in the programs started from here.
+    private func save(_ files: String, to text: String) throws(Failure) {
         for scheme in ["oci:", "oci-archive:"] where text.hasPrefix(scheme) {
             let path = absolutePath(String(text.dropFirst(scheme.utf8.count)), from: workingDirectory)
-            return try export(to: scheme + path)
+            return try export(files, to: scheme + path)
         }
-        if text.hasPrefix("docker://") { return try export(to: text) }
+        if text.hasPrefix("docker://") { return try export(files, to: text) }
         try checkDestination(text)
         let path = absolutePath(text, from: workingDirectory)
         let isSquashfs = [".sqsh", ".squashfs", ".sqfs"].contains(where: path.hasSuffix)
@@ -26,12 +37,11 @@ extension HoldCommand {
         let draft =
             path + ".berth-"
             + (try named(Failure.system) { () throws(SystemError) in try Random.hexadecimal(bytes: 4) })
-        let number = settings.socket
         let root = try named(Failure.system) { () throws(SystemError) in
             try OwnedFileDescriptor(opening: "/", .path | .directory)
         }
         do throws(Failure) {
-            try step("copy", "/bin/cp", ["--archive", "--one-file-system", "/proc/self/fd/\(number)/.", draft])
+            try step("copy", "/bin/cp", ["--archive", "--one-file-system", files + "/.", draft])
             if isSquashfs { try describe(draft) }
             try publish(draft, as: path, isSquashfs: isSquashfs, root)
         } catch {
@@ -51,14 +61,14 @@ extension HoldCommand {
     }
 
     /// As an image: a named container's changes over its image's layers, or all of an unnamed one's files as one layer.
-    private func export(to destination: String) throws(Failure) {
+    private func export(_ files: String, to destination: String) throws(Failure) {
         var words = ["export", "--quiet"]
         var text = options.image
         if let name = settings.name, let kept = try kept(name) {
             words += ["--upper", kept.path + "/upper"]
             text = kept.image
         } else {
-            words += ["--root", "/proc/self/fd/\(settings.socket)"]
+            words += ["--root", files]
         }
         if let store = options.store { words += ["--store", store] }
         let name = try RichProgram.export(words + [text, destination], environment: host.environment)

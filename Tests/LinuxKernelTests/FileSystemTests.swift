@@ -126,6 +126,16 @@ import TestSupport
         #expect(try root.entries() == [])
     }
 
+    /// By a path from a directory that is on another file system than the tree.
+    @Test func aTreeElsewhereGoesByItsPath() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("x", to: "tree/a/file")
+        let elsewhere = try OwnedFileDescriptor(opening: "/proc", [.path, .directory])
+        try elsewhere.removeTree(directory.path + "/tree")
+        #expect(!directory.exists("tree"))
+        try elsewhere.removeTree(directory.path + "/missing/tree")
+    }
+
     @Test func publishingNeverReplaces() throws {
         let directory = try TemporaryDirectory()
         try directory.write("old", to: "there")
