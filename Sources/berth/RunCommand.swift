@@ -94,13 +94,22 @@ struct RunCommand {
         try meet(task)
     }
 
+    /// In memory first; at last a directory in which no other user can have taken the name. A /dev/shm that is no file system
+    /// of its own is part of a /dev, which may have been made for this task alone: then where tasks surely see the same.
+    private static func meetingPlaces(home: String) -> [String] {
+        let others = ["/tmp", "/var/tmp", home]
+        guard let memory = try? FileStatus(of: "/dev/shm"), let devices = try? FileStatus(of: "/dev"),  // absent
+            memory.device == devices.device
+        else { return ["/dev/shm"] + others }
+        return others + ["/dev/shm"]
+    }
+
     /// One of several tasks on this node: one container for all of them.
     private func meet(_ task: SlurmTask) throws(Failure) -> Never {
         let grant = try grant()
         let own = StepRendezvous.Arrival(localID: task.localID, grantedNodes: grant.ownNodes)
         let key = "\(task.jobID).\(task.stepID).\(task.nodeID)/\(try wantedOptions().containerKey(host.variable))"
-        // In memory first; at last a directory in which no other user can have taken the name.
-        let places = ["/dev/shm", "/tmp", "/var/tmp", host.variable("HOME") ?? "/"]
+        let places = Self.meetingPlaces(home: host.variable("HOME") ?? "/")
         let role = try named(Failure.rendezvous) { () throws(RendezvousError) in
             try StepRendezvous.arrive(in: places, for: key, own)
         }
