@@ -18,7 +18,7 @@ package enum LocalSockets {
         return socket
     }
 
-    /// `nil` where nobody listens, or where the listener's queue is full. Never waits. The corresponding call is
+    /// `nil` where nobody listens; `EAGAIN` where the listener's queue is full. Never waits. The corresponding call is
     /// `connect(2)`.
     package static func connect(
         in directory: borrowing OwnedFileDescriptor, _ name: String
@@ -32,7 +32,7 @@ package enum LocalSockets {
         }
         switch code {
         case 0: break
-        case ECONNREFUSED, ENOENT, EAGAIN, EINTR: return nil
+        case ECONNREFUSED, ENOENT, EINTR: return nil
         default: throw SystemError(call: "connect", errno: code, subject: path)
         }
         try checked("fcntl", "F_SETFL") { berth_fcntl(socket.rawValue, F_SETFL, 0) }
@@ -50,6 +50,9 @@ package enum LocalSockets {
 
     /// One descriptor that keeps all of these open as long as it is open itself: they wait in a socket that nobody reads.
     /// A process that is to hold many leases needs one number for them, and so does whoever is handed them.
+    ///
+    /// While it is open the kernel counts them as in flight against the user's limit on open files, above which nobody can
+    /// send descriptors (`ETOOMANYREFS`): one for all who need it, and none where the numbers are few.
     package static func bundle(_ boxes: [DescriptorBox]) throws(SystemError) -> DescriptorBox {
         let (kept, sending) = try pair()
         var rest = boxes[...]

@@ -79,8 +79,21 @@ struct MeetingPlace: ~Copyable {
         return try LocalSockets.listen(in: directory, Self.socket)
     }
 
-    func connect() throws(SystemError) -> OwnedFileDescriptor? {
-        try LocalSockets.connect(in: directory, Self.socket)
+    enum Attempt {
+        case connected(DescriptorBox)
+        /// Somebody listens, and more have come than fit in the queue.
+        case full
+        case nobody
+    }
+
+    func connect() throws(SystemError) -> Attempt {
+        do throws(SystemError) {
+            guard let socket = try LocalSockets.connect(in: directory, Self.socket) else { return .nobody }
+            return .connected(DescriptorBox(socket))
+        } catch {
+            if error.errno == 11 { return .full }  // EAGAIN
+            throw error
+        }
     }
 
     /// The builder is done: who comes now builds another container.

@@ -22,7 +22,7 @@ package enum StepRendezvous {
     }
 
     /// How long a task waits for a builder that has the lock and does not listen: it is between the two calls, or stopped.
-    private static let patience: UInt64 = 60_000_000_000
+    package static let patience: UInt64 = 60_000_000_000
 
     /// Takes part; returns when this task is to build, or when there is a container to join. Blocks as long as the
     /// builder is at work.
@@ -30,8 +30,9 @@ package enum StepRendezvous {
     /// - Parameters:
     ///   - places: Directories in which the tasks can meet: `MeetingPlace`.
     ///   - key: Unique to the step, the node, the user and everything that shapes the container.
+    ///   - patience: In nanoseconds.
     package static func arrive(
-        in places: [String], for key: String, _ own: Arrival
+        in places: [String], for key: String, _ own: Arrival, patience: UInt64 = patience
     ) throws(RendezvousError) -> Role {
         var end = Clock.monotonicNanoseconds + patience
         while true {
@@ -40,7 +41,14 @@ package enum StepRendezvous {
                 let listener = try talking { () throws(SystemError) in try place.listen() }
                 return .builder(Builder(listener: listener, place: place))
             }
-            guard let connection = try talking({ () throws(SystemError) in try place.connect() }) else {
+            let attempt = try talking({ () throws(SystemError) in try place.connect() })
+            if case .full = attempt {
+                // A builder that listens and is at work, such as on a pull: like those in its queue, for as long as it lives.
+                end = Clock.monotonicNanoseconds + patience
+                Processes.sleep(milliseconds: 50)
+                continue
+            }
+            guard case .connected(let box) = attempt else {
                 // Not yet, or no longer: the builder is about to listen, or has gone.
                 guard Clock.monotonicNanoseconds < end else {
                     throw .system(SystemError(call: "connect", errno: 110, subject: key))  // ETIMEDOUT
@@ -50,8 +58,8 @@ package enum StepRendezvous {
             }
             let hello = "\(own.localID)\n" + own.grantedNodes.joined(separator: "\n")
             // A builder that dies meanwhile shows as a failure to send or as the end of what it says.
-            guard (try? connection.send(Array(hello.utf8))) != nil,  // see above
-                let answer = try talking({ () throws(SystemError) in try connection.receive() })
+            guard (try? box.descriptor.send(Array(hello.utf8))) != nil,  // see above
+                let answer = try talking({ () throws(SystemError) in try box.descriptor.receive() })
             else {
                 end = Clock.monotonicNanoseconds + patience
                 continue
@@ -154,9 +162,12 @@ extension StepRendezvous {
 
         /// Hands the container that this process now stands in to all who wait.
         ///
-        /// - Parameter own: `Namespaces.own`, from before the container's /proc took the host's place.
+        /// - Parameters:
+        ///   - own: `Namespaces.own`, from before the container's /proc took the host's place.
+        ///   - imageLeases: `LocalSockets.bundle` of the image's, where there are many.
         package mutating func share(
-            _ namespaces: NamespaceKinds, in own: borrowing OwnedFileDescriptor, scratchLease: DescriptorBox?
+            _ namespaces: NamespaceKinds, in own: borrowing OwnedFileDescriptor, scratchLease: DescriptorBox?,
+            imageLeases: DescriptorBox? = nil
         ) throws(RendezvousError) {
             try acceptWhoHasCome()
             leave()
@@ -171,6 +182,10 @@ extension StepRendezvous {
             if let scratchLease {
                 descriptors.append(scratchLease)
                 kinds += "s"
+            }
+            if let imageLeases {
+                descriptors.append(imageLeases)
+                kinds += "k"
             }
             let answer = Array((["R" + kinds] + granted).joined(separator: "\n").utf8)
             for (connection, _) in waiting {
@@ -199,6 +214,8 @@ extension StepRendezvous {
         private var namespaces: [(NamespaceKinds, DescriptorBox)] = []
         /// Inherited by the command: keeps a scratch directory on disk from being swept.
         package private(set) var scratchLease: DescriptorBox?
+        /// In place of the task's own leases of the image's layers, where there are many.
+        package private(set) var imageLeases: DescriptorBox?
         /// What any of its tasks may open: what it was built with.
         package let grantedNodes: [String]
 
@@ -212,6 +229,8 @@ extension StepRendezvous {
                     namespaces.append((kind, box))
                 } else if letter == "s" {
                     scratchLease = box
+                } else if letter == "k" {
+                    imageLeases = box
                 } else {
                     return nil
                 }

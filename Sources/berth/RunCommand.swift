@@ -131,10 +131,10 @@ struct RunCommand {
             let image = try found()
             let (shared, gpus) = grant.shared(with: [container.grantedNodes, own.grantedNodes])
             let plan = try plan(image, grant: shared, gpus: gpus)
-            let lease = container.scratchLease
+            let (leases, scratch) = (container.imageLeases.map { [$0] } ?? image.leases, container.scratchLease)
             try confine(plan)
             try named(Failure.sandbox) { () throws(SandboxError) in try container.join() }
-            try begin(plan.process, image.leases, lease)
+            try begin(plan.process, leases, scratch)
         }
     }
 
@@ -150,10 +150,13 @@ struct RunCommand {
         tell(interpreter.notes)
         let scratch = interpreter.scratchLease
         let namespaces = plan.namespaces
+        // One for all tasks.
+        let leases = try named(Failure.system) { () throws(SystemError) in try Self.inFewNumbers(image.leases) }
+        let isBundled = leases.count < image.leases.count
         try named(Failure.rendezvous) { () throws(RendezvousError) in
-            try builder.share(namespaces, in: own, scratchLease: scratch)
+            try builder.share(namespaces, in: own, scratchLease: scratch, imageLeases: isBundled ? leases.first : nil)
         }
-        try begin(plan.process, image.leases, scratch)
+        try begin(plan.process, leases, scratch)
     }
 
     private func start(image: PreparedImage, grant: DeviceGrant, gpus: [String]) throws(Failure) -> Never {
@@ -170,8 +173,13 @@ struct RunCommand {
         for note in notes { Terminal.say(Report(note.text)) }
     }
 
-    /// The file system stands; the leases stay open in the command, so that nobody collects what it runs from. In one
-    /// descriptor: an image may have hundreds of layers, each with a lease of its own.
+    /// An image may have hundreds of layers, each with a lease of its own: too many numbers for the command to spare.
+    private static func inFewNumbers(_ leases: [DescriptorBox]) throws(SystemError) -> [DescriptorBox] {
+        let most = min(64, try StartingState.callersValue(of: .openFiles).soft / 4)
+        return leases.count < 2 || UInt64(leases.count) <= most ? leases : [try LocalSockets.bundle(leases)]
+    }
+
+    /// The file system stands; the leases stay open in the command, so that nobody collects what it runs from.
     private func begin(
         _ process: ProcessPlan, _ image: [DescriptorBox], _ scratch: DescriptorBox?
     ) throws(Failure) -> Never {
@@ -179,10 +187,9 @@ struct RunCommand {
         process.dropVariables(exists: Self.existsHere)
         try named(Failure.system) { () throws(SystemError) in
             try descriptors.handOn()
-            let leases = image + [scratch].compactMap { $0 }
-            if leases.isEmpty { return }
-            let all = leases.count == 1 ? leases[0] : try LocalSockets.bundle(leases)
-            try all.descriptor.duplicate().inheritAcrossExec()
+            for lease in try Self.inFewNumbers(image) + [scratch].compactMap({ $0 }) {
+                try lease.descriptor.duplicate().inheritAcrossExec()
+            }
         }
         if options.verbose {
             if speaks(options), let note = process.noteOfDroppedVariables(option: "-e NAME") { Terminal.note(note) }

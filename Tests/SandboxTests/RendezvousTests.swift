@@ -45,6 +45,45 @@ import TestSupport
         #expect(try Self.entries(place) == [], "the builder removes the place")
     }
 
+    /// More tasks than fit in the builder's queue while it pulls: those outside wait like those in it.
+    @Test func aFullQueueIsWaitedFor() async throws {
+        let place = try TemporaryDirectory()
+        let (path, key) = (place.path, Self.key())
+        guard case .builder(var builder) = try StepRendezvous.arrive(in: [path], for: key, Self.alone) else {
+            Issue.record("another task has the lock")
+            return
+        }
+        let parent = try OwnedFileDescriptor(opening: path, .readOnly | .directory)
+        let directory = try parent.open(try #require(try parent.entries().first), .readOnly | .directory)
+        try directory.removeFile("socket")
+        let listener = try LocalSockets.listen(in: directory, "socket", backlog: 1)
+        var queued: [DescriptorBox] = []
+        #expect(throws: SystemError.self) {
+            while queued.count < 100 { queued.append(try Self.connect(below: path)) }
+        }
+        let waiting = Task.detached { () -> String in
+            do {
+                _ = try StepRendezvous.arrive(
+                    in: [path], for: key, StepRendezvous.Arrival(localID: 1, grantedNodes: []), patience: 100_000_000)
+                return "arrived"
+            } catch { return "\(error)" }
+        }
+        Processes.sleep(milliseconds: 600)
+        var answer: [DescriptorBox] = []
+        for _ in 0..<100 where answer.isEmpty {
+            guard let next = try listener.accept(withinMilliseconds: 1000) else { break }
+            let box = DescriptorBox(next)
+            if queued.isEmpty {
+                if try box.descriptor.isReadable(withinMilliseconds: 5000) { answer.append(box) }
+            } else {
+                queued.removeLast()
+            }
+        }
+        try answer.first?.descriptor.send(Array("E7".utf8))
+        #expect(await waiting.value.contains("builderFailed(localID: 7)"))
+        builder.fail(localID: 0)
+    }
+
     @Test func theBuilderOfAKilledStepIsReplacedAndItsPlaceSwept() throws {
         let place = try TemporaryDirectory()
         let key = Self.key()
