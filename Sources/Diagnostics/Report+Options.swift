@@ -54,7 +54,9 @@ extension Report {
         case .unreadable(let cause):
             self.init(
                 "cannot read the configuration \(error.file): \(cause.sentence)",
-                hint: error.file.hasSuffix("/.config/berth/berth.conf")
+                hint: cause.errno == 2  // ENOENT
+                    ? "BERTH_CONFIG names it: correct the name, or unset the variable; /dev/null stands for no file"
+                    : error.file.hasSuffix("/.config/berth/berth.conf")
                     ? "it is the user's own: is HOME the home directory of who runs this?"
                     : "make it readable for everybody, or name another with BERTH_CONFIG")
         case .untrusted(let fault, let isOwn):

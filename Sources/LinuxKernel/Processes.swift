@@ -79,13 +79,12 @@ package enum Processes {
         posix_spawnattr_setsigmask(&attributes, &none)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
         var child: pid_t = 0
-        let code = StartingState.withCallersOpenFiles {
-            withCStrings(arguments) { cArguments in
-                withCStrings(environment) { cEnvironment in
-                    posix_spawn(&child, path, &actions, &attributes, cArguments, cEnvironment)
-                }
+        let code = withCStrings(arguments) { cArguments in
+            withCStrings(environment) { cEnvironment in
+                posix_spawn(&child, path, &actions, &attributes, cArguments, cEnvironment)
             }
         }
+        if code == 0 { StartingState.giveCallersOpenFiles(to: child) }
         if pipeEnds[1] >= 0 { close(pipeEnds[1]) }
         guard code == 0 else {
             if pipeEnds[0] >= 0 { close(pipeEnds[0]) }

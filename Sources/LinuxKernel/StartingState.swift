@@ -16,9 +16,11 @@ package enum StartingState {
     nonisolated(unsafe) private static var saved: Saved?
 
     /// Comes first in a program.
-    package static func establish() {
+    ///
+    /// - Parameter closesDescriptors: Not where this program only becomes another one of Berth's, which does it itself.
+    package static func establish(closesDescriptors: Bool = true) {
         var state = Saved()
-        markDescriptors()
+        if closesDescriptors { markDescriptors() }
         // A missing standard stream would be replaced by the next file that is opened, and messages would go into that.
         for number in Int32(0)...2 where berth_fcntl(number, F_GETFD, 0) == -1 {
             _ = berth_open("/dev/null", (number == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC, 0)
@@ -70,20 +72,18 @@ package enum StartingState {
     /// For the program that is executed next in place of this one.
     static func restore() {
         guard var state = saved else { return }
-        for (limit, values) in state.limits where ofMemory.contains(limit) { try? limit.set(values) }  // lower, as it was
+        // Those of files too: another program of Berth's would take a raised limit for the caller's.
+        for (limit, values) in state.limits { try? limit.set(values) }  // lower, as it was
         for (number, was) in state.ignored { _ = berth_set_signal(number, was ? 1 : 0) }
         sigprocmask(SIG_SETMASK, &state.mask, nil)
     }
 
     /// A program that is started beside this one closes each of its descriptors in turn, in some languages: with the
-    /// hard limit that takes minutes.
-    static func withCallersOpenFiles<Value>(_ body: () -> Value) -> Value {
-        guard let own = saved?.limits.first(where: { $0.limit == .openFiles }) else { return body() }
-        let lowered = (try? ResourceLimit.openFiles.set(own.values)) != nil  // then with ours
-        defer {
-            if lowered { try? ResourceLimit.openFiles.set(LimitValues(soft: own.values.hard, hard: own.values.hard)) }  // as it was
-        }
-        return body()
+    /// hard limit that takes minutes. Set from outside and only there: this program's threads are opening files. The
+    /// corresponding call is `prlimit(2)`.
+    static func giveCallersOpenFiles(to child: Int32) {
+        guard let own = saved?.limits.first(where: { $0.limit == .openFiles }) else { return }
+        _ = berth_prlimit(child, own.limit.number, own.values.soft, own.values.hard)  // refused: then with ours
     }
 
     /// Whatever the caller has left open above the standard streams is closed by execve(2).

@@ -63,6 +63,8 @@ package struct SiteConfiguration: Equatable, Sendable {
     package var fabric: String?
     package var fabricRules: [FabricLine] = []
     package var profile: String?
+    /// What the site's file said, where `BERTH_CONFIG` named a descriptor: a pipe can be read once.
+    package private(set) var textByDescriptor: [UInt8]?
 
     /// `fabric-mount`, `fabric-library` or `fabric-variable`.
     package struct FabricLine: Equatable, Sendable {
@@ -116,7 +118,7 @@ extension SiteConfiguration {
     }
 
     /// Reads the site's file and then the user's, which may override everything but adds its mounts to the site's.
-    /// `BERTH_CONFIG` names another site file. An absent file is no error; an unreadable one is.
+    /// `BERTH_CONFIG` names another site file, which must exist. Any other absent file is no error; an unreadable one is.
     ///
     /// - Parameter homes: From `homes(environment:accountHome:)`: the first one with a configuration file counts.
     package static func read(
@@ -124,7 +126,11 @@ extension SiteConfiguration {
     ) throws(ConfigurationError) -> SiteConfiguration {
         var configuration = SiteConfiguration()
         let named = environment("BERTH_CONFIG").flatMap { $0.isEmpty ? nil : $0 }
-        try configuration.add(file: named ?? "/etc/berth/berth.conf")
+        let isThere = try configuration.add(file: named ?? "/etc/berth/berth.conf")
+        if let named, !isThere {
+            throw ConfigurationError(
+                file: named, line: 0, reason: .unreadable(SystemError(call: "open", errno: 2, subject: named)))  // ENOENT
+        }
         let base = environment("XDG_CONFIG_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
         var places = homes.map { $0 + "/.config" }
         if let base { places = [base] + places.dropFirst() }
@@ -158,6 +164,7 @@ extension SiteConfiguration {
         }
         if let fault { throw ConfigurationError(file: file, line: 0, reason: .untrusted(fault, isOwn: isOwn)) }
         if isRefused { throw ConfigurationError(file: file, line: 0, reason: .notAFile) }
+        if Trust.isOwnDescriptor(file) { textByDescriptor = bytes }
         try add(bytes, file: file)
         return true
     }

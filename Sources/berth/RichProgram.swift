@@ -1,5 +1,6 @@
 internal import Diagnostics
 internal import LinuxKernel
+internal import SiteConfig
 
 /// `berth-image`, beside which this program is installed: `PREFIX/bin/berth` and `PREFIX/libexec/berth/berth-image`.
 enum RichProgram {
@@ -48,6 +49,23 @@ enum RichProgram {
                 hint:
                     "the loader's message above names it; `ldd \(path)` lists all; install the packages of docs/dependencies.md"
             ))
+    }
+
+    /// The environment for a run of `berth-image` that is to read the same configuration: what a descriptor of the caller's
+    /// named, such as the pipe of a shell's `<(…)`, can be read once, and this program has.
+    static func handing<Value>(
+        _ configuration: SiteConfiguration, _ environment: [String],
+        _ body: ([String]) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
+        guard let text = configuration.textByDescriptor else { return try body(environment) }
+        let copy = try named(Failure.system) { () throws(SystemError) in
+            let file = try OwnedFileDescriptor(inMemory: "berth.conf")
+            try file.writeAll(text)
+            return try file.inheritableCopy()
+        }
+        defer { withExtendedLifetime(copy.box) {} }
+        return try body(
+            environment.filter { !$0.hasPrefix("BERTH_CONFIG=") } + ["BERTH_CONFIG=/proc/self/fd/\(copy.number)"])
     }
 
     /// Runs `berth-image cdi --record`, which reads JSON and YAML for us.

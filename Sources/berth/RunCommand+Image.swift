@@ -98,8 +98,11 @@ extension RunCommand {
             environment.removeAll { $0.hasPrefix("BERTH_INSECURE_REGISTRIES=") }
             environment.append("BERTH_INSECURE_REGISTRIES=" + all.joined(separator: ","))
         }
+        let given = environment
         do throws(Failure) {
-            try RichProgram.pull(arguments, environment: environment, deadline: deadline, image: options.image)
+            try RichProgram.handing(configuration, given) { (environment) throws(Failure) in
+                try RichProgram.pull(arguments, environment: environment, deadline: deadline, image: options.image)
+            }
         } catch {
             guard isForOthers, case .reportedAlready = error else { throw error }
             // Pyxis' words, which monitoring of sites looks for.

@@ -122,7 +122,9 @@ extension RunCommand {
         {
             return registry
         }
-        let bytes = try RichProgram.compile(directories: directories, environment: host.environment)
+        let bytes = try RichProgram.handing(configuration, host.environment) { (environment) throws(Failure) in
+            try RichProgram.compile(directories: directories, environment: environment)
+        }
         // Between our look and the compiler's the files may have changed: then this is right, and not to be kept.
         if let registry = DeviceRegistry(decoding: bytes, key: files.key) {
             DeviceRecords.write(bytes, name, store: path, owner: owner)

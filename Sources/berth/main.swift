@@ -3,8 +3,14 @@ internal import LinuxKernel
 
 // The lean launcher. It knows the one verb that must start in about a millisecond, and the same for the Slurm plugin;
 // everything else, help included, is the rich program's.
-StartingState.establish()
 var arguments = Array(Processes.arguments().dropFirst())
+let isOwn =
+    switch arguments.first {
+    case "run", "confine", "probe", "hold", "report": true
+    default: false
+    }
+// The rich program is to read what the caller hands over by descriptor: `BERTH_CONFIG=<(…)`, an archive's `/dev/fd/3`.
+StartingState.establish(closesDescriptors: isOwn)
 if arguments.first == "run" {
     arguments.removeFirst()
     do throws(Failure) {

@@ -327,4 +327,28 @@ import TestSupport
         #expect(ended.status == 125 && ended.errors.contains(words), "\(ended)")
         #expect(ended.errors.contains("libexec/berth/berth-image"), "\(ended)")
     }
+
+    /// A descriptor that names the configuration reaches the second program, and the caller's limit on open files does.
+    @Test(arguments: ["pull x", "run --store \"$HERE/store\" example.invalid/x:1"])
+    func theSecondProgramHasWhatTheCallerGave(_ words: String) throws {
+        let box = try Self.box()
+        let place = try TemporaryDirectory()
+        try place.makeDirectory("bin")
+        let berth = place.path + "/bin/berth"
+        try FileManager.default.copyItem(atPath: box.fixture.berth, toPath: berth)
+        let script = "#!/bin/sh\n{ sleep 0.3; cat \"$BERTH_CONFIG\"; ulimit -Sn; } >&2\nexit 1\n"
+        let path = try place.write(script, to: "libexec/berth/berth-image")
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+        let caller = "ulimit -Sn 123; BERTH_CONFIG=<(echo 'home = yes') \"$HERE/bin/berth\" \(words)"
+        let ended = try Command(
+            ["bash", "-c", caller], environment: ["PATH": "/usr/bin:/bin", "HOME": place.path, "HERE": place.path]
+        ).run()
+        #expect(ended.errors.contains("home = yes\n123\n"), "\(ended)")
+    }
+
+    @Test func aConfigurationThatIsNamedAndAbsentIsAnError() throws {
+        let box = try Self.box()
+        let ended = try box.command(probe: ["id"], environment: ["BERTH_CONFIG": "/nowhere/berth.conf"]).run()
+        #expect(ended.status == 125 && ended.errors.contains("the configuration /nowhere/berth.conf: "), "\(ended)")
+    }
 }

@@ -158,7 +158,7 @@ struct Box: Sendable {
     var environment: [String: String] {
         [
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": path("home"), "PWD": directory.path,
-            "BERTH_CONFIG": path("berth.conf"),
+            "BERTH_CONFIG": FileManager.default.fileExists(atPath: path("berth.conf")) ? path("berth.conf") : "/dev/null",
         ]
     }
 

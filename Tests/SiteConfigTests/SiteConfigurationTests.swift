@@ -248,7 +248,8 @@ import TestSupport
     static func read(_ directory: TemporaryDirectory, _ environment: [String: String] = [:]) throws(ConfigurationError)
         -> SiteConfiguration
     {
-        var variables = ["BERTH_CONFIG": directory.path + "/site.conf"]
+        let site = directory.path + "/site.conf"
+        var variables = ["BERTH_CONFIG": FileManager.default.fileExists(atPath: site) ? site : "/dev/null"]
         variables.merge(environment) { $1 }
         let all = variables
         return try SiteConfiguration.read(
@@ -381,6 +382,29 @@ import TestSupport
 
     @Test(arguments: ["50%", "1%", "2g"]) func aTmpfsOfTheSiteMayHaveASize(_ size: String) throws {
         #expect(try Self.parse("mount = tmpfs /t tmpfs size=\(size)").mounts.first?.options == ["size=\(size)"])
+    }
+
+    @Test func aNamedFileThatDoesNotExistIsAnError() throws {
+        let directory = try TemporaryDirectory()
+        for file in [directory.path + "/none.conf", directory.path + "/none/x.conf", "/dev/fd/987"] {
+            #expect {
+                try Self.read(directory, ["BERTH_CONFIG": file])
+            } throws: {
+                guard let error = $0 as? ConfigurationError, case .unreadable(let cause) = error.reason else { return false }
+                return error.file == file && cause.errno == 2
+            }
+        }
+    }
+
+    @Test func whatAPipeSaidIsKept() throws {
+        var ends: [Int32] = [-1, -1]
+        #expect(pipe(&ends) == 0)
+        let text = "home = yes\n"
+        #expect(write(ends[1], text, text.utf8.count) == text.utf8.count)
+        close(ends[1])
+        defer { close(ends[0]) }
+        let found = try Self.read(TemporaryDirectory(), ["BERTH_CONFIG": "/dev/fd/\(ends[0])"])
+        #expect(found.home && found.textByDescriptor == Array(text.utf8))
     }
 
     @Test func noConfigurationMayBeNamedByTheNullDevice() throws {

@@ -23,7 +23,7 @@ import Testing
             chmod 755 . disk
             chmod -R go+rX bin libexec layout
             chown 1500:1500 disk/home
-            as() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$PWD/disk/home" BERTH_CONFIG=/none BERTH_STORE="$PWD/disk/home/store" \\
+            as() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$PWD/disk/home" BERTH_CONFIG=/dev/null BERTH_STORE="$PWD/disk/home/store" \\
               setpriv --reuid=1500 --regid=1500 --clear-groups "$@"; }
             # Each twice at once: one of them brings it, and both succeed.
             for tag in one flat; do

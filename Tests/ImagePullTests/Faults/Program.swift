@@ -32,8 +32,10 @@ enum Program {
         _ arguments: [String], home: String, through wrapper: [String] = [], environment: [String: String] = [:]
     ) throws -> Command {
         guard let path else { throw TestSupportError("no berth-image") }
+        let file = home + "/berth.conf"
         let own = [
-            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home, "BERTH_CONFIG": home + "/berth.conf",
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home,
+            "BERTH_CONFIG": FileManager.default.fileExists(atPath: file) ? file : "/dev/null",
         ]
         return Command(
             wrapper + [path] + arguments, environment: own.merging(environment) { $1 }, secondsAllowed: 120)
