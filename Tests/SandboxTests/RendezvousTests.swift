@@ -71,7 +71,7 @@ import TestSupport
         Processes.sleep(milliseconds: 600)
         var answer: [DescriptorBox] = []
         for _ in 0..<100 where answer.isEmpty {
-            guard let next = try listener.accept(withinMilliseconds: 1000) else { break }
+            guard let next = try listener.accept(withinMilliseconds: 60_000) else { break }
             let box = DescriptorBox(next)
             if queued.isEmpty {
                 if try box.descriptor.isReadable(withinMilliseconds: 5000) { answer.append(box) }
