@@ -78,12 +78,12 @@ import Testing
     @Test(.enabled(if: Program.isBuilt)) func theSystemStoreIsFilledForEverybody() throws {
         let image = LocalImage(layers: [archive([.dir("root", 0o700), .file("root/key", "k", 0o600)])])
         let scene = try Scene(image)
-        let command = try Program.command(["pull", "--system", scene.source()], home: scene.place.path)
-        let unnamed = try command.run()
+        let pull = ["pull", "--system", scene.source()]
+        let unnamed = try Program.command(pull, home: scene.place.path).run()
         #expect(unnamed.status == 125 && unnamed.errors.contains("system-store ="), "\(unnamed)")
         let system = scene.place.path + "/system"
         try scene.place.write("system-store = \(system)\n", to: "berth.conf")
-        let pulled = try command.run()
+        let pulled = try Program.command(pull, home: scene.place.path).run()
         #expect(pulled.status == 0, "\(pulled)")
         let both = try Program.command(["pull", "--system", "--store", "/x", scene.source()], home: scene.place.path)
             .run()
