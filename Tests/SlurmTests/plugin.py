@@ -198,7 +198,7 @@ def plugin_pulls_when_it_is_told_to():
     succeeds(contained("--container-pull=always", "true"))
     same((len(cluster.requests("debian")), len(cluster.requests("debian", "HEAD"))), (asked, looked + 1))
     nowhere = {"BERTH_STORE": f"/var/tmp/empty-{os.getpid()}"}
-    fails(contained("--container-pull=never", "true", environment=nowhere), "is not in the store", "--pull never")
+    fails(contained("--container-pull=never", "true", environment=nowhere), "is not in the store", "--container-pull never")
     fails(contained("--container-pull=sometimes", "true"), "sometimes")
 
 
