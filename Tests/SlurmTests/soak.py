@@ -83,8 +83,10 @@ def daemons():
 
 
 def locks(host):
-    """Files that are locked as Berth does it, by open file descriptions, in a process of that host."""
-    return [line for line in node(host, "cat", "/proc/locks").splitlines() if "OFDLCK" in line]
+    """Open file description locks on files of that host's store; /proc/locks shows those of the whole machine."""
+    lines = [line.split() for line in node(host, "cat", "/proc/locks").splitlines()]
+    store = set(node(host, "find", cluster.STORE, "-xdev", "-printf", "%i\\n").split())
+    return [line for line in lines if "OFDLCK" in line and line[5].rsplit(":", 1)[1] in store]
 
 
 def lock_files(host):
