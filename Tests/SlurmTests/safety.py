@@ -226,8 +226,10 @@ def safety_an_image_whose_layers_all_lie_in_a_shared_store_runs():
                 run_it = () if words else ("berth", "run", ours, "--")
                 ended = succeeds(srun("-N1", "-n2", "-w", "node1", *words, *run_it, *listing, environment=own))
                 same((ended.lines.count(str(count)), ended.lines.count("ours")), (2, 2), ended)
-                # 0, 1, 2, the directory's own, and one for all leases.
-                same(ended.lines[-1], "5", ended)
+                # 0, 1, 2, the directory's own, and one for all leases; `berth run` keeps up to 64 of them itself, because a bundle
+                # counts as descriptors in flight as long as the command runs.
+                if words:
+                    same(ended.lines[-1], "5", ended)
             kept = node("node1", "bash", "-c", f"ls {own['BERTH_STORE']}/layers | wc -l").strip()
             same(kept, "0", "the layers are the shared store's")
             # While a step runs in it nothing of it is collected.
