@@ -164,12 +164,12 @@ import Testing
         withExtendedLifetime(DescriptorBox(held)) {}
     }
 
-    /// A lock on the file is all that any user needs to be taken for its writer.
+    /// Whoever may write to the file can hold its lock and write nothing.
     @Test func aWriterThatStandsStillIsNotWaitedForForEver() async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
         let file = try cluster.place.write(Array(Self.image.layer.prefix(1000)), to: cluster.partial)
-        let held = try OwnedFileDescriptor(opening: file, .readOnly)
+        let held = try OwnedFileDescriptor(opening: file, .readWrite)
         try #require(try held.tryLock(.exclusive))
         try await FaultyServer.with(Self.image.reply) { server in
             _ = try await cluster.pull(0, server, stallPatience: 1)
