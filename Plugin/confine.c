@@ -1,5 +1,5 @@
 /*
- * What the site's berth.conf enforces on tasks, by `berth confine`: docs/commands/confine.md.
+ * What the site's berth.conf enforces on tasks, by `berth confine`: docs/reference/commands/confine.md.
  *
  * That is root's work on the task's own cgroups, and where a task is still root it is not in them yet. So each task leaves a
  * process behind that is still root when the task is the user's and in its cgroups. Nothing of the user's has been touched

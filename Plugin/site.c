@@ -67,7 +67,7 @@ static int read_word(const char *word)
 			if (IS(needless[i]))
 				return 0;
 		if (IS("importer"))
-			return bad(word, "no importer: berth pulls by itself, and each layer once (docs/slurm-plugin.md)");
+			return bad(word, "no importer: berth pulls by itself, and each layer once (docs/reference/slurm-plugin.md)");
 		return bad(word, "berth, execute_entrypoint, container_scope, sbatch_support, start_timeout or memlock");
 	}
 #undef IS

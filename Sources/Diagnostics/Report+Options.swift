@@ -69,7 +69,7 @@ extension Report {
             self.init(
                 "\(place): there is no setting \"\(name)\"",
                 hint: Self.nearest(to: name, among: SiteConfiguration.names).map { "did you mean \($0)?" }
-                    ?? "docs/configuration.md lists all settings")
+                    ?? "docs/reference/configuration.md lists all settings")
         case .badValue(let name, let value, let expected):
             self.init("\(place): \(name) can not be \"\(value)\"", hint: "it takes \(expected)")
         case .notText:

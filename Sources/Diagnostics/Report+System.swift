@@ -52,7 +52,7 @@ extension Report {
             "the file system is full: free space, or put the store elsewhere with BERTH_STORE or `store =` in berth.conf"
         case 122: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"
         case 38:
-            "this kernel does not have that call, or a seccomp filter hides it: Berth needs Linux 5.11 (docs/kernels.md)"
+            "this kernel does not have that call, or a seccomp filter hides it: Berth needs Linux 5.11 (docs/reference/kernels.md)"
         case 30: "the file system is read-only; choose a writable store with BERTH_STORE"
         case 24: "more files may have to be open at once: raise the limit (ulimit -n), 256 is enough for most"
         case 27: "a limit on the size of files is set: ulimit -f unlimited"

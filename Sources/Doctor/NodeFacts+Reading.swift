@@ -72,7 +72,7 @@ extension NodeFacts {
             return site
         } catch {
             let report = Report(error)
-            configuration = (report.what, report.hint ?? "docs/configuration.md lists all settings")
+            configuration = (report.what, report.hint ?? "docs/reference/configuration.md lists all settings")
             return SiteConfiguration()
         }
     }

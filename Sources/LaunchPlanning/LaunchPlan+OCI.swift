@@ -35,7 +35,7 @@ package struct OCIFacts: Equatable, Sendable {
 
 extension LaunchPlan {
     /// This plan as `config.json` of a bundle. What the specification has no words for is left out:
-    /// docs/oci-configuration.md lists it.
+    /// docs/reference/oci-configuration.md lists it.
     ///
     /// https://github.com/opencontainers/runtime-spec/blob/main/config.md
     package func ociConfiguration(_ facts: OCIFacts) -> JSON {

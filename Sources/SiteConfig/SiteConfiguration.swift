@@ -2,7 +2,8 @@ package import LinuxKernel
 
 /// The site's and the user's configuration: `/etc/berth/berth.conf` and `~/.config/berth/berth.conf`.
 ///
-/// Lines are `name = value`; `#` starts a comment; `mount` may repeat and is an fstab(5) line. docs/configuration.md
+/// Lines are `name = value`; `#` starts a comment; `mount` may repeat and is an fstab(5) line.
+/// Reference: docs/reference/configuration.md
 /// has every name.
 package struct SiteConfiguration: Equatable, Sendable {
     package struct Mount: Equatable, Sendable {

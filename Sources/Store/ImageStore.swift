@@ -1,7 +1,7 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// The images on this node, unpacked: docs/architecture.md shows the layout.
+/// The images on this node, unpacked: docs/explanation/architecture.md shows the layout.
 ///
 /// Safe with hundreds of processes. Everything is made as a draft and published by one `renameat2`; whoever comes
 /// second throws his draft away. Locks only save work.
@@ -302,7 +302,7 @@ extension ImageStore {
     }
 
     /// Where reading may not tell of itself, with `noatime` or from a network client's cache, the access time is set, once
-    /// a day: docs/decisions/0051-collection-across-nodes.md. Disks of this node, which alone have a major number, are
+    /// a day: docs/explanation/decisions/0051-collection-across-nodes.md. Disks of this node, which alone have a major number, are
     /// spared the call.
     private static func noteUse(_ file: borrowing OwnedFileDescriptor, _ status: FileStatus) {
         guard !status.isOnBlockDevice, !isNoted(status) else { return }

@@ -7,7 +7,7 @@ internal import Sandbox
 internal import SiteConfig
 
 /// `berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]`: what the Slurm plugin's privileged hook has done for a task before
-/// the user's command starts. docs/commands/confine.md.
+/// the user's command starts. docs/reference/commands/confine.md.
 ///
 /// Started by slurmstepd as root. Nothing of the user's has a say: no variable, no file but the site's, no path.
 struct ConfineCommand {

@@ -47,7 +47,7 @@ enum RichProgram {
             Report(
                 "cannot start \(path): a shared library is missing or damaged",
                 hint:
-                    "the loader's message above names it; `ldd \(path)` lists all; install the packages of docs/dependencies.md"
+                    "the loader's message above names it; `ldd \(path)` lists all; install the packages of docs/reference/dependencies.md"
             ))
     }
 

@@ -463,11 +463,11 @@ import Testing
             for variable in fabric.variables { #expect(variable.entry.contains("=") && variable.why.count > 20) }
         }
         let page =
-            FileManager.default.contents(atPath: packageRoot() + "/docs/devices.md").map {
+            FileManager.default.contents(atPath: packageRoot() + "/docs/reference/devices.md").map {
                 String(decoding: $0, as: UTF8.self)
             } ?? ""
         for variable in Fabric.allCases.flatMap(\.variables) {
-            #expect(page.contains(variable.entry), "docs/devices.md does not speak of \(variable.entry)")
+            #expect(page.contains(variable.entry), "docs/reference/devices.md does not speak of \(variable.entry)")
         }
     }
 

@@ -7,7 +7,7 @@ import Store
 import TestSupport
 import Testing
 
-/// go-containerregistry's pkg/v1/tarball and umoci's bats about damaged images, as data of our own; docs/corpora.md is the
+/// go-containerregistry's pkg/v1/tarball and umoci's bats about damaged images, as data of our own; docs/reference/corpora.md is the
 /// list, `LocalPullTests` has the rest of it.
 @Suite struct ForeignImageTests {
     static let image = LocalPullTests.image

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `--dry-run=oci`, run by others: what the probe sees inside under crun and runc, beside what it sees under Berth.
-/// What differs is listed in docs/oci-configuration.md, and nothing else may.
+/// What differs is listed in docs/reference/oci-configuration.md, and nothing else may.
 @Suite(.needsLauncher, .serialized) struct OCIRuntimeTests {
     enum Runtime: String, Sendable, CaseIterable { case runc, crun }
 

@@ -13,7 +13,7 @@ CLAIMED = {"pyxis": (73, 163, 181, 174, 161, 151, 152, 104, 31, 123), "enroot": 
 @test
 def documents_name_tests_that_exist():
     names = [one.__name__ for one in harness.tests]
-    text = (cluster.TOP / "docs/pyxis-compatibility.md").read_text()
+    text = (cluster.TOP / "docs/reference/pyxis-compatibility.md").read_text()
     wanted = re.findall(r"`([a-z][a-z0-9_]*)(_…)?`", "\n".join(line.split("|")[-2] for line in text.splitlines() if line.startswith("|")))
     assert len(wanted) > 40, wanted
     missing = [name for name, more in wanted if not any(one.startswith(name) if more else one == name for one in names)]

@@ -1,5 +1,5 @@
 """The open issues of Pyxis and Enroot that the plugin, or Berth, is said to solve, by their numbers:
-docs/pyxis-compatibility.md. Enroot 278, tokens that expire, is in Tests/RegistryTests.
+docs/reference/pyxis-compatibility.md. Enroot 278, tokens that expire, is in Tests/RegistryTests.
 """
 
 import re

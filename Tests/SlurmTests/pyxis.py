@@ -1,7 +1,7 @@
 """Every case of Pyxis' own suite that can be run without the internet, written anew against the plugin: images, variables,
 mounts, MPI, sbatch. What outlives a step is in lifetimes.py.
 
-docs/pyxis-compatibility.md is the table: a test here is named after the case there.
+docs/reference/pyxis-compatibility.md is the table: a test here is named after the case there.
 """
 
 import os

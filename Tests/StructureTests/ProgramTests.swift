@@ -86,12 +86,12 @@ import TestSupport
 
     @Test(arguments: verbs) func everyVerbHasItsPage(_ verb: String) {
         #expect(
-            Self.page("docs/commands/\(verb).md").contains("berth \(verb)"),
-            "docs/commands/\(verb).md is missing or of something else")
+            Self.page("docs/reference/commands/\(verb).md").contains("berth \(verb)"),
+            "docs/reference/commands/\(verb).md is missing or of something else")
     }
 
     @Test(arguments: RunOption.all.map(\.name)) func everyOptionOfRunIsOnItsPage(_ name: String) {
-        #expect(Self.page("docs/commands/run.md").contains("--\(name)"))
+        #expect(Self.page("docs/reference/commands/run.md").contains("--\(name)"))
     }
 
     @Test(arguments: [
@@ -101,7 +101,7 @@ import TestSupport
         "layer-limit",
     ])
     func everySettingIsOnItsPage(_ name: String) {
-        #expect(Self.page("docs/configuration.md").contains("`\(name)"))
+        #expect(Self.page("docs/reference/configuration.md").contains("`\(name)"))
     }
 
     @Test func filesThatPagesPointToAreThere() {

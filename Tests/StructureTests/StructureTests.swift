@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The rules of docs/architecture.md that a reader can break without noticing.
+/// The rules of docs/explanation/architecture.md that a reader can break without noticing.
 @Suite struct StructureTests {
     /// What each target may import: dependencies point only downward.
     static let allowed: [String: Set<String>] = [
@@ -112,11 +112,11 @@ import Testing
         }
     }
 
-    /// docs/known-attacks.md: where a file of tests is named, each of the row's numbers is in it.
+    /// docs/explanation/known-attacks.md: where a file of tests is named, each of the row's numbers is in it.
     @Test func knownAttacksAreTestedWhereTheDocumentSays() throws {
         let root = packageRoot()
         let tests = FileManager.default.enumerator(atPath: root + "/Tests")?.compactMap { $0 as? String } ?? []
-        let rows = try String(contentsOfFile: root + "/docs/known-attacks.md", encoding: .utf8)
+        let rows = try String(contentsOfFile: root + "/docs/explanation/known-attacks.md", encoding: .utf8)
             .split(separator: "\n").filter { $0.hasPrefix("| CVE") || $0.hasPrefix("| GHSA") }
         #expect(rows.count > 25)
         for row in rows {
@@ -132,7 +132,7 @@ import Testing
 
     @Test(arguments: ["run", "pull", "images", "inspect", "export", "rmi", "prune", "containers", "prefetch"])
     func everyVerbHasAPage(_ verb: String) {
-        #expect(FileManager.default.fileExists(atPath: packageRoot() + "/docs/commands/\(verb).md"))
+        #expect(FileManager.default.fileExists(atPath: packageRoot() + "/docs/reference/commands/\(verb).md"))
     }
 
     /// One thread by linkage, so that unshare(CLONE_NEWUSER) can not fail for a second one.

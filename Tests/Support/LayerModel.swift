@@ -1,7 +1,7 @@
 package import LinuxKernel
 
 /// The reference: what a stack of layers holds, by the words of layer.md and, where those leave a choice, of
-/// docs/unpacking.md. Nodes in memory; nothing of what it is a reference for is used.
+/// docs/reference/unpacking.md. Nodes in memory; nothing of what it is a reference for is used.
 package struct LayerModel {
     /// A file with however many names, or a directory.
     package final class Node {

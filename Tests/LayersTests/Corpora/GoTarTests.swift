@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The tables of Go's archive/tar (reader_test.go, strconv_test.go, tar_test.go of Go 1.19) as data of our own. Every tool
-/// that made the images in registries reads and writes with it, so where it is lenient we are; docs/corpora.md has what is not.
+/// that made the images in registries reads and writes with it, so where it is lenient we are; docs/reference/corpora.md has what is not.
 @Suite struct GoTarTests {
     static func text(_ text: String) -> [UInt8] { Array(text.utf8) }
 

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The situations of CPython's test_tarfile.py and libarchive's test_read_format_tar*, _gtar*, _pax* and test_compat_*, as
-/// data of our own, where `TarReaderTests`, `SparseTests` and `GoTarTests` do not have them already; docs/corpora.md is the
+/// data of our own, where `TarReaderTests`, `SparseTests` and `GoTarTests` do not have them already; docs/reference/corpora.md is the
 /// list.
 @Suite struct OtherTarTests {
     static func text(_ text: String) -> [UInt8] { Array(text.utf8) }

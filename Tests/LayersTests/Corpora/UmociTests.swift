@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// umoci's oci/layer tests and go-containerregistry's pkg/v1/mutate, case by case, as data of our own; `CorpusTests` runs
-/// them flattened, `OverlayTests` joined by the kernel, and docs/corpora.md is the list.
+/// them flattened, `OverlayTests` joined by the kernel, and docs/reference/corpora.md is the list.
 extension CorpusTests {
     // MARK: umoci: TestUnpackOpaqueWhiteout, all below one directory
 

@@ -1,7 +1,7 @@
 import LinuxKernel
 import TestSupport
 
-/// A row of the table in docs/unpacking.md: something in which Berth differs from others on purpose.
+/// A row of the table in docs/reference/unpacking.md: something in which Berth differs from others on purpose.
 struct OracleRow: Sendable {
     /// The row's first cell.
     let what: String

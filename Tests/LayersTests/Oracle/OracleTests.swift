@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The same images unpacked by umoci, by podman's storage and by Berth, compared in every property of every entry.
-/// The rows of the table in docs/unpacking.md are `OracleRow.all`: what none of them explains is an error of somebody's.
+/// The rows of the table in docs/reference/unpacking.md are `OracleRow.all`: a difference without a row fails the test.
 @Suite(.serialized) struct OracleTests {
     static func has(_ program: String) -> Bool {
         let found = FileManager.default.isExecutableFile(atPath: "/usr/bin/" + program)
@@ -29,7 +29,7 @@ import Testing
     }
 
     @Test func everyRowIsInTheTable() throws {
-        let page = try String(contentsOfFile: Oracle.packageRoot + "/docs/unpacking.md", encoding: .utf8)
+        let page = try String(contentsOfFile: Oracle.packageRoot + "/docs/reference/unpacking.md", encoding: .utf8)
         let table = page.components(separatedBy: "\n").filter { $0.hasPrefix("| ") }.dropFirst()
         let cells = table.map { $0.components(separatedBy: " | ")[0].dropFirst(2) }.map(String.init)
         #expect(cells == OracleRow.all.map(\.what))
