@@ -14,14 +14,17 @@ extension StringProtocol {
         return own >= length && utf8.dropFirst(own - length).elementsEqual(suffix.utf8)
     }
 
-    package func firstIndex(of character: Character) -> Index? { utf8.firstIndex(of: byte(of: character)) }
-
-    package func lastIndex(of character: Character) -> Index? {
-        let wanted = byte(of: character)
-        return utf8.indices.reversed().first { utf8[$0] == wanted }
+    package func firstIndex(of character: Character) -> Index? {
+        if let byte = asciiByte(of: character) { return utf8.firstIndex(of: byte) }
+        return utf8.indices.first { utf8[$0...].starts(with: character.utf8) }
     }
 
-    package func contains(_ character: Character) -> Bool { utf8.contains(byte(of: character)) }
+    package func lastIndex(of character: Character) -> Index? {
+        utf8.indices.reversed().first { utf8[$0...].starts(with: character.utf8) }
+    }
+
+    /// Any character, for it may come from input: `"rwm".contains(character)`.
+    package func contains(_ character: Character) -> Bool { firstIndex(of: character) != nil }
 
     package func split(
         separator: Character, maxSplits: Int = .max, omittingEmptySubsequences: Bool = true
@@ -89,9 +92,14 @@ private func character(_ byte: UInt8) -> Character {
 }
 
 /// A separator is one ASCII character, written in the source.
-private func byte(of character: Character) -> UInt8 {
-    guard let byte = character.asciiValue, !character.isNewline || byte == 0x0A || byte == 0x0D else {
-        preconditionFailure("a separator that is no ASCII character: \(character)")
+private func byte(of separator: Character) -> UInt8 {
+    guard let byte = asciiByte(of: separator) else {
+        preconditionFailure("a separator that is not an ASCII character: \(separator)")
     }
     return byte
+}
+
+/// `nil` for `\r\n` too, which is one character of two bytes.
+private func asciiByte(of character: Character) -> UInt8? {
+    character.utf8.count == 1 ? character.utf8.first : nil
 }

@@ -272,7 +272,7 @@ import Testing
         ("--workdir", "relative"), ("--workdir", ""), ("--workdir", "./x"),
         ("--gpus", ""), ("--gpus", "two"), ("--gpus", "-1"), ("--gpus", "0,"), ("--gpus", "0,0"), ("--gpus", "device="),
         ("--device", "fuse"), ("--device", "/etc/passwd"), ("--device", "/dev/fuse:x"),
-        ("--device", "/dev/fuse:/dev/x:rwx"),
+        ("--device", "/dev/fuse:/dev/x:rwx"), ("--device", "/dev/fuse:/dev/x:é"), ("--device", "/dev/fuse:/dev/x:\r\n"),
         ("--device", "/dev/fuse:/dev/x:r:w"), ("--device", ""),
         ("--device", "nvidia.com/gpu"), ("--device", "nvidia.com/gpu="), ("--device", "1vendor/gpu=0"),
         ("--gpus", "GPU-1,GPU-1"),

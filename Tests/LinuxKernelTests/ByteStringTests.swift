@@ -38,4 +38,13 @@ import Testing
         #expect("abc".hasSuffix("bc") && !"c".hasSuffix("bc") && "abc".hasSuffix(""))
         #expect("éa".first == "\u{FFFD}", "a byte of a longer character is no separator")
     }
+
+    /// What is looked for may come from input: it must not end the program.
+    @Test func anyCharacterCanBeLookedFor() {
+        for character in ["é", "e\u{301}", "\r\n", "\u{2028}", "🇩🇪"] as [Character] {
+            #expect(!"rwm".contains(character) && "rwm".firstIndex(of: character) == nil)
+            #expect("rwm".lastIndex(of: character) == nil)
+            #expect(("a" + String(character) + "b").contains(character))
+        }
+    }
 }
