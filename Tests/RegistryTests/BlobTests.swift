@@ -143,25 +143,6 @@ import Testing
         #expect(requests.count >= 2)
     }
 
-    /// A disk that takes its time must not look like a server that went away.
-    @Test func aSlowReaderGetsEverything() async throws {
-        let image = SampleImage(layerSize: 20_000_000, seed: 3)
-        try await FaultyServer.with(image.reply) { server in
-            try await withClient {
-                $0.readTimeout = .seconds(3)
-            } _: { client in
-                var bytes: [UInt8] = []
-                for try await part in client.blob(image.layerDescriptor, in: try server.reference()) {
-                    if bytes.count < 3_000_000, bytes.count + part.bytes.count >= 3_000_000 {
-                        try await Task.sleep(for: .seconds(7))
-                    }
-                    bytes += part.bytes
-                }
-                #expect(bytes == image.layer)
-            }
-        }
-    }
-
     @Test func nobodyThereIsNamed() async throws {
         let server = try await FaultyServer { _ in .status(.ok) }
         await server.stop()

@@ -61,6 +61,30 @@ import Testing
         }
     }
 
+    /// A disk that takes its time must not look like a server that went away.
+    @Test func aSlowReaderGetsEverything() async throws {
+        let image = SampleImage(layerSize: 20_000_000, seed: 3)
+        try await FaultyServer.with(image.reply) { server in
+            try await withClient {
+                $0.readTimeout = .seconds(3)
+            } _: { client in
+                var bytes: [UInt8] = []
+                for try await part in client.blob(image.layerDescriptor, in: try server.reference()) {
+                    if bytes.count < 3_000_000, bytes.count + part.bytes.count >= 3_000_000 {
+                        try await Task.sleep(for: .seconds(7))
+                    }
+                    bytes += part.bytes
+                }
+                #expect(bytes == image.layer)
+            }
+        }
+    }
+
+    /// A registry without TLS is asked over TLS first. On a slow machine that attempt alone may use up the time.
+    static func isTimeLimit(_ reason: RegistryError.Reason?) -> Bool {
+        reason == .tooSlow(limit: .seconds(1)) || reason == .unreachable(.timedOut)
+    }
+
     static let slowBody: [RawServer.Step] = [
         .send("HTTP/1.1 200 OK\r\nContent-Type: \(MediaType.ociManifest)\r\nContent-Length: 100000\r\n\r\n"),
         .repeating(" ", every: .milliseconds(50)),
@@ -71,7 +95,7 @@ import Testing
             Self.slowBody
         } _: { server in
             let found = try await Self.reasonSoon(server) { _ = try await $0.manifest($1) }
-            #expect(found == .tooSlow(limit: .seconds(1)))
+            #expect(Self.isTimeLimit(found), "\(found as Any)")
         }
     }
 
@@ -82,7 +106,7 @@ import Testing
             let blob = Descriptor(
                 mediaType: .ociConfig, digest: Digest(hashing: [1], with: .sha256), size: 100_000)
             let found = try await Self.reasonSoon(server) { _ = try await $0.bytes(of: blob, in: $1, limit: 1 << 20) }
-            #expect(found == .tooSlow(limit: .seconds(1)))
+            #expect(Self.isTimeLimit(found), "\(found as Any)")
         }
     }
 
@@ -124,7 +148,7 @@ import Testing
                         _ = try await $0.manifest(server.reference())
                     }
                 }
-                #expect(found == .tooSlow(limit: .seconds(1)))
+                #expect(Self.isTimeLimit(found), "\(found as Any)")
                 #expect(ContinuousClock.now - start < .seconds(60))
             }
         }
