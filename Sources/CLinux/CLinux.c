@@ -86,7 +86,7 @@ __attribute__((constructor)) static void save_arguments(int argc, char **argv) {
 char **berth_argv(void) { return arguments; }
 
 // In place of the Swift library's own, whose initialiser searches /proc/self/maps for the same at every start: two
-// hundredths of a launch. docs/explanation/decisions/0015 says how this stays safe.
+// hundredths of a launch. docs/explanation/decisions/two-programs.md says how this stays safe.
 char **_swift_stdlib_getUnsafeArgvArgc(int *count) {
     *count = argument_count;
     return arguments;

@@ -1,5 +1,5 @@
 // OpenSSL's SHA-256, of which one function has no header: it takes several streams further at once. It is in the static library
-// only, and so the one that this was compiled with: docs/explanation/decisions/0093-two-digests-at-a-time.md
+// only, and so the one that this was compiled with: docs/explanation/decisions/pull-pipeline.md
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 

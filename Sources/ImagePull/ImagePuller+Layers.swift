@@ -12,7 +12,8 @@ struct Unpacked: Sendable {
 
 extension ImagePuller {
     /// At most this many layers at once, whatever the processors: a registry that is far away, or limits each connection,
-    /// is what most pulls wait for. Bounded for the registry's sake, and for memory: docs/explanation/decisions/0150.
+    /// is what most pulls wait for. Bounded for the registry's sake, and for memory:
+    /// docs/explanation/decisions/pull-pipeline.md
     static let width = 8
 
     /// With as many threads of a layer to make files as there are processors for, which bounds the unpacking; on a network file system with several

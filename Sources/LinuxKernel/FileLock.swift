@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// Locks of open file descriptions, fcntl(2) with `F_OFD_SETLK`: docs/explanation/decisions/0180-locks-need-write-access.md
+/// Locks of open file descriptions, fcntl(2) with `F_OFD_SETLK`: docs/explanation/decisions/collection-and-locks.md
 ///
 /// Unlike flock(2), an exclusive lock needs a descriptor that may write, and a shared one a descriptor that may read. A user
 /// who can only read a file can therefore never keep its owner's readers out. Correctness never rests on these locks: on

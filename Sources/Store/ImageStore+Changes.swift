@@ -1,6 +1,6 @@
 internal import LinuxKernel
 
-/// A change of what a listing of the store shows, told beforehand: docs/explanation/decisions/0092-a-kept-listing.md
+/// A change of what a listing of the store shows, told beforehand: docs/explanation/store.md
 ///
 /// While it lasts a file lies in `changes/`, locked by who changes. That directory's times tell that something began or
 /// ended since a listing was made, and the file that one should not be made now: whoever is killed leaves it behind.

@@ -49,7 +49,7 @@ extension ImageStore {
     /// Killed at any instant it leaves a consistent store: an image is moved out of sight before what it consists of
     /// goes, and nothing goes that a whole image refers to. What runs is held by a lease; what is being pulled, by its
     /// work lock. Where locks do not reach other nodes, what was used lately counts as running:
-    /// docs/explanation/decisions/0051-collection-across-nodes.md
+    /// docs/explanation/decisions/collection-and-locks.md
     ///
     /// - Parameter removing: How to remove what was moved out of sight; one file after the other where it is `nil`.
     package func collect(

@@ -1,6 +1,6 @@
 internal import LinuxKernel
 
-/// The listing that is kept in the store: docs/explanation/decisions/0092-a-kept-listing.md
+/// The listing that is kept in the store: docs/explanation/store.md
 ///
 /// Nobody has to believe it, and it is believed only as it was made: by the same boot where the machine's end could have
 /// taken what it tells of, and with `changes` and `images` as they were before it was begun.

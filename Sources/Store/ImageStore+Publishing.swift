@@ -61,7 +61,7 @@ extension ImageStore {
         if state.isUsable { return nil }
         return try storing { () throws(SystemError) in
             let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
-            // Not where layers were removed a moment ago: docs/explanation/decisions/0061-layers-lie-apart.md
+            // Not where layers were removed a moment ago: docs/explanation/decisions/durability.md
             try? drafts.placeDirectoriesApart()  // advice, which few file systems take
             // Gone at once: a disk that has little room needs it for the new one.
             if state == .lost { try drafts.removeTree(try moveAway(destination)) }

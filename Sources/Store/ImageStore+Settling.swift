@@ -1,7 +1,7 @@
 package import ImageSpec
 internal import LinuxKernel
 
-/// What is published before it is on disk, and what becomes of it: docs/explanation/decisions/0060-settled-later.md
+/// What is published before it is on disk, and what becomes of it: docs/explanation/decisions/durability.md
 ///
 /// A layer or flattened tree with a file `boot`, and an image whose record names a boot, is whole as long as that boot
 /// lasts: the page cache has it. Settling waits for the disk and takes the marks away. What another boot left marked

@@ -302,8 +302,8 @@ extension ImageStore {
     }
 
     /// Where reading may not tell of itself, with `noatime` or from a network client's cache, the access time is set, once
-    /// a day: docs/explanation/decisions/0051-collection-across-nodes.md. Disks of this node, which alone have a major number, are
-    /// spared the call.
+    /// a day. Disks of this node, which alone have a major number, are spared the call.
+    /// docs/explanation/decisions/collection-and-locks.md
     private static func noteUse(_ file: borrowing OwnedFileDescriptor, _ status: FileStatus) {
         guard !status.isOnBlockDevice, !isNoted(status) else { return }
         // Somebody else's: left to the reading.

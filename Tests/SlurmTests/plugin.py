@@ -399,7 +399,7 @@ def plugin_ends_with_the_step_what_the_entrypoint_left_running():
 @test
 def plugin_components_of_a_step_keep_their_entrypoints_children():
     if node("node1", "stat", "-f", "-c", "%T", "/sys/fs/cgroup").strip() == "cgroup2fs":
-        raise Skipped("with cgroups of version 2 no step's cgroup is entered: docs/explanation/decisions/0110")
+        raise Skipped("with cgroups of version 2 no step's cgroup is entered: docs/explanation/decisions/plugin-hand-off.md")
     # Slurm's names for their cgroups are others than of plain steps. The task itself is in the right freezer.
     program = shell(
         "for p in /proc/[0-9]*; do if [ \"$(tr '\\0' ' ' <$p/cmdline)\" = 'sleep 700 ' ]; then "

@@ -5,7 +5,8 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Collecting where a free lock does not prove that no other node runs an image: docs/explanation/decisions/0051-collection-across-nodes.md
+/// Collecting where a free lock does not prove that no other node runs an image:
+/// docs/explanation/decisions/collection-and-locks.md
 @Suite struct LockReachTests {
     static func reach(_ line: String, _ path: String = "/mnt/s/store") -> LockReach {
         LockReach(mountinfo: Array(line.utf8), device: 41, path: path)

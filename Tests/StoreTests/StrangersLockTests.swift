@@ -5,7 +5,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// What a user who may only read the store can do with locks: docs/explanation/decisions/0180-locks-need-write-access.md
+/// What a user who may only read the store can do with locks: docs/explanation/decisions/collection-and-locks.md
 @Suite struct StrangersLockTests {
     /// Everything that others can open, locked with flock(2).
     static func flock(_ shop: Workshop, _ kind: String) throws -> Running {

@@ -11,7 +11,7 @@ package import Store
 /// ```
 /// Nothing that is read from here is believed: it is verified like what comes from a registry. So it does not matter who
 /// writes here, or whether two do so at once: the bytes at a place of a blob are the same for everybody. Locks, and
-/// where they do not reach the growth of the file, only save work. docs/explanation/decisions/0052-blob-cache.md
+/// where they do not reach the growth of the file, only save work. docs/explanation/decisions/sharing-images.md
 package final class BlobCache: Sendable {
     package let path: String
     let blobs: OwnedFileDescriptor

@@ -1,7 +1,7 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// When the disk gets what is written of large files: docs/explanation/decisions/0151-write-back-in-a-small-job.md
+/// When the disk gets what is written of large files: docs/explanation/decisions/pull-pipeline.md
 package enum WriteBackPolicy: Equatable, Sendable {
     /// When the kernel likes; nobody waits for it.
     case whenever

@@ -2,7 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A pull in a job with little memory, of which all may be under way to the disk: decision 0151.
+/// A pull in a job with little memory, of which all may be under way to the disk:
+/// docs/explanation/decisions/pull-pipeline.md
 @Suite(
     .serialized,
     .enabled(if: Program.isBuilt && ResourceTests.cgroup != nil, "root, and a memory cgroup to make one in"))
