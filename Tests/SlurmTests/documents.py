@@ -1,5 +1,7 @@
 """What the documents say of the tests here is true."""
 
+import contextlib
+import importlib.util
 import re
 
 import cluster
@@ -60,3 +62,26 @@ def documents_templates_for_sbatch_work():
         replacing=[(r"python train.py'", "python3 train.py --steps=60'"), (r"^DATA=.*$", "DATA=/srv")],
     )  # fmt: skip
     assert "2 ranks" in said and "parameters equal" in said, said
+
+
+@test
+def documents_blocks_run_on_the_cluster():
+    """Those that are marked <!-- run: slurm -->. A mirror has the image that they name."""
+    image("debian")
+    cluster.script("Scripts/registry", "push", cluster.TOP / "build/images/debian", "library/debian:12", cluster.LAB / "registry")
+    source = importlib.util.spec_from_file_location("commands", cluster.TOP / "Tests/DocumentTests/commands.py")
+    commands = importlib.util.module_from_spec(source)
+    source.loader.exec_module(commands)
+    where = "/srv/documents"
+    count = 0
+    with contextlib.ExitStack() as stack:
+        for host in ("ctl", *cluster.NODES):
+            stack.enter_context(cluster.SiteFile(f"mirror = docker.io {cluster.REGISTRY}\njoin-wait = 60000\n", host))
+        for page in sorted((cluster.TOP / "docs").rglob("*.md")):
+            for line, _, block in commands.blocks(page, ("run: slurm",)):
+                node("ctl", "bash", "-c", f"rm -rf {where}; mkdir -m 777 {where}")
+                ended = run("bash", "-euo", "pipefail", "-c", f"cd {where}\n{block}", timeout=600)
+                same(ended.status, 0, f"{page.name}:{line}\n{ended}")
+                count += 1
+    node("ctl", "rm", "-rf", where)
+    assert count > 3, count
