@@ -59,6 +59,38 @@ import Testing
         #expect(seen > 90)
     }
 
+    /// A reader searches for the message on the screen: what the pages quote is what the programs print. Of a message, the
+    /// pieces between what is put in are looked for in the sources.
+    @Test(arguments: ["docs/how-to/troubleshooting.md", "docs/reference/slurm-plugin.md"])
+    func messagesThatAreExplainedExist(_ page: String) throws {
+        let code = LeanTests.files("Sources", [".swift"]) + LeanTests.files("Plugin", [".c"])
+        let source = code.map(ProgramTests.page).joined().replacingOccurrences(
+            of: #""\s*\n\s*\+ ""#, with: "", options: .regularExpression)
+        let others = [
+            "Read-only file system", "Input/output error", "No space left on device", "Disk quota exceeded",
+            "No such file or directory", "Operation not permitted", "Invalid argument", "unrecognized option",
+            "Incompatible plugin version", "not found (required by srun)",
+        ]
+        var count = 0
+        for line in LeanTests.lines(page) {
+            let cell =
+                line.hasPrefix("**`")
+                ? line.components(separatedBy: "**").filter { $0.hasPrefix("`") }.joined()
+                : line.hasPrefix("| `") && !line.hasPrefix("| `-")
+                    ? line.components(separatedBy: " | ")[0] : ""
+            for message in cell.components(separatedBy: "`").enumerated().filter({ $0.offset % 2 == 1 }).map(\.element) {
+                let pieces = message.replacing(#/\.\.\.|HOST|IMAGE|NAME|/PATH|\bN\b|[:"(\d]/#, with: "\0")
+                for piece in pieces.split(separator: "\0").map({ $0.trimmingCharacters(in: .whitespaces) })
+                where piece.utf8.count > 9 && piece.contains(" ") {
+                    count += 1
+                    guard !others.contains(where: { message.contains($0) }) else { continue }
+                    #expect(source.contains(piece), "\(page): no message has \"\(piece)\"")
+                }
+            }
+        }
+        #expect(count > 5)
+    }
+
     /// As GitHub makes them of the headings.
     private static func sections(_ page: String) -> Set<String> {
         var isInside = false
