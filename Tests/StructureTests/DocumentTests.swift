@@ -84,7 +84,8 @@ import Testing
                 where piece.utf8.count > 9 && piece.contains(" ") {
                     count += 1
                     guard !others.contains(where: { message.contains($0) }) else { continue }
-                    #expect(source.contains(piece), "\(page): no message has \"\(piece)\"")
+                    let isPrinted = source.contains(piece)
+                    #expect(isPrinted, "\(page): no message has \"\(piece)\"")
                 }
             }
         }
