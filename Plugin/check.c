@@ -21,11 +21,10 @@ int check_request(void)
 	if (!wants_container() || access(site.berth, X_OK) != 0)
 		return 0;
 	add_word(&words, "%s", site.berth);
-	add_word(&words, "hold");
-	add_word(&words, "check");
+	add_word(&words, "slurm-check");
 	name_container(NULL, &words);
 	if (wanted.save)
-		add_word(&words, "save=%s", wanted.save);
+		add_word(&words, "--save=%s", wanted.save);
 	add_request(&words);
 	pid_t child = words.failed ? -1 : fork();
 	if (child == 0)

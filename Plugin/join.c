@@ -1,6 +1,6 @@
 /*
  * What berth has built arrives as one packet of descriptors, and a list of NUL-terminated words that say what each of them
- * is and what else is to be done. Sources/berth/HoldCommand.swift writes it.
+ * is and what else is to be done. Sources/Sandbox/JoinSpec.swift writes it.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -19,7 +19,7 @@
 
 #include "plugin.h"
 
-#define VERSION "berth-container 4"
+#define VERSION "berth-container 5"
 
 enum { MOST_DESCRIPTORS = 16, MOST_GPUS = 1024 };
 
@@ -240,7 +240,7 @@ static int carry_out(spank_t spank, struct container *container, char *word)
 	char *value = word + 1, *equals;
 
 	switch (word[0]) {
-	case 'N':                    /* a namespace of any kind, the user namespace first: only its rights allow the others */
+	case 'N':                    /* a namespace, the user namespace first: only its rights allow the others */
 		return setns(next(container), 0);
 	case 'D':                    /* the working directory */
 		return fchdir(next(container));
@@ -300,7 +300,7 @@ static int root_of(const struct container *container)
 	size_t index = container->used;
 
 	for (const char *word = container->words; word < container->words + container->size; word += strlen(word) + 1)
-		if (word[0] != '\0' && word[1] == '\0' && strchr("NDKR", word[0])) {
+		if (word[0] != '\0' && strchr("NDKR", word[0])) {
 			if (word[0] == 'R' && index < container->count)
 				return container->descriptors[index];
 			index++;
@@ -343,7 +343,7 @@ int join(spank_t spank, int connection)
 		say(spank, "cannot join the container: %s", reason_of(errno));
 	spank_get_item(spank, S_TASK_ID, &task);
 	if (arrival == LOST && task == 0)
-		say(spank, "no container: `berth hold` ended without a message; it was killed, or the job is out of memory");
+		say(spank, "no container: `berth slurm-prepare` ended without a message; it was killed, or the job is out of memory");
 	close(connection);
 	int root = arrival == ARRIVED && wanted.save ? root_of(&container) : -1;
 	if (root >= 0)

@@ -1,5 +1,5 @@
 /*
- * The first task of the step on a node starts `berth hold`, as root still, and nobody waits for it there: while berth pulls
+ * The first task of the step on a node starts `berth slurm-prepare`, as root still, and nobody waits for it there: while berth pulls
  * and mounts, Slurm makes its tasks, and each of them waits at a socket, where only its own start is held up.
  *
  * Not slurmstepd in user_init: it stands outside the job's mount namespace (job_container/tmpfs) and, with cgroup v2, outside
@@ -228,16 +228,16 @@ void name_container(spank_t spank, struct words *words)
 
 	if (!wanted.name)
 		return;
-	add_word(words, "name=%s", wanted.name);
+	add_word(words, "--name=%s", wanted.name);
 	if (site.job_scope && spank && spank_get_item(spank, S_JOB_ID, &job) == ESPANK_SUCCESS)
-		add_word(words, "scope=%u", job);
+		add_word(words, "--scope=%u", job);
 }
 
-/* The last of `berth hold`'s settings, then the options and the image of `berth run`. */
+/* The last of the settings, then the options and the image of `berth run`. */
 void add_request(struct words *words)
 {
 	if (wanted.mounts)
-		add_word(words, "mounts=%s", wanted.mounts);
+		add_word(words, "--mounts=%s", wanted.mounts);
 	add_word(words, "--");
 	add_options_of_flags(words);
 	if (wanted.workdir) {
@@ -261,32 +261,32 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	spank_get_item(spank, S_JOB_STEPID, &step);
 	spank_get_item(spank, S_JOB_NODEID, &node);
 	add_word(words, "%s", site.berth);
-	add_word(words, "hold");
-	add_word(words, "socket=3");
-	add_word(words, "tasks=%u", tasks);
+	add_word(words, "slurm-prepare");
+	add_word(words, "--socket=3");
+	add_word(words, "--tasks=%u", tasks);
 	snprintf(step_name, sizeof step_name, step == SLURM_BATCH_SCRIPT ? "/step_batch"
 		: step == SLURM_INTERACTIVE_STEP ? "/step_interactive" : "/step_%u", step);
 	if (step == SLURM_BATCH_SCRIPT) {
-		add_word(words, "step=%u.batch", job);
+		add_word(words, "--step=%u.batch", job);
 		if (spank_get_item(spank, S_JOB_ARGV, &count, &command) == ESPANK_SUCCESS && count > 0)
-			add_word(words, "script=%s", command[0]);
+			add_word(words, "--script=%s", command[0]);
 	} else {
-		add_word(words, "step=%u.%u", job, step);
-		add_word(words, "node=%u", node);
+		add_word(words, "--step=%u.%u", job, step);
+		add_word(words, "--node=%u", node);
 	}
 	if (site.timeout > 0)
-		add_word(words, "timeout=%ld", site.timeout);
+		add_word(words, "--timeout=%ld", site.timeout);
 	name_container(spank, words);
 	if (wanted.save)
-		add_word(words, "keep");     /* the root as well, for save.c */
+		add_word(words, "--keep-root");     /* the root as well, for save.c */
 	if ((wanted.entrypoint == UNSET ? site.entrypoint : wanted.entrypoint) == YES)
-		add_word(words, "entrypoint=%s", wanted.entrypoint_log == YES ? "shown" : "quiet");
+		add_word(words, "--entrypoint=%s", wanted.entrypoint_log == YES ? "shown" : "quiet");
 	if (wanted.verbose == YES)
-		add_word(words, "report");
+		add_word(words, "--report");
 	if (accelerators.gl_pathc > 0)
-		add_word(words, "gather");
+		add_word(words, "--gather");
 	if (node != 0)
-		add_word(words, "quiet");    /* one node's progress says enough */
+		add_word(words, "--quiet");    /* one node's progress says enough */
 	add_request(words);
 }
 

@@ -76,9 +76,9 @@ static bool save(spank_t spank, int root)
 	int status = -1;
 
 	add_word(&words, "%s", site.berth);
-	add_word(&words, "hold");
-	add_word(&words, "save=%s", wanted.save);
-	add_word(&words, "socket=3");
+	add_word(&words, "slurm-save");
+	add_word(&words, "--to=%s", wanted.save);
+	add_word(&words, "--root=3");
 	name_container(spank, &words);
 	add_word(&words, "--");
 	if (wanted.image)

@@ -40,8 +40,8 @@ static _Noreturn void sweep(uid_t user, uint32_t job)
 	}
 	struct person person = {user, found->pw_gid, groups, (size_t)count, false};
 	add_word(&words, "%s", site.berth);
-	add_word(&words, "hold");
-	add_word(&words, "sweep=%u", job);
+	add_word(&words, "slurm-sweep");
+	add_word(&words, "--job=%u", job);
 	add_word(&environment, "HOME=%s", found->pw_dir);
 	add_word(&environment, "USER=%s", found->pw_name);
 	if (store && *store)
@@ -100,7 +100,7 @@ void sweep_containers_of(uid_t user, uint32_t job)
 		read_reason(ends[0], reason, sizeof reason);
 		if (status != 0)
 			slurm_error("berth: cannot remove the named containers of job %u of user %u: %s", job, user,
-				*reason ? reason : "berth hold was killed");
+				*reason ? reason : "berth slurm-sweep was killed");
 	} else {
 		kill(-child, SIGKILL);
 		bool died = wait_for(child, SECONDS_TO_DIE, &status);

@@ -137,18 +137,10 @@ extension Report {
                 hint: "say which: dir:\(path) for a root file system, oci:\(path) for an OCI layout, "
                     + "oci-archive:\(path) or docker-archive:\(path) for a tar file")
         case .imageFile(let path, let kind):
-            switch kind {
-            case .squashfs:
-                self.init(
-                    "\(path) is a squashfs image, which Berth does not read",
-                    hint:
-                        "unpack it once with `unsquashfs -d rootfs \(path)` and use dir:rootfs, or pull the image by its name"
-                )
-            case .sif:
-                self.init(
-                    "\(path) is a SIF image, which Berth does not read",
-                    hint: "unpack it once with `apptainer build --sandbox rootfs \(path)` and use dir:rootfs")
-            }
+            let name = kind == .squashfs ? "squashfs" : "SIF"
+            self.init(
+                "\(path) is a \(name) file, which only `berth run` and the Slurm plugin take",
+                hint: "run it as it is: berth run \(path.hasPrefix("/") || path.hasPrefix(".") ? path : "./" + path) -- COMMAND")
         case .unsupportedScheme(let scheme, let rest)
         where ["oci", "oci-archive", "docker-archive", "dir"].contains(scheme):
             self.init(

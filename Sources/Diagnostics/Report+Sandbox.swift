@@ -231,6 +231,10 @@ extension Report {
             self.init("cannot meet the other tasks of this step: \(cause.call) \(cause.subject): \(cause.sentence)")
         case .builderFailed(let localID):
             self.init("no container: task \(localID) on this node failed to create the container; see its error above")
+        case .otherVersion:
+            self.init(
+                "another task of this step runs another version of Berth",
+                hint: "Berth was replaced while the step started: start the step again, with the same version on all nodes")
         case .noPlace(let places):
             self.init(
                 "cannot create a directory in which the tasks of this step can meet",

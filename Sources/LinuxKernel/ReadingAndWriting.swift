@@ -40,13 +40,20 @@ extension OwnedFileDescriptor {
 
     /// As many bytes as a file that nobody changes is said to have, fewer where it ends before: without `readAll`'s last
     /// call, which only finds the end.
-    package func read(exactly count: Int) throws(SystemError) -> [UInt8] {
+    ///
+    /// - Parameter offset: In bytes; the descriptor's own is left alone then.
+    package func read(exactly count: Int, at offset: Int64? = nil) throws(SystemError) -> [UInt8] {
         var result = [UInt8](repeating: 0, count: count)
         var filled = 0
         while filled < count {
             let outcome: Result<Int, SystemError> = result.withUnsafeMutableBytes { buffer in
                 let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
-                do throws(SystemError) { return .success(try read(into: rest)) } catch { return .failure(error) }
+                do throws(SystemError) {
+                    guard let offset else { return .success(try read(into: rest)) }
+                    return .success(try read(into: rest, at: offset + Int64(filled)))
+                } catch {
+                    return .failure(error)
+                }
             }
             let part = try outcome.get()
             if part == 0 { break }

@@ -18,7 +18,7 @@ package enum StepRendezvous {
 
     package enum Role: ~Copyable {
         case builder(Builder)
-        case member(Container)
+        case member(JoinSpec)
     }
 
     /// How long a task waits for a builder that has the lock and does not listen: it is between the two calls, or stopped.
@@ -64,8 +64,11 @@ package enum StepRendezvous {
                 end = Clock.monotonicNanoseconds + patience
                 continue
             }
-            guard answer.bytes.first == UInt8(ascii: "R"), let container = Container(answer) else {
+            if answer.bytes.first == UInt8(ascii: "E") {
                 throw .builderFailed(localID: Int(answer.bytes.dropFirst().displayText) ?? -1)
+            }
+            guard let container = try talking({ () throws(SystemError) in try JoinSpec(answer) }) else {
+                throw .otherVersion
             }
             return .member(container)
         }
@@ -76,6 +79,8 @@ package enum RendezvousError: Error, Sendable {
     case system(SystemError)
     /// The task that built the container failed and has said why.
     case builderFailed(localID: Int)
+    /// The task that built the container runs another version of Berth.
+    case otherVersion
     /// None of the directories can be used. `EPERM`: another user owns it, or could rename it.
     case noPlace([UnusablePlace])
 
@@ -92,17 +97,9 @@ package enum RendezvousError: Error, Sendable {
 extension StepRendezvous {
     /// The task that builds the container for the others.
     package struct Builder: ~Copyable {
-        /// The user namespace first, as only its capabilities allow the others.
-        static let letters: [(NamespaceKinds, String, String)] = [
-            (.user, "u", "user"), (.mount, "m", "mnt"), (.hostname, "h", "uts"), (.network, "n", "net"),
-            (.ipc, "i", "ipc"),
-        ]
-
         let listener: OwnedFileDescriptor
         private var place: MeetingPlace?
         private var waiting: [(connection: DescriptorBox, arrival: Arrival)] = []
-        /// What any of the tasks may open, as far as it was known when the container was built.
-        private var granted: [String] = []
 
         init(listener: consuming OwnedFileDescriptor, place: consuming MeetingPlace) {
             self.listener = listener
@@ -125,9 +122,7 @@ extension StepRendezvous {
                 guard let arrival = try accept(withinMilliseconds: left) else { continue }
                 here.insert(arrival.localID)
             }
-            let arrivals = [own] + waiting.map(\.arrival)
-            granted = arrivals.flatMap(\.grantedNodes)
-            return arrivals
+            return [own] + waiting.map(\.arrival)
         }
 
         private mutating func accept(withinMilliseconds limit: Int) throws(RendezvousError) -> Arrival? {
@@ -161,36 +156,12 @@ extension StepRendezvous {
         }
 
         /// Hands the container that this process now stands in to all who wait.
-        ///
-        /// - Parameters:
-        ///   - own: `Namespaces.own`, from before the container's /proc took the host's place.
-        ///   - imageLeases: `LocalSockets.bundle` of the image's, where there are many.
-        package mutating func share(
-            _ namespaces: NamespaceKinds, in own: borrowing OwnedFileDescriptor, scratchLease: DescriptorBox?,
-            imageLeases: DescriptorBox? = nil
-        ) throws(RendezvousError) {
+        package mutating func share(_ container: JoinSpec) throws(RendezvousError) {
             try acceptWhoHasCome()
             leave()
-            guard !waiting.isEmpty else { return }
-            var kinds = ""
-            var descriptors: [DescriptorBox] = []
-            for (kind, letter, name) in Self.letters where namespaces.contains(kind) {
-                descriptors.append(
-                    DescriptorBox(try talking { () throws(SystemError) in try Namespaces.current(name, in: own) }))
-                kinds += letter
-            }
-            if let scratchLease {
-                descriptors.append(scratchLease)
-                kinds += "s"
-            }
-            if let imageLeases {
-                descriptors.append(imageLeases)
-                kinds += "k"
-            }
-            let answer = Array((["R" + kinds] + granted).joined(separator: "\n").utf8)
             for (connection, _) in waiting {
                 // One that has died meanwhile is no concern of the others.
-                try? connection.descriptor.send(answer, descriptors)  // see above
+                try? container.send(over: connection.descriptor)  // see above
             }
             waiting = []
         }
@@ -206,44 +177,6 @@ extension StepRendezvous {
         private mutating func leave() {
             guard let place = place.take() else { return }
             place.remove()
-        }
-    }
-
-    /// The namespaces of a container that a neighbour built, pinned by descriptor.
-    package struct Container {
-        private var namespaces: [(NamespaceKinds, DescriptorBox)] = []
-        /// Inherited by the command: keeps a scratch directory on disk from being swept.
-        package private(set) var scratchLease: DescriptorBox?
-        /// In place of the task's own leases of the image's layers, where there are many.
-        package private(set) var imageLeases: DescriptorBox?
-        /// What any of its tasks may open: what it was built with.
-        package let grantedNodes: [String]
-
-        init?(_ packet: Packet) {
-            let lines = packet.bytes.displayText.split(separator: "\n", omittingEmptySubsequences: false)
-            let letters = lines[0].dropFirst()
-            grantedNodes = lines.dropFirst().map(String.init)
-            guard letters.count == packet.descriptors.count else { return nil }
-            for (letter, box) in zip(letters, packet.descriptors) {
-                if let (kind, _, _) = Builder.letters.first(where: { $0.1 == String(letter) }) {
-                    namespaces.append((kind, box))
-                } else if letter == "s" {
-                    scratchLease = box
-                } else if letter == "k" {
-                    imageLeases = box
-                } else {
-                    return nil
-                }
-            }
-        }
-
-        /// Enters: the user namespace first, as only its capabilities allow the others. setns(2).
-        package func join() throws(SandboxError) {
-            for (kind, box) in namespaces {
-                do throws(SystemError) { try Namespaces.join(box.descriptor, kind) } catch {
-                    throw .process(.join, error)
-                }
-            }
         }
     }
 }

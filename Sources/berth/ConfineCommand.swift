@@ -48,23 +48,23 @@ struct ConfineCommand {
         guard Identity.isRoot else {
             throw .report(Report("confine is for root", hint: "the Slurm plugin calls it from slurmstepd"))
         }
-        let configuration = try named(Failure.configuration) { () throws(ConfigurationError) in
+        let configuration = try mapError(to: Failure.configuration) { () throws(ConfigurationError) in
             try SiteConfiguration.readSite()
         }
         let site = try SitePolicy(configuration)
         try raiseLimits(site)
         if !onlyLimits, let confinement = try wanted(site, configuration) {
             let membership = try settled()
-            try named(Failure.system) { () throws(SystemError) in try join(membership) }
+            try mapError(to: Failure.system) { () throws(SystemError) in try join(membership) }
             var confinement = confinement
             // Found by asking the kernel, and so only from within the task's cgroup.
             if confinement.devices != nil {
-                let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices() }
+                let devices = try mapError(to: Failure.system) { () throws(SystemError) in try HostDevices() }
                 confinement.devices =
                     devices.gpus + devices.gpuControl + devices.fabric + configuration.allowedDevices
             }
             let confiner = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask)
-            try named(Failure.confinement) { () throws(ConfinementError) in try confiner.apply(to: process) }
+            try mapError(to: Failure.confinement) { () throws(ConfinementError) in try confiner.apply(to: process) }
         }
         Processes.exit(0)
     }
@@ -73,7 +73,7 @@ struct ConfineCommand {
     private func raiseLimits(_ site: SitePolicy) throws(Failure) {
         let target = OtherProcess(Int(process))
         for wanted in site.limits {
-            try named(Failure.system) { () throws(SystemError) in
+            try mapError(to: Failure.system) { () throws(SystemError) in
                 let limit = wanted.limit.limit
                 guard let now = target?.limit(limit) else {
                     throw SystemError(call: "open", errno: 2, subject: "/proc/\(process)/limits")  // ENOENT
@@ -105,7 +105,7 @@ struct ConfineCommand {
     private func settled() throws(Failure) -> CgroupMembership {
         var waited = 0
         while true {
-            let membership = try named(Failure.system) { () throws(SystemError) in
+            let membership = try mapError(to: Failure.system) { () throws(SystemError) in
                 try CgroupMembership(of: "\(process)")
             }
             let places = membership.separate + [membership.unified].compactMap { $0 }
@@ -127,25 +127,5 @@ struct ConfineCommand {
         where SlurmCgroup.isTask(place.path) {
             try OwnedFileDescriptor(opening: place.directory + "/cgroup.procs", .writeOnly).writeAll(Array("0".utf8))
         }
-    }
-}
-
-extension SitePolicy {
-    mutating func add(enforcement setting: SiteConfiguration.Setting?) throws(Failure) {
-        guard let setting else { return }
-        let request = try Self.inFile(setting) { () throws(OptionError) in
-            try EnforcementRequest(parsing: setting.value, option: setting.name)
-        }
-        enforcement = PlacedEnforcement(request, place: setting.place)
-    }
-}
-
-extension RunCommand {
-    /// Before anything is mounted: inside, cgroups are read-only.
-    func confine(_ plan: LaunchPlan) throws(Failure) {
-        guard let confinement = plan.confinement else { return }
-        let membership = try named(Failure.system) { () throws(SystemError) in try CgroupMembership() }
-        let confiner = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask)
-        try named(Failure.confinement) { () throws(ConfinementError) in try confiner.apply() }
     }
 }

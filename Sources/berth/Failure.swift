@@ -44,9 +44,9 @@ enum Failure: Error {
     }
 }
 
-/// Calls something with an error type of its own, and names its error.
-func named<Value: ~Copyable, Cause: Error>(
-    _ name: (Cause) -> Failure, _ body: () throws(Cause) -> Value
+/// Calls something with an error type of its own, and makes a failure of its error.
+func mapError<Value: ~Copyable, Cause: Error>(
+    to failure: (Cause) -> Failure, _ body: () throws(Cause) -> Value
 ) throws(Failure) -> Value {
-    do throws(Cause) { return try body() } catch { throw name(error) }
+    do throws(Cause) { return try body() } catch { throw failure(error) }
 }

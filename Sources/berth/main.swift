@@ -1,33 +1,32 @@
 internal import Diagnostics
 internal import LinuxKernel
 
-// The lean launcher. It knows the one verb that must start in about a millisecond, and the same for the Slurm plugin;
-// everything else, help included, is the rich program's.
-var arguments = Array(Processes.arguments().dropFirst())
+// The launcher. It knows the verb that must start in about a millisecond, and those that the Slurm plugin calls; everything
+// else, help included, is the image tool's.
+let arguments = Array(Processes.arguments().dropFirst())
+let rest = Array(arguments.dropFirst())
 let isOwn =
     switch arguments.first {
-    case "run", "confine", "probe", "hold", "report": true
+    case "run", "confine", "probe", "report-environment", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
+        "slurm-copy-root":
+        true
     default: false
     }
-// The rich program is to read what the caller hands over by descriptor: `BERTH_CONFIG=<(…)`, an archive's `/dev/fd/3`.
+// The image tool is to read what the caller hands over by descriptor: `BERTH_CONFIG=<(…)`, an archive's `/dev/fd/3`.
 StartingState.establish(closesDescriptors: isOwn)
-if arguments.first == "run" {
-    arguments.removeFirst()
-    do throws(Failure) {
-        try RunCommand(arguments).carryOut()
-    } catch {
-        if case .wantsHelp = error { RichProgram.become(["run", "--help"]) }
+switch arguments.first {
+case "run":
+    do throws(Failure) { try RunCommand(rest).carryOut() } catch {
+        if case .wantsHelp = error { ImageTool.become(["run", "--help"]) }
         Terminal.fail(error.report)
     }
-} else if arguments.first == "confine" {
-    arguments.removeFirst()
-    do throws(Failure) { try ConfineCommand(arguments).carryOut() } catch { Terminal.fail(error.report) }
-} else if arguments.first == "probe" {
-    ProbeCommand.carryOut(Array(arguments.dropFirst()))
-} else if arguments.first == "hold" {
-    HoldCommand.carryOut(Array(arguments.dropFirst()))
-} else if arguments.first == "report" {
-    HoldCommand.reportEnvironment(arguments.last)
-} else {
-    RichProgram.become(arguments)
+case "confine": do throws(Failure) { try ConfineCommand(rest).carryOut() } catch { Terminal.fail(error.report) }
+case "probe": ProbeCommand.carryOut(rest)
+case "report-environment": PrepareCommand.reportEnvironment(rest.last)
+case "slurm-prepare": PrepareCommand.carryOut(rest)
+case "slurm-check": CheckCommand.carryOut(rest)
+case "slurm-save": SaveCommand.carryOut(rest)
+case "slurm-sweep": SweepCommand.carryOut(rest)
+case "slurm-copy-root": CopyRootCommand.carryOut(rest)
+default: ImageTool.become(arguments)
 }

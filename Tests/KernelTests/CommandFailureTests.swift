@@ -181,8 +181,8 @@ import TestSupport
             testDescription: "rootfs is a file", command: ["dir:/etc/passwd"], status: 125, says: ["it is no directory"]
         ),
         Case(
-            testDescription: "path without scheme", command: ["/srv/image"], status: 125,
-            says: ["is a path", "dir:/srv/image"]),
+            testDescription: "path of nothing", command: ["/srv/image"], status: 125,
+            says: ["cannot run /srv/image", "ENOENT", "check the path on this node"]),
         Case(testDescription: "no image name", command: ["upper/Case"], status: 125, says: ["upper-case"]),
         Case(
             testDescription: "not in the store", command: ["--pull", "never", "--store", "/nonexistent", "debian:12"],

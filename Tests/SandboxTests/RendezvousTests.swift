@@ -36,12 +36,17 @@ import TestSupport
             let second = try Self.connect(below: place.path)
             try second.descriptor.send(Array("1\n".utf8))
             if succeeds {
-                try builder.share([], in: try Namespaces.own(), scratchLease: nil)
+                try builder.share(JoinSpec(namespaces: [], leases: []))
             } else {
                 builder.fail(localID: 0)
             }
             try #require(try second.descriptor.isReadable(withinMilliseconds: 30000))
-            #expect(try second.descriptor.receive()?.bytes == Array((succeeds ? "R" : "E0").utf8))
+            let answer = try second.descriptor.receive()
+            if succeeds {
+                #expect(try answer.map { try JoinSpec($0) != nil } == true)
+            } else {
+                #expect(answer?.bytes == Array("E0".utf8))
+            }
         }
         #expect(try Self.entries(place) == [], "the builder removes the place")
     }

@@ -44,9 +44,9 @@ def plugin_failures_are_told_before_the_tasks_hear_of_the_end():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors, end = os.pipe()
         os.set_blocking(errors, False)
-        words = (f"socket={theirs.fileno()}", "tasks=1", "step=1.0", "node=0", "--", "dir:/absent")
+        words = (f"--socket={theirs.fileno()}", "--tasks=1", "--step=1.0", "--node=0", "--", "dir:/absent")
         program = cluster.TOP / "build/bin/berth"
-        berth = subprocess.Popen([program, "hold", *words], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=end)
+        berth = subprocess.Popen([program, "slurm-prepare", *words], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=end)
         theirs.close()
         os.close(end)
         same(ours.recv(64), b"berth-failed\0")

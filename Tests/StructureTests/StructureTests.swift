@@ -66,18 +66,6 @@ import Testing
         for source in Source.all { #expect(source.lines.count <= 600, "\(source.path): split it") }
     }
 
-    /// `try?` and its like throw away what went wrong; the line has to say why that is right.
-    @Test func whatDiscardsAnErrorSaysWhy() {
-        for source in Source.all {
-            for (index, line) in source.lines.enumerated() {
-                let discards = line.range(of: #"\b(try\?|try!|as!|fatalError\()"#, options: .regularExpression) != nil
-                if discards, !line.contains("//") {
-                    Issue.record("\(source.path):\(index + 1) throws an error away without a reason on the line")
-                }
-            }
-        }
-    }
-
     /// Text for people is made in one place of each program.
     @Test func librariesNeitherPrintNorExit() {
         for source in Source.all where !["berth", "berth-image"].contains(source.target) {

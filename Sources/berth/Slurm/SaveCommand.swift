@@ -3,29 +3,38 @@ internal import LaunchPlanning
 internal import LinuxKernel
 internal import Store
 
-extension HoldCommand {
-    /// `--container-save=PATH`, once the last task of the step on this node has ended: a directory, a squashfs file where
-    /// the name says so, or what `berth export` writes. What is there already is never removed, but for a squashfs file of
-    /// that very name.
-    func save(to text: String) throws(Failure) {
-        let inherited = settings.socket
-        // The programs below are to have it: what Berth was given is closed when it executes another.
-        let files = try named(Failure.system) { () throws(SystemError) in
-            try OwnedFileDescriptor(inherited: inherited).inheritableCopy()
+/// `berth slurm-save`, once the last task of the step on this node has ended: `--container-save=PATH`. A directory, a squashfs
+/// file where the name says so, or what `berth export` writes. What is there already is never removed, but for a squashfs
+/// file of that very name.
+struct SaveCommand {
+    let plugin: PluginRequest
+
+    static func carryOut(_ words: [String]) -> Never {
+        do throws(Failure) {
+            let arguments = try InternalArguments(words, verb: "slurm-save", PluginRequest.names + ["--root", "--to"])
+            // At the end of a step slurmstepd stands in a directory of its own.
+            let plugin = try PluginRequest(arguments) { $0.variable("PWD") ?? "/" }
+            let root = try arguments.descriptor("--root")
+            // The programs below are to have it: what Berth was given is closed when it executes another.
+            let files: (box: DescriptorBox, number: Int32)
+            do throws(SystemError) { files = try root.inheritableCopy() } catch { throw .system(error) }
+            try SaveCommand(plugin: plugin).save("/proc/self/fd/\(files.number)", to: arguments.value("--to") ?? "")
+            withExtendedLifetime(files.box) {}
+        } catch {
+            Processes.exit(PluginFailure.say(error))
         }
-        try save("/proc/self/fd/\(files.number)", to: text)
-        withExtendedLifetime(files.box) {}
+        Processes.exit(0)
     }
 
     /// - Parameter files: The container's root, under a path that holds in the programs started from here.
     private func save(_ files: String, to text: String) throws(Failure) {
         for scheme in ["oci:", "oci-archive:"] where text.hasPrefix(scheme) {
-            let path = absolutePath(String(text.dropFirst(scheme.utf8.count)), from: workingDirectory)
+            let path = absolutePath(String(text.dropFirst(scheme.utf8.count)), from: plugin.workingDirectory)
             return try export(files, to: scheme + path)
         }
         if text.hasPrefix("docker://") { return try export(files, to: text) }
-        try checkDestination(text)
-        let path = absolutePath(text, from: workingDirectory)
+        try Self.checkDestination(text)
+        let path = absolutePath(text, from: plugin.workingDirectory)
         let isSquashfs = [".sqsh", ".squashfs", ".sqfs"].contains(where: path.hasSuffix)
         let existing = try? FileStatus(of: path, followLinks: false)  // absent, as it should be
         guard existing == nil || (isSquashfs && existing?.kind == .regular) else {
@@ -36,8 +45,8 @@ extension HoldCommand {
         }
         let draft =
             path + ".berth-"
-            + (try named(Failure.system) { () throws(SystemError) in try Random.hexadecimal(bytes: 4) })
-        let root = try named(Failure.system) { () throws(SystemError) in
+            + (try mapError(to: Failure.system) { () throws(SystemError) in try Random.hexadecimal(bytes: 4) })
+        let root = try mapError(to: Failure.system) { () throws(SystemError) in
             try OwnedFileDescriptor(opening: "/", .path | .directory)
         }
         do throws(Failure) {
@@ -52,7 +61,7 @@ extension HoldCommand {
         Terminal.note("saved the container as \(path)")
     }
 
-    func checkDestination(_ text: String) throws(Failure) {
+    static func checkDestination(_ text: String) throws(Failure) {
         guard text.hasPrefix("docker-archive:") else { return }
         throw .report(
             Report(
@@ -63,21 +72,21 @@ extension HoldCommand {
     /// As an image: a named container's changes over its image's layers, or all of an unnamed one's files as one layer.
     private func export(_ files: String, to destination: String) throws(Failure) {
         var words = ["export", "--quiet"]
-        var text = options.image
-        if let name = settings.name, let kept = try kept(name) {
+        var text = plugin.options.image
+        if let name = plugin.name, let kept = try kept(name) {
             words += ["--upper", kept.path + "/upper"]
             text = kept.image
         } else {
             words += ["--root", files]
         }
-        if let store = options.store { words += ["--store", store] }
-        let name = try RichProgram.export(words + [text, destination], environment: host.environment)
+        if let store = plugin.options.store { words += ["--store", store] }
+        let name = try ImageTool.export(words + [text, destination], environment: plugin.caller.environment)
         Terminal.note("saved the container as \(name)")
     }
 
-    private func kept(_ name: HoldSettings.ContainerName) throws(Failure) -> NamedContainer? {
-        let path = try run(image: options.image.isEmpty ? "none" : options.image).storePath
-        return try named(Failure.store) { () throws(StoreError) in
+    private func kept(_ name: ContainerName) throws(Failure) -> NamedContainer? {
+        let path = plugin.settings.storePath
+        return try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.open(existing: path)?.container(name.directory)
         }
     }
@@ -110,10 +119,10 @@ extension HoldCommand {
         let image = try imageOfSaved()?.image
         guard let image else { return }
         let saved = SavedImage(image)
-        try named(Failure.system) { () throws(SystemError) in
+        try mapError(to: Failure.system) { () throws(SystemError) in
             let directory = try OwnedFileDescriptor(opening: draft, .readOnly | .directory)
             do throws(SystemError) { try directory.makeDirectory("etc", mode: 0o755) } catch {
-                if error.errno != 17 { throw error }  // EEXIST
+                if error.errno != Errno.EEXIST { throw error }
             }
             let files: [(String, [UInt8], UInt32)] = [
                 (SavedImage.environmentPath, saved.environmentFile, 0o644), (SavedImage.scriptPath, saved.script, 0o755),
@@ -129,10 +138,10 @@ extension HoldCommand {
         }
     }
 
-    private func imageOfSaved() throws(Failure) -> PreparedImage? {
-        var text = options.image
-        if let name = settings.name, let kept = try kept(name) { text = kept.image }
-        return text.isEmpty ? nil : try run(image: text).found()
+    private func imageOfSaved() throws(Failure) -> LocatedImage? {
+        var text = plugin.options.image
+        if let name = plugin.name, let kept = try kept(name) { text = kept.image }
+        return text.isEmpty ? nil : try ImageLocator(plugin.request(image: text)).find()
     }
 
     private func step(_ verb: String, _ program: String, _ arguments: [String]) throws(Failure) {

@@ -2,9 +2,9 @@ internal import LaunchPlanning
 internal import LinuxKernel
 internal import SiteConfig
 
-/// What is read of the host before planning.
-struct HostReading {
-    var environment = Processes.environment()
+/// Who starts Berth, and from where: identity, environment and working directory.
+struct CallerContext {
+    private(set) var environment = Processes.environment()
     let userID = Identity.userID
     let groupID = Identity.groupID
     /// The caller's line of passwd(5): in a user namespace that of the user who created it.
@@ -17,6 +17,17 @@ struct HostReading {
     func variable(_ name: String) -> String? {
         let prefix = name + "="
         return environment.first { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.utf8.count)) }
+    }
+
+    /// The same caller with further variables, which replace those of the same name.
+    func setting(_ entries: [String]) -> CallerContext {
+        if entries.isEmpty { return self }
+        func name(_ entry: String) -> Substring { entry.prefix { $0 != "=" } }
+        let names = entries.map { Array(name($0).utf8) }
+        var changed = self
+        changed.environment.removeAll { entry in names.contains(Array(name(entry).utf8)) }
+        changed.environment += entries
+        return changed
     }
 
     /// As the user knows it, by the links that led there, where `PWD` is true: a program that changes directory without
@@ -58,8 +69,8 @@ struct HostReading {
     }
 }
 
-/// Looks the caller up on first use: a name service may take seconds to answer, and not every use of `berth hold` needs
-/// the account.
+/// Looks the caller up on first use: a name service may take seconds to answer, and not every verb needs the
+/// account.
 private final class AccountLookup {
     private let user = Identity.outerUserID
     private(set) lazy var account = NameService.users.entry(id: user)

@@ -5,13 +5,12 @@ internal import LinuxKernel
 internal import SiteConfig
 internal import Store
 
-extension RunCommand {
+extension DeviceSelector {
     // MARK: CDI
 
     /// `nil` where no specification speaks of the GPUs.
     func cdiEdits(
-        _ registry: DeviceRegistry?, _ slices: [DeviceRegistry.Found]?, _ grant: DeviceGrant, chosen: [String],
-        granted: [String], _ image: ContainerImage, _ options: LaunchOptions
+        _ registry: DeviceRegistry?, _ slices: [DeviceRegistry.Found]?, chosen: [String], granted: [String]
     ) throws(Failure) -> [DeviceEdit]? {
         guard let registry else {
             if let name = options.cdiDevices.first { throw .devices(.unknownKind(name.kind, refused: [])) }
@@ -25,35 +24,35 @@ extension RunCommand {
             {
                 devices = found
                 speaksOfGPUs = true
-            } else if speaks(options), let file = registry.refused.first {
+            } else if request.speaks, let file = registry.refused.first {
                 Terminal.note(
                     "the CDI specification \(file.path)\(file.line > 0 ? ":\(file.line)" : "") is not taken in (\(file.reason)): the "
                         + "driver's files are found without it; see berth cdi")
-            } else if speaks(options), !registry.devices(class: "gpu").isEmpty {
+            } else if request.speaks, !registry.devices(class: "gpu").isEmpty {
                 Terminal.note(
                     "the CDI specifications of this host lack \(chosen.joined(separator: ", ")) or parts of it: the driver's "
                         + "files are found without them")
             }
         }
         for name in options.cdiDevices {
-            let found = try named(Failure.devices) { () throws(DeviceError) in try registry.device(name) }
+            let found = try mapError(to: Failure.devices) { () throws(DeviceError) in try registry.device(name) }
             if !devices.contains(found) { devices.append(found) }
         }
         let all = devices
-        let hooks = configuration.cdiHooks
+        let hooks = request.configuration.cdiHooks
         let limitsMemory = DeviceInjection.memoryVariables.allSatisfy {
-            variable($0, image, options) ?? host.variable($0) != nil
+            variable($0) ?? request.caller.variable($0) != nil
         }
-        let result = try named(Failure.devices) { () throws(DeviceError) in
+        let result = try mapError(to: Failure.devices) { () throws(DeviceError) in
             try DeviceRegistry.checkGrant(of: all, gpus: granted, capabilities: grant.devices.capabilities)
             return try DeviceInjection.edits(of: all, host: HostTree(), allowedHooks: hooks, limitsMemory: limitsMemory)
         }
         try trustHooks(of: result.edits)
-        if speaks(options) {
+        if request.speaks {
             for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
         }
         if !speaksOfGPUs, !chosen.isEmpty, grant.devices.vendor == .nvidia,
-            let driver = driverEdits(chosen, image, options)
+            let driver = driverEdits(chosen)
         {
             return result.edits + driver
         }
@@ -76,13 +75,13 @@ extension RunCommand {
     /// MIG slices by name, where no cgroup tells them apart: `--gpus MIG-…`, or what Slurm put into the environment.
     /// Where no specification knows these, all that may be opened are shown, and the names go on meaning what they mean.
     func slices(
-        _ registry: DeviceRegistry?, _ grant: DeviceGrant, granted: [String], _ options: LaunchOptions
+        _ registry: DeviceRegistry?, granted: [String]
     ) throws(Failure) -> [DeviceRegistry.Found]? {
         var names: [String] = []
         var isAsked = false
         if case .names(let asked) = options.gpus { (names, isAsked) = (asked, true) }
-        if names.isEmpty, !isShared, case .granted = options.gpus {
-            names = host.variable("CUDA_VISIBLE_DEVICES")?.split(separator: ",").map(String.init) ?? []
+        if names.isEmpty, !request.isShared, case .granted = options.gpus {
+            names = request.caller.variable("CUDA_VISIBLE_DEVICES")?.split(separator: ",").map(String.init) ?? []
         }
         guard !names.isEmpty, names.allSatisfy({ $0.hasPrefix("MIG-") }) else { return nil }
         let all = registry?.devices(class: "gpu") ?? []
@@ -91,7 +90,7 @@ extension RunCommand {
             guard let device = all.first(where: { $0.device.name == name }) else {
                 if isAsked { throw .devices(.noSuchGPU(name, granted: granted)) }
                 // Each slice has two nodes, its GPU instance's and its own: more than are named, so nobody refuses the others.
-                if speaks(options), grant.devices.capabilities.count > 2 * names.count {
+                if request.speaks, grant.devices.capabilities.count > 2 * names.count {
                     Terminal.note(
                         "warning: CUDA_VISIBLE_DEVICES has the MIG slice \(name), which no CDI specification of this host names: "
                             + "the container shows all slices that may be opened here; see berth cdi")
@@ -102,9 +101,11 @@ extension RunCommand {
         }
         return found
     }
+}
 
+extension LaunchRequest {
     /// Read from the store, where an earlier launch has left it; made anew where the files are not the same any more.
-    func registry() throws(Failure) -> DeviceRegistry? {
+    func deviceRegistry() throws(Failure) -> DeviceRegistry? {
         let directories =
             configuration.cdiDirectories.isEmpty ? SpecificationFiles.directories : configuration.cdiDirectories
         let files = SpecificationFiles(in: directories)
@@ -115,15 +116,16 @@ extension RunCommand {
                     refusing: "CDI specification", file.path, fault,
                     hint: "CDI specifications and their directories belong to root: chown root \(fault.path)"))
         }
-        let name = "cdi-\(host.userID)~\(files.shortKey)"
+        let storePath = settings.storePath
+        let name = "cdi-\(caller.userID)~\(files.shortKey)"
         let (path, owner) = (storePath, configuration.sharedStores.first { $0.path == storePath }?.owner)
         if let bytes = DeviceRecords.read(name, store: path, owner: owner),
             let registry = DeviceRegistry(decoding: bytes, key: files.key)
         {
             return registry
         }
-        let bytes = try RichProgram.handing(configuration, host.environment) { (environment) throws(Failure) in
-            try RichProgram.compile(directories: directories, environment: environment)
+        let bytes = try ImageTool.handing(configuration, caller.environment) { (environment) throws(Failure) in
+            try ImageTool.compile(directories: directories, environment: environment)
         }
         // Between our look and the compiler's the files may have changed: then this is right, and not to be kept.
         if let registry = DeviceRegistry(decoding: bytes, key: files.key) {

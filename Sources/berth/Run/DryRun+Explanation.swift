@@ -4,20 +4,20 @@ internal import LaunchPlanning
 internal import LinuxKernel
 internal import Sandbox
 
-extension RunCommand {
+extension DryRun {
     /// What holds the command to the plan. Asked for by `--dry-run` alone.
     func explanation(_ plan: LaunchPlan, _ edits: [DeviceEdit]) throws(Failure) -> Explanation {
         // Without /proc there are no cgroups to tell of.
         let membership = try? CgroupMembership()  // see above
         let limits = membership.map { CgroupLimits($0) }
-        let inJob = host.variable("SLURM_JOB_ID") != nil
+        let inJob = request.caller.variable("SLURM_JOB_ID") != nil
         func limit(_ found: CgroupLimits.Limit?) -> Explanation.CgroupLimit? {
             found.map { Explanation.CgroupLimit(value: $0.value, cgroup: $0.cgroup) }
         }
         return Explanation(
             devices: deviceLayer(plan, membership, inJob: inJob), memory: limit(limits?.memory),
             cpuQuota: limit(limits?.cpuQuota), processes: limit(limits?.processes), affinity: Self.affinity,
-            inJob: inJob, variables: try variablePlaces(), edits: edits, environment: host.environment)
+            inJob: inJob, variables: try variablePlaces(), edits: edits, environment: request.caller.environment)
     }
 
     private func deviceLayer(
@@ -35,7 +35,7 @@ extension RunCommand {
             let places = (membership?.separate ?? []) + [membership?.unified].compactMap { $0 }
             return .cgroup(ofSlurm: places.contains { SlurmCgroup.isOfJob($0.path) }, refused: refused)
         }
-        let configuration = SlurmConfiguration(named: host.variable("SLURM_CONF"))
+        let configuration = SlurmConfiguration(named: request.caller.variable("SLURM_CONF"))
         return .unseen(inJob: inJob, configured: configuration.isSet("ConstrainDevices", in: "cgroup.conf"))
     }
 
@@ -49,7 +49,7 @@ extension RunCommand {
     /// `--env-file FILE:LINE` for what files set; `--env` is what is in none, or wins.
     private func variablePlaces() throws(Failure) -> [(name: String, place: String)] {
         var places: [(name: String, place: String)] = []
-        for path in options.environmentFiles {
+        for path in request.written.environmentFiles {
             // Read once already, so that it can be.
             guard let bytes = try? contents(of: path, limit: 1 << 20) else { continue }  // see above
             let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
@@ -60,7 +60,7 @@ extension RunCommand {
                 places.append((String(decoding: name, as: UTF8.self), "--env-file \(path):\(index + 1)"))
             }
         }
-        for variable in options.variables {
+        for variable in request.written.variables {
             switch variable {
             case .set(let name, _): places.append((name, "--env"))
             case .fromHost(let name): places.append((name, "--env, from the host"))

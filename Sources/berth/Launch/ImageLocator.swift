@@ -5,8 +5,8 @@ internal import LinuxKernel
 internal import SiteConfig
 internal import Store
 
-/// An image that is there to be run.
-struct PreparedImage {
+/// An image that is there to be run, and stays there as long as the leases are open.
+struct LocatedImage {
     let image: ContainerImage
     /// An existing directory to cover with the container's mounts.
     let mountPoint: String
@@ -14,11 +14,18 @@ struct PreparedImage {
     let leases: [DescriptorBox]
 }
 
-extension RunCommand {
-    /// The image, pulled first where the policy wants it.
-    func prepare() throws(Failure) -> PreparedImage {
-        if let squashfs { return PreparedImage(squashfs, name: squashfs.path) }
-        if case .directory = source { return try found() }
+/// Finds the image of a request, whatever kind of source it has, and pulls or unpacks it first where it is not there.
+struct ImageLocator {
+    let request: LaunchRequest
+
+    init(_ request: LaunchRequest) { self.request = request }
+
+    private var options: LaunchOptions { request.options }
+    private var name: String { options.image }
+
+    /// The image, pulled first where `--pull` wants it.
+    func locate() throws(Failure) -> LocatedImage {
+        guard case .stored = request.source else { return try find() }
         if options.pull == .always {
             try pull()
         } else if let image = try lookUp() {
@@ -26,92 +33,104 @@ extension RunCommand {
         } else if options.pull == .missing {
             try pull()
         }
-        return try found()
+        return try find()
     }
 
-    /// The image as it is in the store now.
-    func found() throws(Failure) -> PreparedImage {
-        if let squashfs { return PreparedImage(squashfs, name: squashfs.path) }
-        if case .directory(let path) = source { return try directory(path) }
+    /// The image as it is now, without pulling it.
+    func find() throws(Failure) -> LocatedImage {
+        switch request.source {
+        case .directory(let path): return try directory(path)
+        case .squashfs(let file):
+            let tree = try UnpackedSquashfs(file, storePath: request.settings.storePath, deadline: request.deadline)
+            return LocatedImage(tree, name: name)
+        case .stored: break
+        }
         if let image = try lookUp() { return image }
         throw .report(
             Report(
-                "the image \(options.image) is not in the store \(storePath)",
+                "the image \(name) is not in the store \(request.settings.storePath)",
                 hint: options.pull == .never
-                    ? "pull it with `berth pull \(options.image)`, or leave out --pull never"
-                    : "pull it again with `berth pull \(options.image)`"))
+                    ? "pull it with `berth pull \(name)`, or leave out --pull never"
+                    : "pull it again with `berth pull \(name)`"))
     }
 
     /// The very image that a named container was made from: its files lie over the trees of no other.
-    func prepare(pinned container: NamedContainer?) throws(Failure) -> PreparedImage {
-        try prepare(digest: container?.digest ?? "")
-    }
-
-    func prepare(digest text: String) throws(Failure) -> PreparedImage {
-        guard !text.isEmpty, let digest = try? Digest(parsing: text) else { return try prepare() }  // none: any will do
+    ///
+    /// - Parameter text: The digest; empty where any image of this name will do.
+    func locate(digest text: String) throws(Failure) -> LocatedImage {
+        guard !text.isEmpty, let digest = try? Digest(parsing: text) else { return try locate() }  // none: any will do
         if let image = try lookUp(digest) { return image }
-        let image = try prepare()
+        let image = try locate()
         guard image.image.digest == text else {
             throw .report(
                 Report(
-                    "the image of this container, \(options.image), is no longer in the store, and now stands for another",
+                    "the image of this container, \(name), is no longer in the store, and now stands for another",
                     details: ["made from \(text)", "now \(image.image.digest)"],
                     hint: "pull the old one by its digest with `berth pull`, or make the container anew"))
         }
         return image
     }
 
-    private func lookUp(_ digest: Digest? = nil) throws(Failure) -> PreparedImage? {
-        let (places, source, platform) = (storePlaces, source, platform)
-        return try named(Failure.store) { () throws(StoreError) in
-            if let digest {
+    private func lookUp(_ digest: Digest? = nil) throws(Failure) -> LocatedImage? {
+        let places = storePlaces
+        if let digest {
+            return try mapError(to: Failure.store) { () throws(StoreError) in
                 guard let lease = try ImageStores.lease(digest, in: places) else { return nil }
-                return PreparedImage(lease, name: options.image)
+                return LocatedImage(lease, name: name)
             }
-            guard let lease = try ImageStores.lease(try ImageKey(source, platform: platform), in: places) else {
-                return nil
-            }
-            return PreparedImage(lease, name: options.image)
+        }
+        guard case .stored(let source) = request.source else { return nil }
+        let platform = request.platform
+        return try mapError(to: Failure.store) { () throws(StoreError) in
+            let key = try ImageKey(source, platform: platform)
+            guard let lease = try ImageStores.lease(key, in: places) else { return nil }
+            return LocatedImage(lease, name: name)
         }
     }
 
     /// The caller's own store, then the site's.
     private var storePlaces: [StorePlace] {
-        if configuration.sharedStores.isEmpty { return [StorePlace(path: storePath)] }
-        let shared = configuration.sharedStores.map { StorePlace(path: $0.path, owner: $0.owner) }
+        let path = request.settings.storePath
+        let stores = request.configuration.sharedStores
+        if stores.isEmpty { return [StorePlace(path: path)] }
+        let shared = stores.map { StorePlace(path: $0.path, owner: $0.owner) }
         // The site may vouch for it where it is the own one, too.
-        let own = shared.first { $0.path == storePath } ?? StorePlace(path: storePath)
-        return [own] + shared.filter { $0.path != storePath }
+        let own = shared.first { $0.path == path } ?? StorePlace(path: path)
+        return [own] + shared.filter { $0.path != path }
     }
 
     private func pull() throws(Failure) {
+        guard case .stored(let source) = request.source else { return }
+        // A path as it was resolved; a reference as it was written, for messages.
+        let argument = source.path == nil ? name : source.description
         var arguments: [String] = []
         if options.quiet { arguments.append("--quiet") }
         // Of many launches at once one pulls; the others wait for it and take what it brought.
         if options.pull == .missing { arguments.append("--if-missing") }
         if let platform = options.platform { arguments += ["--platform", platform] }
         // Whoever ends this program alone does not want the pull to go on.
-        arguments += ["--ends-with", "\(Processes.ownID)", "--store", storePath, options.image]
-        var environment = host.environment
+        arguments += ["--ends-with", "\(Processes.ownID)", "--store", request.settings.storePath, argument]
+        let (caller, configuration) = (request.caller, request.configuration)
+        var environment = caller.environment
         if !configuration.insecureRegistries.isEmpty {
-            let all = [host.variable("BERTH_INSECURE_REGISTRIES")].compactMap { $0 } + configuration.insecureRegistries
+            let all = [caller.variable("BERTH_INSECURE_REGISTRIES")].compactMap { $0 } + configuration.insecureRegistries
             environment.removeAll { $0.hasPrefix("BERTH_INSECURE_REGISTRIES=") }
             environment.append("BERTH_INSECURE_REGISTRIES=" + all.joined(separator: ","))
         }
-        let given = environment
+        let (given, deadline) = (environment, request.deadline)
         do throws(Failure) {
-            try RichProgram.handing(configuration, given) { (environment) throws(Failure) in
-                try RichProgram.pull(arguments, environment: environment, deadline: deadline, image: options.image)
+            try ImageTool.handing(configuration, given) { (environment) throws(Failure) in
+                try ImageTool.pull(arguments, environment: environment, deadline: deadline, image: name)
             }
         } catch {
-            guard isForOthers, case .reportedAlready = error else { throw error }
+            guard request.audience == .tasksOfPlugin, case .reportedAlready = error else { throw error }
             // Pyxis' words, which monitoring of sites looks for.
-            throw .report(Report("failed to import docker image: \(options.image)", hint: "see the error of `berth pull` above"))
+            throw .report(Report("failed to import docker image: \(name)", hint: "see the error of `berth pull` above"))
         }
     }
 
-    private func directory(_ path: String) throws(Failure) -> PreparedImage {
-        let status = try named({ (error: SystemError) in
+    private func directory(_ path: String) throws(Failure) -> LocatedImage {
+        let status = try mapError(to: { (error: SystemError) in
             .report(
                 Report(
                     "cannot use \(path) as a root file system: \(error.sentence)",
@@ -129,7 +148,7 @@ extension RunCommand {
                 Report(
                     "cannot use \(path) as a root file system: \(error.sentence): owned by uid \(status.userID), "
                         + "mode \(String(status.permissions, radix: 8))",
-                    hint: error.errno == 13
+                    hint: error.errno == Errno.EACCES
                         ? "the owner can open it to other users with `chmod go+x \(path)`, or copy it and use the copy" : nil))
         }
         // There is nothing to mount the container on: whatever is mounted on the root, those who stand in it see what lies below.
@@ -139,13 +158,12 @@ extension RunCommand {
                     "cannot use \(path) as a root file system: it is the root of this host",
                     hint: "run an image and mount what you need of the host: berth run -v /opt:/opt IMAGE"))
         }
-        return PreparedImage(
-            image: ContainerImage(trees: [path], command: ["/bin/sh"], name: options.image), mountPoint: path,
-            leases: [])
+        return LocatedImage(
+            image: ContainerImage(trees: [path], command: ["/bin/sh"], name: name), mountPoint: path, leases: [])
     }
 }
 
-extension PreparedImage {
+extension LocatedImage {
     init(_ lease: consuming ImageLease, name: String) {
         let record = lease.record
         image = ContainerImage(

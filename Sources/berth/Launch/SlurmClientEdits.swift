@@ -4,10 +4,10 @@ internal import Diagnostics
 internal import LinuxKernel
 
 /// `--slurm`: what a command inside needs to start further steps and jobs. Everything is found at launch, on this node.
-extension RunCommand {
-    func slurmEdits() throws(Failure) -> [DeviceEdit] {
-        let configuration = SlurmConfiguration(named: host.variable("SLURM_CONF"))
-        let path = (host.variable("PATH") ?? "").split(separator: ":").map(String.init).filter { $0.hasPrefix("/") }
+extension LaunchRequest {
+    func slurmClientEdits() throws(Failure) -> [DeviceEdit] {
+        let configuration = SlurmConfiguration(named: caller.variable("SLURM_CONF"))
+        let path = (caller.variable("PATH") ?? "").split(separator: ":").map(String.init).filter { $0.hasPrefix("/") }
         guard let directory = configuration.directory else {
             throw .report(
                 Report(
@@ -15,7 +15,7 @@ extension RunCommand {
                     hint: "it is looked for beside SLURM_CONF, in /etc/slurm and in /run/slurm/conf"))
         }
         // Slurm's programs look nowhere else then, and try to open it for a minute.
-        if let named = host.variable("SLURM_CONF"), named.hasPrefix("/"),
+        if let named = caller.variable("SLURM_CONF"), named.hasPrefix("/"),
             named.split(separator: "/").dropLast() != directory.split(separator: "/")
         {
             throw .report(
@@ -39,9 +39,9 @@ extension RunCommand {
 
     /// Slurm's programs ask who `SlurmUser` is.
     var slurmAccounts: [String] {
-        let configuration = SlurmConfiguration(named: host.variable("SLURM_CONF"))
+        let configuration = SlurmConfiguration(named: caller.variable("SLURM_CONF"))
         guard let name = configuration.value(of: "SlurmUser", in: "slurm.conf"), UInt32(name) == nil,
-            let line = host.passwdLine(of: name)
+            let line = caller.passwdLine(of: name)
         else { return [] }
         return [line]
     }

@@ -3,7 +3,7 @@ internal import LinuxKernel
 internal import SiteConfig
 
 /// `berth-image`, beside which this program is installed: `PREFIX/bin/berth` and `PREFIX/libexec/berth/berth-image`.
-enum RichProgram {
+enum ImageTool {
     static func path() throws(SystemError) -> String {
         let own = try Processes.ownPath()
         let components = own.split(separator: "/").dropLast(2)
@@ -23,15 +23,15 @@ enum RichProgram {
         let hint: String? =
             switch error.errno {
             // The program, or the loader that it names.
-            case 2, 20:
+            case Errno.ENOENT, Errno.ENOTDIR:
                 (try? FileStatus(of: error.subject)) == nil  // absent, as the error says
                     ? "Berth is installed as PREFIX/bin/berth and PREFIX/libexec/berth/berth-image: install both "
                         + "(Scripts/install PREFIX)"
                     : "the program is there, but not the dynamic loader that it names: `readelf -l \(error.subject)` shows it; "
                         + "install the C library of this architecture"
-            case 8: "the program is damaged or for another processor: install Berth again"
-            case 13: "check its mode and those of the directories above, and that its file system is not mounted noexec"
-            case 7: "the arguments and the environment are too large together: unset large variables"
+            case Errno.ENOEXEC: "the program is damaged or for another processor: install Berth again"
+            case Errno.EACCES: "check its mode and those of the directories above, and that its file system is not mounted noexec"
+            case Errno.E2BIG: "the arguments and the environment are too large together: unset large variables"
             default: Report.shortage(error)
             }
         return Report("cannot start \(error.subject): \(error.sentence)", hint: hint)
@@ -58,7 +58,7 @@ enum RichProgram {
         _ body: ([String]) throws(Failure) -> Value
     ) throws(Failure) -> Value {
         guard let text = configuration.textByDescriptor else { return try body(environment) }
-        let copy = try named(Failure.system) { () throws(SystemError) in
+        let copy = try mapError(to: Failure.system) { () throws(SystemError) in
             let file = try OwnedFileDescriptor(inMemory: "berth.conf")
             try file.writeAll(text)
             return try file.inheritableCopy()
@@ -108,11 +108,11 @@ enum RichProgram {
                 path, arguments: ["berth", "pull"] + options, environment: environment, output: .capture(limit: 65536),
                 deadline: deadline)
         } catch {
-            if error.errno == 110 {  // ETIMEDOUT
+            if error.errno == Errno.ETIMEDOUT {
                 throw .report(
                     Report(
                         "\(image) was still being pulled at the end of the start time-out",
-                        hint: "pull it before the job with `berth pull \(image)`; " + HoldCommand.timeoutHint))
+                        hint: "pull it before the job with `berth pull \(image)`; " + PrepareCommand.timeoutHint))
             }
             throw .report(missing(error))
         }

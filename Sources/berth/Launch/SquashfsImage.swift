@@ -3,39 +3,37 @@ internal import LaunchPlanning
 internal import LinuxKernel
 internal import Store
 
-/// A squashfs file of Enroot's, unpacked once into the user's store as `squashfs/DEVICE-INODE-SIZE-TIME/tree`, and never as
+/// A file that holds a squashfs file system: Enroot's, or Apptainer's from an offset on.
+struct SquashfsFile {
+    let path: String
+    let status: FileStatus
+    /// Where the file system begins, in bytes.
+    let offset: UInt64
+}
+
+/// A squashfs file system, unpacked once into the user's store as `squashfs/DEVICE-INODE-SIZE-TIME/tree`, and never as
 /// another user than the one who runs it.
 struct UnpackedSquashfs {
     let path: String
     let tree: String
     let lease: DescriptorBox?
 
-    init(_ path: String, _ status: FileStatus, storePath: String, deadline: UInt64?) throws(Failure) {
-        self.path = path
-        guard status.kind == .regular, Self.isSquashfs(path) else {
-            throw .report(
-                Report(
-                    "cannot run \(path): it is neither a directory nor a squashfs file",
-                    hint: "for an archive write oci-archive:\(path) or docker-archive:\(path)"))
-        }
-        let store = try named(Failure.store) { () throws(StoreError) in
+    init(_ file: SquashfsFile, storePath: String, deadline: UInt64?) throws(Failure) {
+        path = file.path
+        let store = try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.openOrCreate(storePath)
         }
-        let key = ImageStore.fileKey(status)
-        let place = try named(Failure.store) { () throws(StoreError) in try store.unpackedFile(key) }
+        let key = ImageStore.fileKey(file.status)
+        let place = try mapError(to: Failure.store) { () throws(StoreError) in try store.unpackedFile(key) }
         if let lease = place.lease {
             (tree, self.lease) = (place.tree, lease)
             return
         }
-        try Self.unpack(path, to: place.draft, over: store.mountPoint, deadline)
-        (tree, self.lease) = try named(Failure.store) { () throws(StoreError) in try store.publish(place, source: path) }
-    }
-
-    private static func isSquashfs(_ path: String) -> Bool {
-        guard let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking) else { return true }  // unsquashfs says why
-        var magic = [UInt8](repeating: 0, count: 4)
-        let count = magic.withUnsafeMutableBytes { try? file.read(into: $0) }  // unreadable: likewise
-        return count.map { $0 == 4 && magic == Array("hsqs".utf8) } ?? true
+        try Self.unpack(file, to: place.draft, over: store.mountPoint, deadline)
+        let path = path
+        (tree, self.lease) = try mapError(to: Failure.store) { () throws(StoreError) in
+            try store.publish(place, source: path)
+        }
     }
 
     private static let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"]
@@ -47,20 +45,23 @@ struct UnpackedSquashfs {
 
     /// Mounted where nobody else sees it, and copied: the file system and the process behind it end with the copying.
     private static let copying =
-        "squashfuse -o ro \"$1\" \"$2\" && cp -R -P --preserve=mode,timestamps,links \"$2\" \"$3\""
+        "squashfuse -o \"ro,offset=$4\" \"$1\" \"$2\" && cp -R -P --preserve=mode,timestamps,links \"$2\" \"$3\""
 
     private static func unpack(
-        _ path: String, to draft: String, over mountPoint: String, _ deadline: UInt64?
+        _ file: SquashfsFile, to draft: String, over mountPoint: String, _ deadline: UInt64?
     ) throws(Failure) {
+        let path = file.path
         let (name, program, arguments): (String, String, [String])
         if let unsquashfs = find("unsquashfs") {
             (name, program) = ("unsquashfs", unsquashfs)
-            arguments = ["unsquashfs", "-no-progress", "-no-xattrs", "-d", draft, path]
+            let offset = file.offset == 0 ? [] : ["-offset", "\(file.offset)"]
+            arguments = ["unsquashfs", "-no-progress", "-no-xattrs"] + offset + ["-d", draft, path]
         } else if find("squashfuse") != nil, let unshare = find("unshare") {
             (name, program) = ("squashfuse", unshare)
             let user = Identity.isRoot ? [] : ["--user", "--map-root-user"]
             let other = [
                 "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", copying, "sh", path, mountPoint, draft,
+                "\(file.offset)",
             ]
             arguments = ["unshare"] + user + other
         } else {
@@ -77,9 +78,9 @@ struct UnpackedSquashfs {
         } catch {
             throw .report(
                 Report(
-                    error.errno == 110  // ETIMEDOUT
+                    error.errno == Errno.ETIMEDOUT
                         ? "\(path) was still being unpacked at the end of the start time-out"
-                        : "cannot unpack \(path): \(error.sentence)", hint: HoldCommand.timeoutHint))
+                        : "cannot unpack \(path): \(error.sentence)", hint: PrepareCommand.timeoutHint))
         }
         // 2 is for what an ordinary user can not make, such as device nodes, which no container needs.
         guard ended.status == 0 || (ended.status == 2 && name == "unsquashfs") else {
@@ -90,7 +91,37 @@ struct UnpackedSquashfs {
     }
 }
 
-extension PreparedImage {
+/// A SIF file of Apptainer's keeps its image's environment in a script of shell assignments, and how to run it in another.
+enum ApptainerImage {
+    static let environmentPath = ".singularity.d/env/10-docker2singularity.sh"
+    static let scriptPath = ".singularity.d/runscript"
+
+    /// `export NAME="${NAME:-"VALUE"}"`, a line for each; what is written in any other way is not taken. Nothing is executed.
+    static func environment(_ script: [UInt8]) -> [String] {
+        var result: [String] = []
+        for line in script.split(separator: UInt8(ascii: "\n")) {
+            guard line.starts(with: "export ".utf8), let equals = line.firstIndex(of: UInt8(ascii: "=")) else { continue }
+            let name = line[..<equals].dropFirst(7)
+            let opening = Array("\"${".utf8) + name + Array(":-\"".utf8)
+            let value = line[(equals + 1)...]
+            guard !name.isEmpty, value.starts(with: opening), value.suffix(3).elementsEqual("\"}\"".utf8) else { continue }
+            var text: [UInt8] = []
+            var isEscaped = false
+            for byte in value.dropFirst(opening.count).dropLast(3) {
+                if byte == UInt8(ascii: "\\"), !isEscaped {
+                    isEscaped = true
+                    continue
+                }
+                isEscaped = false
+                text.append(byte)
+            }
+            result.append(RawText.string(name + [UInt8(ascii: "=")] + text))
+        }
+        return result
+    }
+}
+
+extension LocatedImage {
     /// Enroot keeps an image's configuration in files of its own: `SavedImage`.
     init(_ squashfs: UnpackedSquashfs, name: String) {
         func file(_ path: String) -> [UInt8] {
@@ -104,6 +135,16 @@ extension PreparedImage {
         let saved = SavedImage(
             environment: file(SavedImage.environmentPath), script: file(SavedImage.scriptPath),
             exact: file(SavedImage.exactPath))
+        let isApptainers =
+            file(SavedImage.scriptPath).isEmpty && file(SavedImage.exactPath).isEmpty && !file(ApptainerImage.scriptPath).isEmpty
+        if isApptainers {
+            image = ContainerImage(
+                trees: [squashfs.tree], environment: ApptainerImage.environment(file(ApptainerImage.environmentPath)),
+                command: ["/" + ApptainerImage.scriptPath], name: name)
+            mountPoint = squashfs.tree
+            leases = [squashfs.lease].compactMap { $0 }
+            return
+        }
         image = ContainerImage(
             trees: [squashfs.tree], environment: saved.environment, entrypoint: saved.entrypoint,
             command: saved.command, user: saved.user, workingDirectory: saved.workingDirectory, name: name)

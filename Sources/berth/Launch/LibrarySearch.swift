@@ -65,18 +65,3 @@ struct LibrarySearch {
         return try? body(file)  // see above
     }
 }
-
-extension RunCommand {
-    func requireLibraries(
-        _ plan: LaunchPlan, _ image: ContainerImage, _ facts: RequirementFacts
-    ) throws(Failure) {
-        let wanted = options.requirements.map { PlacedRequirement($0, .option("--require")) } + site.requirements
-        // An image that is not there yet has nothing to look at: `--dry-run`.
-        guard wanted.contains(where: { $0.requirement == .nccl }), image.trees.allSatisfy({ $0.hasPrefix("/") }) else {
-            return
-        }
-        let search = LibrarySearch(plan, trees: image.trees)
-        let unmet = plan.unmetLibraries(wanted, facts, isFound: search.finds)
-        if !unmet.isEmpty { throw .plan(.unmet(unmet)) }
-    }
-}

@@ -5,21 +5,20 @@ internal import LinuxKernel
 internal import Sandbox
 internal import Store
 
-extension HoldCommand {
+extension PrepareCommand {
     /// A named container: the one that runs, the one that is kept, or a new one.
-    func hold(_ name: HoldSettings.ContainerName) throws(Failure) -> HeldContainer {
-        // Only its store is wanted; the image may be one that the container remembers.
-        let path = try run(image: options.image.isEmpty ? "none" : options.image).storePath
-        let store = try named(Failure.store) { () throws(StoreError) in
+    func container(named name: ContainerName) throws(Failure) -> JoinSpec {
+        let (path, image) = (plugin.settings.storePath, plugin.options.image)
+        let store = try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.openOrCreate(path)
         }
         // A step that runs needs no lock, whose file would stay.
-        let isKept = try named(Failure.store) { () throws(StoreError) in try store.container(name.directory) != nil }
+        let isKept = try mapError(to: Failure.store) { () throws(StoreError) in try store.container(name.directory) != nil }
         if !isKept, let step = try attach(toStep: name) { return step }
         // Held until the container stands: of two steps that want the name at once one builds, the other joins.
         let lock = try lock(name, in: store)
         defer { withExtendedLifetime(lock.self) {} }
-        let kept = try named(Failure.store) { () throws(StoreError) in try store.container(name.directory) }
+        let kept = try mapError(to: Failure.store) { () throws(StoreError) in try store.container(name.directory) }
         let isRunning = kept.map { !Self.isFree($0.lease) } ?? false
         switch name.when {
         case .create where kept != nil:
@@ -31,7 +30,7 @@ extension HoldCommand {
             throw .report(Self.notRunning(name.name))
         case .noExec where isRunning:
             if let kept, let running = try running(name, kept) {
-                return try build(try run(image: kept.image), in: kept, beside: running)
+                return try build(try plugin.request(image: kept.image), in: kept, beside: running)
             }
         case .auto where isRunning, .exec:
             if let kept, let running = try running(name, kept) {
@@ -42,15 +41,15 @@ extension HoldCommand {
         }
         // Nothing runs in it, or nothing does any more.
         if let kept {
-            let given = (try? canonicalImage()) ?? options.image  // a file that is not here: another image all the same
-            if !options.image.isEmpty, given != kept.image {
+            let given = (try? plugin.canonicalImage()) ?? image  // a file that is not here: another image all the same
+            if !image.isEmpty, given != kept.image {
                 Terminal.note(
                     "the container \(name.name) exists and was made from \(kept.image): --container-image is ignored")
             }
             try Self.take(kept.lease)
-            return try build(try run(image: kept.image), in: kept)
+            return try build(try plugin.request(image: kept.image), in: kept)
         }
-        guard !options.image.isEmpty else {
+        guard !image.isEmpty else {
             throw .report(
                 Report(
                     "no container named \(name.name) exists on this node",
@@ -58,39 +57,36 @@ extension HoldCommand {
                         "say with --container-image what to make it from; named containers belong to one node and one user"
                 ))
         }
-        let run = try run(image: options.image)
-        let image = try run.prepare()
-        let (text, digest, tree) = (try canonicalImage(), image.image.digest, image.image.trees.last)
-        let made = try named(Failure.store) { () throws(StoreError) in
+        let request = try plugin.request(image: image)
+        let found = try ImageLocator(request).locate().image
+        let (text, digest, tree) = (try plugin.canonicalImage(), found.digest, found.trees.last)
+        let made = try mapError(to: Failure.store) { () throws(StoreError) in
             try store.makeContainer(name.directory, image: text, digest: digest, root: tree)
         }
         try Self.take(made.lease)
-        return try build(run, in: made)
+        return try build(request, in: made)
     }
 
     /// Waits for the step that has it, which may be pulling the image: as long as this one may take.
-    private func lock(_ name: HoldSettings.ContainerName, in store: ImageStore) throws(Failure) -> WorkLock {
+    private func lock(_ name: ContainerName, in store: ImageStore) throws(Failure) -> WorkLock {
         var isTold = false
         while true {
-            let lock = try named(Failure.store) { () throws(StoreError) in try store.tryLockContainer(name.directory) }
+            let lock = try mapError(to: Failure.store) { () throws(StoreError) in try store.tryLockContainer(name.directory) }
             if let lock { return lock }
             let now = Clock.monotonicNanoseconds
-            if let deadline, now >= deadline {
+            if let deadline = plugin.deadline, now >= deadline {
                 throw .report(
                     Report(
                         "another step was still creating the container \(name.name) at the end of the start time-out",
                         hint: Self.timeoutHint))
             }
-            if !isTold, now - started > 10_000_000_000 {
+            if !isTold, now - plugin.started > 10_000_000_000 {
                 isTold = true
                 Terminal.note("waiting for another step on this node, which is creating the container \(name.name)")
             }
             Processes.sleep(milliseconds: 20)
         }
     }
-
-    /// A path is kept absolute: the next step may have another working directory.
-    private func canonicalImage() throws(Failure) -> String { try path(of: options.image) ?? options.image }
 
     private static func isFree(_ lease: DescriptorBox) -> Bool {
         // Where nothing can be locked nothing can be known to run.
@@ -99,7 +95,7 @@ extension HoldCommand {
 
     /// From exclusive to shared: the same description, inherited by every task.
     private static func take(_ lease: DescriptorBox) throws(Failure) {
-        try named(Failure.system) { () throws(SystemError) in
+        try mapError(to: Failure.system) { () throws(SystemError) in
             do throws(SystemError) { try lease.descriptor.lock(.shared) } catch {
                 if !error.meansNoLocks { throw error }
             }
@@ -128,7 +124,7 @@ extension HoldCommand {
     /// The container with these files, its lease held; `nil` where its last process has ended meanwhile. By its files: one
     /// of the same name may still run that has been removed.
     private func running(
-        _ name: HoldSettings.ContainerName, _ kept: NamedContainer
+        _ name: ContainerName, _ kept: NamedContainer
     ) throws(Failure) -> RunningContainer? {
         let files = try kept.identity()
         for _ in 0..<100 {
@@ -147,63 +143,59 @@ extension HoldCommand {
     }
 
     /// A name such as `1234.0` may be that of a running step's container.
-    private func attach(toStep name: HoldSettings.ContainerName) throws(Failure) -> HeldContainer? {
+    private func attach(toStep name: ContainerName) throws(Failure) -> JoinSpec? {
         let parts = name.name.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 2, Int(parts[0]) != nil, Int(parts[1]) != nil || parts[1] == "batch",
-            name.when == .auto || name.when == .exec, options.image.isEmpty,
+            name.when == .auto || name.when == .exec, plugin.options.image.isEmpty,
             let running = try find({ $0.step == name.name })
         else { return nil }
         return try attach(to: running, name.name)
     }
 
     private func find(_ matches: (ContainerLabel) -> Bool) throws(Failure) -> RunningContainer? {
-        try named(Failure.system) { () throws(SystemError) in
+        try mapError(to: Failure.system) { () throws(SystemError) in
             try RunningContainer.find { ContainerLabel($0).map(matches) ?? false }
         }
     }
 
     private func attach(
         to running: RunningContainer, _ name: String, _ lease: DescriptorBox? = nil
-    ) throws(Failure) -> HeldContainer {
+    ) throws(Failure) -> JoinSpec {
         guard let label = ContainerLabel(running.label) else { preconditionFailure("it was found by its label") }
         for (kind, word) in [(.network, "network"), (.ipc, "IPC"), (.hostname, "UTS")] as [(NamespaceKinds, String)]
-        where options.unshare.contains(kind) && !running.kinds.contains(kind) {
+        where plugin.options.unshare.contains(kind) && !running.kinds.contains(kind) {
             throw .report(
                 Report(
                     "the running container \(name) is not in a separate \(word) namespace",
                     hint: "leave out --container-unshare, or end the container first"))
         }
-        if settings.mounts != nil {
+        if hasMounts {
             Terminal.note("attaching to the running container \(name): ignoring --container-mounts")
         }
-        let run = try run(image: label.image)
-        let image = try run.prepare(digest: label.digest)
-        var process = try run.plan(image, grant: try run.grant(), gpus: []).process
-        for (kind, space) in running.namespaces {
-            try named(Failure.sandbox) { () throws(SandboxError) in
-                do throws(SystemError) { try Namespaces.join(space.descriptor, kind) } catch {
-                    throw .process(.join, error)
-                }
-            }
+        let request = try plugin.request(image: label.image)
+        let image = try ImageLocator(request).locate(digest: label.digest)
+        let planner = LaunchPlanner(request, image)
+        let grant = try DeviceGrant(request)
+        var process = try planner.plan(grant, gpus: []).process
+        let leases = image.leases + [lease].compactMap { $0 }
+        var spec = try mapError(to: Failure.system) { () throws(SystemError) in
+            try JoinSpec(namespaces: running.namespaces, leases: leases)
         }
-        let directory = try enterWorkingDirectory(process)
+        try mapError(to: Failure.sandbox) { () throws(SandboxError) in try spec.join() }
+        spec.directory = try enterWorkingDirectory(process)
         drop(&process)
-        var held = HeldContainer()
-        try named(Failure.system) { () throws(SystemError) in
-            try held.add(
-                namespaces: running.namespaces.map(\.descriptor), directory: directory,
-                leases: image.leases + [lease].compactMap { $0 })
-        }
-        held.add(process, outside: host.environment)
-        if run.wantsPyTorch(image.image, try run.wantedOptions()) { held.addRanks(process) }
-        if usesPMIx { held.addPMIx() }
-        return held
+        spec.add(process, outside: plugin.caller.environment)
+        if planner.selector(grant).wantsPyTorch { spec.addRanks(process) }
+        if usesPMIx { spec.addPMIx() }
+        return spec
     }
+}
 
+extension PluginRequest {
     /// The containers of a job that is over.
-    func sweep(_ job: String) throws(Failure) {
-        let path = try run(image: "none").storePath
-        try named(Failure.store) { () throws(StoreError) in
+    func removeContainers(ofJob job: String) throws(Failure) {
+        let path = settings.storePath
+        try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.open(existing: path)?.removeContainers { $0.hasPrefix("job-\(job)-") }
         }
     }
@@ -212,7 +204,7 @@ extension HoldCommand {
 extension NamedContainer {
     /// Device and inode of its upper directory, which no other can have as long as an overlay uses it.
     func identity() throws(Failure) -> String {
-        let status = try named(Failure.system) { () throws(SystemError) in
+        let status = try mapError(to: Failure.system) { () throws(SystemError) in
             try FileStatus(of: path + "/upper", followLinks: false)
         }
         return "\(status.device).\(status.inode)"

@@ -1,5 +1,6 @@
 internal import Diagnostics
 internal import LinuxKernel
+internal import Sandbox
 
 /// The step's tasks on this node, at the other end of the socket. They say what only they know before they wait for the
 /// container: `report` in Plugin/join.c.
@@ -46,7 +47,7 @@ final class WaitingTasks {
             let now = Clock.monotonicNanoseconds
             guard now < end else { break }
             let left = Int((end - now) / 1_000_000) + 1
-            let packet = try named(Failure.system) { () throws(SystemError) -> Packet? in
+            let packet = try mapError(to: Failure.system) { () throws(SystemError) -> Packet? in
                 guard try connection.descriptor.isReadable(withinMilliseconds: left) else { return nil }
                 // Where all tasks have ended slurmstepd is about to end this process, too.
                 guard let packet = try connection.descriptor.receive() else { Processes.exit(0) }
@@ -75,30 +76,15 @@ final class WaitingTasks {
 
     /// In place of a container, where there is none and the reason has been said. Each task looks at it and leaves it.
     static let failure = Array("berth-failed\0".utf8)
-    private static let version = Array("berth-container 4\0".utf8)
 
     /// Each takes one packet. A task that has been cancelled meanwhile takes nothing; when all have, nobody is left to tell.
-    func hand(_ held: HeldContainer, copies: Int) throws(Failure) {
+    func hand(_ container: JoinSpec) throws(Failure) {
         _ = try reports()
-        let connection = self.connection
-        try named(Failure.system) { () throws(SystemError) in
-            // Not in the packet, whose size has a limit: an environment may be larger.
-            let words = try OwnedFileDescriptor(inMemory: "container")
-            try words.writeAll(held.bytes)
-            let descriptors = [DescriptorBox(words)] + held.descriptors
-            for _ in 0..<copies {
-                do throws(SystemError) { try connection.descriptor.send(Self.version, descriptors) } catch {
-                    if error.errno == 32 || error.errno == 104 { return }  // EPIPE, ECONNRESET: all have ended
-                    throw error
-                }
+        let (connection, copies) = (self.connection, tasks)
+        try mapError(to: Failure.system) { () throws(SystemError) in
+            do throws(SystemError) { try container.send(over: connection.descriptor, copies: copies) } catch {
+                if error.errno != Errno.EPIPE && error.errno != Errno.ECONNRESET { throw error }  // all have ended
             }
         }
-    }
-}
-
-extension RunCommand {
-    mutating func take(_ reports: WaitingTasks.Reports) {
-        host.environment += reports.variables
-        openable = reports.openable
     }
 }

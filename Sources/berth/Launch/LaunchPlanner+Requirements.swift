@@ -4,10 +4,10 @@ internal import LaunchPlanning
 internal import LinuxKernel
 internal import SiteConfig
 
-extension RunCommand {
+extension LaunchPlanner {
     /// What the planner has to know where something is required; reading it costs a launch nothing otherwise.
     func requirementFacts(_ devices: HostDevices) -> RequirementFacts {
-        guard !options.requirements.isEmpty || !site.requirements.isEmpty else {
+        guard !options.requirements.isEmpty || !request.policy.requirements.isEmpty else {
             return RequirementFacts()
         }
         return RequirementFacts(
@@ -20,6 +20,19 @@ extension RunCommand {
             // Without a /dev/shm there is none inside either.
             sharedMemory: try? OwnedFileDescriptor(opening: "/dev/shm", .path | .directory).space(),  // see above
             lockedMemory: .onThisHost())
+    }
+
+    func requireLibraries(
+        _ plan: LaunchPlan, _ image: ContainerImage, _ facts: RequirementFacts
+    ) throws(Failure) {
+        let wanted = options.requirements.map { PlacedRequirement($0, .option("--require")) } + request.policy.requirements
+        // An image that is not there yet has nothing to look at: `--dry-run`.
+        guard wanted.contains(where: { $0.requirement == .nccl }), image.trees.allSatisfy({ $0.hasPrefix("/") }) else {
+            return
+        }
+        let search = LibrarySearch(plan, trees: image.trees)
+        let unmet = plan.unmetLibraries(wanted, facts, isFound: search.finds)
+        if !unmet.isEmpty { throw .plan(.unmet(unmet)) }
     }
 
     /// RDMA pins its buffers: with a small limit NCCL and libfabric fail or fall back to TCP, often in silence.
@@ -43,38 +56,5 @@ extension LimitWitnesses {
         }
         return LimitWitnesses(
             slurmstepd: step.limit(.lockedMemory), slurmd: OtherProcess.named("slurmd")?.limit(.lockedMemory))
-    }
-}
-
-extension SitePolicy {
-    mutating func add(limits: [SiteConfiguration.Setting]) throws(Failure) {
-        for setting in limits {
-            let limit = try Self.inFile(setting) { () throws(OptionError) in
-                try LaunchOptions.Limit(parsing: setting.value, option: setting.name)
-            }
-            self.limits.append(PlacedLimit(limit, place: setting.place))
-        }
-    }
-
-    mutating func add(requirements: [SiteConfiguration.Setting]) throws(Failure) {
-        for setting in requirements {
-            let words = try Self.inFile(setting) { () throws(OptionError) in
-                try Requirement.parse(setting.value, option: setting.name)
-            }
-            self.requirements += words.map { PlacedRequirement($0, .site(setting.place)) }
-        }
-    }
-
-    /// An option's value in a file: an error names the line rather than the option.
-    static func inFile<Value>(
-        _ setting: SiteConfiguration.Setting, _ body: () throws(OptionError) -> Value
-    ) throws(Failure) -> Value {
-        do throws(OptionError) { return try body() } catch {
-            guard case .badValue(_, _, let expected) = error else { throw .options(error) }
-            throw .configuration(
-                ConfigurationError(
-                    file: setting.file, line: setting.line,
-                    reason: .badValue(name: setting.name, value: setting.value, expected: expected)))
-        }
     }
 }

@@ -3,7 +3,7 @@ internal import LaunchPlanning
 internal import LinuxKernel
 internal import Sandbox
 
-extension RunCommand {
+extension DryRun {
     /// The plan as `config.json` of the OCI runtime-spec, on standard output.
     func printOCIConfiguration(_ plan: LaunchPlan) throws(Failure) {
         var trees: [String] = []
@@ -16,15 +16,15 @@ extension RunCommand {
             }
         }
         var facts = OCIFacts(
-            userID: host.userID, groupID: host.groupID, absent: absentSources(plan), lastCapability: lastCapability,
-            hasTerminal: Streams.terminal(terminal) != nil)
-        facts.supplementaryGroups = try named(Failure.system) { () throws(SystemError) in
+            userID: request.caller.userID, groupID: request.caller.groupID, absent: absentSources(plan), lastCapability: lastCapability,
+            hasTerminal: Streams.terminal(request.terminal) != nil)
+        facts.supplementaryGroups = try mapError(to: Failure.system) { () throws(SystemError) in
             try Identity.supplementaryGroups()
         }
         if case .named(let user, _) = plan.process.user {
             let passwd = try accountFile("/etc/passwd", trees, user)
             let group = try accountFile("/etc/group", trees, user)
-            facts.imageUser = try named({ .sandbox(.account($0)) }) { () throws(AccountError) in
+            facts.imageUser = try mapError(to: { .sandbox(.account($0)) }) { () throws(AccountError) in
                 try AccountFiles.resolve(user: user, passwd: passwd, group: group)
             }
         }
@@ -36,14 +36,14 @@ extension RunCommand {
             Terminal.note(
                 "in the bundle's directory, before the runtime: mkdir -p rootfs upper work && mount -t overlay overlay -o "
                     + "lowerdir=\(overlay.reversed().joined(separator: ":")),upperdir=upper,workdir=work"
-                    + (host.isRoot ? "" : ",userxattr") + " rootfs")
+                    + (request.caller.isRoot ? "" : ",userxattr") + " rootfs")
         }
     }
 
     /// As an error of a launch that looks the user up, which reads the same files in the container.
     private func accountFile(_ path: String, _ trees: [String], _ user: String) throws(Failure) -> [UInt8] {
-        try named({ (error: SystemError) in
-            let isTooLarge = error.errno == 27  // EFBIG
+        try mapError(to: { (error: SystemError) in
+            let isTooLarge = error.errno == Errno.EFBIG
             return .sandbox(
                 .accountFiles(user, isTooLarge ? .fileTooLarge(path, limit: AccountFiles.limit) : .system(error)))
         }) { () throws(SystemError) in try MergedTrees(trees).contents(of: path, limit: AccountFiles.limit) }

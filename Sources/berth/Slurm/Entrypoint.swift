@@ -1,14 +1,15 @@
 internal import Diagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
+internal import Sandbox
 
 /// This very program and a place for what it reports, both without a name, so that they are there inside as well.
-struct Launcher {
+struct EntrypointLauncher {
     let program: (box: DescriptorBox, number: Int32)
     let answer: (box: DescriptorBox, number: Int32)
 
     init() throws(Failure) {
-        (program, answer) = try named(Failure.system) { () throws(SystemError) in
+        (program, answer) = try mapError(to: Failure.system) { () throws(SystemError) in
             let own = try OwnedFileDescriptor(opening: "/proc/self/exe", .readOnly)
             return (
                 try own.inheritableCopy(), try OwnedFileDescriptor(inMemory: "environment").inheritableCopy()
@@ -17,15 +18,18 @@ struct Launcher {
     }
 }
 
-extension HoldCommand {
+/// What becomes of the image's entrypoint.
+enum EntrypointUse { case ignored, quiet, shown }
+
+extension PrepareCommand {
     /// Runs the image's entrypoint once, before the tasks and in front of a command that reports its environment: what
     /// the entrypoint has set up is there for every task, in files and in variables. It sees the image's variables and what
     /// `--container-env` names, and Slurm's, not the whole job's, as with Pyxis: an image decides by variables that it
     /// documents, and the shell that submitted may have some of these by chance.
     func run(
-        _ entrypoint: [String], _ launcher: Launcher, _ process: inout ProcessPlan, deadline: UInt64?
+        _ entrypoint: [String], _ launcher: EntrypointLauncher, _ process: inout ProcessPlan, deadline: UInt64?
     ) throws(Failure) {
-        let shown = settings.entrypoint == .shown
+        let shown = self.entrypoint == .shown
         var (seen, kept): ([String], [String]) = ([], [])
         for (entry, source) in zip(process.environment, process.environmentSources) {
             let isJobs = source == VariableSource.host.rawValue && !Self.isOfScheduler(entry)
@@ -38,13 +42,13 @@ extension HoldCommand {
             ended = try Processes.run(
                 Self.path(of: entrypoint[0], seen),
                 arguments: entrypoint + [
-                    "/proc/self/fd/\(launcher.program.number)", "report", "\(launcher.answer.number)",
+                    "/proc/self/fd/\(launcher.program.number)", "report-environment", "\(launcher.answer.number)",
                 ],
                 environment: seen, output: shown ? .standardError : .captureBoth(limit: 1 << 16),
                 deadline: deadline ?? UInt64.max)
         } catch {
             throw .report(
-                error.errno == 110  // ETIMEDOUT
+                error.errno == Errno.ETIMEDOUT
                     ? Report(
                         "the image's entrypoint \(entrypoint[0]) was still running at the end of the start time-out",
                         hint: Self.timeoutHint)
@@ -53,7 +57,7 @@ extension HoldCommand {
                         hint: "leave it out with --no-container-entrypoint"))
         }
         let file = launcher.answer.box
-        let answer = try named(Failure.system) { () throws(SystemError) in
+        let answer = try mapError(to: Failure.system) { () throws(SystemError) in
             try file.descriptor.seek(to: 0)
             return try file.descriptor.readAll()
         }
@@ -70,18 +74,16 @@ extension HoldCommand {
         let reported = answer.split(separator: 0).map { RawText.string($0) }
             .filter { entry in !own.contains(where: entry.hasPrefix) }
         // What the entrypoint says wins over the job's, and what `--container-env` names over both.
-        let named = Set(given.map { HeldContainer.name($0).kernelBytes })
-        process.environment = given + reported.filter { !named.contains(HeldContainer.name($0).kernelBytes) }
-        let set = Set(process.environment.map { HeldContainer.name($0).kernelBytes })
-        process.environment += kept.filter { !set.contains(HeldContainer.name($0).kernelBytes) }
+        let named = Set(given.map { JoinSpec.name($0).kernelBytes })
+        process.environment = given + reported.filter { !named.contains(JoinSpec.name($0).kernelBytes) }
+        let set = Set(process.environment.map { JoinSpec.name($0).kernelBytes })
+        process.environment += kept.filter { !set.contains(JoinSpec.name($0).kernelBytes) }
         process.environmentSources = []
     }
 
     private static func isOfScheduler(_ entry: String) -> Bool {
         ["SLURM", "PMI_", "PMIX_", "TERM="].contains(where: entry.hasPrefix)
     }
-
-    static let timeoutHint = "the site limits it with start_timeout= in plugstack.conf"
 
     /// execvp(3)'s search.
     private static func path(of name: String, _ environment: [String]) -> String {
@@ -91,7 +93,7 @@ extension HoldCommand {
         return places.first { (try? FileStatus(of: $0))?.kind == .regular } ?? name  // absent there: the next place
     }
 
-    /// The other side of it: `berth report FD`, run by the entrypoint.
+    /// The other side of it: `berth report-environment FD`, run by the entrypoint.
     static func reportEnvironment(_ number: String?) -> Never {
         guard let number = number.flatMap({ Int32($0) }), let file = try? OwnedFileDescriptor(inherited: number)  // not ours
         else { Processes.exit(125) }

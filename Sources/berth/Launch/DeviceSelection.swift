@@ -13,6 +13,23 @@ struct DeviceGrant {
     let gpus: [String]
     /// The GPUs that the variables of the host's environment count, where these are more than the granted ones.
     let counted: [String]?
+
+    /// Asks the kernel, and Slurm's variables where its cgroups constrain nothing.
+    init(_ request: LaunchRequest) throws(Failure) {
+        let (openable, caller, isShared) = (request.openable, request.caller, request.isShared)
+        devices = try mapError(to: Failure.system) { () throws(SystemError) in try HostDevices(openable: openable) }
+        // A task's own list would make each task of a step want another container.
+        let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
+        let variable = { (name: String) in isShared && perTask.contains(name) ? nil : caller.variable(name) }
+        guard !devices.gpus.isEmpty, GPUInventory.mayBeNarrower(than: devices.gpus, variable: variable) else {
+            (gpus, counted) = (devices.gpus, nil)
+            return
+        }
+        let inventory = GPUInventory(devices.vendor)
+        let narrowed = inventory.grantedBySlurm(open: devices.gpus, variable: variable)
+        gpus = narrowed ?? devices.gpus
+        counted = narrowed.map { _ in inventory.gpus.map(\.node) }
+    }
 }
 
 extension DeviceGrant {
@@ -29,122 +46,120 @@ extension DeviceGrant {
     }
 }
 
-/// The devices of one launch, decided.
-struct DeviceDecision {
+/// The nodes that any task of the step may open, each once, by rising number: every task counts its own within them.
+enum DeviceOrder {
+    static func union(_ lists: [[String]]) -> [String] {
+        var seen: Set<String> = []
+        let all = lists.flatMap { $0 }.filter { seen.insert($0).inserted }
+        return all.sorted { number($0) < number($1) }
+    }
+
+    private static func number(_ path: String) -> Int { Int(path.drop { !$0.isNumber }) ?? 0 }
+}
+
+/// The devices of one launch: what the kernel grants, what the container shows of it, and how lists of GPUs are renumbered.
+/// Decided once, by `DeviceSelector`.
+struct DeviceSelection {
     var request: LaunchOptions.GPURequest
     var granted: [String]
     var environment: [String]
     var edits: [DeviceEdit]
     /// Nodes by which the tasks' variables count GPUs, and those that the container shows in their place; empty where
-    /// nothing has to be counted anew. Only where others do it, as the variables are each task's own.
-    var counted: [String] = []
-    var shown: [String] = []
+    /// nothing has to be renumbered. Only where others do it, as the variables are each task's own.
+    var hostIndex: [String] = []
+    var containerIndex: [String] = []
     /// Nodes of slices that are granted and not asked for.
     var withheld: [String] = []
 }
 
-extension RunCommand {
-    /// Whether other tasks use the container, with variables of their own.
-    var isShared: Bool { isForOthers || (task?.localTasks ?? 1) > 1 }
+/// Makes the selection for an image. A container of several tasks shows what any of them was granted.
+struct DeviceSelector {
+    let request: LaunchRequest
+    let grant: DeviceGrant
+    let image: ContainerImage
+    /// With the site's defaults and the variables of files.
+    var options: LaunchOptions { request.options }
+    /// The tasks' own variables are not known here: others renumber their lists.
+    var isForPlugin: Bool { request.audience == .tasksOfPlugin }
 
-    func grant() throws(Failure) -> DeviceGrant {
-        let openable = self.openable
-        let devices = try named(Failure.system) { () throws(SystemError) in try HostDevices(openable: openable) }
-        // A task's own list would make each task of a step want another container.
-        let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
-        let host = self.host
-        let isShared = isShared
-        let variable = { (name: String) in isShared && perTask.contains(name) ? nil : host.variable(name) }
-        guard !devices.gpus.isEmpty, GPUInventory.mayBeNarrower(than: devices.gpus, variable: variable)
-        else {
-            return DeviceGrant(devices: devices, gpus: devices.gpus, counted: nil)
-        }
-        let inventory = GPUInventory(devices.vendor)
-        let narrowed = inventory.grantedBySlurm(open: devices.gpus, variable: variable)
-        return DeviceGrant(
-            devices: devices, gpus: narrowed ?? devices.gpus, counted: narrowed.map { _ in inventory.gpus.map(\.node) })
-    }
+    private var caller: CallerContext { request.caller }
 
     /// - Parameter gpus: Those of all tasks that share the container.
-    func decide(
-        _ grant: DeviceGrant, gpus: [String], image: ContainerImage, options: LaunchOptions
-    ) throws(Failure) -> DeviceDecision {
+    func select(gpus: [String]) throws(Failure) -> DeviceSelection {
         // A host without devices of whom nobody asks any.
         let isPlain = gpus.isEmpty && options.cdiDevices.isEmpty && grant.devices.fabric.isEmpty
-        var decision = DeviceDecision(
-            request: isPlain ? options.gpus : request(grant.devices.vendor, image, options), granted: gpus,
-            environment: host.environment,
+        var selection = DeviceSelection(
+            request: isPlain ? options.gpus : gpuRequest(), granted: gpus,
+            environment: caller.environment,
             edits: [])
         if !gpus.isEmpty || !options.cdiDevices.isEmpty {
-            try decideGPUs(grant, image, options, &decision)
-        } else if case .names(let names) = decision.request, let first = names.first {
+            try selectGPUs(&selection)
+        } else if case .names(let names) = selection.request, let first = names.first {
             throw .devices(.noSuchGPU(first, granted: []))
         }
-        if !grant.devices.fabric.isEmpty || options.fabric != nil { decision.edits += try fabricEdits(grant, options) }
-        if options.slurm { decision.edits += try slurmEdits() }
-        if !isForOthers {
+        if !grant.devices.fabric.isEmpty || options.fabric != nil { selection.edits += try fabricEdits() }
+        if options.slurm { selection.edits += try request.slurmClientEdits() }
+        if !isForPlugin {
             for (name, source) in PMIxVariables.perTask {
-                guard let value = host.variable(source) else { continue }
-                decision.edits.append(
+                guard let value = caller.variable(source) else { continue }
+                selection.edits.append(
                     DeviceEdit(.variable("\(name)=\(value)", isDefault: true), .host("PMIx of Slurm")))
             }
         }
-        if wantsPyTorch(image, options) {
+        if wantsPyTorch {
             let entries =
-                isForOthers ? PyTorchVariables.sharedEntries(host.variable) : PyTorchVariables.entries(host.variable)
-            decision.edits += entries.map {
+                isForPlugin ? PyTorchVariables.sharedEntries(caller.variable) : PyTorchVariables.entries(caller.variable)
+            selection.edits += entries.map {
                 DeviceEdit(.variable($0, isDefault: true), .host("profile pytorch"))
             }
         }
-        return decision
+        return selection
     }
 
-    private func decideGPUs(
-        _ grant: DeviceGrant, _ image: ContainerImage, _ options: LaunchOptions, _ decision: inout DeviceDecision
-    ) throws(Failure) {
-        switch decision.request {
+    private func selectGPUs(_ selection: inout DeviceSelection) throws(Failure) {
+        switch selection.request {
         case .positions, .names:
             let inventory = GPUInventory(grant.devices.vendor)
-            decision.granted = inventory.sorted(decision.granted)
-            try resolveNames(inventory, &decision)
+            selection.granted = inventory.sorted(selection.granted)
+            try resolveNames(inventory, &selection)
         case .granted, .all, .none: break
         }
-        let (request, granted, isForOthers) = (decision.request, decision.granted, isForOthers)
-        var chosen = try named(Failure.plan) { () throws(PlanError) in
-            try LaunchPlan.chosenGPUs(request, granted: granted)
+        let (gpuRequest, granted, isForPlugin) = (selection.request, selection.granted, isForPlugin)
+        var chosen = try mapError(to: Failure.plan) { () throws(PlanError) in
+            try LaunchPlan.chosenGPUs(gpuRequest, granted: granted)
         }
-        let registry = chosen.isEmpty && options.cdiDevices.isEmpty ? nil : try registry()
-        let slices = chosen.isEmpty ? nil : try slices(registry, grant, granted: granted, options)
+        let registry = chosen.isEmpty && options.cdiDevices.isEmpty ? nil : try request.deviceRegistry()
+        let slices = chosen.isEmpty ? nil : try slices(registry, granted: granted)
         if let slices {
             let nodes = slices.flatMap { $0.device.edits.deviceNodes.map(\.source) }
             chosen = chosen.filter(nodes.contains)
-            decision.granted = chosen
-            decision.withheld = grant.devices.capabilities.filter { !nodes.contains($0) }
+            selection.granted = chosen
+            selection.withheld = grant.devices.capabilities.filter { !nodes.contains($0) }
         }
         // A task counts its own GPUs, whichever its neighbours add to the container.
-        let own = { (node: String) in isForOthers || grant.gpus.contains(node) }
+        let own = { (node: String) in isForPlugin || grant.gpus.contains(node) }
         if renumber(
             before: grant.counted ?? granted.filter(own), after: granted.filter { chosen.contains($0) && own($0) },
-            grant.devices.vendor, &decision),
+            grant.devices.vendor, &selection),
             grant.devices.vendor == .nvidia
         {
             // CUDA itself counts the fastest first, and Slurm by PCI address.
-            decision.edits.append(
+            selection.edits.append(
                 DeviceEdit(.variable("CUDA_DEVICE_ORDER=PCI_BUS_ID", isDefault: true), .host("GPUs counted anew")))
         }
         guard !chosen.isEmpty || !options.cdiDevices.isEmpty else { return }
 
-        var edits = try cdiEdits(registry, slices, grant, chosen: chosen, granted: granted, image, options)
+        var edits = try cdiEdits(registry, slices, chosen: chosen, granted: granted)
         if edits == nil, !chosen.isEmpty, grant.devices.vendor == .nvidia {
-            edits = driverEdits(chosen, image, options)
+            edits = driverEdits(chosen)
         }
         if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
         if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.hasPrefix("/dev/nvidia-fs") }) {
             edits = (edits ?? []) + NVIDIADriver.storageEdits()
         }
-        decision.edits += edits ?? []
-        if !image.overlay, speaks(options),
-            decision.edits.contains(where: { if case .bind = $0.action { true } else { false } })
+        selection.edits += edits ?? []
+        if !image.overlay, request.speaks,
+            selection.edits.contains(where: { if case .bind = $0.action { true } else { false } })
         {
             Terminal.note(
                 "warning: the driver's files can not be added to this image: its root file system is read-only (see berth "
@@ -153,9 +168,9 @@ extension RunCommand {
     }
 
     /// What no CDI specification says.
-    func driverEdits(_ chosen: [String], _ image: ContainerImage, _ options: LaunchOptions) -> [DeviceEdit]? {
+    func driverEdits(_ chosen: [String]) -> [DeviceEdit]? {
         guard let driver = NVIDIADriver() else {
-            if speaks(options), let version = NVIDIADriver.loadedVersion(HostTree()) {
+            if request.speaks, let version = NVIDIADriver.loadedVersion(HostTree()) {
                 Terminal.note(
                     "warning: NVIDIA's driver \(version) is loaded, but the host's loader knows no libraries of that version "
                         + "(/etc/ld.so.cache) and there is no CDI specification: the container gets GPUs without a driver; "
@@ -163,7 +178,7 @@ extension RunCommand {
             }
             return nil
         }
-        let wanted = NVIDIADriver.capabilities(variable("NVIDIA_DRIVER_CAPABILITIES", image, options))
+        let wanted = NVIDIADriver.capabilities(variable("NVIDIA_DRIVER_CAPABILITIES"))
         return driver.edits(wanted) + NVIDIADriver.renderEdits(of: chosen, wanted)
     }
 
@@ -171,12 +186,10 @@ extension RunCommand {
 
     /// `--gpus`, else what the image or `-e` says through `NVIDIA_VISIBLE_DEVICES` or `AMD_VISIBLE_DEVICES`, which can only
     /// take away.
-    private func request(
-        _ vendor: HostDevices.Vendor?, _ image: ContainerImage, _ options: LaunchOptions
-    ) -> LaunchOptions.GPURequest {
+    private func gpuRequest() -> LaunchOptions.GPURequest {
         guard case .granted = options.gpus else { return options.gpus }
-        let name = vendor == .amd ? "AMD_VISIBLE_DEVICES" : "NVIDIA_VISIBLE_DEVICES"
-        switch variable(name, image, options) ?? "" {
+        let name = grant.devices.vendor == .amd ? "AMD_VISIBLE_DEVICES" : "NVIDIA_VISIBLE_DEVICES"
+        switch variable(name) ?? "" {
         case "", "all": return .granted
         case "none", "void": return .none
         case let list: return .names(list.split(separator: ",").map(String.init))
@@ -185,58 +198,55 @@ extension RunCommand {
 
     /// As the command will see it: `-e`, else the image. With the plugin the job's own choice of GPUs and of the driver's
     /// parts wins over the image's, as with Enroot.
-    func variable(_ name: String, _ image: ContainerImage, _ options: LaunchOptions) -> String? {
+    func variable(_ name: String) -> String? {
         for variable in options.variables.reversed() {
             switch variable {
             case .set(name, let value): return value
-            case .fromHost(name): if let value = host.variable(name) { return value }
+            case .fromHost(name): if let value = caller.variable(name) { return value }
             default: continue
             }
         }
-        if isForOthers, name.hasPrefix("NVIDIA_"), let value = host.variable(name) { return value }
+        if isForPlugin, name.hasPrefix("NVIDIA_"), let value = caller.variable(name) { return value }
         let prefix = name + "="
         return image.environment.last { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.utf8.count)) }
     }
 
     /// Names become positions. What an image names and was not granted is passed over; what the user names is an error.
-    private func resolveNames(_ inventory: GPUInventory, _ decision: inout DeviceDecision) throws(Failure) {
-        guard case .names(let names) = decision.request else { return }
+    private func resolveNames(_ inventory: GPUInventory, _ selection: inout DeviceSelection) throws(Failure) {
+        guard case .names(let names) = selection.request else { return }
         // A slice's name is CDI's to know; its GPU's node is granted or it is not.
         if names.allSatisfy({ $0.hasPrefix("MIG-") }) {
-            decision.request = .granted
+            selection.request = .granted
             return
         }
         var isAsked = false
         if case .names = options.gpus { isAsked = true }
         var positions: [Int] = []
-        for (name, node) in zip(names, inventory.nodes(named: names, granted: decision.granted)) {
-            if let node, let position = decision.granted.firstIndex(of: node) {
+        for (name, node) in zip(names, inventory.nodes(named: names, granted: selection.granted)) {
+            if let node, let position = selection.granted.firstIndex(of: node) {
                 if !positions.contains(position) { positions.append(position) }
             } else if isAsked {
-                throw .devices(.noSuchGPU(name, granted: decision.granted))
+                throw .devices(.noSuchGPU(name, granted: selection.granted))
             }
         }
-        decision.request = positions.isEmpty ? .none : .positions(positions)
+        selection.request = positions.isEmpty ? .none : .positions(positions)
     }
 
     /// Lists that count GPUs, for what the container shows.
     private func renumber(
-        before: [String], after: [String], _ vendor: HostDevices.Vendor?, _ decision: inout DeviceDecision
+        before: [String], after: [String], _ vendor: HostDevices.Vendor?, _ selection: inout DeviceSelection
     ) -> Bool {
         if before == after { return false }
-        if isForOthers {
-            (decision.counted, decision.shown) = (before, after)
+        if isForPlugin {
+            (selection.hostIndex, selection.containerIndex) = (before, after)
             return true
         }
-        return GPUInventory.renumber(&decision.environment, before: before, after: after, vendor)
+        return GPUInventory.renumber(&selection.environment, before: before, after: after, vendor)
     }
-
-    /// Of the tasks that share a container, one is enough.
-    func speaks(_ options: LaunchOptions) -> Bool { !options.quiet && (task?.localID ?? 0) == 0 }
 
     // MARK: Fabric and profile
 
-    private func fabricEdits(_ grant: DeviceGrant, _ options: LaunchOptions) throws(Failure) -> [DeviceEdit] {
+    private func fabricEdits() throws(Failure) -> [DeviceEdit] {
         let wanted = options.fabric ?? .auto
         // Nothing there, nothing asked: nothing to look for.
         guard wanted != .none, !(wanted == .auto && grant.devices.fabric.isEmpty) else { return [] }
@@ -247,7 +257,7 @@ extension RunCommand {
         default: break
         }
         let chosen = wanted == .auto ? present : wanted
-        let rules = configuration.fabricRules.compactMap(FabricRule.init)
+        let rules = request.configuration.fabricRules.compactMap(FabricRule.init)
         var edits = chosen.edits(rules)
         if options.unshare.contains(.network) {
             // Loopback is all there is, and NCCL would find no interface.
@@ -263,11 +273,11 @@ extension RunCommand {
         return edits + (grant.gpus.isEmpty ? Fabric.companionEdits() : [])
     }
 
-    func wantsPyTorch(_ image: ContainerImage, _ options: LaunchOptions) -> Bool {
+    var wantsPyTorch: Bool {
         if let profile = options.profile { return profile == .pytorch }
-        if configuration.profile == "pytorch" || variable("BERTH_PROFILE", image, options) == "pytorch" { return true }
+        if request.configuration.profile == "pytorch" || variable("BERTH_PROFILE") == "pytorch" { return true }
         // Where Pyxis is, Enroot's hook does this to images that have PyTorch's version in a variable.
-        return isForOthers && configuration.profile == nil && variable("PYTORCH_VERSION", image, options) != nil
+        return isForPlugin && request.configuration.profile == nil && variable("PYTORCH_VERSION") != nil
     }
 }
 

@@ -1,0 +1,46 @@
+internal import Devices
+internal import ImageSpec
+internal import LaunchPlanning
+internal import LinuxKernel
+
+/// `berth run --dry-run`: what would be done, as far as it can be known without doing it.
+struct DryRun {
+    let request: LaunchRequest
+
+    init(_ request: LaunchRequest) { self.request = request }
+
+    func print(_ format: LaunchOptions.DryRun) throws(Failure) {
+        let (plan, edits) = try plan()
+        switch format {
+        case .text: Terminal.print(plan.text(try explanation(plan, edits)))
+        case .oci: try printOCIConfiguration(plan)
+        }
+    }
+
+    private func plan() throws(Failure) -> (plan: LaunchPlan, edits: [DeviceEdit]) {
+        let grant = try DeviceGrant(request)
+        let image = try imageIfPresent()
+        let name = request.options.image
+        let unknown = ContainerImage(trees: ["(layers of \(name))"], command: ["(the image's command)"], name: name)
+        let planner = LaunchPlanner(request, image ?? LocatedImage(image: unknown, mountPoint: "/", leases: []))
+        let selection = try planner.selector(grant).select(gpus: grant.gpus)
+        var plan = try planner.plan(grant, selection)
+        // What an image has that is not there yet nobody can tell.
+        if image != nil {
+            let paths = PlannedPaths(plan)
+            plan.process.dropVariables(exists: paths.exists)
+        }
+        return (plan, selection.edits)
+    }
+
+    private func imageIfPresent() throws(Failure) -> LocatedImage? {
+        do throws(Failure) { return try ImageLocator(request).find() } catch {
+            guard case .stored = request.source, request.options.pull != .never, request.options.dryRun != .oci else {
+                throw error
+            }
+            Terminal.note(
+                "\(request.options.image) is not in the store yet: it would be pulled first, and decides the rest of the plan")
+            return nil
+        }
+    }
+}

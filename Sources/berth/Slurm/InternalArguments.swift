@@ -1,0 +1,57 @@
+internal import Diagnostics
+internal import LinuxKernel
+
+/// The words of a verb that the Slurm plugin or Berth itself calls: `--NAME=VALUE` and `--FLAG`, up to `--` and the options
+/// of `berth run`.
+struct InternalArguments {
+    private var given: [(name: String, value: String)] = []
+    /// What follows `--`.
+    let rest: [String]
+
+    /// - Parameter names: All that the verb takes.
+    init(_ arguments: [String], verb: String, _ names: [String]) throws(Failure) {
+        var words = arguments[...]
+        while let word = words.popFirst(), word != "--" {
+            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard names.contains(parts[0]) else {
+                throw .report(
+                    Report(
+                        "`berth \(verb)` does not take \"\(word)\"",
+                        hint: "it is for the Slurm plugin, which is of another version: install both from one build"))
+            }
+            given.append((parts[0], parts.count > 1 ? parts[1] : ""))
+        }
+        rest = Array(words)
+    }
+
+    func has(_ name: String) -> Bool { given.contains { $0.name == name } }
+
+    func value(_ name: String) -> String? { given.last { $0.name == name }?.value }
+
+    /// An inherited descriptor by its number.
+    func descriptor(_ name: String) throws(Failure) -> OwnedFileDescriptor {
+        let number = value(name).flatMap { Int32($0) } ?? -1
+        return try mapError(to: Failure.system) { () throws(SystemError) in
+            if number < 0 { throw SystemError(call: "fcntl", errno: Errno.EBADF, subject: name) }
+            return try OwnedFileDescriptor(inherited: number)
+        }
+    }
+}
+
+/// `--container-name=NAME[:WHEN]`.
+struct ContainerName {
+    enum When: String { case auto, create, exec, noExec = "no_exec" }
+
+    let name: String
+    let when: When
+    /// The job with which the container ends.
+    let scope: String?
+
+    var directory: String { scope.map { "job-\($0)-\(name)" } ?? name }
+
+    init?(_ text: String?, scope: String?) {
+        let parts = (text ?? "").split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard !parts[0].isEmpty, let when = When(rawValue: parts.count > 1 ? parts[1] : "auto") else { return nil }
+        (name, self.when, self.scope) = (parts[0], when, scope)
+    }
+}

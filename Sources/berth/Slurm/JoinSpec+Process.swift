@@ -1,0 +1,55 @@
+internal import Allocation
+internal import Devices
+internal import LaunchPlanning
+internal import LinuxKernel
+internal import Sandbox
+
+/// What the plan's process differs in from a task that the plugin holds, whose environment has more in it than this process's,
+/// such as its rank.
+extension JoinSpec {
+    /// What is to change in each task: its environment has more in it than this process's, such as its rank.
+    mutating func add(_ process: ProcessPlan, outside: [String]) {
+        // By their bytes: two names that look alike may be two variables.
+        let names = Set(process.environment.map { Self.name($0).kernelBytes })
+        for entry in outside where !names.contains(Self.name(entry).kernelBytes) { changes.append(.unsetVariable(Self.name(entry))) }
+        let same = Set(outside.map(\.kernelBytes))
+        for entry in process.environment where !same.contains(entry.kernelBytes) { changes.append(.setVariable(entry)) }
+        for change in process.limits { add(change.limit, change.to.soft, change.to.hard) }
+        // These are at their hard limit here, but Slurm would give each task the soft limit of the submitting shell.
+        for limit in [ResourceLimit.lockedMemory, .stack, .openFiles]
+        where !process.limits.contains(where: { $0.limit == limit }) {
+            guard let now = try? StartingState.callersValue(of: limit) else { continue }  // unknown to this kernel
+            add(limit, now.hard, now.hard)
+        }
+        if let kept = process.boundingCapabilities { changes.append(.keepCapabilities(kept)) }
+        changes.append(.noNewPrivileges)
+    }
+
+    /// Slurm would set the submitting shell's soft limit again, unless it finds none to set.
+    private mutating func add(_ limit: ResourceLimit, _ soft: UInt64, _ hard: UInt64) {
+        changes.append(.unsetVariable("SLURM_RLIMIT_" + limit.rawValue.uppercased()))
+        changes.append(.limit(number: limit.number, soft: soft, hard: hard))
+    }
+
+    /// The tasks' lists of GPUs are each its own, and so may be the GPUs that they count: they are told which are shown.
+    mutating func renumber(_ selection: DeviceSelection, _ vendor: HostDevices.Vendor?) {
+        if selection.hostIndex == selection.containerIndex { return }
+        renumbering = Renumbering(
+            hostIndex: selection.hostIndex, containerIndex: selection.containerIndex, isAMD: vendor == .amd)
+    }
+
+    /// `--profile pytorch`: what no variable set before is each task's own number.
+    mutating func addRanks(_ process: ProcessPlan) {
+        for rank in PyTorchVariables.perTask
+        where !process.environment.contains(where: { $0.hasPrefix(rank.name + "=") }) {
+            changes.append(.copyVariable(to: rank.name, from: rank.source))
+        }
+    }
+
+    /// Of Slurm's PMIx: only the tasks have its variables.
+    mutating func addPMIx() {
+        for variable in PMIxVariables.perTask { changes.append(.copyVariable(to: variable.name, from: variable.source)) }
+    }
+
+    static func name(_ entry: String) -> String { String(entry.prefix { $0 != "=" }) }
+}

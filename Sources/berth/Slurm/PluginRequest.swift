@@ -1,0 +1,81 @@
+internal import Diagnostics
+internal import LaunchPlanning
+internal import LinuxKernel
+
+/// What a verb of the plugin's is about: the user's options, the named container, and the caller, whom the plugin has become.
+struct PluginRequest {
+    let caller: CallerContext
+    let workingDirectory: String
+    let options: LaunchOptions
+    let name: ContainerName?
+    let settings: LaunchSettings
+    /// When everything must have ended, in `Clock.monotonicNanoseconds`.
+    let deadline: UInt64?
+    let started: UInt64
+
+    static let names = ["--name", "--scope", "--mounts", "--script", "--node", "--timeout", "--quiet"]
+
+    /// - Parameter place: Where relative paths begin; `nil` for the caller's working directory.
+    init(
+        _ arguments: InternalArguments, workingDirectory place: ((CallerContext) -> String)? = nil
+    ) throws(Failure) {
+        started = Clock.monotonicNanoseconds
+        let own = CallerContext()
+        // Before the container's /proc takes the place of the host's.
+        Terminal.node = own.variable("SLURMD_NODENAME") ?? Self.hostname
+        // Only tasks have it among their variables.
+        caller = own.setting(arguments.value("--node").map { ["SLURM_NODEID=" + $0] } ?? [])
+        workingDirectory = place?(own) ?? own.workingDirectory
+        name = ContainerName(arguments.value("--name"), scope: arguments.value("--scope"))
+        options = try Self.options(arguments, workingDirectory: workingDirectory)
+        deadline = arguments.value("--timeout").flatMap { UInt64($0) }.map { [started] in started + $0 * 1_000_000_000 }
+        settings = try LaunchSettings(caller: caller, workingDirectory: workingDirectory, store: options.store)
+    }
+
+    /// The user's options, as far as the command line says: no file of the node's is read.
+    static func options(_ arguments: InternalArguments, workingDirectory: String) throws(Failure) -> LaunchOptions {
+        let (words, mounts, script) = (arguments.rest, arguments.value("--mounts"), arguments.value("--script"))
+        let isQuiet = arguments.has("--quiet")
+        return try mapError(to: Failure.options) { () throws(OptionError) in
+            var options = try LaunchOptions(parsing: words, workingDirectory: workingDirectory, needsImage: false)
+            if isQuiet { options.quiet = true }
+            // What runs in the batch script would take the script's rank for its own.
+            if script != nil { options.profile = LaunchProfile.none }
+            // In Pyxis' grammar.
+            if let mounts { options.mounts += try MountRequest.list(pyxis: mounts, workingDirectory: workingDirectory) }
+            if let script {
+                options.mounts.append(
+                    MountRequest(kind: .bind(source: script, recursive: false), target: script, readOnly: true))
+            }
+            return options
+        }
+    }
+
+    /// With everything that was asked for, and this image.
+    func request(image: String) throws(Failure) -> LaunchRequest {
+        var options = self.options
+        options.image = image
+        return try LaunchRequest(
+            options, caller: caller, workingDirectory: workingDirectory, settings: settings, audience: .tasksOfPlugin,
+            deadline: deadline)
+    }
+
+    /// A path is kept absolute: the next step may have another working directory.
+    func canonicalImage() throws(Failure) -> String {
+        try LaunchSource.path(in: options.image, workingDirectory: workingDirectory) ?? options.image
+    }
+
+    private static var hostname: String {
+        let name = (try? contents(of: "/proc/sys/kernel/hostname", limit: 256)) ?? []  // only to be read by people
+        return String(decoding: name.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    }
+}
+
+/// A verb's failure as the plugin's users read it: with the plugin's flags, and the node in front.
+enum PluginFailure {
+    static func say(_ error: Failure) -> Int32 {
+        let report = error.report?.forPlugin(node: Terminal.node)
+        Terminal.say(report)
+        return (report?.status ?? .ownFailure).rawValue
+    }
+}
