@@ -6,15 +6,19 @@ internal import LinuxKernel
 struct Berth: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "berth",
-        abstract: "Runs containers on GPU clusters.",
+        abstract: "Run container images on GPU clusters.",
         discussion: """
-            An image is a directory of layers that every task of a job shares; the command replaces the launcher, so \
-            its exit status, signals and output are its own.
+            The command replaces the launcher: its exit status, signals and output are its own.
+
+            Examples:
+              berth run debian:12 -- cat /etc/os-release
+              srun -n8 berth run registry.example.com/team/train:7 -- python3 train.py
             """,
         version: "berth \(Version.text)",
         subcommands: [
             RunCommand.self, PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self,
-            RemoveCommand.self, PruneCommand.self, ContainersCommand.self, PrefetchCommand.self, CDICommand.self, DoctorCommand.self,
+            RemoveCommand.self, PruneCommand.self, ContainersCommand.self, PrefetchCommand.self, CDICommand.self,
+            DoctorCommand.self,
         ])
 }
 

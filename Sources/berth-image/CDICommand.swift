@@ -10,13 +10,20 @@ internal import SiteConfig
 struct CDICommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cdi",
-        abstract: "List the CDI devices of this host, and what is wrong with their specifications.",
-        discussion: "`berth run --device VENDOR/CLASS=NAME` shows one inside.")
+        abstract: "List the CDI devices of this host, and errors in their specifications.",
+        discussion: """
+            Examples:
+              berth cdi
+              berth run --device nvidia.com/gpu=0 IMAGE -- nvidia-smi
+            """)
 
-    @Option(help: ArgumentHelp("Look here instead; later ones win.", valueName: "directory"), completion: .directory)
+    @Option(
+        help: ArgumentHelp(
+            "Read this directory instead of the configured ones; later ones win.", valueName: "directory"),
+        completion: .directory)
     var directory: [String] = []
 
-    @Flag(help: ArgumentHelp("Write what the launcher reads instead of the files.", visibility: .hidden))
+    @Flag(help: ArgumentHelp("Write the record that the launcher reads.", visibility: .hidden))
     var record = false
 
     func run() throws {

@@ -13,6 +13,11 @@ struct ContainersCommand: ParsableCommand {
         discussion: """
             Named containers are those of srun --container-name. They belong to one user and one node. Without a \
             subcommand, lists them.
+
+            Examples:
+              berth containers
+              berth containers rm tools
+              srun --ntasks-per-node=1 berth containers prune --all
             """,
         subcommands: [List.self, Remove.self, Prune.self], defaultSubcommand: List.self)
 
@@ -76,8 +81,10 @@ struct ContainersCommand: ParsableCommand {
             }
             let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
             return rows.map { row in
-                zip(row, widths).map { cell, width in cell.padding(toLength: max(width, cell.count), withPad: " ", startingAt: 0) }
-                    .joined(separator: "  ").trimmingCharacters(in: .whitespaces)
+                zip(row, widths).map { cell, width in
+                    cell.padding(toLength: max(width, cell.count), withPad: " ", startingAt: 0)
+                }
+                .joined(separator: "  ").trimmingCharacters(in: .whitespaces)
             }
         }
 
@@ -133,7 +140,8 @@ struct ContainersCommand: ParsableCommand {
                 // The names alone: what is wrong with another container, and its size, do not matter here.
                 guard let store = try settings.existingStore(storeOptions.store),
                     let container = try Self.choose(
-                        name, reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() })
+                        name,
+                        reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() })
                 else {
                     throw Failure(
                         Report(
@@ -188,7 +196,8 @@ struct ContainersCommand: ParsableCommand {
             let settings = try Settings()
             var age: Int64?
             for text in filter {
-                guard text.hasPrefix("until="), let seconds = SiteConfiguration.seconds(String(text.dropFirst(6))) else {
+                guard text.hasPrefix("until="), let seconds = SiteConfiguration.seconds(String(text.dropFirst(6)))
+                else {
                     throw Failure(
                         Report(
                             "--filter \(text) is not known",
@@ -236,7 +245,9 @@ struct ContainersCommand: ParsableCommand {
     private static func inUse(_ container: String, _ lease: DescriptorBox?) -> Report {
         let holders = lease.map { FileHolder.all(of: $0.descriptor) } ?? []
         let jobs = Set(holders.compactMap(\.job)).sorted()
-        let processes = holders.prefix(5).map { "process \($0.processID) (\($0.command))" + ($0.job.map { ", job \($0)" } ?? "") }
+        let processes = holders.prefix(5).map {
+            "process \($0.processID) (\($0.command))" + ($0.job.map { ", job \($0)" } ?? "")
+        }
         return Report(
             "cannot remove the container \(container): it is in use"
                 + (jobs.isEmpty ? "" : " by job " + jobs.joined(separator: ", ")),

@@ -13,16 +13,19 @@ struct DoctorCommand: ParsableCommand {
         commandName: "doctor",
         abstract: "Check this node: namespaces, GPUs, fabrics, limits, cgroups, Slurm, store, credentials.",
         discussion: """
-            Tries what a launch does and says what is wrong and what to do about it. Run it where jobs run: \
-            srun berth doctor.
+            Tries what a launch does, and reports problems with their remedies. Run it where jobs run.
 
-            Exit status: 0 where all is well, 1 with warnings, 2 with errors, 125 where Berth failed.
+            Examples:
+              berth doctor
+              srun -w node17 --gres=gpu:2 berth doctor --quiet
+
+            Exit status: 0 without problems, 1 with warnings, 2 with errors, 125 if the doctor itself failed.
             """)
 
     @Flag(help: "Print JSON.")
     var json = false
 
-    @Flag(name: .shortAndLong, help: "Show what is wrong only.")
+    @Flag(name: .shortAndLong, help: "Print problems only.")
     var quiet = false
 
     @OptionGroup var store: StoreOptions

@@ -14,14 +14,18 @@ struct ExportCommand: AsyncParsableCommand {
         commandName: "export",
         abstract: "Write an image of the store to a layout, an archive or a registry.",
         discussion: """
-            Prints the name that stands for exactly this content. Nothing that is there is replaced or removed: a layout \
-            gets one more image, an archive must not exist. What fails or is interrupted leaves nothing.
+            Prints the name of exactly this content. Existing images and files are not replaced or removed: a layout \
+            gets one more image, and an archive must not exist. A failed or interrupted export leaves nothing behind.
 
             Credentials are those of docker login, podman login and Enroot's .credentials.
+
+            Examples:
+              berth export debian:12 oci-archive:debian.tar
+              berth export train:7 docker://registry.example.com/me/train:7
             """)
 
     @Argument(
-        help: "The image, as it was pulled, or dir: and the path of a root file system.",
+        help: "The image, as it was pulled, or dir:PATH for a root file system.",
         completion: .shellCommand("berth images --quiet 2>/dev/null"))
     var image: String
 
@@ -29,23 +33,23 @@ struct ExportCommand: AsyncParsableCommand {
     var destination: String
 
     @Option(
-        help: ArgumentHelp("What overlayfs wrote over the image becomes its topmost layer.", valueName: "directory"),
+        help: ArgumentHelp("Add this overlayfs upper directory as the topmost layer.", valueName: "directory"),
         completion: .directory)
     var upper: String?
 
     @Option(
         help: ArgumentHelp(
-            "Files for the image, all in one layer, in place of its own; it gives the configuration only.",
+            "Replace the image's files by this root file system, in one layer.",
             valueName: "directory"),
         completion: .directory)
     var root: String?
 
     @Option(
-        help: ArgumentHelp("How layers are packed: gzip (the default), zstd or none.", valueName: "how"),
+        help: ArgumentHelp("Compression of layers: gzip (the default), zstd or none.", valueName: "how"),
         completion: .list(ExportCompression.allCases.map(\.rawValue)))
     var compression = "gzip"
 
-    @Option(help: ArgumentHelp("The image for another platform.", valueName: "os/arch[/variant]"))
+    @Option(help: ArgumentHelp("Export the image for another platform.", valueName: "os/arch[/variant]"))
     var platform: String?
 
     @Flag(name: .shortAndLong, help: "Print the name only.")

@@ -9,7 +9,13 @@ struct ImagesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "images",
         abstract: "List the images in the store.",
-        discussion: "With --json, sizes are in bytes and times in seconds since 1970.")
+        discussion: """
+            With --json, sizes are in bytes and times in seconds since 1970.
+
+            Examples:
+              berth images
+              berth images --json
+            """)
 
     @Flag(help: "Print JSON.")
     var json = false

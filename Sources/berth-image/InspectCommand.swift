@@ -9,12 +9,16 @@ internal import Store
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
-        abstract: "Show what is known of an image in the store, as JSON.")
+        abstract: "Print what the store knows about an image, as JSON.",
+        discussion: """
+            Examples:
+              berth inspect debian:12
+            """)
 
     @Argument(help: "The image, as it was pulled.", completion: .shellCommand("berth images --quiet 2>/dev/null"))
     var image: String
 
-    @Option(help: ArgumentHelp("The image for another platform.", valueName: "os/arch[/variant]"))
+    @Option(help: ArgumentHelp("Inspect the image for another platform.", valueName: "os/arch[/variant]"))
     var platform: String?
 
     @OptionGroup var storeOptions: StoreOptions

@@ -15,25 +15,30 @@ struct PrefetchCommand: AsyncParsableCommand {
         commandName: "prefetch",
         abstract: "Bring an image into the store of every node of the allocation.",
         discussion: """
-            To be run inside salloc or sbatch. The registry serves each layer once: through the site's blob cache where \
-            there is one, otherwise by way of this node, from which Slurm's sbcast hands the layers on.
+            Run it inside salloc or sbatch. The registry serves each layer once: through the site's blob cache, or \
+            through this node, from which Slurm's sbcast distributes the layers.
 
-            Prints REGISTRY/REPOSITORY@DIGEST once all nodes have the very same image.
+            Prints REGISTRY/REPOSITORY@DIGEST when all nodes have the same image.
+
+            Examples:
+              salloc -N64 berth prefetch nvcr.io/nvidia/pytorch:25.09-py3
             """)
 
-    @Argument(help: "The image, as `berth pull` takes it; a file or directory must be seen by all nodes.")
+    @Argument(help: "The image, as for `berth pull`; all nodes must see a file or directory.")
     var image: String
 
-    @Option(help: ArgumentHelp("For another platform, such as linux/arm64.", valueName: "os/arch[/variant]"))
+    @Option(
+        help: ArgumentHelp("Fetch the image for another platform, such as linux/arm64.", valueName: "os/arch[/variant]")
+    )
     var platform: String?
 
     @Option(
         help: ArgumentHelp(
-            "A directory of every node's own, for the layers on their way (TMPDIR, or /tmp).", valueName: "directory"),
+            "A directory on each node's own disk for layers in transit (TMPDIR, or /tmp).", valueName: "directory"),
         completion: .directory)
     var via: String?
 
-    @Flag(name: .shortAndLong, help: "Say nothing of how it goes.")
+    @Flag(name: .shortAndLong, help: "Suppress progress output.")
     var quiet = false
 
     @OptionGroup var storeOptions: StoreOptions

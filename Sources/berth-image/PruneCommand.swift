@@ -11,28 +11,34 @@ struct PruneCommand: ParsableCommand {
         commandName: "prune",
         abstract: "Remove what no image in the store needs.",
         discussion: """
-            That is images without a name, unpacked squashfs files whose file is gone or has changed, and layers of no \
-            image. With --keep-storage, also those images that were \
-            used least recently, named or not, until the rest is small enough. Images that run now stay, in any case.
+            Removes images without a name, layers of no image, and unpacked squashfs files whose file is gone or has \
+            changed. Images in use are kept.
+
+            Examples:
+              berth prune --dry-run
+              berth prune --all --filter until=720h
+              berth prune --keep-storage 200g
             """)
 
-    @Flag(name: .shortAndLong, help: "Remove images with a name too, if nobody runs them now.")
+    @Flag(name: .shortAndLong, help: "Also remove images with a name that are not in use.")
     var all = false
 
-    @Option(help: ArgumentHelp("Only images that were not used for so long: until=720h.", valueName: "until=time"))
+    @Option(
+        help: ArgumentHelp("Remove only images that were not used for this long: until=720h.", valueName: "until=time"))
     var filter: [String] = []
 
     @Option(
-        help: ArgumentHelp("Remove least recently used images until what is left fits: 200g.", valueName: "bytes"))
+        help: ArgumentHelp(
+            "Remove the least recently used images until the rest is no larger: 200g.", valueName: "bytes"))
     var keepStorage: String?
 
-    @Flag(name: .shortAndLong, help: "Remove images that are in use as well; containers that run them lose their files.")
+    @Flag(name: .shortAndLong, help: "Also remove images in use; their containers lose their files.")
     var force = false
 
-    @Flag(help: "Only say what would be removed.")
+    @Flag(help: "Print what would be removed, and remove nothing.")
     var dryRun = false
 
-    @Flag(help: "Tidy the site's store instead of one's own.")
+    @Flag(help: "Prune the site's store instead of your own.")
     var system = false
 
     @OptionGroup var storeOptions: StoreOptions

@@ -15,31 +15,36 @@ struct PullCommand: AsyncParsableCommand {
         commandName: "pull",
         abstract: "Bring an image into the store.",
         discussion: """
-            Prints REGISTRY/REPOSITORY@DIGEST, which names exactly this image for good. Everything is verified before \
-            anything is visible; what is there already is not fetched again.
+            Prints REGISTRY/REPOSITORY@DIGEST, the name of exactly this content. An image becomes visible after it is \
+            verified. Stored layers are not fetched again.
 
             Credentials are those of docker login, podman login and Enroot's .credentials.
+
+            Examples:
+              berth pull debian:12
+              image=$(berth pull -q registry.example.com/team/train:7)
             """)
 
-    @Argument(help: "The image: a registry's name, or oci:, oci-archive: or docker-archive: and a path.")
+    @Argument(help: "The image: a name in a registry, or oci:, oci-archive: or docker-archive: with a path.")
     var image: String
 
-    @Option(help: ArgumentHelp("Pull for another platform, such as linux/arm64.", valueName: "os/arch[/variant]"))
+    @Option(
+        help: ArgumentHelp("Pull the image for another platform, such as linux/arm64.", valueName: "os/arch[/variant]"))
     var platform: String?
 
-    @Flag(name: .shortAndLong, help: "Show no progress.")
+    @Flag(name: .shortAndLong, help: "Suppress progress output.")
     var quiet = false
 
-    @Flag(help: "Do nothing where the image is in the store under this name; do not ask for a newer one.")
+    @Flag(help: "Do nothing if the store has the image under this name.")
     var ifMissing = false
 
-    @Flag(help: "Bring it into the site's store, for all users to read; see system-store in berth.conf.")
+    @Flag(help: "Pull into the site's store, for all users; see system-store in berth.conf.")
     var system = false
 
-    @Option(help: ArgumentHelp("Where blobs are looked for and kept, in place of the site's.", visibility: .hidden))
+    @Option(help: ArgumentHelp("The blob cache, instead of the site's.", visibility: .hidden))
     var blobCache: String?
 
-    @Option(help: ArgumentHelp("End when the calling process, which has this number, ends.", visibility: .hidden))
+    @Option(help: ArgumentHelp("End when the calling process with this PID ends.", visibility: .hidden))
     var endsWith: Int32?
 
     @OptionGroup var storeOptions: StoreOptions

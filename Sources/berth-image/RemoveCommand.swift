@@ -10,20 +10,23 @@ struct RemoveCommand: ParsableCommand {
         commandName: "rmi",
         abstract: "Remove images from the store.",
         discussion: """
-            Takes the name away, and with the last name the image. Containers that run it go on; its files are removed \
-            by the next `berth prune` after the last has ended.
+            Removes the name, and with the last name the image. Containers that run it continue. The next `berth prune` \
+            after they have ended removes the files.
+
+            Examples:
+              berth rmi debian:12
             """)
 
     @Argument(help: "The images, as they were pulled.", completion: .shellCommand("berth images --quiet 2>/dev/null"))
     var images: [String]
 
-    @Option(help: ArgumentHelp("The images for another platform.", valueName: "os/arch[/variant]"))
+    @Option(help: ArgumentHelp("Remove the images for another platform.", valueName: "os/arch[/variant]"))
     var platform: String?
 
-    @Flag(name: .shortAndLong, help: "Remove images that are in use as well; containers that run them lose their files.")
+    @Flag(name: .shortAndLong, help: "Also remove images in use; their containers lose their files.")
     var force = false
 
-    @Flag(name: .shortAndLong, help: "Print nothing.")
+    @Flag(name: .shortAndLong, help: "Do not print what was removed.")
     var quiet = false
 
     @OptionGroup var storeOptions: StoreOptions

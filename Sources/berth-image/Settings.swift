@@ -200,6 +200,6 @@ struct Settings {
 
 /// `--store`, which every verb takes.
 struct StoreOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Where images are kept.", valueName: "directory"), completion: .directory)
+    @Option(help: ArgumentHelp("The image store; see berth.conf.", valueName: "directory"), completion: .directory)
     var store: String?
 }
