@@ -11,6 +11,7 @@ struct CDICommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cdi",
         abstract: "List the CDI devices of this host, and errors in their specifications.",
+        usage: "berth cdi [--directory DIRECTORY]...",
         discussion: """
             Examples:
               berth cdi

@@ -47,7 +47,7 @@ struct ContainersCommand: ParsableCommand {
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "ls", abstract: "List named containers.",
+            commandName: "ls", abstract: "List named containers.", usage: "berth containers [ls] [OPTIONS]",
             discussion: "With --json, sizes are in bytes and times in seconds since 1970.", aliases: ["list"])
 
         @Flag(help: "Print JSON.")
@@ -121,6 +121,7 @@ struct ContainersCommand: ParsableCommand {
     struct Remove: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "rm", abstract: "Remove named containers and their files.",
+            usage: "berth containers rm [OPTIONS] NAME...",
             discussion: "A container that a job uses is not removed.", aliases: ["remove"])
 
         @Argument(
@@ -176,6 +177,7 @@ struct ContainersCommand: ParsableCommand {
     struct Prune: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "prune", abstract: "Remove named containers that are not in use.",
+            usage: "berth containers prune [OPTIONS]",
             discussion: """
                 Removes damaged containers, and containers of jobs (container_scope=job) that were not used for a day. \
                 With --all, all that are not in use.

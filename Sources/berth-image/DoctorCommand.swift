@@ -12,6 +12,7 @@ struct DoctorCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
         abstract: "Check this node: namespaces, GPUs, fabrics, limits, cgroups, Slurm, store, credentials.",
+        usage: "berth doctor [OPTIONS]",
         discussion: """
             Tries what a launch does, and reports problems with their remedies. Run it where jobs run.
 

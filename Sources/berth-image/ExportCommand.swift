@@ -13,6 +13,7 @@ struct ExportCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export",
         abstract: "Write an image of the store to a layout, an archive or a registry.",
+        usage: "berth export [OPTIONS] IMAGE DESTINATION",
         discussion: """
             Prints the name of exactly this content. Existing images and files are not replaced or removed: a layout \
             gets one more image, and an archive must not exist. A failed or interrupted export leaves nothing behind.

@@ -9,6 +9,7 @@ struct ImagesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "images",
         abstract: "List the images in the store.",
+        usage: "berth images [OPTIONS]",
         discussion: """
             With --json, sizes are in bytes and times in seconds since 1970.
 

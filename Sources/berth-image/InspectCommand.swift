@@ -10,6 +10,7 @@ struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
         abstract: "Print what the store knows about an image, as JSON.",
+        usage: "berth inspect [OPTIONS] IMAGE",
         discussion: """
             Examples:
               berth inspect debian:12

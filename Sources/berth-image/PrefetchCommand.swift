@@ -14,6 +14,7 @@ struct PrefetchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prefetch",
         abstract: "Bring an image into the store of every node of the allocation.",
+        usage: "berth prefetch [OPTIONS] IMAGE",
         discussion: """
             Run it inside salloc or sbatch. The registry serves each layer once: through the site's blob cache, or \
             through this node, from which Slurm's sbcast distributes the layers.

@@ -10,6 +10,7 @@ struct PruneCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prune",
         abstract: "Remove what no image in the store needs.",
+        usage: "berth prune [OPTIONS]",
         discussion: """
             Removes images without a name, layers of no image, and unpacked squashfs files whose file is gone or has \
             changed. Images in use are kept.

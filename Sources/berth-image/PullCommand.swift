@@ -14,6 +14,7 @@ struct PullCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pull",
         abstract: "Bring an image into the store.",
+        usage: "berth pull [OPTIONS] IMAGE",
         discussion: """
             Prints REGISTRY/REPOSITORY@DIGEST, the name of exactly this content. An image becomes visible after it is \
             verified. Stored layers are not fetched again.

@@ -9,6 +9,7 @@ struct RemoveCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rmi",
         abstract: "Remove images from the store.",
+        usage: "berth rmi [OPTIONS] IMAGE...",
         discussion: """
             Removes the name, and with the last name the image. Containers that run it continue. The next `berth prune` \
             after they have ended removes the files.

@@ -30,6 +30,16 @@ import TestSupport
         }
     }
 
+    /// Of `verbs`, `run` is the other program's; help of both is this one's.
+    @Test(.enabled(if: rich != nil, "no built berth-image: run Scripts/build"), arguments: verbs)
+    func helpHasAnExampleAndFitsIntoEightyColumns(_ verb: String) throws {
+        let help = try Command(
+            [try #require(Self.rich), verb, "--help"], environment: ["PATH": "/usr/bin:/bin", "COLUMNS": "80"]
+        ).run()
+        #expect(help.status == 0 && (help.output.contains("Example") || verb == "run"), "\(help)")
+        for line in help.output.split(separator: "\n") { #expect(line.count <= 80, "\(verb): \(line)") }
+    }
+
     static let installed = built(["build/bin/berth"])
 
     /// Both programs together: the doctor starts the launcher for what only that can try.
