@@ -46,7 +46,7 @@ static const struct flag flags[] = {
 	CHOICE("container-readonly", writable, NO, "--read-only", "the container can not be written to"),
 	LIST("env", "NAME[,NAME...]", env, "--env", "variables whose value outside wins over the image's"),
 	TEXT("unshare", "NS[,NS...]", unshare, "--unshare", "new namespaces for the container: net, ipc, uts"),
-	TEXT("gpus", "all|none|granted|N,N", gpus, "--gpus", "which of the granted GPUs to show"),
+	TEXT("gpus", "all|none|granted|COUNT|device=N,N", gpus, "--gpus", "which of the granted GPUs to show"),
 	LIST("require", "NEED[,NEED...]", require, "--require", "what must be there, or the step fails"),
 	TEXT("pull", "missing|always|never", pull, "--pull", "when to ask the registry"),
 	LIST("ulimit", "NAME=SOFT[:HARD][,...]", ulimit, "--ulimit", "resource limits of the tasks"),

@@ -102,7 +102,12 @@ extension Report {
                 "GPU \(position) is not among the \(granted) granted here",
                 hint: granted == 0
                     ? "ask the scheduler for GPUs (--gres=gpu:N), or run with --gpus none"
-                    : "--gpus counts the granted ones from 0, as CUDA does: use 0 to \(granted - 1)")
+                    : "--gpus device=INDEX counts the granted GPUs from 0, as CUDA does: use 0 to \(granted - 1)")
+        case .tooFewGPUs(let requested, let granted):
+            self.init(
+                "--gpus \(requested) asks for \(requested) GPUs, but \(granted) \(granted == 1 ? "is" : "are") granted here",
+                hint: "--gpus N is a count: ask the scheduler for more (--gres=gpu:\(requested)), or choose one with "
+                    + "--gpus device=INDEX")
         case .noGPUs:
             self.init(
                 "--gpus all, but no GPU can be opened here",

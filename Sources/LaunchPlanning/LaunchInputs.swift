@@ -203,6 +203,7 @@ package struct PlacedEnforcement: Equatable, Sendable {
 package enum PlanError: Error, Equatable, Sendable {
     case noCommand(image: String, entrypointIsDropped: Bool = false)
     case gpuNotGranted(position: Int, granted: Int)
+    case tooFewGPUs(requested: Int, granted: Int)
     case noGPUs
     case limitAboveHard(ResourceLimit, requested: UInt64, hard: UInt64)
     case relativeWorkingDirectory(String)

@@ -106,7 +106,13 @@ extension LaunchOptions {
             }
             workingDirectory = value
         case "entrypoint": entrypoint = value
-        case "gpus": gpus = try GPURequest(parsing: value)
+        case "gpus":
+            let selection = try GPUSelection(parsing: value)
+            gpus = selection.gpus
+            // As Docker sets it; weaker than `--env`, as variables that come later win.
+            if let entry = selection.capabilities {
+                variables.insert(.set(name: "NVIDIA_DRIVER_CAPABILITIES", value: entry), at: 0)
+            }
         case "device":
             if value.hasPrefix("/") {
                 devices.append(try DeviceRequest(parsing: value))
@@ -302,39 +308,6 @@ extension LaunchOptions.Variable {
     }
 
     private static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
-}
-
-extension LaunchOptions.GPURequest {
-    /// `all`, `none`, `granted`, or positions such as `0,2` (Docker's `device=0,2` as well).
-    package init(parsing text: String) throws(OptionError) {
-        switch text {
-        case "granted": self = .granted
-        case "all": self = .all
-        case "none": self = .none
-        default:
-            var list = text[...]
-            if list.hasPrefix("\"") && list.hasSuffix("\"") && list.count > 1 { list = list.dropFirst().dropLast() }
-            if list.hasPrefix("device=") { list = list.dropFirst(7) }
-            var positions: [Int] = []
-            var names: [String] = []
-            for item in list.split(separator: ",", omittingEmptySubsequences: false) {
-                // A UUID, a MIG slice's, or a PCI address.
-                let isName = item.hasPrefix("GPU-") || item.hasPrefix("MIG-") || item.contains(":")
-                let position = Int(item)
-                guard isName || (position.map { $0 >= 0 } ?? false), !names.contains(String(item)) else {
-                    throw .badValue(
-                        option: "--gpus", value: text,
-                        expected: "all, none, granted, positions such as 0,2, UUIDs or PCI addresses")
-                }
-                names.append(String(item))
-                if let position { positions.append(position) }
-            }
-            guard Set(positions).count == positions.count else {
-                throw .badValue(option: "--gpus", value: text, expected: "each GPU once")
-            }
-            self = positions.count == names.count ? .positions(positions) : .names(names)
-        }
-    }
 }
 
 extension DeviceRequest {

@@ -15,6 +15,8 @@ package struct LaunchOptions: Equatable, Sendable {
         /// Every node of the host that opens; asks for at least one.
         case all
         case none
+        /// The first so many of the granted nodes, as CUDA counts them; fewer are an error.
+        case count(Int)
         /// Positions within the granted nodes, as CUDA counts them, from 0.
         case positions([Int])
         /// UUIDs, PCI addresses and positions among the granted.

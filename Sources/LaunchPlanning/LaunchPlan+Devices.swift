@@ -93,6 +93,9 @@ extension LaunchPlan {
         case .all:
             guard !granted.isEmpty else { throw .noGPUs }
             return granted
+        case .count(let count):
+            guard count <= granted.count else { throw .tooFewGPUs(requested: count, granted: granted.count) }
+            return Array(granted.prefix(count))
         case .positions(let positions):
             var nodes: [String] = []
             for position in positions {

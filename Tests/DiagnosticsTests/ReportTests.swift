@@ -98,6 +98,7 @@ import TestSupport
                 ("no command left", Report(PlanError.noCommand(image: "scratch:1", entrypointIsDropped: true))),
                 ("GPU not granted", Report(PlanError.gpuNotGranted(position: 3, granted: 2))),
                 ("GPU not granted, none is", Report(PlanError.gpuNotGranted(position: 0, granted: 0))),
+                ("too few GPUs", Report(PlanError.tooFewGPUs(requested: 4, granted: 1))),
                 ("no GPUs", Report(PlanError.noGPUs)),
                 ("limit above hard", Report(PlanError.limitAboveHard(.lockedMemory, requested: .max, hard: 65536))),
                 ("relative working directory", Report(PlanError.relativeWorkingDirectory("app"))),

@@ -194,8 +194,11 @@ import TestSupport
             testDescription: "no GPU", command: ["--gpus", "all", "IMAGE"], status: 125,
             says: ["no GPU can be opened here"]),
         Case(
-            testDescription: "GPU not granted", command: ["--gpus", "7", "IMAGE"], status: 125,
+            testDescription: "GPU not granted", command: ["--gpus", "device=7", "IMAGE"], status: 125,
             says: ["GPU 7 is not among the 0 granted here"]),
+        Case(
+            testDescription: "fewer GPUs than that", command: ["--gpus", "7", "IMAGE"], status: 125,
+            says: ["--gpus 7 asks for 7 GPUs, but 0 are granted here", "device=INDEX"]),
     ]
 
     @Test(arguments: ownFailures) func itsOwnFailuresExitWith125AndSayWhatToDo(_ test: Case) throws {

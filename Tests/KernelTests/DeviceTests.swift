@@ -248,7 +248,7 @@ import Testing
               containerEdits: {deviceNodes: [{path: /dev/nvidia0}, {path: /dev/nvidia1}]}
             """, to: "cdi/nvidia.yaml")
         let probe = ["/bin/probe", "ls", "/dev/dri", "--", "env", "GPU0", "--", "stat", "/dev/dri"]
-        let only = ["--gpus", "0"]
+        let only = ["--gpus", "device=0"]
         let ran = try installed.run(only, command: probe, setup: devices)
         #expect(ran.status == 0, "\(ran) \(ran.errors)")
         #expect(ran.output.contains("/dev/dri: renderD128") && ran.output.contains("GPU0=yes"), "\(ran)")
@@ -383,7 +383,7 @@ import Testing
         #expect(try order(["-e", "CUDA_DEVICE_ORDER=FASTEST_FIRST"], slurm) == "CUDA_DEVICE_ORDER=FASTEST_FIRST\n")
         #expect(try order([], ["CUDA_VISIBLE_DEVICES": "2"]) == "CUDA_DEVICE_ORDER unset\n")
         // Of these the second by PCI address, which is node 1; a list counts what is left.
-        #expect(try seen(["--gpus", "1"], slurm) == ["nvidia1", "CUDA_VISIBLE_DEVICES=0"])
+        #expect(try seen(["--gpus", "device=1"], slurm) == ["nvidia1", "CUDA_VISIBLE_DEVICES=0"])
         #expect(try seen(["--gpus", "GPU-00"], slurm) == ["nvidia2", "CUDA_VISIBLE_DEVICES=0"])
         #expect(try seen(["-e", "NVIDIA_VISIBLE_DEVICES=1,7"], slurm) == ["nvidia1", "CUDA_VISIBLE_DEVICES=0"])
         // All of them; and no job at all.

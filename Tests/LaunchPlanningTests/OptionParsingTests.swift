@@ -58,6 +58,33 @@ import Testing
         Spelling("--gpus=none", means: { $0.gpus = .none }),
         Spelling("--gpus", "granted", means: { $0.gpus = .granted }),
         Spelling("--gpus", "0,2", means: { $0.gpus = .positions([0, 2]) }),
+        Spelling("--gpus", "2", means: { $0.gpus = .count(2) }),
+        Spelling("--gpus=count=2", means: { $0.gpus = .count(2) }),
+        Spelling("--gpus", "device=0,2", means: { $0.gpus = .positions([0, 2]) }),
+        Spelling("--gpus", "device=0", means: { $0.gpus = .positions([0]) }),
+        Spelling("--gpus", "GPU-1a", means: { $0.gpus = .names(["GPU-1a"]) }),
+        Spelling("--gpus", "device=GPU-1a,GPU-2b", means: { $0.gpus = .names(["GPU-1a", "GPU-2b"]) }),
+        Spelling(
+            "--gpus", "all,capabilities=utility",
+            means: {
+                $0.gpus = .all
+                $0.variables = [.set(name: "NVIDIA_DRIVER_CAPABILITIES", value: "utility")]
+            }),
+        Spelling(
+            "-e", "A=1", "--gpus", "2,\"capabilities=compute,utility\"",
+            means: {
+                $0.gpus = .count(2)
+                $0.variables = [
+                    .set(name: "NVIDIA_DRIVER_CAPABILITIES", value: "compute,utility"), .set(name: "A", value: "1"),
+                ]
+            }),
+        Spelling(
+            "--gpus", "\"device=0,1\",capabilities=video",
+            means: {
+                $0.gpus = .positions([0, 1])
+                $0.variables = [.set(name: "NVIDIA_DRIVER_CAPABILITIES", value: "video")]
+            }),
+        Spelling("--gpus", "driver=nvidia,capabilities=gpu", means: { $0.gpus = .count(1) }),
         Spelling("--gpus", "device=1", means: { $0.gpus = .positions([1]) }),
         Spelling("--gpus", "\"device=1,0\"", means: { $0.gpus = .positions([1, 0]) }),
         Spelling("--gpus", "0,GPU-1a", means: { $0.gpus = .names(["0", "GPU-1a"]) }),
@@ -275,7 +302,9 @@ import Testing
         ("--device", "/dev/fuse:/dev/x:rwx"), ("--device", "/dev/fuse:/dev/x:é"), ("--device", "/dev/fuse:/dev/x:\r\n"),
         ("--device", "/dev/fuse:/dev/x:r:w"), ("--device", ""),
         ("--device", "nvidia.com/gpu"), ("--device", "nvidia.com/gpu="), ("--device", "1vendor/gpu=0"),
-        ("--gpus", "GPU-1,GPU-1"),
+        ("--gpus", "GPU-1,GPU-1"), ("--gpus", "0"), ("--gpus", "count=0"), ("--gpus", "2,count=3"),
+        ("--gpus", "count=1,device=0"), ("--gpus", "all,capabilities=sound"), ("--gpus", "\"device=0"),
+        ("--gpus", "all,driver=intel"), ("--gpus", "all,options=x"), ("--gpus", "all,0"), ("--gpus", "2,all"),
         ("--gpus", "0,GPU-1,0"), ("--fabric", ""), ("--fabric", "EFA"), ("--profile", "tensorflow"), ("--profile", ""),
         ("--ulimit", ""), ("--ulimit", "nofile"), ("--ulimit", "nofile="), ("--ulimit", "files=1"),
         ("--ulimit", "nofile=x"), ("--require", ""), ("--require", "tcp"),

@@ -315,6 +315,13 @@ import Testing
 
     @Test func noneShowsNoControlNodeEither() throws { #expect(try Self.nodes(.none, granted: Self.two) == []) }
 
+    @Test func aCountTakesTheFirstGrantedOnes() throws {
+        #expect(try Self.nodes(.count(1), granted: Self.two) == ["/dev/nvidia3", "/dev/nvidiactl"])
+        #expect(try Self.nodes(.count(2), granted: Self.two) == Self.two + ["/dev/nvidiactl"])
+        #expect(throws: PlanError.tooFewGPUs(requested: 3, granted: 2)) { try Self.nodes(.count(3), granted: Self.two) }
+        #expect(throws: PlanError.tooFewGPUs(requested: 1, granted: 0)) { try Self.nodes(.count(1), granted: []) }
+    }
+
     @Test func positionsCountWithinTheGrantAsCUDADoes() throws {
         #expect(try Self.nodes(.positions([1]), granted: Self.two) == ["/dev/nvidia6", "/dev/nvidiactl"])
         #expect(

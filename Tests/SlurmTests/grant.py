@@ -252,8 +252,8 @@ def tasks_with_gpus_of_their_own_count_those():
     # Of node1's 0 to 3 each task has two, and calls them 0 and 1. All that is chosen is shown to both.
     words = ("-N1", "-n2", "-w", "node1", "--gpus-per-task=2")
     with cluster.patient_nodes():
-        for chosen, lists in ("2,3", ("", "0,1")), ("0,3", ("0", "0")), ("1", ("0", "")):
-            shown = " ".join(f"nvidia{number}" for number in chosen.split(","))
+        for chosen, lists in ("2,3", ("", "0,1")), ("0,3", ("0", "0")), ("device=1", ("0", "")):
+            shown = " ".join(f"nvidia{number}" for number in chosen.removeprefix("device=").split(","))
             expected = [f"{task}: {lists[task]} | {shown}" for task in (0, 1)]
             ended = succeeds(srun(*words, f"--container-image={image('debian')}", f"--container-gpus={chosen}", *GPUS))
             same(sorted(ended.lines), expected, ended)
@@ -410,7 +410,7 @@ def a_dry_run_names_slurm_as_the_one_that_enforces():
     assert re.search(r"bind /dev/nvidiactl on .* +\[grant: GPU control; held by the node's mode and owner\]", ended.out), ended
     assert re.search(r"memory: \d+ bytes by the cgroup /.*job_\d+", ended.out), ended
     assert "limits: the kernel; hard limits are slurmd's" in ended.out, ended
-    ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", "--gpus", "1", image("debian")))
+    ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", "--gpus", "device=1", image("debian")))
     assert "env CUDA_VISIBLE_DEVICES=0  [host, counted anew]" in ended.out, ended
     assert "env CUDA_DEVICE_ORDER=PCI_BUS_ID  [grant: GPUs counted anew]" in ended.out, ended
     assert "env SLURM_STEP_GPUS=0,1  [host]" in ended.out, ended

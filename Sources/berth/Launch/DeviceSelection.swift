@@ -118,7 +118,7 @@ struct DeviceSelector {
 
     private func selectGPUs(_ selection: inout DeviceSelection) throws(Failure) {
         switch selection.request {
-        case .positions, .names:
+        case .count, .positions, .names:
             let inventory = GPUInventory(grant.devices.vendor)
             selection.granted = inventory.sorted(selection.granted)
             try resolveNames(inventory, &selection)
