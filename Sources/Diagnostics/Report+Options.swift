@@ -16,6 +16,12 @@ extension Report {
                 hint: "berth run [OPTIONS] IMAGE [--] [COMMAND…], for example: berth run debian:12 -- id")
         case .badValue(let option, let value, let expected):
             self.init("option \(option) can not be \"\(value)\"", hint: "it takes \(expected)")
+        case .refused(let option, let reason, let remedy):
+            self.init("\(option) cannot be honoured: \(reason)", hint: remedy)
+        case .hidesImage(let path):
+            self.init(
+                "--here cannot mount \(path): it would hide files of the image",
+                hint: "change to a directory of your own first, or mount a directory elsewhere: -v \(path):/mnt -w /mnt")
         case .namedVolume(let name) where name.hasPrefix("~"):
             self.init(
                 "\"\(name)\" is no path: the shell puts the home directory in place of ~ only at the beginning of a word",
@@ -106,18 +112,11 @@ extension Report {
         case .tooFewGPUs(let requested, let granted):
             self.init(
                 "--gpus \(requested) asks for \(requested) GPUs, but \(granted) \(granted == 1 ? "is" : "are") granted here",
-                hint: "--gpus N is a count: ask the scheduler for more (--gres=gpu:\(requested)), or choose one with "
-                    + "--gpus device=INDEX")
+                hint: "ask the scheduler for more (--gres=gpu:\(requested)); --gpus N is a count, --gpus device=N an index")
         case .noGPUs:
             self.init(
                 "--gpus all, but no GPU can be opened here",
                 hint: "ask the scheduler for GPUs (--gres=gpu:N); --gpus granted takes what there is, none included")
-        case .limitAboveHard(let limit, let requested, let hard):
-            self.init(
-                "--ulimit \(limit.rawValue) of \(Self.amount(requested)) is above the hard limit of \(Self.amount(hard))",
-                hint:
-                    "only root raises a hard limit: under Slurm it is slurmd's (Limit… in its systemd unit), otherwise "
-                    + "/etc/security/limits.conf")
         case .relativeWorkingDirectory(let path):
             self.init(
                 "the image's WORKDIR \"\(path)\" is not absolute", hint: "choose a directory with --workdir /PATH")

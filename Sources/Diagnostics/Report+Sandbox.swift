@@ -17,6 +17,10 @@ extension Report {
             self.init(
                 "user \"\(user)\": its group is not in /etc/group of the image",
                 hint: "numbers need no entry: --user UID[:GID]; --root overrides the image's USER")
+        case .account(.unknownAddedGroup(let group)):
+            self.init(
+                "--group-add \(group): the group is not in /etc/group of the image",
+                hint: "write the group's number, which needs no entry")
         case .account(.outOfRange(let user)):
             self.init(
                 "user \"\(user)\": ids are numbers from 0 to 2147483647",

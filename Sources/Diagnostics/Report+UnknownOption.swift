@@ -2,28 +2,12 @@ internal import LaunchPlanning
 internal import LinuxKernel
 
 extension Report {
-    /// What to write in place of an option that `berth run` does not have: a slip's correction, or for an option of
-    /// another launcher's, why it is not needed or what there is.
+    /// What to write in place of an option that `berth run` does not know.
     static func instead(of option: String) -> String? {
-        switch option {
-        case "-d", "--detach": "there is no daemon to leave it to: use the shell's &, or sbatch"
-        case "--name": "a container of `berth run` has no name; with the Slurm plugin: srun --container-name"
-        case "--group-add": "leave it out: your supplementary groups give access inside, too"
-        case "-p", "-P", "--publish", "--publish-all", "--expose":
-            "leave it out: the network is the host's, and so is a port on which the command listens"
-        case "--shm-size": "IPC and /dev/shm are the host's; --unshare ipc gives the container its own"
-        case "--init": "leave it out: there is no process 1 of the container's own"
-        case "--privileged", "--cap-add", "--cap-drop", "--security-opt", "--userns":
-            "leave it out: what is started has its user's rights and no others"
-        case "-m", "--memory", "--cpus", "--cpuset-cpus", "--pids-limit":
-            "ask the scheduler (--mem, --cpus-per-task); as root there is --enforce"
-        case "--runtime", "--nv", "--rocm":
-            "leave it out: granted GPUs are shown with their driver's libraries (--gpus)"
-        case "-B", "--bind": "write -v SRC:DST[:ro]"
-        case _ where option.hasPrefix("--container-"):
-            "that is an option of srun's with Berth's Slurm plugin: srun \(option)=…"
-        default: nearest(to: option).map { "did you mean \($0)? `berth run --help` lists the options" }
+        if option.hasPrefix("--container-") {
+            return "that is an option of srun's with Berth's Slurm plugin: srun \(option)=…"
         }
+        return nearest(to: option).map { "did you mean \($0)? `berth run --help` lists the options" }
     }
 
     /// An option that begins so, or is one or two slips away: the nearest of them.
@@ -34,13 +18,13 @@ extension Report {
         if name.utf8.count > 2, let longer = RunOption.all.first(where: { $0.name.hasPrefix(name) }) {
             return "--" + longer.name
         }
-        return Self.nearest(to: name, among: RunOption.all.map(\.name)).map { "--" + $0 }
+        return Self.nearest(to: name, among: RunOption.table.filter { $0.answer != .refused }.map(\.name)).map { "--" + $0 }
     }
 
     /// `-E` for `-e`, `-gpus` for `--gpus`.
     private static func nearestShort(to option: String) -> String? {
         let word = String(option.dropFirst())
-        if RunOption.all.contains(where: { $0.name == word }) { return "--" + word }
+        if RunOption.named(word) != nil { return "--" + word }
         let lower = word.lowercased()
         for known in RunOption.all {
             if let short = known.short, lower == String(short) { return "-\(short) (--\(known.name))" }

@@ -116,6 +116,20 @@ package enum AccountFiles {
             home: home.isEmpty ? "/" : home)
     }
 
+    /// The numeric id of one group, by its name in /etc/group or as a number.
+    package static func groupID(_ text: String, group: [UInt8]) throws(AccountError) -> UInt32 {
+        switch UserSpelling(text.kernelBytes[...]) {
+        case .number(let id): return try checked(id, text)
+        case .name(let wanted):
+            let entry = ByteLines(group).first {
+                $0.colonField(0)?.holds(wanted) == true && $0.colonField(2).flatMap(number) != nil
+            }
+            guard let id = entry.flatMap({ $0.colonField(2) }).flatMap(number) else { throw .unknownAddedGroup(text) }
+            return id
+        case .none, .outOfRange: throw .outOfRange(text)
+        }
+    }
+
     /// The range of runc and Docker.
     private static func checked(_ id: UInt32, _ text: String) throws(AccountError) -> UInt32 {
         guard id <= UInt32(Int32.max) else { throw .outOfRange(text) }
@@ -187,5 +201,7 @@ enum UserSpelling: Equatable {
 package enum AccountError: Error, Equatable, Sendable {
     case unknownUser(String)
     case unknownGroup(String)
+    /// A `--group-add`.
+    case unknownAddedGroup(String)
     case outOfRange(String)
 }

@@ -20,6 +20,7 @@ enum ContainerEnvironment {
             // Steps that are started from inside are to find the same store.
             guard let (name, _) = split(entry), !hostOnly.contains(name), options.slurm || !name.hasPrefix("BERTH_")
             else { continue }
+            if options.cleansEnvironment, !isOfJob(name) { continue }
             variables.add(entry, .host)
         }
         let accounts = LaunchPlan.insideAccounts(options, host)
@@ -52,6 +53,16 @@ enum ContainerEnvironment {
         if !image.name.isEmpty { variables.set("BERTH_IMAGE", image.name, .berth) }
         if !image.digest.isEmpty { variables.set("BERTH_IMAGE_DIGEST", image.digest, .berth) }
         return (variables.entries, variables.sources)
+    }
+
+    /// What `--cleanenv` lets through: what describes the task and its place, the terminal, and the way to the network.
+    private static func isOfJob(_ name: String) -> Bool {
+        let names = [
+            "TERM", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "http_proxy",
+            "https_proxy", "no_proxy", "all_proxy", "ftp_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+            "FTP_PROXY",
+        ]
+        return names.contains(name) || name.hasPrefix("SLURM") || name.hasPrefix("PMI")
     }
 
     static func becomesImageUser(_ options: LaunchOptions, _ image: ContainerImage, _ host: HostFacts) -> Bool {

@@ -161,7 +161,8 @@ extension Explanation {
             "     mounts: the mount namespace; "
                 + (isOwnUser
                     ? "read-only ones are locked by the user namespace"
-                    : "no capability to mount is left"))
+                    : plan.process.boundingCapabilities?.contains(21 /* SYS_ADMIN */) == true
+                        ? "--cap-add lets the command change them" : "no capability to mount is left"))
         lines.append(
             "     limits: the kernel; hard limits are " + (inJob ? "slurmd's" : "the login's or the service's"))
         return lines

@@ -205,7 +205,6 @@ package enum PlanError: Error, Equatable, Sendable {
     case gpuNotGranted(position: Int, granted: Int)
     case tooFewGPUs(requested: Int, granted: Int)
     case noGPUs
-    case limitAboveHard(ResourceLimit, requested: UInt64, hard: UInt64)
     case relativeWorkingDirectory(String)
     /// Only root has cgroups changed.
     case enforcementNeedsRoot

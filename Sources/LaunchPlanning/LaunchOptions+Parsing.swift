@@ -25,6 +25,11 @@ extension LaunchOptions {
                 try readShort(argument, &rest, cwd)
             }
         }
+        if sharedMemorySize != nil, !unshare.contains(.ipc) {
+            note(
+                "--shm-size: /dev/shm is the host's, shared by all ranks of the node; --ipc private gives the container one of "
+                    + "that size, --require shm=SIZE checks that there is room")
+        }
         guard let image = rest.popFirst(), !image.isEmpty else {
             if needsImage { throw .missingImage }
             return
@@ -38,23 +43,25 @@ extension LaunchOptions {
         _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String
     ) throws(OptionError) {
         let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        // Docker's other name for it.
-        let name = parts[0] == "net" ? "network" : String(parts[0])
-        guard let option = RunOption.all.first(where: { $0.name == name }) else { throw .unknown(option: "--\(name)") }
+        let name = String(parts[0])
+        guard let option = RunOption.named(name) else { throw .unknown(option: "--\(name)") }
         switch option.argument {
         case .none:
             // Docker's flags take a boolean; one that is said to be off is one that is not given.
             switch parts.count == 2 ? parts[1] : "true" {
-            case "true", "1": try apply(option.name, "", cwd)
+            case "true", "1": try apply(option, "", cwd)
             case "false", "0": break
             default: throw .unexpectedValue(option: "--\(name)")
             }
-        case .optional: try apply(option.name, parts.count == 2 ? String(parts[1]) : "", cwd)
+        case .optional: try apply(option, parts.count == 2 ? String(parts[1]) : "", cwd)
         case .one:
             if parts.count == 2 {
-                try apply(option.name, String(parts[1]), cwd)
+                try apply(option, String(parts[1]), cwd)
+            } else if option.answer == .refused {
+                // Whatever would follow it.
+                try apply(option, "", cwd)
             } else if let value = rest.popFirst() {
-                try apply(option.name, value, cwd)
+                try apply(option, value, cwd)
             } else {
                 throw .missingValue(option: "--\(name)")
             }
@@ -68,22 +75,21 @@ extension LaunchOptions {
         var letters = argument.dropFirst()
         // A long option with one dash: `-env A=1` would set the host's variable `nv`.
         let word = String(letters.prefix { $0 != "=" })
-        if word.utf8.count > 1, RunOption.all.contains(where: { $0.name == word }) { throw .unknown(option: "-\(word)") }
+        // (`-ip 80:80` is no slip of Docker's `--ip`.)
+        if word.utf8.count > 2 || word == "rm", RunOption.named(word) != nil { throw .unknown(option: "-\(word)") }
         while let letter = letters.first {
             letters = letters.dropFirst()
-            guard let option = RunOption.all.first(where: { $0.short == letter }) else {
-                throw .unknown(option: "-\(letter)")
-            }
+            guard let option = RunOption.lettered(letter) else { throw .unknown(option: "-\(letter)") }
             if option.argument != .one {
                 guard letters.first != "=" else { throw .unexpectedValue(option: "-\(letter)") }
-                try apply(option.name, "", cwd)
+                try apply(option, "", cwd)
                 continue
             }
             if letters.first == "=" { letters = letters.dropFirst() }
             if !letters.isEmpty {
-                try apply(option.name, String(letters), cwd)
+                try apply(option, String(letters), cwd)
             } else if let value = rest.popFirst() {
-                try apply(option.name, value, cwd)
+                try apply(option, value, cwd)
             } else if letter == "h" {
                 throw .helpRequested
             } else {
@@ -93,18 +99,17 @@ extension LaunchOptions {
         }
     }
 
-    private mutating func apply(_ name: String, _ value: String, _ cwd: String) throws(OptionError) {
+    private mutating func apply(_ option: RunOption, _ value: String, _ cwd: String) throws(OptionError) {
+        let name = option.name
         switch name {
-        case "volume": mounts.append(try MountRequest(volume: value, workingDirectory: cwd))
-        case "mount": mounts.append(try MountRequest(mount: value, workingDirectory: cwd))
+        case "volume": mount(try MountRequest(volume: value, workingDirectory: cwd))
+        case "mount": mount(try MountRequest(mount: value, workingDirectory: cwd))
         case "tmpfs": mounts.append(try MountRequest(tmpfs: value))
+        case "here": here = try HereDirectory.path(cwd)
         case "env": variables.append(try Variable(parsing: value))
         case "env-file": environmentFiles.append(value)
-        case "workdir":
-            guard value.hasPrefix("/") else {
-                throw .badValue(option: "--workdir", value: value, expected: "an absolute path inside the container")
-            }
-            workingDirectory = value
+        case "cleanenv": cleansEnvironment = true
+        case "workdir": workingDirectory = try Self.insidePath(value, "--workdir")
         case "entrypoint": entrypoint = value
         case "gpus":
             let selection = try GPUSelection(parsing: value)
@@ -135,6 +140,14 @@ extension LaunchOptions {
             limits.append(limit)
         case "require": requirements += try Requirement.parse(value)
         case "enforce": enforcement = try EnforcementRequest(parsing: value)
+        case "cap-add", "cap-drop": try capabilities.read("--\(name)", value)
+        case "security-opt": try secure(value)
+        case "group-add":
+            guard !value.isEmpty, UserSpelling(value.kernelBytes[...]) != .outOfRange, !value.contains(":") else {
+                throw .badValue(option: "--group-add", value: value, expected: "a group's name or number")
+            }
+            // Podman's word for what an ordinary user's container does in any case.
+            if value != "keep-groups" { groups.append(value) }
         case "slurm": slurm = true
         case "read-only": readOnly = true
         case "root":
@@ -160,6 +173,13 @@ extension LaunchOptions {
                     expected: "1 to 64 letters, digits, hyphens, dots or underscores")
             }
             hostname = value
+        case "add-host": hosts += try HostLine.parse(value)
+        case "dns", "dns-search", "dns-option": try resolver.read(name, value)
+        case "shm-size":
+            guard let bytes = byteCount(value), bytes > 0 else {
+                throw .badValue(option: "--shm-size", value: value, expected: "BYTES, with k, m, g or t")
+            }
+            sharedMemorySize = bytes
         case "unshare":
             for name in value.split(separator: ",", omittingEmptySubsequences: false) {
                 switch name {
@@ -183,7 +203,7 @@ extension LaunchOptions {
         case "interactive", "tty", "rm": break
         case "pull":
             guard let policy = PullPolicy(rawValue: value) else {
-                throw .badValue(option: "--pull", value: value, expected: "missing, always or never")
+                throw .badValue(option: "--pull", value: value, expected: "missing, always, newer or never")
             }
             pull = policy
         case "platform": platform = value
@@ -199,12 +219,21 @@ extension LaunchOptions {
             }
         case "quiet": quiet = true
         case "verbose": verbose = true
-        default: preconditionFailure("the table names an option that is not read: \(name)")
+        default: try applyForeign(option, value, cwd)
         }
     }
 }
 
 extension LaunchOptions {
+    private mutating func mount(_ request: MountRequest) {
+        mounts.append(request)
+        if request.propagation.contains(.isShared) {
+            note(
+                "propagation shared: what is mounted inside does not appear on the host; what the host mounts later appears "
+                    + "inside")
+        }
+    }
+
     /// Docker's words for whose a namespace is; the host's unless said otherwise.
     private mutating func share(_ name: String, _ value: String) throws(OptionError) {
         switch (name, value) {

@@ -4,7 +4,7 @@ package import LinuxKernel
 /// What the user asked for on the command line of `berth run`, already in the field's terms but not yet held against
 /// the host or the image.
 package struct LaunchOptions: Equatable, Sendable {
-    package enum PullPolicy: String, CaseIterable, Sendable { case missing, always, never }
+    package enum PullPolicy: String, CaseIterable, Sendable { case missing, always, newer, never }
 
     /// How the plan is printed instead of being carried out.
     package enum DryRun: String, Sendable { case text, oci }
@@ -47,7 +47,11 @@ package struct LaunchOptions: Equatable, Sendable {
     package var mounts: [MountRequest] = []
     package var variables: [Variable] = []
     package var environmentFiles: [String] = []
+    /// `--cleanenv`: of the host's variables only those of the job pass.
+    package var cleansEnvironment = false
     package var workingDirectory: String?
+    /// `--here`: the caller's directory, mounted at the same place.
+    package var here: String?
     package var entrypoint: String?
     package var gpus: GPURequest = .granted
     package var devices: [DeviceRequest] = []
@@ -71,7 +75,15 @@ package struct LaunchOptions: Equatable, Sendable {
     /// `UID[:GID]` or names, as the image's USER; root's alone, see `settleUser`.
     package var user: String?
     package var home: Bool?
+    /// `--group-add`: names or numbers; root's alone.
+    package var groups: [String] = []
+    package var capabilities = CapabilityChange()
     package var hostname: String?
+    /// Lines of /etc/hosts.
+    package var hosts = ""
+    package var resolver = ResolverSettings()
+    /// Of a `/dev/shm` of the container's own, in bytes.
+    package var sharedMemorySize: UInt64?
     /// Namespaces of the container's own that are the host's otherwise.
     package var unshare: NamespaceKinds = []
     /// How many of the caller's descriptors above the standard streams the command gets.
@@ -82,6 +94,8 @@ package struct LaunchOptions: Equatable, Sendable {
     package var dryRun: DryRun?
     package var quiet = false
     package var verbose = false
+    /// One line for each option that is accepted and changes nothing.
+    package var notes: [String] = []
 
     package init() {}
 }

@@ -24,7 +24,8 @@ extension LaunchPlan {
         }
         // The host's, not a fresh one: NCCL and UCX recognise a neighbour by it.
         if options.unshare.contains(.ipc) {
-            for (type, name, data) in [("tmpfs", "shm", "mode=1777"), ("mqueue", "mqueue", "")] {
+            let size = options.sharedMemorySize.map { "size=\($0)," } ?? ""
+            for (type, name, data) in [("tmpfs", "shm", size + "mode=1777"), ("mqueue", "mqueue", "")] {
                 steps.append(PlannedStep(.directory("/dev/\(name)", mode: 0o755), .option("--unshare")))
                 steps.append(
                     PlannedStep(

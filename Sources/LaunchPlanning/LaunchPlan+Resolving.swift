@@ -33,12 +33,42 @@ extension LaunchPlan {
             steps: steps,
             process: try ProcessPlan(options: options, image: image, site: site, host: host),
             confinement: try Confinement(options: options, site: site, host: host, steps: steps))
+        notes = options.notes + Self.notes(options, host)
         if !options.requirements.isEmpty || !site.requirements.isEmpty {
             let unmet = unmet(
                 options.requirements.map { PlacedRequirement($0, .option("--require")) } + site.requirements, host)
             guard unmet.isEmpty else { throw .unmet(unmet) }
         }
     }
+
+    /// What of the options this caller cannot have.
+    private static func notes(_ options: LaunchOptions, _ host: HostFacts) -> [String] {
+        var notes: [String] = []
+        let added = options.capabilities.addsAll || !options.capabilities.added.isEmpty
+        if added, !host.isRoot, !options.root {
+            notes.append(
+                "note: --cap-add: an ordinary user's command has no capabilities; with --root it has all of them, over the "
+                    + "container's own namespaces")
+        }
+        if !host.isRoot {
+            for group in options.groups
+            where !host.accounts.groups.contains(where: { $0.name == group || String($0.id) == group }) {
+                notes.append(
+                    "note: --group-add \(group): only root joins a group; the groups that you are in give access inside, too")
+            }
+        }
+        for wanted in options.limits {
+            let hard = wanted.hard ?? wanted.soft
+            guard let now = host.limits[wanted.limit], hard > now.hard, !host.raisesHardLimits else { continue }
+            notes.append(
+                "warning: --ulimit \(wanted.limit.rawValue)=\(Self.word(hard)) is above the hard limit, so the limit is "
+                    + "\(Self.word(now.hard)): only root raises a hard limit, which under Slurm is slurmd's (Limit… in its systemd "
+                    + "unit), otherwise that of /etc/security/limits.conf")
+        }
+        return notes
+    }
+
+    private static func word(_ limit: UInt64) -> String { limit == LimitValues.unlimited ? "unlimited" : "\(limit)" }
 
     private static func foundations(
         _ options: LaunchOptions, _ image: ContainerImage, _ site: SitePolicy, _ host: HostFacts
@@ -95,6 +125,10 @@ extension LaunchPlan {
         for path in ["/etc/hosts", "/etc/resolv.conf", "/etc/localtime"] {
             steps.append(PlannedStep(.copy(source: path, target: path), .host))
         }
+        if !options.resolver.isEmpty { steps.append(PlannedStep(.resolver(options.resolver), .option("--dns"))) }
+        if !options.hosts.isEmpty {
+            steps.append(PlannedStep(.append(options.hosts, target: "/etc/hosts"), .option("--add-host")))
+        }
         if let hostname = options.hostname {
             // Or a program that looks its own name up, as gloo does, would not find it.
             steps.append(PlannedStep(.append("127.0.0.1 \(hostname)\n", target: "/etc/hosts"), .option("--hostname")))
@@ -123,6 +157,10 @@ extension LaunchPlan {
             steps.append(PlannedStep(.bind(BindMount(source: home.source, target: home.target)), origin))
         }
         steps += site.mounts.map { PlannedStep(action(for: $0.request), .site($0.place)) }
+        if let here = options.here {
+            // Before the user's own, which win.
+            steps.append(PlannedStep(.bind(BindMount(source: here, target: here)), .option("--here")))
+        }
         return steps + options.mounts.map { PlannedStep(action(for: $0), .option("--volume or --mount")) }
     }
 

@@ -24,12 +24,15 @@ extension LaunchPlan {
             )
         }
         if let kept = process.boundingCapabilities {
-            lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))" + own)
+            lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))"
+                    + (explanation == nil && process.capabilitiesOrigin == .berth
+                        ? "" : "  [\(process.capabilitiesOrigin.summary)]"))
         }
         if case .named(let user, let origin) = process.user { lines.append("     user \(user)  [\(origin.summary)]") }
         for group in process.additionalGroups {
             lines.append("     group \(group)" + (explanation?.place(ofGroup: group).map { "  [\($0)]" } ?? ""))
         }
+        for group in process.namedGroups { lines.append("     group \(group)  [--group-add]") }
         lines.append("     workdir \(process.workingDirectory)  [\(process.workingDirectoryOrigin.summary)]")
         lines.append("     no_new_privs" + own)
         for (index, entry) in process.environment.enumerated() {
@@ -144,7 +147,7 @@ extension PlanAction {
         case .home(let path): return "directory \(path) mode 700"
         case .bind(let bind):
             return "\(bind.recursive ? "rbind" : "bind") \(bind.source) on \(bind.target)\(bind.attributes.summary)"
-                + (bind.propagation.isEmpty ? "" : ", propagation") + (bind.optional ? ", if present" : "")
+                + bind.propagation.propagationSummary + (bind.optional ? ", if present" : "")
         case .mountPoint(let path, _): return "mount point \(path), if missing"
         case .mount(let type, let target, let flags, let data):
             return "mount \(type) on \(target) \(flags.summary)\(data)"
@@ -153,6 +156,9 @@ extension PlanAction {
         case .copy(let source, let target): return "copy \(source) to \(target), if present"
         case .append(let text, let target):
             return "append \(quoted(text.split(separator: "\n").joined(separator: "; "))) to \(target)"
+        case .resolver(let settings):
+            let lines = settings.applied(to: []).split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
+            return "resolver \(quoted(lines.joined(separator: "; "))) in /etc/resolv.conf"
         case .accounts(let accounts):
             let groups = accounts.groups.map { "\($0.name)(\($0.id))" }.joined(separator: ",")
             return "names \(accounts.userName)(\(accounts.userID)) groups \(groups) home \(accounts.home)"
@@ -193,6 +199,12 @@ extension MountAttributes {
 }
 
 extension MountFlags {
+    fileprivate var propagationSummary: String {
+        if isEmpty { return "" }
+        let word = contains(.isPrivate) ? "private" : contains(.isSlave) ? "slave" : contains(.isShared) ? "shared" : "unbindable"
+        return ", propagation \(contains(.recursive) ? "r" : "")\(word)"
+    }
+
     fileprivate var summary: String {
         var words = ""
         if contains(.readOnly) { words += "ro," }

@@ -8,6 +8,8 @@ package struct LaunchPlan: Equatable, Sendable {
     package var process: ProcessPlan
     /// Comes before the steps: inside, cgroups are read-only.
     package var confinement: Confinement?
+    /// What options mean here that people know from elsewhere, and what could be done in part only; one line each.
+    package var notes: [String] = []
 
     /// Those that are made for the container.
     package var namespaces: NamespaceKinds {
@@ -73,6 +75,8 @@ package enum PlanAction: Equatable, Sendable {
     case copy(source: String, target: String)
     /// More lines at the end of a small file inside.
     case append(String, target: String)
+    /// Lines of /etc/resolv.conf in place of others.
+    case resolver(ResolverSettings)
     /// `/etc/passwd` and `/etc/group` of the image, joined with the caller's names.
     case accounts(Accounts)
     /// A small file of our own inside, in place of what has its name.
@@ -169,8 +173,11 @@ package struct ProcessPlan: Equatable, Sendable {
     package var user: User
     /// Groups to be in besides: only root can join one.
     package var additionalGroups: [UInt32]
+    /// The same by name or number, looked up inside: `--group-add`.
+    package var namedGroups: [String] = []
     /// `nil`: what the user namespace gives. Numbers as in capabilities(7).
     package var boundingCapabilities: [Int]?
+    package var capabilitiesOrigin = Origin.berth
 
     package init(
         arguments: [String], environment: [String], environmentSources: [UInt8] = [],

@@ -2,8 +2,10 @@ internal import LinuxKernel
 
 extension MountRequest {
     /// Docker's `-v SRC:DST[:OPTIONS]`, and `-v PATH` for the same path inside, as Pyxis and Apptainer have it.
-    package init(volume text: String, workingDirectory cwd: String) throws(OptionError) {
-        func bad(_ expected: String) -> OptionError { .badValue(option: "--volume", value: text, expected: expected) }
+    package init(
+        volume text: String, workingDirectory cwd: String, option: String = "--volume"
+    ) throws(OptionError) {
+        func bad(_ expected: String) -> OptionError { .badValue(option: option, value: text, expected: expected) }
         let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
         guard (1...3).contains(parts.count), let source = parts.first, !source.isEmpty else {
             throw bad("SRC:DST[:ro|rw]")
@@ -15,6 +17,8 @@ extension MountRequest {
         guard target.hasPrefix("/") else { throw bad("an absolute path inside the container after the colon") }
         var readOnly: Bool?
         var recursive: Bool?
+        var attributes: MountAttributes = []
+        var propagation: MountFlags = []
         if parts.count == 3 {
             for word in parts[2].split(separator: ",", omittingEmptySubsequences: false) {
                 switch word {
@@ -24,14 +28,39 @@ extension MountRequest {
                 case "rbind" where recursive != false: recursive = true
                 case "bind" where recursive != true: recursive = false
                 case "rbind", "bind": throw bad("bind or rbind, not both")
-                // Docker's SELinux relabelling, of which Berth does none, and its words for other systems' file sharing.
-                case "z", "Z", "cached", "delegated", "consistent": break
-                default: throw bad("ro, rw, bind or rbind after the second colon")
+                case "noexec": attributes.insert(.noExecution)
+                case "nosuid": attributes.insert(.noSetUserID)
+                case "nodev": attributes.insert(.noDevices)
+                // Docker's SELinux relabelling, of which Berth does none, its words for other systems' file sharing, and
+                // what a mount does without the words above.
+                case "z", "Z", "cached", "delegated", "consistent", "nocopy", "exec", "suid", "dev": break
+                default:
+                    guard propagation.isEmpty, let flags = Self.propagation(String(word)) else {
+                        throw bad("ro, rw, bind, rbind, noexec, nosuid, nodev, or one propagation such as rslave, after the second colon")
+                    }
+                    propagation = flags
                 }
             }
         }
         self.init(
             kind: .bind(source: host, recursive: recursive ?? true), target: target, readOnly: readOnly ?? false)
+        self.attributes = attributes
+        self.propagation = propagation
+    }
+
+    /// The words of mount(8) and of Docker's `bind-propagation`.
+    static func propagation(_ word: String) -> MountFlags? {
+        switch word {
+        case "private": [.isPrivate]
+        case "rprivate": [.isPrivate, .recursive]
+        case "slave": [.isSlave]
+        case "rslave": [.isSlave, .recursive]
+        case "shared": [.isShared]
+        case "rshared": [.isShared, .recursive]
+        case "unbindable": [.isUnbindable]
+        case "runbindable": [.isUnbindable, .recursive]
+        default: nil
+        }
     }
 
     /// Docker's `--tmpfs DST[:OPTIONS]`; it passes the options of mount(8) on, of which those that do something are read.
@@ -72,6 +101,8 @@ extension MountRequest {
         var recursive: Bool?
         var size: UInt64?
         var mode: UInt32?
+        var attributes: MountAttributes = []
+        var propagation: MountFlags = []
         for field in text.split(separator: ",", omittingEmptySubsequences: false) {
             let pair = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             let value: String? = pair.count == 2 ? pair[1] : nil
@@ -83,10 +114,21 @@ extension MountRequest {
             case "rw": readOnly = try !flag(value, bad)
             case "bind-nonrecursive": recursive = try !flag(value, bad)
             case "bind-recursive":
-                guard value == "enabled" || value == "disabled" else {
-                    throw bad("bind-recursive=enabled or bind-recursive=disabled")
+                // A read-only mount is so with all that is mounted below it.
+                guard value == "enabled" || value == "disabled" || value == "readonly" else {
+                    throw bad("bind-recursive=enabled, disabled or readonly")
                 }
-                recursive = value == "enabled"
+                recursive = value != "disabled"
+            case "bind-propagation":
+                guard let flags = value.flatMap(Self.propagation) else {
+                    throw bad("bind-propagation=private, rprivate, slave, rslave, shared or rshared")
+                }
+                propagation = flags
+            case "noexec": if try flag(value, bad) { attributes.insert(.noExecution) }
+            case "nosuid": if try flag(value, bad) { attributes.insert(.noSetUserID) }
+            case "nodev": if try flag(value, bad) { attributes.insert(.noDevices) }
+            // For other systems' file sharing.
+            case "consistency" where ["cached", "delegated", "consistent", "default"].contains(value): break
             case "tmpfs-size":
                 guard let bytes = value.flatMap(byteCount) else { throw bad("tmpfs-size=BYTES, with k, m, g or t") }
                 size = bytes
@@ -95,7 +137,9 @@ extension MountRequest {
                     throw bad("tmpfs-mode=OCTAL")
                 }
                 mode = bits
-            default: throw bad("fields out of type, source, target, readonly, bind-recursive, tmpfs-size, tmpfs-mode")
+            default:
+                throw bad(
+                    "fields out of type, source, target, readonly, noexec, bind-recursive, bind-propagation, tmpfs-size, tmpfs-mode")
             }
         }
         guard let target, target.hasPrefix("/") else { throw bad("target=ABSOLUTE-PATH") }
@@ -111,9 +155,12 @@ extension MountRequest {
         case "tmpfs":
             guard source == nil else { throw bad("no source with type=tmpfs") }
             guard recursive == nil else { throw bad("bind-recursive with type=bind only") }
+            guard propagation.isEmpty else { throw bad("bind-propagation with type=bind only") }
             self.init(kind: .tmpfs(size: size, mode: mode ?? 0o1777), target: target, readOnly: readOnly)
         default: throw bad("type=bind or type=tmpfs")
         }
+        self.attributes = attributes
+        self.propagation = propagation
     }
 }
 

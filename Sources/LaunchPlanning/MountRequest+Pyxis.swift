@@ -49,14 +49,7 @@ extension MountRequest {
         case "nofail": optional = true
         // Places are made as they are needed, nobody is told, and what detaches does so lazily.
         case "silent", "x-create=auto", "x-create=dir", "x-create=file", "x-detach", "exec", "dev", "suid": break
-        case "private": propagation = [.isPrivate]
-        case "rprivate": propagation = [.isPrivate, .recursive]
-        case "slave": propagation = [.isSlave]
-        case "rslave": propagation = [.isSlave, .recursive]
-        case "shared": propagation = [.isShared]
-        case "rshared": propagation = [.isShared, .recursive]
-        case "unbindable": propagation = [.isUnbindable]
-        case "runbindable": propagation = [.isUnbindable, .recursive]
+        case let word where Self.propagation(word) != nil: propagation = Self.propagation(word) ?? []
         default:
             switch kind {
             case .bind(let source, _):

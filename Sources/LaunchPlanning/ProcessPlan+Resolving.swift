@@ -13,7 +13,7 @@ extension ProcessPlan {
             throw .noCommand(image: image.name, entrypointIsDropped: options.entrypoint != nil)
         }
 
-        let directory = options.workingDirectory ?? (image.workingDirectory.isEmpty ? "/" : image.workingDirectory)
+        let directory = options.workingDirectory ?? options.here ?? (image.workingDirectory.isEmpty ? "/" : image.workingDirectory)
         guard directory.hasPrefix("/") else { throw .relativeWorkingDirectory(directory) }
 
         let asRoot = host.isRoot
@@ -23,12 +23,19 @@ extension ProcessPlan {
             environment: variables.entries, environmentSources: variables.sources,
             workingDirectory: directory,
             workingDirectoryOrigin: options.workingDirectory != nil
-                ? .option("--workdir") : (image.workingDirectory.isEmpty ? .berth : .image),
-            limits: try Self.limits(options, site, host),
+                ? .option("--workdir") : options.here != nil ? .option("--here") : (image.workingDirectory.isEmpty ? .berth : .image),
+            limits: Self.limits(options, site, host),
             user: ContainerEnvironment.becomesImageUser(options, image, host)
                 ? options.user.map { .named($0, .option("--user")) } ?? .named(image.user, .image) : .unchanged,
             additionalGroups: asRoot ? Self.groups(host) : [],
             boundingCapabilities: asRoot ? Self.capabilitiesOfRoot : nil)
+        if asRoot { namedGroups = options.groups }
+        // In a user namespace uid 0 has all of them, and others none.
+        if !options.capabilities.isEmpty, asRoot || options.root {
+            let base = asRoot ? Self.capabilitiesOfRoot : Array(CapabilityName.all.indices)
+            boundingCapabilities = options.capabilities.applied(to: base)
+            capabilitiesOrigin = .option(options.capabilities.added.isEmpty && !options.capabilities.addsAll ? "--cap-drop" : "--cap-add")
+        }
     }
 
     /// Those that devices ask for; a user can not join a group, and is in those that let him open the devices.
@@ -51,7 +58,7 @@ extension ProcessPlan {
     /// memlock, stack and nofile as high as the hard limit allows, unless an option or the site says otherwise.
     private static func limits(
         _ options: LaunchOptions, _ site: SitePolicy, _ host: HostFacts
-    ) throws(PlanError) -> [LimitChange] {
+    ) -> [LimitChange] {
         var changes: [LimitChange] = []
         for wanted in site.limits where !options.limits.contains(where: { $0.limit == wanted.limit.limit }) {
             guard let now = host.limits[wanted.limit.limit] else { continue }
@@ -73,15 +80,11 @@ extension ProcessPlan {
         }
         for wanted in options.limits {
             guard let now = host.limits[wanted.limit] else { continue }
-            let hard = wanted.hard ?? wanted.soft
-            // One number is both, as in Docker. Only root raises a hard limit.
-            guard hard <= now.hard || host.isRoot else {
-                throw .limitAboveHard(wanted.limit, requested: hard, hard: now.hard)
-            }
-            changes.append(
-                LimitChange(
-                    limit: wanted.limit, from: now, to: LimitValues(soft: wanted.soft, hard: hard),
-                    origin: .option("--ulimit")))
+            // One number is both, as in Docker. What only root can have goes as far as it can; the plan's notes say so.
+            let ceiling = host.raisesHardLimits ? UInt64.max : now.hard
+            let to = LimitValues(
+                soft: min(wanted.soft, ceiling), hard: min(wanted.hard ?? wanted.soft, ceiling))
+            changes.append(LimitChange(limit: wanted.limit, from: now, to: to, origin: .option("--ulimit")))
         }
         return changes
     }

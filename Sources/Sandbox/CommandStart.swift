@@ -35,6 +35,10 @@ extension ProcessPlan {
     }
 
     private mutating func becomeUser() throws(SandboxError) {
+        for name in namedGroups {
+            let group = try Self.group(name)
+            if !additionalGroups.contains(group) { additionalGroups.append(group) }
+        }
         guard case .named(let user, _) = user else {
             guard !additionalGroups.isEmpty else { return }
             let groups = additionalGroups
@@ -55,6 +59,19 @@ extension ProcessPlan {
         where !environment.contains(where: { $0.hasPrefix(name + "=") }) {
             environment.append("\(name)=\(value)")
         }
+    }
+
+    private static func group(_ name: String) throws(SandboxError) -> UInt32 {
+        let group: [UInt8]
+        do throws(StepFailure) {
+            let root = try system { () throws(SystemError) in
+                try RootDirectory(try OwnedFileDescriptor(opening: "/", .path | .directory))
+            }
+            group = try root.contents(of: "etc/group")
+        } catch {
+            throw .accountFiles(name, error)
+        }
+        do throws(AccountError) { return try AccountFiles.groupID(name, group: group) } catch { throw .account(error) }
     }
 
     private static func resolve(_ user: String) throws(SandboxError) -> AccountFiles.ResolvedUser {

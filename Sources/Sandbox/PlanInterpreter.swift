@@ -102,6 +102,8 @@ package struct PlanInterpreter: ~Copyable {
         case .append(let text, let path):
             let present = try inside().contents(of: String(path.dropFirst()))
             try put(present + Array(text.utf8), at: path)
+        case .resolver(let settings):
+            try put(settings.applied(to: inside().contents(of: "etc/resolv.conf")), at: "/etc/resolv.conf")
         case .symlink(let path, let target):
             do throws(StepFailure) {
                 try makeSymlink(path, target)

@@ -18,6 +18,10 @@ struct RunCommand: ParsableCommand {
 
             Exit status: the command's own; 125 where Berth failed, 126 where the command cannot be executed, 127 \
             where it was not found.
+
+            Example: berth run --here --gpus all pytorch/pytorch -- python train.py
+
+            docs/reference/docker-options.md says what each option of `docker run` does here.
             """,
         // -h is the host's name, as in Docker.
         helpNames: .long)
@@ -53,6 +57,9 @@ struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Mount a fresh tmpfs.", valueName: "dst[:size=…,mode=…,ro]"))
     var tmpfs: [String] = []
 
+    @Flag(help: "Mount the current directory at the same path inside and start there.")
+    var here = false
+
     @Option(
         name: .shortAndLong, help: ArgumentHelp("Set a variable, or take it from the host.", valueName: "name[=value]"))
     var env: [String] = []
@@ -60,6 +67,9 @@ struct RunOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Set variables from a file of NAME=VALUE lines.", valueName: "file"), completion: .file())
     var envFile: [String] = []
+
+    @Flag(help: "Pass only the variables of the host that describe the job.")
+    var cleanenv = false
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Start in this directory of the container.", valueName: "path"))
     var workdir: String?
@@ -69,8 +79,8 @@ struct RunOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "GPUs to show: granted (the default), all, none, or positions or UUIDs of granted ones.", valueName: "gpus"),
-        completion: .list(["granted", "all", "none"]))
+            "GPUs to show: granted (the default), all, none, a count, device=INDEX,… or device=UUID,…",
+            valueName: "gpus"), completion: .list(["granted", "all", "none"]))
     var gpus: String?
 
     @Option(
@@ -108,6 +118,18 @@ struct RunOptions: ParsableArguments {
         completion: .list(["devices", "memory", "cpu", "none"]))
     var enforce: String?
 
+    @Option(help: ArgumentHelp("As root: keep a capability.", valueName: "name"))
+    var capAdd: [String] = []
+
+    @Option(help: ArgumentHelp("Drop a capability, or ALL.", valueName: "name"))
+    var capDrop: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Accept no-new-privileges, seccomp=unconfined, apparmor=unconfined and label=disable, which always hold.",
+            valueName: "what"))
+    var securityOpt: [String] = []
+
     @Flag(help: "Refuse writes to the container's files.")
     var readOnly = false
 
@@ -133,6 +155,20 @@ struct RunOptions: ParsableArguments {
         help: ArgumentHelp("Give the container a host name of its own.", valueName: "name"))
     var hostname: String?
 
+    @Option(help: ArgumentHelp("Add a line to /etc/hosts.", valueName: "name:address"))
+    var addHost: [String] = []
+
+    @Option(help: ArgumentHelp("Set a name server in /etc/resolv.conf.", valueName: "address"))
+    var dns: [String] = []
+
+    @Option(help: ArgumentHelp("Set a search domain in /etc/resolv.conf.", valueName: "domain"))
+    var dnsSearch: [String] = []
+
+    @Option(
+        name: [.long, .customLong("dns-opt")],
+        help: ArgumentHelp("Set an option in /etc/resolv.conf.", valueName: "option"))
+    var dnsOption: [String] = []
+
     @Option(
         help: ArgumentHelp(
             "Namespaces of the container's own that are the host's otherwise: net, ipc, uts.", valueName: "ns,…"))
@@ -148,6 +184,9 @@ struct RunOptions: ParsableArguments {
         help: ArgumentHelp("host (the default), or private as --unshare ipc.", valueName: "host|private"),
         completion: .list(["host", "private"]))
     var ipc: String?
+
+    @Option(help: ArgumentHelp("Size of /dev/shm with --ipc private.", valueName: "bytes"))
+    var shmSize: String?
 
     @Option(help: ArgumentHelp("host, as it always is.", valueName: "host"), completion: .list(["host"]))
     var pid: String?
@@ -169,8 +208,8 @@ struct RunOptions: ParsableArguments {
     var rm = false
 
     @Option(
-        help: ArgumentHelp("When to ask the registry: missing (the default), always or never.", valueName: "when"),
-        completion: .list(["missing", "always", "never"]))
+        help: ArgumentHelp("When to ask the registry: missing (the default), always, newer or never.", valueName: "when"),
+        completion: .list(["missing", "always", "newer", "never"]))
     var pull: String?
 
     @Option(

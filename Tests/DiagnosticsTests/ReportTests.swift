@@ -37,7 +37,11 @@ import TestSupport
                 ("unknown, the wrong case", Report(OptionError.unknown(option: "-V"))),
                 ("unknown, one dash", Report(OptionError.unknown(option: "-gpus"))),
                 ("unknown, one letter", Report(OptionError.unknown(option: "-g"))),
-                ("unknown, Docker's", Report(OptionError.unknown(option: "--init"))),
+                (
+                    "refused",
+                    Report(OptionError.refused(option: "--detach", reason: "there is no daemon", remedy: "use the shell's &"))
+                ),
+                ("here", Report(OptionError.hidesImage("/usr/bin"))),
                 ("unknown, the plugin's", Report(OptionError.unknown(option: "--container-image"))),
                 ("environment file", Report(OptionError.environmentFile("job.env", line: 3, name: "export A"))),
                 ("environment file, no name", Report(OptionError.environmentFile("job.env", line: 3, name: ""))),
@@ -100,7 +104,6 @@ import TestSupport
                 ("GPU not granted, none is", Report(PlanError.gpuNotGranted(position: 0, granted: 0))),
                 ("too few GPUs", Report(PlanError.tooFewGPUs(requested: 4, granted: 1))),
                 ("no GPUs", Report(PlanError.noGPUs)),
-                ("limit above hard", Report(PlanError.limitAboveHard(.lockedMemory, requested: .max, hard: 65536))),
                 ("relative working directory", Report(PlanError.relativeWorkingDirectory("app"))),
             ])
     }

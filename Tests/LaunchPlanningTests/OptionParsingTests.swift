@@ -129,6 +129,35 @@ import Testing
                     MountRequest(kind: .tmpfs(size: nil, mode: 0o1777), target: "/u"),
                 ]
             }),
+        Spelling("--here", means: { $0.here = "/home/u/dir" }),
+        Spelling("--cleanenv", means: { $0.cleansEnvironment = true }),
+        Spelling(
+            "--cap-add", "SYS_PTRACE", "--cap-add=cap_sys_nice", "--cap-drop", "ALL",
+            means: {
+                $0.capabilities.added = [19, 23]
+                $0.capabilities.dropsAll = true
+            }),
+        Spelling("--group-add", "video", "--group-add=44", "--group-add", "keep-groups", means: { $0.groups = ["video", "44"] }),
+        Spelling(
+            "--add-host", "db:10.0.0.7", "--add-host=six=[2001:db8::7]", "--add-host", "self:host-gateway",
+            means: { $0.hosts = "10.0.0.7 db\n2001:db8::7 six\n127.0.0.1 self\n" }),
+        Spelling(
+            "--dns", "10.0.0.1", "--dns=::1", "--dns-search", "example.com", "--dns-option", "ndots:2", "--dns-opt=rotate",
+            means: {
+                $0.resolver.nameServers = ["10.0.0.1", "::1"]
+                $0.resolver.searchDomains = ["example.com"]
+                $0.resolver.resolverOptions = ["ndots:2", "rotate"]
+            }),
+        Spelling(
+            "--shm-size=16g", "--ipc", "private",
+            means: {
+                $0.sharedMemorySize = 16 << 30
+                $0.unshare = [.ipc]
+            }),
+        Spelling(
+            "--security-opt", "no-new-privileges", "--security-opt=no-new-privileges:true", "--security-opt",
+            "seccomp=unconfined", "--security-opt=apparmor=unconfined", "--security-opt", "label=disable", means: { _ in }),
+        Spelling("--pull", "newer", means: { $0.pull = .newer }),
         Spelling("--user", "1:2", means: { $0.user = "1:2" }),
         Spelling("-u", "web", means: { $0.user = "web" }),
         Spelling("--network", "host", "--ipc=host", "--pid=host", "--uts", "host", means: { _ in }),
@@ -289,7 +318,16 @@ import Testing
         ("--mount", "src=/a,dst=/b,tmpfs-mode=700"), ("--mount", "type=tmpfs,dst=/b,bind-recursive=disabled"),
         ("--mount", ""), ("--mount", "source=/a"), ("--mount", "target=/b"), ("--mount", "source=/a,target=b"),
         ("--mount", "type=volume,source=/a,target=/b"), ("--mount", "type=,source=/a,target=/b"),
-        ("--mount", "source=/a,target=/b,consistency=cached"), ("--mount", "source=/a,target=/b,ro=maybe"),
+        ("--mount", "source=/a,target=/b,consistency=never"), ("--mount", "source=/a,target=/b,ro=maybe"),
+        ("--mount", "source=/a,target=/b,bind-propagation=up"), ("--mount", "type=tmpfs,target=/b,bind-propagation=slave"),
+        ("--mount", "source=/a,target=/b,bind-recursive=writable"), ("--mount", "source=/a,target=/b,noexec=2"),
+        ("--volume", "/a:/b:rslave,rprivate"), ("--volume", "/a:/b:U"), ("--bind", ""),
+        ("--pwd", "x"), ("--add-host", "db"), ("--add-host", "db:"), ("--add-host", "db:10.0.0"), ("--add-host", ":10.0.0.1"),
+        ("--add-host", "a b:10.0.0.1"), ("--add-host", "db:1:2"), ("--dns", "resolver"), ("--dns", "10.0.0.256"),
+        ("--dns", "1::2::3"), ("--dns", ""), ("--dns-search", "a b"), ("--dns-option", ""), ("--shm-size", "0"),
+        ("--shm-size", "big"), ("--cap-add", "SYS_FOO"), ("--cap-drop", ""), ("--group-add", ""), ("--group-add", "-1"),
+        ("--security-opt", ""), ("--security-opt", "seccomp"), ("--security-opt", "mode=strict"), ("--userns", "auto"),
+        ("--cgroupns", "own"), ("--publish", "http"), ("--publish", ""), ("--publish", "80:http"),
         ("--mount", "type=tmpfs,source=/a,target=/b"), ("--mount", "type=tmpfs,target=/b,tmpfs-size=big"),
         ("--mount", "type=tmpfs,target=/b,tmpfs-mode=9"), ("--mount", "type=tmpfs,target=/b,tmpfs-mode=4777"),
         ("--tmpfs", ""), ("--tmpfs", "t"), ("--tmpfs", "/t:"), ("--tmpfs", "/t:size=x"), ("--tmpfs", "/t:mode=9"),

@@ -282,16 +282,22 @@ import Testing
         #expect(found[.lockedMemory] != nil)
     }
 
-    @Test func onlyRootGoesAboveAHardLimit() throws {
-        #expect(throws: PlanError.limitAboveHard(.lockedMemory, requested: .max, hard: 8 << 20)) {
-            try Self.limits(.init(limit: .lockedMemory, soft: .max, hard: nil))
+    @Test func aboveTheHardLimitTheHardLimitIsSetAndALineSaysSo() throws {
+        func plan(_ host: HostFacts, _ limit: LaunchOptions.Limit) throws -> LaunchPlan {
+            try Sample.plan(host: host) { $0.limits = [limit] }
         }
-        #expect(throws: PlanError.limitAboveHard(.openFiles, requested: 1_048_577, hard: 1_048_576)) {
-            try Self.limits(.init(limit: .openFiles, soft: 5, hard: 1_048_577))
-        }
-        #expect(
-            try Self.limits(host: Sample.root, .init(limit: .lockedMemory, soft: .max, hard: nil))[.lockedMemory]
-                == LimitValues(soft: .max, hard: .max))
+        let memory = LaunchOptions.Limit(limit: .lockedMemory, soft: .max, hard: nil)
+        let files = LaunchOptions.Limit(limit: .openFiles, soft: 5, hard: 1_048_577)
+        let capped = try plan(Sample.host, memory)
+        #expect(capped.process.limits.first { $0.limit == .lockedMemory }?.to == LimitValues(soft: 8 << 20, hard: 8 << 20))
+        #expect(capped.notes.count == 1 && capped.notes[0].hasPrefix("warning: --ulimit memlock=unlimited is above"), "\(capped.notes)")
+        #expect(try plan(Sample.host, files).process.limits.first { $0.limit == .openFiles }?.to == LimitValues(soft: 5, hard: 1_048_576))
+        #expect(try plan(Sample.host, .init(limit: .openFiles, soft: 5, hard: 1_048_576)).notes.isEmpty)
+        var root = Sample.root
+        root.raisesHardLimits = true
+        let raised = try plan(root, memory)
+        #expect(raised.process.limits.first { $0.limit == .lockedMemory }?.to == LimitValues(soft: .max, hard: .max))
+        #expect(raised.notes.isEmpty)
     }
 }
 

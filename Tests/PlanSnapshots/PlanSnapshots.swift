@@ -66,7 +66,7 @@ import TestSupport
         Scenario("display-with-a-cookie-of-its-own", arguments: ["--home"]) {
             $0.host.environment += ["DISPLAY=:0", "XAUTHORITY=/run/user/1001/gdm/Xauthority"]
         },
-        Scenario("one-granted-gpu", arguments: ["--gpus", "1"]) {
+        Scenario("one-granted-gpu", arguments: ["--gpus", "device=1"]) {
             $0.host.grantedGPUs = ["/dev/nvidia3", "/dev/nvidia6"]
             $0.host.gpuControlNodes = ["/dev/nvidiactl"]
         },

@@ -28,6 +28,12 @@ struct ImageLocator {
         guard case .stored = request.source else { return try find() }
         if options.pull == .always {
             try pull()
+        } else if options.pull == .newer {
+            do throws(Failure) { try pull() } catch {
+                guard case .reportedAlready = error, let image = try lookUp() else { throw error }
+                if !options.quiet { Terminal.note("--pull newer: using the image that is in the store") }
+                return image
+            }
         } else if let image = try lookUp() {
             return image
         } else if options.pull == .missing {

@@ -39,6 +39,10 @@ struct LaunchPlanner {
         let plan = try mapError(to: Failure.plan) { [container] () throws(PlanError) in
             try LaunchPlan(options: wanted, image: container, site: policy, host: facts)
         }
+        if request.speaks {
+            let isForPlugin = request.audience == .tasksOfPlugin
+            for note in plan.notes { Terminal.note(isForPlugin ? Report(note).forPlugin(node: "").what : note) }
+        }
         if !options.requirements.isEmpty || !policy.requirements.isEmpty {
             try requireLibraries(plan, container, facts.requirements)
         }

@@ -16,6 +16,10 @@ extension LaunchOptions {
         shared.requirements = []
         shared.enforcement = nil
         shared.preservedDescriptors = 0
+        shared.groups = []
+        shared.capabilities = CapabilityChange()
+        shared.cleansEnvironment = false
+        shared.notes = []
         shared.quiet = false
         shared.verbose = false
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
