@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// The value of `--gpus`: Docker's grammar, and Berth's words and lists.
 ///
 /// Docker reads comma-separated fields, each with quotes around it where it holds a comma itself: `2`, `all`, `count=2`,
@@ -12,7 +14,7 @@ package struct GPUSelection: Equatable, Sendable {
 
     package init(parsing text: String) throws(OptionError) {
         func bad(_ expected: String) -> OptionError { .badValue(option: "--gpus", value: text, expected: expected) }
-        let whole = "all, none, granted, a count, device=INDEX,… or device=UUID,…"
+        let whole = "all, none, granted, a count, device=INDEX,... or device=UUID,..."
         var found: [(key: Key, items: [String])] = []
         for field in try Self.fields(text, bad) {
             let pair = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -44,7 +46,7 @@ package struct GPUSelection: Equatable, Sendable {
             try Self.driverCapabilities(names, bad)
         }
         switch (items(.count), items(.device)) {
-        case (_?, _?): throw bad("a count or device=…, not both")
+        case (_?, _?): throw bad("a count or device=..., not both")
         // Docker's default where only capabilities or a driver are named.
         case (nil, nil): gpus = .count(1)
         case (nil, let devices?): gpus = try Self.list(devices, bad, whole)

@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// The current directory as `--here` mounts it: at the same place inside, and the working directory.
 enum HereDirectory {
     /// - Parameter cwd: The caller's, empty where it is gone.

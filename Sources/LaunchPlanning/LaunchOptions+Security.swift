@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// What `--cap-add` and `--cap-drop` change, by the numbers of capabilities(7).
 package struct CapabilityChange: Equatable, Sendable {
     package var added: [Int] = []
@@ -41,8 +43,8 @@ extension LaunchOptions {
     /// Berth does not restrict is so already.
     mutating func secure(_ value: String) throws(OptionError) {
         // `NAME:VALUE` is Docker's older spelling.
-        let end = value.firstIndex { $0 == "=" || $0 == ":" } ?? value.endIndex
-        let (name, setting) = (String(value[..<end]), String(value[end...].dropFirst()))
+        let end = value.utf8.firstIndex { $0 == UInt8(ascii: "=") || $0 == UInt8(ascii: ":") } ?? value.endIndex
+        let (name, setting) = (String(value[..<end]), String(value.utf8[end...].dropFirst()) ?? "")
         switch (name, setting) {
         case ("no-new-privileges", ""), ("no-new-privileges", "true"): break
         case ("no-new-privileges", "false"):
@@ -60,7 +62,7 @@ extension LaunchOptions {
         case ("apparmor", _) where !setting.isEmpty:
             throw .refused(
                 option: "--security-opt \(value)", reason: "Berth applies no AppArmor profile, so the command would not be held to it",
-                remedy: "start berth under it: aa-exec -p \(setting) -- berth run …")
+                remedy: "start berth under it: aa-exec -p \(setting) -- berth run ...")
         case ("label", _) where !setting.isEmpty:
             throw .refused(
                 option: "--security-opt \(value)", reason: "Berth sets no SELinux label: the command has the caller's",

@@ -62,7 +62,7 @@ extension LaunchPlan {
             guard let now = host.limits[wanted.limit], hard > now.hard, !host.raisesHardLimits else { continue }
             notes.append(
                 "warning: --ulimit \(wanted.limit.rawValue)=\(Self.word(hard)) is above the hard limit, so the limit is "
-                    + "\(Self.word(now.hard)): only root raises a hard limit, which under Slurm is slurmd's (Limit… in its systemd "
+                    + "\(Self.word(now.hard)): only root raises a hard limit, which under Slurm is slurmd's (LimitMEMLOCK= and its like in its systemd "
                     + "unit), otherwise that of /etc/security/limits.conf")
         }
         return notes

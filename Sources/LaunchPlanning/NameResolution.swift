@@ -1,3 +1,5 @@
+internal import LinuxKernel
+
 /// What `--dns` and its like change in /etc/resolv.conf: resolv.conf(5).
 package struct ResolverSettings: Equatable, Sendable {
     package var nameServers: [String] = []
@@ -58,9 +60,9 @@ enum HostLine {
     static func parse(_ text: String) throws(OptionError) -> String {
         let bad = OptionError.badValue(
             option: "--add-host", value: text, expected: "NAME:ADDRESS, the address of IPv4 or IPv6, or host-gateway")
-        guard let end = text.firstIndex(where: { $0 == ":" || $0 == "=" }) else { throw bad }
+        guard let end = text.utf8.firstIndex(where: { $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "=") }) else { throw bad }
         let name = String(text[..<end])
-        var address = String(text[end...].dropFirst())
+        var address = String(text.utf8[end...].dropFirst()) ?? ""
         if address.hasPrefix("["), address.hasSuffix("]") { address = String(address.dropFirst().dropLast()) }
         // The host itself, whose network it is.
         if address == "host-gateway" { address = "127.0.0.1" }

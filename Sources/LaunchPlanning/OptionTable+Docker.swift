@@ -42,7 +42,7 @@ extension RunOption {
         limit("blkio-weight-device", repeats: true, inputOutput),
         refused(
             "cgroup-parent", "the command stays in the cgroup of its job or session",
-            remedy: "start berth in that cgroup instead, for example with systemd-run --scope"),
+            remedy: "start berth in that cgroup, for example with systemd-run --scope"),
         accepted("cgroupns", "the cgroup namespace is the host's, so paths of cgroups show as they are there"),
         refused(
             "cidfile", "a container has no ID that could be written",
@@ -71,7 +71,7 @@ extension RunOption {
         RunOption(
             "disable-content-trust", takes: .optional, from: .docker,
             meaning: "true, the default, is so in any case; `=false` is an error, as Berth verifies digests, not signatures",
-            remedy: "name the image by its digest: NAME@sha256:…"),
+            remedy: "name the image by its digest: NAME@sha256:..."),
         accepted("domainname", "the NIS domain name is the host's; --hostname takes a name with dots"),
         accepted(
             "expose", repeats: true, "the network is the host's: a port is reachable as soon as the command listens on it"),

@@ -84,7 +84,7 @@ package struct RunOption: Sendable {
         RunOption("entrypoint", from: .docker, meaning: "replaces the image's ENTRYPOINT and drops its CMD"),
         RunOption(
             "gpus", from: .docker,
-            meaning: "chooses among the granted GPUs: a count, `all`, `device=INDEX,…` or `device=UUID,…`; without it all "
+            meaning: "chooses among the granted GPUs: a count, `all`, `device=INDEX,...` or `device=UUID,...`; without it all "
                 + "granted GPUs are shown"),
         RunOption(
             "device", repeats: true, from: .docker, meaning: "shows a device node or a CDI device; permissions stay the node's own"),

@@ -79,7 +79,7 @@ struct RunOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "GPUs to show: granted (the default), all, none, a count, device=INDEX,… or device=UUID,…",
+            "GPUs to show: granted (the default), all, none, a count, device=INDEX,... or device=UUID,...",
             valueName: "gpus"), completion: .list(["granted", "all", "none"]))
     var gpus: String?
 

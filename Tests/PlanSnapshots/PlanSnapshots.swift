@@ -70,6 +70,12 @@ import TestSupport
             $0.host.grantedGPUs = ["/dev/nvidia3", "/dev/nvidia6"]
             $0.host.gpuControlNodes = ["/dev/nvidiactl"]
         },
+        Scenario(
+            "dockers-options",
+            arguments: [
+                "--here", "--add-host", "db:10.0.0.7", "--dns", "10.0.0.1", "--ipc=private", "--shm-size=1g", "-v",
+                "/data:/data:ro,noexec,rslave", "--cleanenv", "--ulimit", "memlock=-1",
+            ]),
         Scenario("infiniband", arguments: ["--ulimit", "memlock=-1"]) {
             $0.host.fabricNodes = ["/dev/infiniband/rdma_cm", "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1"]
         },

@@ -1,5 +1,4 @@
 import Foundation
-import LaunchPlanning
 import TestSupport
 import Testing
 
@@ -39,24 +38,6 @@ import Testing
             let target = link[0].isEmpty ? page : path.joined(separator: "/")
             #expect(Self.sections(target).contains(String(link[1])), "\(page) points to \(target)#\(link[1])")
         }
-    }
-
-    /// What each of Docker's options does here is in one table; this holds it to the options that there are.
-    @Test func dockersOptionsAreWhatTheTableSays() throws {
-        let known = Set(RunOption.all.map(\.name)).union(["net", "help"])
-        var seen = 0
-        let page = ProgramTests.page("docs/reference/docker-options.md").components(separatedBy: "## ")[0]
-        for row in page.split(separator: "\n") where row.hasPrefix("| `-") {
-            let cells = row.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
-            let isTaken = cells[1] != "refused"
-            #expect(["yes", "no effect", "refused"].contains(cells[1]), "\(row)")
-            for option in cells[0].split(separator: ", ").map({ $0.trimmingCharacters(in: ["`"]) })
-            where option.hasPrefix("--") {
-                seen += 1
-                #expect(known.contains(String(option.dropFirst(2))) == isTaken, "docker-options.md: \(option)")
-            }
-        }
-        #expect(seen > 90)
     }
 
     /// A reader searches for the message on the screen: what the pages quote is what the programs print. Of a message, the

@@ -8,16 +8,17 @@ import Testing
     static let path = packageRoot() + "/docs/reference/docker-options.md"
 
     static let introduction = """
-        # Options of Docker and Apptainer
+        # Docker's options
 
-        What each option of `docker run` does in [`berth run`](commands/run.md), and what Apptainer's options are here.
+        What each option of `docker run` does in [`berth run`](commands/run.md), and [Apptainer's options](#apptainers-options).
 
-        ```
+        <!-- not run: needs a GPU and an image of several gigabytes -->
+        ```sh
         berth run --gpus all --rm -it --ipc=host --shm-size=16g --ulimit memlock=-1 --ulimit stack=67108864 \\
             -v $PWD:/workspace -w /workspace nvcr.io/nvidia/pytorch:24.05-py3 -- python train.py
         ```
 
-        | word | meaning |
+        | answer | meaning |
         |---|---|
         | honoured | does what it says, or what it asks for is so in any case |
         | accepted | changes nothing; one line on standard error says what it means here, and `-q` suppresses the line |
@@ -48,22 +49,41 @@ import Testing
         """
         \(introduction)
 
-        ## `docker run`
+        ## Options of `docker run`
 
-        The options of Docker 27, by name.
+        By name, those of Docker 27.
 
         \(table(.docker))
 
-        ## Apptainer
+        ## Other differences
 
-        `apptainer run`, `exec` and `shell` are `berth run`:
+        | | Docker | Berth |
+        |---|---|---|
+        | container | has a name and stays until removed | has no name and ends with its last process |
+        | network, IPC, PID | own | the host's |
+        | `/tmp`, `/dev/shm` | own | the host's |
+        | user | root, or the image's USER | the caller |
+        | host's environment | does not pass | [passes, if its paths exist inside](commands/run.md#which-variables-of-the-host-pass) |
+        | `-v /missing:/path`, `-w /missing` | create the directory | are errors |
+        | VOLUME of the image | an anonymous volume | ignored |
+        | `-h` without a value | shows the help | shows the help; `-h NAME` sets a host name in both |
+        | setuid programs | work | do not (`no_new_privs`) |
+
+        [Why Docker's names](../explanation/decisions/command-line.md).
+
+        ## Apptainer's options
 
         | Apptainer | Berth |
         |---|---|
-        | `apptainer run IMAGE ARGUMENT…` | `berth run IMAGE -- ARGUMENT…` |
         | `apptainer exec IMAGE COMMAND` | `berth run --entrypoint "" IMAGE -- COMMAND` |
         | `apptainer shell IMAGE` | `berth run --entrypoint "" IMAGE -- /bin/sh` |
-        | `-e` (`--cleanenv`), `-W`, `-i`, `-p`, `-c` | write the long name: these letters are Docker's here |
+        | `apptainer run IMAGE` | `berth run IMAGE`: the image's ENTRYPOINT and CMD |
+        | `docker://IMAGE` | the same, or without `docker://` |
+        | `image.sif` | `berth run ./image.sif`: the squashfs partition is unpacked once |
+        | `--env NAME=VALUE`, `--env-file FILE` | the same |
+        | `--no-home` | the default, unless the site sets `home = yes` |
+        | `--net --network none` | `--network none` |
+        | `-e`, `-W`, `-c`, `-i`, `-p` | write the long name: these letters are Docker's here |
 
         \(table(.apptainer))
 
