@@ -170,7 +170,7 @@ import TestSupport
             says: ["option --volume needs a value"]),
         Case(
             testDescription: "bad value", command: ["--pull", "now", "IMAGE"], status: 125,
-            says: ["option --pull can not be \"now\"", "missing, always or never"]),
+            says: ["option --pull can not be \"now\"", "missing, always, newer or never"]),
         Case(
             testDescription: "named volume", command: ["-v", "data:/x", "IMAGE"], status: 125,
             says: ["\"data\" is no path"]),
@@ -198,7 +198,7 @@ import TestSupport
             says: ["GPU 7 is not among the 0 granted here"]),
         Case(
             testDescription: "fewer GPUs than that", command: ["--gpus", "7", "IMAGE"], status: 125,
-            says: ["--gpus 7 asks for 7 GPUs, but 0 are granted here", "device=INDEX"]),
+            says: ["--gpus 7 asks for 7 GPUs, but 0 are granted here", "--gpus device=N"]),
     ]
 
     @Test(arguments: ownFailures) func itsOwnFailuresExitWith125AndSayWhatToDo(_ test: Case) throws {
