@@ -15,16 +15,16 @@ enum { TENTHS = 100 };
 
 int check_request(void)
 {
-	struct words words = {0};
+	struct argv words = {0};
 	int status = 0, done = 0;
 
 	if (!wants_container() || access(site.berth, X_OK) != 0)
 		return 0;
-	add_word(&words, "%s", site.berth);
-	add_word(&words, "slurm-check");
+	add_argument(&words, "%s", site.berth);
+	add_argument(&words, "slurm-check");
 	name_container(NULL, &words);
-	if (wanted.save)
-		add_word(&words, "--save=%s", wanted.save);
+	if (options.save)
+		add_argument(&words, "--save=%s", options.save);
 	add_request(&words);
 	pid_t child = words.failed ? -1 : fork();
 	if (child == 0)
@@ -35,7 +35,7 @@ int check_request(void)
 			break;
 		usleep(2000);
 	}
-	free_words(&words);
+	free_argv(&words);
 	if (child > 0 && done == 0) {
 		kill(child, SIGKILL);
 		return 0;

@@ -45,7 +45,7 @@ bool site_confines(void)
 /* In each task, as root. The sizes are Slurm's own, not those of the user's variables. */
 int start_confining(spank_t spank)
 {
-	struct words words = {0};
+	struct argv words = {0};
 	uint64_t megabytes = 0;
 	uint16_t cpus = 0;
 	int ends[2];
@@ -55,13 +55,13 @@ int start_confining(spank_t spank)
 		return 0;
 	spank_get_item(spank, S_STEP_ALLOC_MEM, &megabytes);
 	spank_get_item(spank, S_JOB_NCPUS, &cpus);
-	add_word(&words, "%s", site.berth);
-	add_word(&words, "confine");
-	add_word(&words, "parent");
+	add_argument(&words, "%s", site.berth);
+	add_argument(&words, "confine");
+	add_argument(&words, "parent");
 	if (megabytes > 0 && megabytes < UINT64_MAX >> 20)
-		add_word(&words, "memory=%llu", (unsigned long long)megabytes << 20);
+		add_argument(&words, "memory=%llu", (unsigned long long)megabytes << 20);
 	if (cpus > 0)
-		add_word(&words, "cpus=%u", cpus);
+		add_argument(&words, "cpus=%u", cpus);
 	if (words.failed || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		goto done;
 	if ((confining = fork()) == 0) {
@@ -76,7 +76,7 @@ int start_confining(spank_t spank)
 	close(ends[1]);
 	signal_to_confine = ends[0];
 done:
-	free_words(&words);
+	free_argv(&words);
 	return confining > 0 ? 0 : -1;
 }
 

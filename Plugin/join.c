@@ -162,7 +162,7 @@ struct places {
 
 /* A list such as 0,2-3 in other numbers; those without a place drop out. What it leaves is what is counted behind it. False
  * for any other text, such as MIG's names. */
-static bool count_anew(const char *list, const struct places *places, struct places *behind, char *new, size_t room)
+static bool renumber_gpus(const char *list, const struct places *places, struct places *behind, char *new, size_t room)
 {
 	size_t used = 0;
 	long kept = 0;
@@ -209,7 +209,7 @@ static int renumber(spank_t spank, char *nodes, bool amd)
 	for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
 		if (spank_getenv(spank, selectors[i], list, sizeof list) != ESPANK_SUCCESS || !*list)
 			continue;
-		if (count_anew(list, counted, &places[i == 0 ? 1 : 2], new, sizeof new)) {
+		if (renumber_gpus(list, counted, &places[i == 0 ? 1 : 2], new, sizeof new)) {
 			if (spank_setenv(spank, selectors[i], new, 1) != ESPANK_SUCCESS)
 				return -1;
 		} else if (amd && i == 0) {
@@ -235,7 +235,7 @@ static int set_default(spank_t spank, char *name)
 	return spank_setenv(spank, name, value, 1) == ESPANK_SUCCESS ? 0 : -1;
 }
 
-static int carry_out(spank_t spank, struct container *container, char *word)
+static int apply_join_word(spank_t spank, struct container *container, char *word)
 {
 	char *value = word + 1, *equals;
 
@@ -345,7 +345,7 @@ int join(spank_t spank, int connection)
 	if (arrival == LOST && task == 0)
 		say(spank, "no container: `berth slurm-prepare` ended without a message; it was killed, or the job is out of memory");
 	close(connection);
-	int root = arrival == ARRIVED && wanted.save ? root_of(&container) : -1;
+	int root = arrival == ARRIVED && options.save ? root_of(&container) : -1;
 	if (root >= 0)
 		stay_to_save(spank, root, container.descriptors, container.count);
 	const char *failed = NULL;
@@ -354,7 +354,7 @@ int join(spank_t spank, int connection)
 	for (char *next = word; arrival == ARRIVED && !failed && next < end;) {
 		word = next;
 		next += strlen(word) + 1;    /* before a variable is cut in two at its equals sign */
-		if (carry_out(spank, &container, word) < 0)
+		if (apply_join_word(spank, &container, word) < 0)
 			failed = word;
 	}
 	if (failed)

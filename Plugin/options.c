@@ -7,7 +7,7 @@
 
 #include "plugin.h"
 
-struct wanted wanted = {
+struct options options = {
 	.home = UNSET, .root = UNSET, .entrypoint = UNSET, .entrypoint_log = UNSET, .writable = UNSET,
 	.slurm = UNSET, .verbose = UNSET,
 };
@@ -22,10 +22,10 @@ struct flag {
 };
 
 #define TAKES(name, argument, field, option, help, each) \
-	{"container-" name, argument, "[berth] " help, option, &wanted.field, each, NULL, 0}
+	{"container-" name, argument, "[berth] " help, option, &options.field, each, NULL, 0}
 #define TEXT(name, argument, field, option, help) TAKES(name, argument, field, option, help, false)
 #define LIST(name, argument, field, option, help) TAKES(name, argument, field, option, help, true)
-#define CHOICE(name, field, value, option, help) {name, NULL, "[berth] " help, option, NULL, false, &wanted.field, value}
+#define CHOICE(name, field, value, option, help) {name, NULL, "[berth] " help, option, NULL, false, &options.field, value}
 
 static const struct flag flags[] = {
 	TEXT("image", "IMAGE|PATH", image, NULL, "the image to run in: [USER@][REGISTRY#]NAME[:TAG], oci:, oci-archive:, "
@@ -64,7 +64,7 @@ static bool mistaken_container;
 /* SOURCE is the flag or the variable, as the user wrote it. */
 static int refuse_value(const struct flag *flag, const char *source, const char *reason)
 {
-	mistaken_container |= flag->text == &wanted.image || flag->text == &wanted.name;
+	mistaken_container |= flag->text == &options.image || flag->text == &options.name;
 	return refuse("%s: %s", source, reason);
 }
 
@@ -73,12 +73,12 @@ static int add_mounts(const char *value)
 {
 	char *joined;
 
-	if (wanted.mounts && !strcmp(wanted.mounts, value))
+	if (options.mounts && !strcmp(options.mounts, value))
 		return 0;
-	if (asprintf(&joined, "%s%s%s", wanted.mounts ? wanted.mounts : "", wanted.mounts ? "," : "", value) < 0)
+	if (asprintf(&joined, "%s%s%s", options.mounts ? options.mounts : "", options.mounts ? "," : "", value) < 0)
 		return refuse("--container-mounts: out of memory");
-	free(wanted.mounts);
-	wanted.mounts = joined;
+	free(options.mounts);
+	options.mounts = joined;
 	return 0;
 }
 
@@ -90,17 +90,17 @@ static const char *complaint(const struct flag *flag, const char *value)
 
 	if (length > 65535)
 		return TOO_LONG;
-	if (flag->text == &wanted.image || flag->text == &wanted.name || flag->text == &wanted.workdir
-	    || flag->text == &wanted.save)
+	if (flag->text == &options.image || flag->text == &options.name || flag->text == &options.workdir
+	    || flag->text == &options.save)
 		for (const char *byte = value; *byte; byte++)
 			if ((unsigned char)*byte < ' ' || *byte == 127)
 				return "the value contains a control character";
-	if (flag->text == &wanted.env)
+	if (flag->text == &options.env)
 		return value[0] == ',' || value[length - 1] == ',' || strstr(value, ",,") || strchr(value, '=')
 			? "expected names of variables with commas between them" : NULL;
-	if (flag->text == &wanted.save)
+	if (flag->text == &options.save)
 		return value[length - 1] == '/' ? "expected the name of what to make, not of a directory to make it in" : NULL;
-	if (flag->text == &wanted.name) {
+	if (flag->text == &options.name) {
 		size_t name = strcspn(value, ":");
 		static const char *const when[] = {"", ":auto", ":create", ":exec", ":no_exec"};
 
@@ -126,7 +126,7 @@ static int set(const struct flag *flag, const char *source, const char *value)
 	}
 	if ((wrong = complaint(flag, value)))
 		return refuse_value(flag, source, wrong);
-	if (flag->text == &wanted.mounts)
+	if (flag->text == &options.mounts)
 		return add_mounts(value);
 	/* A flag overrides what an outer salloc or sbatch has handed on: the last one counts. */
 	free(*flag->text);
@@ -212,8 +212,8 @@ static int read_variable(spank_t spank, const struct flag *flag, const char *pre
 		return found;
 	if (flag->text)
 		return set(flag, name, value);
-	if (*flag->choice == UNSET && truth(value) != UNSET)
-		*flag->choice = truth(value) == YES ? flag->value : !flag->value;
+	if (*flag->choice == UNSET && parse_bool(value) != UNSET)
+		*flag->choice = parse_bool(value) == YES ? flag->value : !flag->value;
 	else if (*flag->choice == UNSET && !on_node())
 		slurm_spank_log("berth: %s=%s is ignored: expected 1, true, yes, y, 0, false, no or n", name, value);
 	return 0;
@@ -222,10 +222,10 @@ static int read_variable(spank_t spank, const struct flag *flag, const char *pre
 /* Of one flag given several times Slurm hands on the last; the rest travels in the job's environment. */
 #define ALL_MOUNTS "BERTH_SPANK_MOUNTS"
 
-void hand_on_mounts(void)
+void export_mounts(void)
 {
-	if (wanted.mounts)
-		setenv(ALL_MOUNTS, wanted.mounts, 1);
+	if (options.mounts)
+		setenv(ALL_MOUNTS, options.mounts, 1);
 	else
 		unsetenv(ALL_MOUNTS);
 }
@@ -235,15 +235,15 @@ int read_variables(spank_t spank)
 {
 	static char all[65536];
 
-	spank_err_t answer = on_node() && wanted.mounts ? spank_getenv(spank, ALL_MOUNTS, all, sizeof all) : ESPANK_ENV_NOEXIST;
+	spank_err_t answer = on_node() && options.mounts ? spank_getenv(spank, ALL_MOUNTS, all, sizeof all) : ESPANK_ENV_NOEXIST;
 
 	/* On a node the mistake is remembered, and an image that a variable names is read all the same: or the task would run
 	 * outside. */
 	if (answer == ESPANK_NOSPACE)
 		refuse("--container-mounts: all mounts together are longer than 65535 bytes");
-	if (answer == ESPANK_SUCCESS && strstr(all, wanted.mounts)) {
-		free(wanted.mounts);
-		if (!(wanted.mounts = strdup(all)))
+	if (answer == ESPANK_SUCCESS && strstr(all, options.mounts)) {
+		free(options.mounts);
+		if (!(options.mounts = strdup(all)))
 			refuse("--container-mounts: out of memory");
 	}
 	for (int i = 0; i < FLAGS; i++)
@@ -254,20 +254,20 @@ int read_variables(spank_t spank)
 
 bool wants_container(void)
 {
-	return wanted.image || wanted.name || mistaken_container;
+	return options.image || options.name || mistaken_container;
 }
 
-void add_options_of_flags(struct words *words)
+void add_options_of_flags(struct argv *words)
 {
 	for (const struct flag *flag = flags; flag < flags + FLAGS; flag++) {
 		if (!flag->option || (flag->text ? !*flag->text : *flag->choice != flag->value))
 			continue;
 		if (flag->each) {
-			add_each(words, flag->option, *flag->text);
+			add_each_argument(words, flag->option, *flag->text);
 			continue;
 		}
-		add_word(words, "%s", flag->option);
+		add_argument(words, "%s", flag->option);
 		if (flag->text)
-			add_word(words, "%s", *flag->text);
+			add_argument(words, "%s", *flag->text);
 	}
 }

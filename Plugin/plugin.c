@@ -31,7 +31,7 @@ int slurm_spank_init_post_opt(spank_t spank, int count, char **words)
 	if (is_step())
 		return read_variables(spank);
 	if (spank_context() == S_CTX_LOCAL || spank_context() == S_CTX_ALLOCATOR) {
-		hand_on_mounts();
+		export_mounts();
 		const char *store = getenv("BERTH_STORE");
 		if (store)                   /* for the epilog, which sees nothing else of the job's environment */
 			spank_job_control_setenv(spank, "BERTH_STORE", store, 1);
@@ -48,7 +48,7 @@ int slurm_spank_user_init(spank_t spank, int count, char **words)
 	if (!is_step())
 		return 0;
 	if (!wants_container()) {
-		if (wanted.mounts || wanted.workdir || wanted.save || wanted.env)
+		if (options.mounts || options.workdir || options.save || options.env)
 			slurm_spank_log("berth: no --container-image and no --container-name: the other --container flags do nothing");
 		return 0;
 	}

@@ -30,7 +30,7 @@ struct site {
 };
 extern struct site site;
 int read_site(int count, char **words);
-int truth(const char *value);    /* the words of Pyxis and Slurm for yes and no; otherwise UNSET */
+int parse_bool(const char *value);    /* the words of Pyxis and Slurm for yes and no; otherwise UNSET */
 
 /*
  * slurmd and slurmstepd take the failure of a hook for the node's and drain it, so on a node no hook fails for what a user
@@ -43,31 +43,31 @@ extern bool refused;             /* elsewhere */
 const char *node_name(spank_t spank);
 void say(spank_t spank, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A NULL-terminated list of words to execute with: words.c. */
-struct words {
+/* A NULL-terminated list of words to execute with: argv.c. */
+struct argv {
 	char **list;
 	size_t count;
 	bool failed;             /* out of memory, once: nothing may be executed with what there is */
 };
-void add_word(struct words *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void add_each(struct words *words, const char *option, const char *list);
-void free_words(struct words *words);
+void add_argument(struct argv *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void add_each_argument(struct argv *words, const char *option, const char *list);
+void free_argv(struct argv *words);
 
 /* What the user asked for: options.c. A text is NULL where the flag was not given. */
-struct wanted {
+struct options {
 	char *image, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit, *device, *fabric, *profile;
 	int home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
 };
-extern struct wanted wanted;
+extern struct options options;
 int register_options(spank_t spank);
 int read_variables(spank_t spank);
 int check_request(void);
-void hand_on_mounts(void);
+void export_mounts(void);
 bool wants_container(void);
-void add_options_of_flags(struct words *words);
+void add_options_of_flags(struct argv *words);
 
 /* Building the container, once on a node: prepare.c. */
-struct person {
+struct credentials {
 	uid_t user;
 	gid_t group;
 	const gid_t *groups;
@@ -78,11 +78,12 @@ int prepare(spank_t spank);
 void start_berth(spank_t spank);
 void task_was_forked(void);
 void end_preparation(void);
-void add_request(struct words *words);
-void become(const struct person *person, char *const words[], char *const environment[], int connection)
+void add_request(struct argv *words);
+void drop_privileges(
+	const struct credentials *credentials, char *const words[], char *const environment[], int connection)
 	__attribute__((noreturn));
 void execute(char *const words[], char *const environment[], int connection) __attribute__((noreturn));
-void name_container(spank_t spank, struct words *words);
+void name_container(spank_t spank, struct argv *words);
 
 /* --container-save: save.c. */
 int prepare_to_save(uint32_t tasks);

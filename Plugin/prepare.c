@@ -31,7 +31,7 @@ int connection_to_berth = -1;
 glob_t accelerators;
 
 /* Berth's own end, and a pair over which slurmstepd gets to know whom to end: a pidfd, as a number may be used again. */
-static int end_for_berth = -1, whom[2] = {-1, -1};
+static int end_for_berth = -1, pidfd_channel[2] = {-1, -1};
 static uint32_t tasks_to_fork;
 
 /* The end of it that the program being started has: there the tasks are told where it cannot be. */
@@ -129,7 +129,8 @@ static void enter_cgroups_of_step(void)
 }
 
 /* In the forked child: async-signal-safe calls only. */
-void become(const struct person *person, char *const words[], char *const environment[], int connection)
+void drop_privileges(
+	const struct credentials *credentials, char *const words[], char *const environment[], int connection)
 {
 	int score;
 
@@ -142,30 +143,30 @@ void become(const struct person *person, char *const words[], char *const enviro
 	if ((score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)) >= 0 && write(score, "0", 1) != 1)
 		fail_to_start(words[0]);
 	raise_hard_limits();
-	if (person->limited)
+	if (credentials->limited)
 		raise_limits_of_site();
-	if (syscall(SYS_setgroups, person->group_count, person->groups) != 0
-	    || syscall(SYS_setresgid, person->group, person->group, person->group) != 0
-	    || syscall(SYS_setresuid, person->user, person->user, person->user) != 0)
+	if (syscall(SYS_setgroups, credentials->group_count, credentials->groups) != 0
+	    || syscall(SYS_setresgid, credentials->group, credentials->group, credentials->group) != 0
+	    || syscall(SYS_setresuid, credentials->user, credentials->user, credentials->user) != 0)
 		fail_to_start(words[0]);
-	if (person->user != 0 && syscall(SYS_setuid, 0) == 0)
+	if (credentials->user != 0 && syscall(SYS_setuid, 0) == 0)
 		fail_to_start(words[0]);
 	execute(words, environment, connection);
 }
 
-static pid_t start(const struct person *person, const struct words *words, char *const environment[], int connection)
+static pid_t start(const struct credentials *credentials, const struct argv *words, char *const environment[], int connection)
 {
 	pid_t child = words->failed ? -1 : fork();
 
 	if (child == 0)
-		become(person, words->list, environment, connection);
+		drop_privileges(credentials, words->list, environment, connection);
 	return child;
 }
 
 /* The task's program must not find a child that it has not started: what prepares is to be nobody's child here. The process
  * between waits until the other one has been pinned. */
 static pid_t start_apart(
-	const struct person *person, const struct words *words, char *const environment[], int connection, int *handle)
+	const struct credentials *credentials, const struct argv *words, char *const environment[], int connection, int *handle)
 {
 	pid_t child = -1, between;
 	int ends[2];
@@ -175,7 +176,7 @@ static pid_t start_apart(
 		return -1;
 	if ((between = fork()) == 0) {
 		close(ends[0]);
-		child = start(person, words, environment, connection);
+		child = start(credentials, words, environment, connection);
 		(void)!write(ends[1], &child, sizeof child);
 		(void)!read(ends[1], &byte, 1);
 		_exit(0);
@@ -194,7 +195,7 @@ union control {
 	struct cmsghdr aligned;
 };
 
-static void tell(int connection, pid_t process, int handle)
+static void send_pidfd(int connection, pid_t process, int handle)
 {
 	union control control = {{0}};
 	struct iovec part = {&process, sizeof process};
@@ -209,7 +210,7 @@ static void tell(int connection, pid_t process, int handle)
 		(void)!sendmsg(connection, &message, MSG_NOSIGNAL);
 }
 
-static int hear(int connection, pid_t *process)
+static int recv_pidfd(int connection, pid_t *process)
 {
 	union control control;
 	struct iovec part = {process, sizeof *process};
@@ -222,36 +223,36 @@ static int hear(int connection, pid_t *process)
 	return handle;
 }
 
-void name_container(spank_t spank, struct words *words)
+void name_container(spank_t spank, struct argv *words)
 {
 	uint32_t job = 0;
 
-	if (!wanted.name)
+	if (!options.name)
 		return;
-	add_word(words, "--name=%s", wanted.name);
+	add_argument(words, "--name=%s", options.name);
 	if (site.job_scope && spank && spank_get_item(spank, S_JOB_ID, &job) == ESPANK_SUCCESS)
-		add_word(words, "--scope=%u", job);
+		add_argument(words, "--scope=%u", job);
 }
 
 /* The last of the settings, then the options and the image of `berth run`. */
-void add_request(struct words *words)
+void add_request(struct argv *words)
 {
-	if (wanted.mounts)
-		add_word(words, "--mounts=%s", wanted.mounts);
-	add_word(words, "--");
+	if (options.mounts)
+		add_argument(words, "--mounts=%s", options.mounts);
+	add_argument(words, "--");
 	add_options_of_flags(words);
-	if (wanted.workdir) {
-		add_word(words, "--workdir");
-		add_word(words, "%s%s", *wanted.workdir == '/' ? "" : "/", wanted.workdir);
+	if (options.workdir) {
+		add_argument(words, "--workdir");
+		add_argument(words, "%s%s", *options.workdir == '/' ? "" : "/", options.workdir);
 	}
-	if (wanted.image) {
-		if (*wanted.image == '-')
-			add_word(words, "--");
-		add_word(words, "%s", wanted.image);
+	if (options.image) {
+		if (*options.image == '-')
+			add_argument(words, "--");
+		add_argument(words, "%s", options.image);
 	}
 }
 
-static void describe(spank_t spank, struct words *words, uint32_t tasks)
+static void describe(spank_t spank, struct argv *words, uint32_t tasks)
 {
 	uint32_t job = 0, step = 0, node = 0;
 	char **command = NULL;
@@ -260,46 +261,46 @@ static void describe(spank_t spank, struct words *words, uint32_t tasks)
 	spank_get_item(spank, S_JOB_ID, &job);
 	spank_get_item(spank, S_JOB_STEPID, &step);
 	spank_get_item(spank, S_JOB_NODEID, &node);
-	add_word(words, "%s", site.berth);
-	add_word(words, "slurm-prepare");
-	add_word(words, "--socket=3");
-	add_word(words, "--tasks=%u", tasks);
+	add_argument(words, "%s", site.berth);
+	add_argument(words, "slurm-prepare");
+	add_argument(words, "--socket=3");
+	add_argument(words, "--tasks=%u", tasks);
 	snprintf(step_name, sizeof step_name, step == SLURM_BATCH_SCRIPT ? "/step_batch"
 		: step == SLURM_INTERACTIVE_STEP ? "/step_interactive" : "/step_%u", step);
 	if (step == SLURM_BATCH_SCRIPT) {
-		add_word(words, "--step=%u.batch", job);
+		add_argument(words, "--step=%u.batch", job);
 		if (spank_get_item(spank, S_JOB_ARGV, &count, &command) == ESPANK_SUCCESS && count > 0)
-			add_word(words, "--script=%s", command[0]);
+			add_argument(words, "--script=%s", command[0]);
 	} else {
-		add_word(words, "--step=%u.%u", job, step);
-		add_word(words, "--node=%u", node);
+		add_argument(words, "--step=%u.%u", job, step);
+		add_argument(words, "--node=%u", node);
 	}
 	if (site.timeout > 0)
-		add_word(words, "--timeout=%ld", site.timeout);
+		add_argument(words, "--timeout=%ld", site.timeout);
 	name_container(spank, words);
-	if (wanted.save)
-		add_word(words, "--keep-root");     /* the root as well, for save.c */
-	if ((wanted.entrypoint == UNSET ? site.entrypoint : wanted.entrypoint) == YES)
-		add_word(words, "--entrypoint=%s", wanted.entrypoint_log == YES ? "shown" : "quiet");
-	if (wanted.verbose == YES)
-		add_word(words, "--report");
+	if (options.save)
+		add_argument(words, "--keep-root");     /* the root as well, for save.c */
+	if ((options.entrypoint == UNSET ? site.entrypoint : options.entrypoint) == YES)
+		add_argument(words, "--entrypoint=%s", options.entrypoint_log == YES ? "shown" : "quiet");
+	if (options.verbose == YES)
+		add_argument(words, "--report");
 	if (accelerators.gl_pathc > 0)
-		add_word(words, "--gather");
+		add_argument(words, "--gather");
 	if (node != 0)
-		add_word(words, "--quiet");    /* one node's progress says enough */
+		add_argument(words, "--quiet");    /* one node's progress says enough */
 	add_request(words);
 }
 
-static bool find_person(spank_t spank, struct person *person, char ***environment)
+static bool find_credentials(spank_t spank, struct credentials *credentials, char ***environment)
 {
 	int groups = 0;
 
-	if (spank_get_item(spank, S_JOB_UID, &person->user) != ESPANK_SUCCESS
-	    || spank_get_item(spank, S_JOB_GID, &person->group) != ESPANK_SUCCESS
-	    || spank_get_item(spank, S_JOB_SUPPLEMENTARY_GIDS, &person->groups, &groups) != ESPANK_SUCCESS
+	if (spank_get_item(spank, S_JOB_UID, &credentials->user) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_JOB_GID, &credentials->group) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_JOB_SUPPLEMENTARY_GIDS, &credentials->groups, &groups) != ESPANK_SUCCESS
 	    || spank_get_item(spank, S_JOB_ENV, environment) != ESPANK_SUCCESS)
 		return false;
-	person->group_count = (size_t)groups;
+	credentials->group_count = (size_t)groups;
 	return true;
 }
 
@@ -317,9 +318,9 @@ int prepare(spank_t spank)
 
 	if (spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks_to_fork) != ESPANK_SUCCESS
 	    || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0
-	    || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, whom) < 0)
+	    || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pidfd_channel) < 0)
 		return -1;
-	if (wanted.save && prepare_to_save(tasks_to_fork) < 0)
+	if (options.save && prepare_to_save(tasks_to_fork) < 0)
 		return -1;
 	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
 		glob("/dev/{nvidia[0-9]*,nvidia-caps/nvidia-cap[0-9]*,dri/renderD*}", GLOB_BRACE, NULL, &accelerators);
@@ -331,8 +332,8 @@ int prepare(spank_t spank)
 /* In each task, as root; the first one's work. */
 void start_berth(spank_t spank)
 {
-	struct person person = {0};
-	struct words words = {0};
+	struct credentials credentials = {0};
+	struct argv words = {0};
 	char **environment = NULL;
 	uint32_t tasks = tasks_to_fork;
 	int task = -1, handle = -1;
@@ -341,20 +342,20 @@ void start_berth(spank_t spank)
 	if (spank_get_item(spank, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0) {
 		spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks);
 		describe(spank, &words, tasks);
-		person.limited = site_confines();
-		if (find_person(spank, &person, &environment))
-			berth = start_apart(&person, &words, environment, end_for_berth, &handle);
-		free_words(&words);
+		credentials.limited = site_confines();
+		if (find_credentials(spank, &credentials, &environment))
+			berth = start_apart(&credentials, &words, environment, end_for_berth, &handle);
+		free_argv(&words);
 		if (berth < 0) {
 			slurm_error("berth: cannot start preparing the container: %m");
 			(void)!send(end_for_berth, FAILURE_PACKET, sizeof FAILURE_PACKET, MSG_NOSIGNAL | MSG_DONTWAIT);
 		} else
-			tell(whom[1], berth, handle);
+			send_pidfd(pidfd_channel[1], berth, handle);
 		shut(&handle);
 	}
 	shut(&end_for_berth);
-	shut(&whom[0]);
-	shut(&whom[1]);
+	shut(&pidfd_channel[0]);
+	shut(&pidfd_channel[1]);
 }
 
 /* In slurmstepd. Once all tasks have their copies, ours would keep berth and tasks from seeing that the other side is gone. */
@@ -363,7 +364,7 @@ void task_was_forked(void)
 	if (tasks_to_fork == 0 || --tasks_to_fork > 0)
 		return;
 	shut(&end_for_berth);
-	shut(&whom[1]);
+	shut(&pidfd_channel[1]);
 	shut(&connection_to_berth);
 }
 
@@ -373,10 +374,10 @@ void end_preparation(void)
 	struct pollfd end = {.events = POLLIN};
 	pid_t berth = -1;
 
-	end.fd = whom[0] < 0 ? -1 : hear(whom[0], &berth);
+	end.fd = pidfd_channel[0] < 0 ? -1 : recv_pidfd(pidfd_channel[0], &berth);
 	/* A tenth of a second at a time: what hangs in the kernel, on a dead file server say, is not waited for. */
 	for (int tenths = 0; end.fd >= 0 && tenths < 50 && poll(&end, 1, tenths == 0 ? 0 : 100) == 0; tenths++)
 		kill(-berth, SIGKILL);
 	shut(&end.fd);
-	shut(&whom[0]);
+	shut(&pidfd_channel[0]);
 }

@@ -16,7 +16,7 @@
 /* Of slurmstepd itself; weak, so that the plugin loads into a Slurm that should one day hide it. */
 extern slurm_conf_t slurm_conf __attribute__((weak));
 
-static void obey(spank_t spank, char *line)
+static void apply_prolog_line(spank_t spank, char *line)
 {
 	char *name = line + strcspn(line, " \t"), *value;
 
@@ -56,7 +56,7 @@ static int run(spank_t spank, const char *path)
 	FILE *said = fdopen(ends[0], "r");
 	while (said && getline(&line, &room, said) > 0) {
 		line[strcspn(line, "\n")] = '\0';
-		obey(spank, line);
+		apply_prolog_line(spank, line);
 	}
 	free(line);
 	if (said)

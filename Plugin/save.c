@@ -71,25 +71,25 @@ static int follow(pid_t command, const sigset_t *all)
 
 static bool save(spank_t spank, int root)
 {
-	struct words words = {0};
+	struct argv words = {0};
 	char **environment = NULL;
 	int status = -1;
 
-	add_word(&words, "%s", site.berth);
-	add_word(&words, "slurm-save");
-	add_word(&words, "--to=%s", wanted.save);
-	add_word(&words, "--root=3");
+	add_argument(&words, "%s", site.berth);
+	add_argument(&words, "slurm-save");
+	add_argument(&words, "--to=%s", options.save);
+	add_argument(&words, "--root=3");
 	name_container(spank, &words);
-	add_word(&words, "--");
-	if (wanted.image)
-		add_word(&words, "%s", wanted.image);
+	add_argument(&words, "--");
+	if (options.image)
+		add_argument(&words, "%s", options.image);
 	pid_t child = words.failed || spank_get_item(spank, S_JOB_ENV, &environment) != ESPANK_SUCCESS ? -1 : fork();
 	if (child == 0)
 		execute(words.list, environment, root);
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (child < 0 || !WIFEXITED(status))
-		say(spank, "cannot save the container as %s: %s", wanted.save,
+		say(spank, "cannot save the container as %s: %s", options.save,
 			child < 0 ? strerror(errno) : "berth was killed; the job may have run out of memory");
 	return child > 0 && status == 0;
 }
@@ -145,6 +145,6 @@ void stay_to_save(spank_t spank, int root, const int descriptors[], size_t count
 void say_if_unsaved(void)
 {
 	if (shared && shared->started > 0 && !shared->tried)
-		slurm_error("berth: %s: the container was not saved as %s: %s", node_name(NULL), wanted.save,
+		slurm_error("berth: %s: the container was not saved as %s: %s", node_name(NULL), options.save,
 			shared->started < shared->tasks ? "not all tasks started" : "a task was killed");
 }

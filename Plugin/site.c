@@ -9,7 +9,7 @@
 
 struct site site = {.entrypoint = NO, .sbatch = true};
 
-int truth(const char *value)
+int parse_bool(const char *value)
 {
 	static const char *const words[] = {"1", "true", "yes", "y", "0", "false", "no", "n"};
 
@@ -32,7 +32,7 @@ static int read_word(const char *word)
 	size_t length = strcspn(word, "=");
 	const char *value = word[length] ? word + length + 1 : "";
 	char *end = NULL;
-	int flag = truth(value);
+	int flag = parse_bool(value);
 
 #define IS(name) (length == strlen(name) && !strncmp(word, name, length))
 	if (IS("berth")) {

@@ -22,7 +22,7 @@ enum { SECONDS_TO_WORK = 30, SECONDS_TO_DIE = 5, MOST_GROUPS = 65536 };
 static _Noreturn void sweep(uid_t user, uint32_t job)
 {
 	struct passwd entry, *found = NULL;
-	struct words words = {0}, environment = {0};
+	struct argv words = {0}, environment = {0};
 	char *store = getenv("SPANK_BERTH_STORE"), *buffer = NULL;
 	gid_t *groups = malloc(MOST_GROUPS * sizeof *groups);
 	int count = MOST_GROUPS, code = ERANGE;
@@ -38,19 +38,19 @@ static _Noreturn void sweep(uid_t user, uint32_t job)
 		dprintf(2, "the groups of %s cannot be listed\n", found->pw_name);
 		_exit(1);
 	}
-	struct person person = {user, found->pw_gid, groups, (size_t)count, false};
-	add_word(&words, "%s", site.berth);
-	add_word(&words, "slurm-sweep");
-	add_word(&words, "--job=%u", job);
-	add_word(&environment, "HOME=%s", found->pw_dir);
-	add_word(&environment, "USER=%s", found->pw_name);
+	struct credentials credentials = {user, found->pw_gid, groups, (size_t)count, false};
+	add_argument(&words, "%s", site.berth);
+	add_argument(&words, "slurm-sweep");
+	add_argument(&words, "--job=%u", job);
+	add_argument(&environment, "HOME=%s", found->pw_dir);
+	add_argument(&environment, "USER=%s", found->pw_name);
 	if (store && *store)
-		add_word(&environment, "BERTH_STORE=%s", store);
+		add_argument(&environment, "BERTH_STORE=%s", store);
 	if (words.failed || environment.failed) {
 		dprintf(2, "out of memory\n");
 		_exit(1);
 	}
-	become(&person, words.list, environment.list, -1);
+	drop_privileges(&credentials, words.list, environment.list, -1);
 }
 
 /* The first line that it printed, for the log. */

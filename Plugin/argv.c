@@ -6,7 +6,7 @@
 
 #include "plugin.h"
 
-void add_word(struct words *words, const char *format, ...)
+void add_argument(struct argv *words, const char *format, ...)
 {
 	char *word = NULL;
 	va_list arguments;
@@ -27,23 +27,23 @@ void add_word(struct words *words, const char *format, ...)
 }
 
 /* OPTION VALUE for each value of a list with commas. */
-void add_each(struct words *words, const char *option, const char *list)
+void add_each_argument(struct argv *words, const char *option, const char *list)
 {
 	while (list && *list) {
 		size_t length = strcspn(list, ",");
 
 		if (length > 0) {
-			add_word(words, "%s", option);
-			add_word(words, "%.*s", (int)length, list);
+			add_argument(words, "%s", option);
+			add_argument(words, "%.*s", (int)length, list);
 		}
 		list += length + (list[length] == ',');
 	}
 }
 
-void free_words(struct words *words)
+void free_argv(struct argv *words)
 {
 	for (size_t i = 0; i < words->count; i++)
 		free(words->list[i]);
 	free(words->list);
-	*words = (struct words){0};
+	*words = (struct argv){0};
 }
