@@ -69,7 +69,7 @@ extension ImageStore {
             let nobodyPulls = alone != nil && reach == .everybody
             if !rules.dryRun {
                 sweepDrafts(nobodyPulls: nobodyPulls, reach: reach)
-                sweepChanges(nobodyPulls: nobodyPulls)
+                sweepKeptListing()
             }
             var round = try Round(self, rules, reach: reach, grace: nobodyPulls ? -1 : Self.grace)
             try round.removeImages()
@@ -139,7 +139,6 @@ private struct Round {
     /// An image is in use whose record cannot be read: any layer may be its.
     private var hasUnknownParts = false
     /// From the first image that goes until the last name has gone.
-    private var change: Change?
 
     init(_ store: ImageStore, _ rules: CollectionRules, reach: LockReach, grace: Int64) throws(StoreError) {
         (self.store, self.rules, self.reach, self.grace) = (store, rules, reach, grace)
@@ -169,7 +168,6 @@ private struct Round {
     }
 
     mutating func removeImages() throws(StoreError) {
-        defer { change?.end() }
         var removed: Set<String> = []
         for image in images {
             let isOldEnough = rules.unusedSince.map { image.lastUse < $0 } ?? true
@@ -238,7 +236,6 @@ private struct Round {
         }
         // Moved while it is locked: whoever comes now finds nothing.
         if dryRun { return true }
-        if change == nil { change = try store.beginChange() }
         _ = try store.optional { () throws(SystemError) in try store.moveAway(image.place) }
         return true
     }
@@ -316,7 +313,7 @@ extension ImageStore {
     func anyRecord(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
         let limit = Self.largestRecord
         // EPERM: another user's store.
-        let flags = isOwn || Identity.isRoot ? OpenFlags.readOnly | .noAccessTime : .readOnly
+        let flags = isCallers || Identity.isRoot ? OpenFlags.readOnly | .noAccessTime : .readOnly
         guard let file = try openFile(path, flags, limit: limit) else { return nil }
         return try storing { () throws(SystemError) in
             let status = try file.status()

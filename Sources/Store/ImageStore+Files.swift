@@ -118,7 +118,7 @@ extension ImageStore {
     /// All that were unpacked here. A draft counts as one that nothing can use.
     package func unpackedFiles() throws(StoreError) -> [UnpackedFileInfo] {
         // They are readable by their owner alone.
-        guard isOwn || Identity.isRoot,
+        guard isCallers || Identity.isRoot,
             let keys = try sparingDamage({ () throws(StoreError) in try entries(Self.files) })
         else { return [] }
         var files: [UnpackedFileInfo] = []

@@ -19,25 +19,21 @@ package struct StoredImage: Equatable, Sendable {
 }
 
 extension ImageStore {
-    /// Every image that is whole, the newest first. Each costs one small file to read; `listing()` mostly does not.
-    package func images() throws(StoreError) -> [StoredImage] { try scan().images }
-
-    /// - Returns: The images, and whether some are only as whole as a boot lasts, this one or another.
-    func scan() throws(StoreError) -> (images: [StoredImage], hasMarks: Bool) {
+    /// Every image that is whole, the newest first. Each costs one small file to read.
+    package func images() throws(StoreError) -> [StoredImage] {
         var names: [Digest: [ImageKey]] = [:]
         for naming in try namesAndDigests(includingPinned: false) {
             names[naming.digest, default: []].append(naming.key)
         }
-        var (images, hasMarks): ([StoredImage], Bool) = ([], false)
+        var images: [StoredImage] = []
         for name in try entries("images") {
             guard let (record, _) = try anyRecord("images/\(name)/record") else { continue }
-            if !record.boot.isEmpty { hasMarks = true }
             if record.isOnDiskOrOfThisBoot { images.append(StoredImage(record, names[record.digest] ?? [])) }
         }
         func place(_ image: StoredImage) -> (Int64, String, String) {
             (image.record.created, image.record.name, image.record.digest.hex)
         }
-        return (images.sorted { place($0) > place($1) }, hasMarks)
+        return images.sorted { place($0) > place($1) }
     }
 
     /// One image, if it is here. Costs the same, however many others there are.
@@ -59,16 +55,17 @@ extension ImageStore {
     package func removeName(_ key: ImageKey) throws(StoreError) -> Bool {
         guard let digest = try digest(of: key) else { return false }
         let others = try names(of: digest).filter { $0 != key }
-        try changing { () throws(StoreError) in
-            try storing { () throws(SystemError) in
-                try root.removeFile("refs/" + key.path)
-                // The digests were noted along with the name; by themselves they would keep the image for ever.
-                guard others.allSatisfy(\.isPinned) else { return }
-                for other in others { try root.removeFile("refs/" + other.path) }
-            }
+        try storing { () throws(SystemError) in
+            try root.removeFile("refs/" + key.path)
+            // The digests were noted along with the name; by themselves they would keep the image for ever.
+            guard others.allSatisfy(\.isPinned) else { return }
+            for other in others { try root.removeFile("refs/" + other.path) }
         }
         return true
     }
+
+    /// Whether the store is the caller's: what root leaves in somebody's store, he could not use.
+    var isCallers: Bool { (try? root.status())?.userID == Identity.userID }  // not to be told: not
 
     struct Naming {
         let key: ImageKey

@@ -152,28 +152,26 @@ extension ImageStore {
             if !marked.boot.isEmpty { noteUnsettled(place) }
             return try name(record.digest, names)
         }
-        try changing { () throws(StoreError) in
-            if isThere {
-                // A collection may have been faster.
-                _ = try optional { () throws(SystemError) in try moveAway(place) }
-                sweepDrafts()
-            }
-            try storing { () throws(SystemError) in
-                if (try? root.status(of: place)) == nil {  // absent: to be made
-                    let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
-                    let draft = try Self.draftName()
-                    do throws(SystemError) {
-                        try make(marked, manifest, config, names, as: draft, in: drafts)
-                    } catch {
-                        try? drafts.removeTree(draft)  // the first error tells; swept otherwise
-                        throw error
-                    }
-                }
-                if !marked.boot.isEmpty { noteUnsettled(place) }
-            }
-            try noteNames(names, of: record.digest)
-            try setNames(names, record.digest)
+        if isThere {
+            // A collection may have been faster.
+            _ = try optional { () throws(SystemError) in try moveAway(place) }
+            sweepDrafts()
         }
+        try storing { () throws(SystemError) in
+            if (try? root.status(of: place)) == nil {  // absent: to be made
+                let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
+                let draft = try Self.draftName()
+                do throws(SystemError) {
+                    try make(marked, manifest, config, names, as: draft, in: drafts)
+                } catch {
+                    try? drafts.removeTree(draft)  // the first error tells; swept otherwise
+                    throw error
+                }
+            }
+            if !marked.boot.isEmpty { noteUnsettled(place) }
+        }
+        try noteNames(names, of: record.digest)
+        try setNames(names, record.digest)
     }
 
     private func make(
@@ -237,7 +235,7 @@ extension ImageStore {
             if known != digest { new.append(key) }
         }
         if new.isEmpty { return }
-        try changing { () throws(StoreError) in try setNames(new, digest) }
+        try setNames(new, digest)
     }
 
     private func setNames(_ names: [ImageKey], _ digest: Digest) throws(StoreError) {

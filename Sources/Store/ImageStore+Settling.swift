@@ -152,12 +152,10 @@ extension ImageStore {
         if places.isEmpty { return }
         do throws(SystemError) { try root.synchronizeFileSystem() } catch {
             // Best effort: the error is told, whatever else fails.
-            let change = try? beginChange()  // see above
             for (note, place) in places {
                 _ = try? setMark(of: place.descriptor, note, from: boot, to: "lost")  // see above
                 try? forget(note)  // see above
             }
-            change?.end()
             throw .system(error)
         }
         for (note, place) in places

@@ -69,6 +69,11 @@ extension ImageStore {
         if let refs = try? root.open("refs", .readOnly | .directory | .noFollow) { sweepNames(refs, depth: 0) }  // see above
     }
 
+    /// What earlier versions kept of `berth images`.
+    func sweepKeptListing() {
+        for name in ["listing", "changes"] { try? root.removeTree(name) }  // mostly absent
+    }
+
     private func sweepNames(_ directory: borrowing OwnedFileDescriptor, depth: Int) {
         guard depth < 64, let names = try? directory.entries() else { return }  // see above
         for name in names {

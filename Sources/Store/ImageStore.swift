@@ -52,9 +52,9 @@ package final class ImageStore: Sendable {
     }
 
     static let version = "berth-store 1\n"
-    private static let directories = ["refs", "images", "layers", "rootfs", "drafts", "changes", "locks", "mount"]
+    private static let directories = ["refs", "images", "layers", "rootfs", "drafts", "locks", "mount"]
     /// Made when there is something for them.
-    private static let further = ["containers", "devices", "listing", "squashfs", "unsettled"]
+    private static let further = ["changes", "containers", "devices", "listing", "squashfs", "unsettled"]
 
     /// Opens a store for looking up and launching; `nil` where there is none.
     ///

@@ -30,8 +30,8 @@ struct ImagesCommand: ParsableCommand {
         let settings = try Settings()
         let stores = try settings.existingStores(storeOptions.store)
         let listings = try reporting({ Report($0) }) { () throws(StoreError) in
-            var listings: [(store: String, images: ImageListing)] = []
-            for store in stores { listings.append((store.path, try store.listing())) }
+            var listings: [(path: String, images: [StoredImage])] = []
+            for store in stores { listings.append((store.path, try store.images())) }
             return listings
         }
         let files = try reporting({ Report($0) }) { () throws(StoreError) in
@@ -39,15 +39,12 @@ struct ImagesCommand: ParsableCommand {
             for store in stores { files += try store.unpackedFiles() }
             return files
         }
-        var text = TextBytes(Printed.bytes)
-        if json {
-            ImagesText.json(listings, &text)
-        } else if quiet {
-            ImagesText.names(listings.map(\.images), &text)
-        } else {
-            ImagesText.table(listings.map(\.images), now: Clock.now.seconds, &text)
-        }
-        text.flush()
+        let images = listings.flatMap(\.images)
+        let text =
+            if json { try ImagesText.json(listings) } else if quiet { ImagesText.names(images) } else {
+                ImagesText.table(images, now: Clock.now.seconds)
+            }
+        Array(text.utf8).withUnsafeBytes(Printed.bytes)
         // By their paths, as they are run; JSON and names are about images alone.
         if !json, !quiet, !files.isEmpty {
             for line in Self.table(files, now: Clock.now.seconds) { Printed.line(line) }

@@ -16,7 +16,7 @@ import Testing
     static let places = [
         "version", "\(digest)/lease", "\(digest)/record", "\(digest)/manifest.json", "\(digest)/config.json",
         "\(digest)/names", "\(layer)/summary", "\(layer)/tree", "\(layer)/boot", "\(layer)/bytes", digest, layer, "images",
-        "layers", "refs", "refs/docker", "refs/docker/docker.io/library/a/:1", "locks", "locks/pulling", "changes",
+        "layers", "refs", "refs/docker", "refs/docker/docker.io/library/a/:1", "locks", "locks/pulling",
         "drafts", "rootfs", "mount", "listing", "unsettled", "squashfs", "containers",
     ]
 
@@ -84,7 +84,7 @@ import Testing
             let readers: [() throws -> Void] = [
                 { _ = try ImageStore.open(existing: shop.path)?.lease(key) },
                 { _ = try ImageStore.open(existing: shop.path)?.images() },
-                { _ = try ImageStore.open(existing: shop.path)?.listing() },
+                { _ = try ImageStore.open(existing: shop.path)?.images() },
                 { _ = try ImageStore.open(existing: shop.path)?.image(try Workshop.digest(1)) },
                 { _ = try ImageStore.open(existing: shop.path)?.documents(of: try Workshop.digest(1)) },
                 { _ = try ImageStore.open(existing: shop.path)?.unpackedFiles() },

@@ -24,7 +24,7 @@ final class Counter: Sendable {
         _ = try shop.open()
         #expect(
             try shop.names("")
-                == ["changes", "drafts", "images", "layers", "locks", "mount", "refs", "rootfs", "version"])
+                == ["drafts", "images", "layers", "locks", "mount", "refs", "rootfs", "version"])
         #expect(shop.directory.text("parent/store/version") == "berth-store 1\n")
         #expect(try ImageStore.open(existing: shop.path) != nil)
         _ = try shop.open()

@@ -71,7 +71,24 @@ struct PullProgress: Sendable, Equatable {
 enum Quantity {
     /// `425 MB`, decimal as registries and networks count.
     static func bytes(_ count: Int64) -> String {
-        String(decoding: TextBytes.gathered { $0.addBytes(count) }, as: UTF8.self)
+        var (value, unit) = (Double(count), 0)
+        if value < 1000 { return "\(count) B" }
+        while value >= 999.5, unit < 4 {
+            value /= 1000
+            unit += 1
+        }
+        let name = ["B", "kB", "MB", "GB", "TB"][unit]
+        return value < 99.95 ? "\(oneDecimal(value)) \(name)" : "\(UInt64(value.rounded())) \(name)"
+    }
+
+    /// `3 days`, for lists.
+    static func age(seconds: Int64) -> String {
+        let units: [(length: Int64, name: String)] = [
+            (86400 * 365, "year"), (86400 * 7, "week"), (86400, "day"), (3600, "hour"), (60, "minute"),
+        ]
+        guard let unit = units.first(where: { seconds >= $0.length }) else { return "moments" }
+        let count = seconds / unit.length
+        return "\(count) \(unit.name)\(count == 1 ? "" : "s")"
     }
 
     static func seconds(_ seconds: Double) -> String {
