@@ -28,7 +28,7 @@ final class Counter: Sendable {
         #expect(shop.directory.text("parent/store/version") == "berth-store 1\n")
         #expect(try ImageStore.open(existing: shop.path) != nil)
         _ = try shop.open()
-        #expect(try shop.names("").count == 9)
+        #expect(try shop.names("").count == 8)
     }
 
     @Test func manyMayMakeItAtOnce() throws {
