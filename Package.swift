@@ -72,6 +72,7 @@ let leanTargets: [Target] = [
 let richTargets: [Target] = [
     .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CSHA256", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     library(
         "Layers",
@@ -134,7 +135,7 @@ let richTargets: [Target] = [
             "LaunchPlanning", "LinuxKernel", "Store",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
-    library("DeviceSpecifications", ["Devices", "LinuxKernel", .product(name: "Yams", package: "Yams")]),
+    library("DeviceSpecifications", ["CYAML", "Devices", "LinuxKernel"]),
     tests(
         "DeviceSpecificationsTests",
         ["DeviceSpecifications", "Devices", "ImageDiagnostics", "LinuxKernel", "TestSupport"]),
@@ -155,7 +156,6 @@ let richDependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
-    .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
 ]
 
 // BERTH_FUZZ=1 adds what Fuzz/run builds with libFuzzer; BERTH_FUZZ=all, with the targets that want the network's modules.

@@ -1,5 +1,4 @@
 internal import LinuxKernel
-internal import Yams
 
 /// A mapping of the document, whose fields are taken one by one; what is left over in the end is not known.
 ///
@@ -7,31 +6,29 @@ internal import Yams
 /// line.
 struct Fields {
     let line: Int
-    private var left: [(name: String, line: Int, value: Node)] = []
+    private var left: [(name: String, line: Int, value: YAMLNode)] = []
 
-    init(_ node: Node, _ field: String) throws(SpecificationError) {
+    init(_ node: YAMLNode, _ field: String) throws(SpecificationError) {
         guard let mapping = node.mapping else {
-            throw SpecificationError(Self.line(node), .wrongType(field: field, expected: "an object"))
+            throw SpecificationError(node.line, .wrongType(field: field, expected: "an object"))
         }
-        line = Self.line(node)
+        line = node.line
         for (key, value) in mapping {
             guard let name = key.string else {
-                throw SpecificationError(Self.line(key), .wrongType(field: field, expected: "an object"))
+                throw SpecificationError(key.line, .wrongType(field: field, expected: "an object"))
             }
             guard !left.contains(where: { $0.name == name }) else {
-                throw SpecificationError(Self.line(key), .twice(field: name))
+                throw SpecificationError(key.line, .twice(field: name))
             }
-            left.append((name, Self.line(key), value))
+            left.append((name, key.line, value))
         }
     }
 
-    static func line(_ node: Node) -> Int { node.mark?.line ?? 0 }
-
-    private mutating func take(_ name: String) -> (line: Int, value: Node)? {
+    private mutating func take(_ name: String) -> (line: Int, value: YAMLNode)? {
         guard let place = left.firstIndex(where: { $0.name == name }) else { return nil }
         let field = left.remove(at: place)
         // As Go's decoder: null is the same as not there.
-        if field.value.null != nil, field.value.scalar?.style == .plain { return nil }
+        if field.value.isNull { return nil }
         return (field.line, field.value)
     }
 
@@ -46,14 +43,14 @@ struct Fields {
         return try Self.string(value, line, name)
     }
 
-    private static func string(_ node: Node, _ line: Int, _ name: String) throws(SpecificationError) -> String {
-        guard let scalar = node.scalar else {
+    private static func string(_ node: YAMLNode, _ line: Int, _ name: String) throws(SpecificationError) -> String {
+        guard let text = node.string else {
             throw SpecificationError(line, .wrongType(field: name, expected: "a string"))
         }
-        guard !scalar.string.utf8.contains(where: { $0 == 0 || $0 == 0x1F }) else {
+        guard !text.utf8.contains(where: { $0 == 0 || $0 == 0x1F }) else {
             throw SpecificationError(line, .controlCharacter(field: name))
         }
-        return scalar.string
+        return text
     }
 
     mutating func required(_ name: String) throws(SpecificationError) -> String {
@@ -77,9 +74,9 @@ struct Fields {
     }
 
     private static func integer<Number: FixedWidthInteger>(
-        _ node: Node, _ line: Int, _ name: String, as type: Number.Type
+        _ node: YAMLNode, _ line: Int, _ name: String, as type: Number.Type
     ) throws(SpecificationError) -> Number {
-        guard node.scalar?.style == .plain, let whole = node.int, let number = Number(exactly: whole) else {
+        guard let whole = node.integer, let number = Number(exactly: whole) else {
             throw SpecificationError(line, .wrongType(field: name, expected: "a whole number"))
         }
         return number
@@ -93,25 +90,25 @@ struct Fields {
         return flag
     }
 
-    private mutating func list(_ name: String) throws(SpecificationError) -> [Node]? {
+    private mutating func list(_ name: String) throws(SpecificationError) -> [YAMLNode]? {
         guard let (line, value) = take(name) else { return nil }
         guard let sequence = value.sequence else {
             throw SpecificationError(line, .wrongType(field: name, expected: "a list"))
         }
-        return Array(sequence)
+        return sequence
     }
 
     mutating func strings(_ name: String) throws(SpecificationError) -> [(line: Int, text: String)]? {
         guard let nodes = try list(name) else { return nil }
         var result: [(line: Int, text: String)] = []
-        for node in nodes { result.append((Self.line(node), try Self.string(node, Self.line(node), name))) }
+        for node in nodes { result.append((node.line, try Self.string(node, node.line, name))) }
         return result
     }
 
     mutating func integers(_ name: String) throws(SpecificationError) -> [UInt32] {
         var result: [UInt32] = []
         for node in try list(name) ?? [] {
-            result.append(try Self.integer(node, Self.line(node), name, as: UInt32.self))
+            result.append(try Self.integer(node, node.line, name, as: UInt32.self))
         }
         return result
     }
@@ -133,11 +130,9 @@ struct Fields {
         let names = fields.left.map(\.name)
         var size = 0
         for name in names {
-            guard let (line, value) = fields.take(name), let scalar = value.scalar,
-                value.tag == Tag(.str) || scalar.style != .plain,
-                Self.isAnnotation(name)
+            guard let (line, value) = fields.take(name), value.isText, let text = value.string, Self.isAnnotation(name)
             else { throw SpecificationError(fields.line, .badAnnotation(name)) }
-            size += name.utf8.count + scalar.string.utf8.count
+            size += name.utf8.count + text.utf8.count
             guard size <= 256 << 10 else { throw SpecificationError(line, .badAnnotation(name)) }
         }
         return names.count

@@ -1,6 +1,5 @@
 package import Devices
 internal import LinuxKernel
-internal import Yams
 
 /// Reads one CDI specification, JSON or YAML, by the rules of version 1.1.0:
 /// https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md
@@ -14,13 +13,10 @@ package enum SpecificationParser {
         guard text.unicodeScalars.first != "\u{FEFF}" else {
             throw SpecificationError(1, .notYAML("it begins with a byte order mark"))
         }
-        let node: Node?
-        do { node = try Yams.compose(yaml: text) } catch {
-            guard let error = error as? YamlError else { throw SpecificationError(0, .notYAML("\(error)")) }
-            throw refusal(error)
+        guard let root = try YAMLDocument(Array(text.utf8)).root else {
+            throw SpecificationError(0, .missing(field: "cdiVersion"))
         }
-        guard let node else { throw SpecificationError(0, .missing(field: "cdiVersion")) }
-        var fields = try Fields(node, "the specification")
+        var fields = try Fields(root, "the specification")
         let declared = try fields.required("cdiVersion")
         let kind = try fields.required("kind")
         guard let slash = kind.firstIndex(of: "/") else { throw SpecificationError(fields.line, .badKind(kind)) }
@@ -54,17 +50,6 @@ package enum SpecificationParser {
         guard !specification.devices.isEmpty else { throw SpecificationError(0, .noDevices) }
         try use.check(declared, line: fields.line)
         return specification
-    }
-
-    private static func refusal(_ error: YamlError) -> SpecificationError {
-        switch error {
-        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
-            .composer(_, let problem, let mark, _):
-            SpecificationError(mark.line, .notYAML(problem))
-        case .duplicatedKeysInMapping(let keys, let context):
-            SpecificationError(context.mark.line, .twice(field: "\(keys.first ?? "")"))
-        default: SpecificationError(0, .notYAML("\(error)"))
-        }
     }
 
     // MARK: Edits

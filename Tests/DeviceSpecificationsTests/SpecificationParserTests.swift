@@ -142,6 +142,14 @@ import Testing
         _ = try Self.parse(Self.minimal(version: version, kind: kind, device: device))
     }
 
+    /// https://yaml.org/type/int.html
+    @Test(arguments: [
+        ("10", 10), ("0660", 0o660), ("0o660", 0o660), ("0x1f", 0x1F), ("0b101", 5), ("1_000", 1000), ("+7", 7), ("0", 0),
+    ]) func integersOfYAML(_ text: String, _ expected: UInt32) throws {
+        let parsed = try Self.parse(Self.minimal(edits: "deviceNodes: [{path: /dev/a, fileMode: \(text)}]"))
+        #expect(parsed.devices[0].edits.deviceNodes[0].fileMode == expected)
+    }
+
     struct Bad: Sendable, CustomTestStringConvertible {
         let testDescription: String
         let text: String
@@ -175,6 +183,17 @@ import Testing
         Bad("unknown field", minimal(more: "containerEdit: {}")) { $0 == .unknownField("containerEdit") },
         Bad("unknown field of a node", minimal(edits: "deviceNodes: [{path: /dev/a, mode: 1}]")) {
             $0 == .unknownField("mode")
+        },
+        Bad("two documents", minimal() + "\n---\n" + minimal()) { $0 == .notYAML("expected a single document") },
+        Bad("text after the end", #"{"cdiVersion":"0.5.0"} x"#) { if case .notYAML = $0 { true } else { false } },
+        Bad("UTF-16", "\0{\0}") { if case .notYAML = $0 { true } else { false } },
+        Bad("a list that contains itself", "&a [*a]") { if case .wrongType = $0 { true } else { false } },
+        Bad("an anchor without a node", minimal(edits: "*gone")) { if case .notYAML = $0 { true } else { false } },
+        Bad("number that is too large", minimal(edits: "deviceNodes: [{path: /dev/a, major: 99999999999999999999}]")) {
+            $0 == .wrongType(field: "major", expected: "a whole number")
+        },
+        Bad("annotation that is a number", minimal(version: "0.6.0", more: "annotations: {a: 1.5}")) {
+            $0 == .badAnnotation("a")
         },
         Bad("byte order mark", "\u{FEFF}" + minimal()) { $0 == .notYAML("it begins with a byte order mark") },
         Bad("JSON field twice", #"{"cdiVersion":"0.5.0","kind":"v.com/c","kind":"w.com/c"}"#) {

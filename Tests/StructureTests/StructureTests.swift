@@ -27,7 +27,7 @@ import Testing
             "Glibc",
             "Synchronization",
         ],
-        "DeviceSpecifications": ["Devices", "LinuxKernel", "Yams"],
+        "DeviceSpecifications": ["CYAML", "Devices", "LinuxKernel"],
         "ImagePull": [
             "Distribution", "Layers", "Store", "ImageSpec", "LinuxKernel", "CLinux", "Crypto", "Foundation",
             "Synchronization",
