@@ -71,27 +71,25 @@ let leanTargets: [Target] = [
 
 let richTargets: [Target] = [
     .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
-    .systemLibrary(name: "CSHA256", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    library("Hashing", ["ImageSpec", .product(name: "Crypto", package: "swift-crypto")]),
     library(
         "Layers",
         [
-            "ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CSHA256", "CZstd",
-            .product(name: "Crypto", package: "swift-crypto"),
+            "ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CZstd", "Hashing",
         ]),
     tests(
         "LayersTests",
         ["Layers", "ImageSpec", "LinuxKernel", "TestSupport", .product(name: "Crypto", package: "swift-crypto")]),
     tests(
         "ImagePullTests",
-        ["Distribution", "ImagePull", "ImageSpec", "Layers", "LinuxKernel", "Store", "TestSupport"]),
+        ["Distribution", "Hashing", "ImagePull", "ImageSpec", "Layers", "LinuxKernel", "Store", "TestSupport"]),
     library(
         "Distribution",
         [
-            "ImageSpec",
+            "Hashing", "ImageSpec",
             .product(name: "AsyncHTTPClient", package: "async-http-client"),
-            .product(name: "Crypto", package: "swift-crypto"),
             .product(name: "NIOCore", package: "swift-nio"),
             .product(name: "NIOPosix", package: "swift-nio"),
             .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -100,7 +98,7 @@ let richTargets: [Target] = [
     tests(
         "RegistryTests",
         [
-            "Distribution", "ImageExport", "ImagePull", "ImageSpec", "LinuxKernel", "Store", "TestSupport",
+            "Distribution", "Hashing", "ImageExport", "ImagePull", "ImageSpec", "LinuxKernel", "Store", "TestSupport",
             .product(name: "AsyncHTTPClient", package: "async-http-client"),
             .product(name: "NIOCore", package: "swift-nio"),
             .product(name: "NIOPosix", package: "swift-nio"),
@@ -110,14 +108,12 @@ let richTargets: [Target] = [
     library(
         "ImagePull",
         [
-            "CLinux", "Distribution", "ImageSpec", "Layers", "LinuxKernel", "Store",
-            .product(name: "Crypto", package: "swift-crypto"),
+            "CLinux", "Distribution", "Hashing", "ImageSpec", "Layers", "LinuxKernel", "Store",
         ]),
     library(
         "ImageExport",
         [
-            "CISAL", "CZstd", "Distribution", "ImageSpec", "Layers", "LinuxKernel", "Store",
-            .product(name: "Crypto", package: "swift-crypto"),
+            "CISAL", "CZstd", "Distribution", "Hashing", "ImageSpec", "Layers", "LinuxKernel", "Store",
         ]),
     tests(
         "ImageExportTests",
@@ -167,7 +163,7 @@ let fuzzTargets: [Target] = [
             "DeviceSpecifications", "Devices", "ImageSpec", "Layers", "LinuxKernel", "SiteConfig", "Store",
             "TestSupport",
             .product(name: "Crypto", package: "swift-crypto"),
-        ] + (fuzzesAll ? ["Distribution", "ImagePull"] : []),
+        ] + (fuzzesAll ? ["Distribution", "Hashing", "ImagePull"] : []),
         path: "Fuzz", exclude: ["Corpus", "run"],
         swiftSettings: settings + (fuzzesAll ? [.define("BERTH_FUZZ_ALL")] : []))
 ]

@@ -2,6 +2,7 @@
 #if BERTH_FUZZ_ALL
 @testable import Distribution
 import Foundation
+import Hashing
 import ImagePull
 import ImageSpec
 import Layers

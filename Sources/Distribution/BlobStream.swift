@@ -210,7 +210,7 @@ extension RegistryClient {
     ) -> BlobStream {
         BlobStream(
             client: self, reference: reference, descriptor: descriptor,
-            digest: digest ?? DigestInBetween(descriptor.digest.algorithm))
+            digest: digest ?? InlineDigest(descriptor.digest.algorithm))
     }
 
     /// A blob's bytes from an offset on, for who has those before it. The digest is the caller's to verify.

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 package import ImageSpec
 
 /// The one way by which an image's documents are decoded: checked first for what readers disagree about.

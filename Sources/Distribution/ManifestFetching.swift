@@ -1,4 +1,5 @@
-internal import Foundation
+internal import FoundationEssentials
+internal import Hashing
 package import ImageSpec
 internal import NIOHTTP1
 

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import ImageSpec
 internal import LinuxKernel
 
@@ -10,52 +10,47 @@ struct ImageDocuments {
         let comment: String
     }
 
-    /// The image's own configuration, all of it but what the layers are.
+    /// The image's own configuration with the exported layers in it.
     static func config(
-        from original: [String: Any]?, base: [Layer], added: Layer?, platform: Platform, created: String?
+        from original: JSONValue?, base: [Layer], added: Layer?, platform: Platform, created: String?
     ) -> [UInt8] {
         var document =
-            original ?? [
-                "os": platform.os, "architecture": platform.architecture, "config": [String: Any](),
-            ]
-        if original == nil, let variant = platform.variant { document["variant"] = variant }
+            original
+            ?? .object([
+                "os": .string(platform.os), "architecture": .string(platform.architecture), "config": .object([:]),
+            ])
+        if original == nil, let variant = platform.variant { document["variant"] = .string(variant) }
         let layers = base + (added.map { [$0] } ?? [])
-        document["rootfs"] = ["type": "layers", "diff_ids": layers.map(\.diffID.description)] as [String: Any]
-        // A history must have an entry for each layer; one that has not, or of other layers, says nothing true.
-        var history = document["history"] as? [[String: Any]] ?? []
-        if history.count(where: { $0["empty_layer"] as? Bool != true }) != base.count {
+        document["rootfs"] = .object([
+            "type": .string("layers"), "diff_ids": .strings(layers.map(\.diffID.description)),
+        ])
+        // A history needs an entry for each layer; one of another length belongs to other layers.
+        var history = document["history"]?.array ?? []
+        if history.count(where: { $0["empty_layer"] != .boolean(true) }) != base.count {
             history = base.map { entry($0, created) }
         }
         if let added { history.append(entry(added, created)) }
-        document["history"] = history
-        if let created { document["created"] = created }
-        return JSON.bytes(document)
+        document["history"] = .array(history)
+        if let created { document["created"] = .string(created) }
+        return document.encoded()
     }
 
-    private static func entry(_ layer: Layer, _ created: String?) -> [String: Any] {
-        var entry: [String: Any] = ["created_by": "berth export", "comment": layer.comment]
-        entry["created"] = created
+    private static func entry(_ layer: Layer, _ created: String?) -> JSONValue {
+        var entry = JSONValue.object(["created_by": .string("berth export"), "comment": .string(layer.comment)])
+        entry["created"] = created.map { .string($0) }
         return entry
     }
 
     static func manifest(config: Descriptor, layers: [Layer]) -> [UInt8] {
-        JSON.bytes([
-            "schemaVersion": 2, "mediaType": MediaType.ociManifest.rawValue, "config": object(config),
-            "layers": layers.map { object($0.descriptor) },
-        ])
-    }
-
-    private static func object(_ descriptor: Descriptor) -> [String: Any] {
-        [
-            "mediaType": descriptor.mediaType.rawValue, "digest": descriptor.digest.description,
-            "size": descriptor.size,
-        ]
+        JSONValue.object([
+            "schemaVersion": .integer(2), "mediaType": .string(MediaType.ociManifest.rawValue), "config": config.json,
+            "layers": .array(layers.map(\.descriptor.json)),
+        ]).encoded()
     }
 
     /// RFC 3339, in whole seconds.
     static func text(_ time: Timestamp) -> String {
-        let formatter = ISO8601DateFormatter()
-        return formatter.string(from: Date(timeIntervalSince1970: Double(time.seconds)))
+        Date(timeIntervalSince1970: Double(time.seconds)).formatted(.iso8601)
     }
 }
 

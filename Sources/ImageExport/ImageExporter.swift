@@ -1,5 +1,6 @@
 package import Distribution
-internal import Foundation
+internal import FoundationEssentials
+internal import Hashing
 package import ImageSpec
 internal import LinuxKernel
 package import Store
@@ -127,7 +128,7 @@ package struct ImageExporter: Sendable {
         // Not now: the same files are to give the same image.
         let own = try ownConfig()
         let isChanged = upper != nil || image.manifest == nil
-        let created = isChanged ? ImageDocuments.text(newest ?? Timestamp(seconds: 0)) : own?["created"] as? String
+        let created = isChanged ? ImageDocuments.text(newest ?? Timestamp(seconds: 0)) : own?["created"]?.string
         let config = ImageDocuments.config(
             from: own, base: base, added: added, platform: image.platform, created: created)
         let configDescriptor = Descriptor(
@@ -171,9 +172,12 @@ package struct ImageExporter: Sendable {
         return written
     }
 
-    private func ownConfig() throws(ExportError) -> [String: Any]? {
+    private func ownConfig() throws(ExportError) -> JSONValue? {
         guard let config = image.config else { return nil }
-        do throws(DocumentFault) { return JSON.object(try DocumentScanner.check(config, as: .config)) } catch {
+        do throws(DocumentFault) {
+            // An object, or `originalLayers` could not have decoded it.
+            return try Documents.decode(JSONValue.self, from: config, as: .config)
+        } catch {
             throw .documents("the configuration of the image in the store: \(error)")
         }
     }

@@ -14,10 +14,10 @@ package protocol ImageOrigin: Sendable {
     /// by whoever verifies them.
     ///
     /// - Parameter digests: Who may find the digest of what is verified on the way.
-    func open(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> any ChunkSource
+    func open(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> any ChunkSource
 
     /// Another way to a blob whose bytes were wrong, or nil.
-    func reopen(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> (any ChunkSource)?
+    func reopen(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> (any ChunkSource)?
 
     /// Lets connections and descriptors go.
     func close() async
@@ -26,7 +26,7 @@ package protocol ImageOrigin: Sendable {
 extension ImageOrigin {
     package func currentDigest() async throws(PullError) -> Digest? { nil }
 
-    package func reopen(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> (any ChunkSource)? { nil }
+    package func reopen(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> (any ChunkSource)? { nil }
 }
 
 /// An image for one platform: everything but the layers' bytes.

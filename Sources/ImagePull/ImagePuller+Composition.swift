@@ -1,4 +1,5 @@
 internal import Distribution
+internal import Hashing
 internal import ImageSpec
 internal import Layers
 internal import LinuxKernel

@@ -21,7 +21,7 @@ extension ImagePuller {
     private func sharingProcessors(among layers: Int) throws(PullError) -> ImagePuller {
         var puller = self
         let atOnce = max(1, min(layers, Self.width))
-        do throws(SystemError) { puller.unpacker.digests = try DigestCrew(layers: atOnce) } catch {
+        do throws(SystemError) { puller.unpacker.digests = try HashPool(layers: atOnce) } catch {
             throw .store(.system(error))
         }
         let share = Processors.online / atOnce

@@ -3,12 +3,12 @@ package import ImageSpec
 package import Layers
 internal import Synchronization
 
-/// A blob's digest found by the crew that finds the layers', too.
-private final class CrewDigest: BlobDigest {
+/// Computes a blob's digest on the threads that compute the layers' digests.
+private final class PooledDigest: BlobDigest {
     private let stream: DigestStream
 
-    init(_ crew: DigestCrew, _ algorithm: Digest.Algorithm) {
-        stream = crew.stream(algorithm)
+    init(_ pool: HashPool, _ algorithm: Digest.Algorithm) {
+        stream = pool.stream(algorithm)
     }
 
     deinit { stream.abandon() }
@@ -83,21 +83,21 @@ package final class RegistryOrigin: ImageOrigin {
             manifestBytes: image.manifestBytes, config: image.config, configBytes: image.configBytes)
     }
 
-    package func open(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> any ChunkSource {
+    package func open(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> any ChunkSource {
         let reference = chosen.withLock { $0 }
         guard let cache else { return channel(blob, reference, digests) }
         let client = client
         return cache.source(blob) { offset in BlobChannel(client.blob(blob, in: reference, from: offset)) }
     }
 
-    package func reopen(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> (any ChunkSource)? {
+    package func reopen(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> (any ChunkSource)? {
         guard let cache else { return nil }
         cache.forget(blob.digest)
         return channel(blob, chosen.withLock { $0 }, digests)
     }
 
-    private func channel(_ blob: Descriptor, _ reference: Reference, _ digests: DigestCrew?) -> BlobChannel {
-        BlobChannel(client.blob(blob, in: reference, digest: digests.map { CrewDigest($0, blob.digest.algorithm) }))
+    private func channel(_ blob: Descriptor, _ reference: Reference, _ digests: HashPool?) -> BlobChannel {
+        BlobChannel(client.blob(blob, in: reference, digest: digests.map { PooledDigest($0, blob.digest.algorithm) }))
     }
 
     package func close() async { await client.shutdown() }

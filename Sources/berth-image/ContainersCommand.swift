@@ -1,6 +1,6 @@
 internal import ArgumentParser
 internal import Diagnostics
-internal import Foundation
+internal import FoundationEssentials
 internal import LinuxKernel
 internal import SiteConfig
 internal import Store
@@ -76,15 +76,13 @@ struct ContainersCommand: ParsableCommand {
                 let name = Name(directory: container.name)
                 rows.append([
                     name.name, name.job ?? "-", state(container), Quantity.bytes(Int64(clamping: container.bytes)),
-                    age(max(0, now - container.lastUse)), container.image,
+                    age(max(0, now - container.lastUse)), container.image.isEmpty ? "-" : container.image,
                 ])
             }
-            let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+            let widths = rows[0].indices.dropLast().map { column in rows.map { $0[column].count }.max() ?? 0 }
             return rows.map { row in
-                zip(row, widths).map { cell, width in
-                    cell.padding(toLength: max(width, cell.count), withPad: " ", startingAt: 0)
-                }
-                .joined(separator: "  ").trimmingCharacters(in: .whitespaces)
+                let padded = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }
+                return (padded + row.suffix(1)).joined(separator: "  ")
             }
         }
 

@@ -2,7 +2,7 @@ internal import ArgumentParser
 internal import DeviceSpecifications
 internal import Devices
 internal import Doctor
-internal import Foundation
+internal import FoundationEssentials
 internal import ImageDiagnostics
 internal import LaunchPlanning
 internal import LinuxKernel

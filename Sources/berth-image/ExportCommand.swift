@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Diagnostics
 internal import Distribution
-internal import Foundation
+internal import FoundationEssentials
 internal import ImageDiagnostics
 internal import ImageExport
 internal import ImageSpec
@@ -113,7 +113,7 @@ struct ExportCommand: AsyncParsableCommand {
         destination.hasPrefix("docker://")
             || ImageSource.Scheme.allCases.contains { $0 != .docker && destination.hasPrefix($0.rawValue + ":") }
             // Those of other tools get an error of their own.
-            || destination.range(of: "://") != nil
+            || destination.utf8.indices.contains { destination.utf8[$0...].starts(with: "://".utf8) }
     }
 
     private func found(_ source: ImageSource, _ settings: Settings) throws -> ImageExporter.Image {

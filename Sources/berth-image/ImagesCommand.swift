@@ -1,6 +1,6 @@
 internal import ArgumentParser
 internal import Diagnostics
-internal import Foundation
+internal import FoundationEssentials
 internal import LinuxKernel
 internal import Store
 

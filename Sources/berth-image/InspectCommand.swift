@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Diagnostics
 internal import Distribution
+internal import FoundationEssentials
 internal import ImageSpec
 internal import LinuxKernel
 internal import Store

@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Diagnostics
 internal import Distribution
-internal import Foundation
+internal import FoundationEssentials
 internal import ImageDiagnostics
 internal import ImagePull
 internal import ImageSpec

@@ -1,6 +1,6 @@
 internal import Diagnostics
 internal import Distribution
-internal import Foundation
+internal import FoundationEssentials
 internal import ImagePull
 internal import ImageSpec
 internal import LinuxKernel

@@ -1,5 +1,6 @@
 import Distribution
 import Foundation
+import Hashing
 import ImagePull
 import ImageSpec
 import Layers

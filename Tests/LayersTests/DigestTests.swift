@@ -4,67 +4,26 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Digests of several streams at once are those of each by itself.
+/// `HashPool` computes the same digests as hashing each stream alone.
 @Suite struct DigestTests {
     static func bytes(_ count: Int, _ random: inout FlattenerTests.Seeded) -> [UInt8] {
         (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
     }
 
-    /// Blocks are 64 bytes: around them everything that can go wrong does.
+    /// Lengths around the 64-byte block of SHA-256, where padding differs.
     static let lengths = [0, 1, 55, 56, 63, 64, 65, 119, 127, 128, 129, 1000, 4096, 100_003]
 
-    /// What has no header is held against the library that has one.
-    @Test(arguments: 0..<40) func pairs(seed: UInt64) {
-        var random = FlattenerTests.Seeded(state: seed &+ 1)
-        let messages = (0..<2).map { _ in Self.bytes(Self.lengths.randomElement(using: &random) ?? 0, &random) }
-        let pair = (PairedSHA256(), PairedSHA256())
-        messages[0].withUnsafeBytes { first in
-            messages[1].withUnsafeBytes { second in
-                var rests = (first[...], second[...])
-                while !rests.0.isEmpty, !rests.1.isEmpty {
-                    // Pieces of any length, at any address.
-                    let pieces = (
-                        rests.0.prefix(Int.random(in: 1...700, using: &random)),
-                        rests.1.prefix(Int.random(in: 1...700, using: &random))
-                    )
-                    let used = PairedSHA256.update(
-                        pair.0, UnsafeRawBufferPointer(rebasing: pieces.0), pair.1,
-                        UnsafeRawBufferPointer(rebasing: pieces.1))
-                    #expect(used.first > 0 || used.second > 0)
-                    rests.0 = rests.0.dropFirst(used.first)
-                    rests.1 = rests.1.dropFirst(used.second)
-                }
-                pair.0.update(UnsafeRawBufferPointer(rebasing: rests.0))
-                pair.1.update(UnsafeRawBufferPointer(rebasing: rests.1))
-            }
-        }
-        let found = [pair.0.finish(), pair.1.finish()].map { Digest(.sha256, bytes: $0) }
-        #expect(found == messages.map { digest($0) })
-    }
-
-    /// FIPS 180-4's own example of two blocks.
-    @Test func theStandardsExample() throws {
-        let hash = PairedSHA256()
-        "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq".utf8.withContiguousStorageIfAvailable {
-            hash.update(UnsafeRawBufferPointer($0))
-        }
-        let expected = "sha256:248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
-        #expect(Digest(.sha256, bytes: hash.finish()) == (try Digest(parsing: expected)))
-    }
-
-    /// Streams of all lengths and both algorithms, from several threads, to one crew; whether it goes by twos or by ones.
-    @Test(arguments: [(1, true), (4, true), (1, false), (3, false)]) func crews(_ kind: (layers: Int, inPairs: Bool))
-        async throws
-    {
-        let crew = try DigestCrew(layers: kind.layers, inPairs: kind.inPairs)
-        defer { crew.dismiss() }
+    /// Streams of all lengths and both algorithms, appended from several threads to one pool.
+    @Test(arguments: [1, 3]) func concurrentStreamsHaveTheirOwnDigests(layers: Int) async throws {
+        let pool = try HashPool(layers: layers)
+        defer { pool.dismiss() }
         await withTaskGroup(of: Void.self) { group in
             for number in 0..<24 {
                 group.addTask {
                     var random = FlattenerTests.Seeded(state: UInt64(number + 1))
                     let message = Memory(Self.bytes(Self.lengths[number % Self.lengths.count] * 7, &random))
                     let algorithm = number % 5 == 0 ? Digest.Algorithm.sha512 : .sha256
-                    let stream = crew.stream(algorithm, enough: 100_000)
+                    let stream = pool.stream(algorithm)
                     var start = 0
                     while start < message.bytes.count {
                         let end = min(message.bytes.count, start + Int.random(in: 1...9000, using: &random))
@@ -80,11 +39,10 @@ import Testing
         }
     }
 
-    /// What a stream was given is told of in its order, and let go.
-    @Test func piecesAreGivenBack() throws {
-        let crew = try DigestCrew()
-        defer { crew.dismiss() }
-        let stream = crew.stream(.sha256, enough: 1)
+    @Test func callbacksRunInOrder() throws {
+        let pool = try HashPool()
+        defer { pool.dismiss() }
+        let stream = pool.stream(.sha256)
         let told = Mutex<[Int]>([])
         let memory = Memory([UInt8](repeating: 7, count: 1000))
         for number in 0..<10 {
@@ -96,35 +54,34 @@ import Testing
         #expect(told.withLock { $0 } == Array(0..<10))
     }
 
-    /// A stream alone waits for company, and longer than until it is wanted it does not.
-    @Test func aStreamAloneIsFinishedAllTheSame() throws {
-        let crew = try DigestCrew()
-        defer { crew.dismiss() }
-        let stream = crew.stream(.sha256, enough: .max)
+    @Test func aStreamWithoutBytesHasADigest() throws {
+        let pool = try HashPool()
+        defer { pool.dismiss() }
+        let stream = pool.stream(.sha256)
         let memory = Memory([UInt8](repeating: 1, count: 300))
         stream.append(UnsafeRawBufferPointer(memory.bytes)) {}
         #expect(stream.finish() == digest([UInt8](repeating: 1, count: 300)))
-        #expect(crew.stream(.sha256, enough: .max).finish() == digest([]))
+        #expect(pool.stream(.sha256).finish() == digest([]))
     }
 
-    /// Given up, a stream keeps nothing, and whoever waited for it hears of it; so, too, where the whole crew goes.
-    @Test(arguments: [true, false]) func nothingIsKeptOfWhatIsGivenUp(alone: Bool) throws {
-        let crew = try DigestCrew()
+    /// An abandoned stream, or a dismissed pool, releases the bytes and still calls a pending `finish`.
+    @Test(arguments: [true, false]) func abandoningReleasesTheBytes(alone: Bool) throws {
+        let pool = try HashPool()
         weak var kept: Memory?
         let isTold = Mutex(false)
         do {
             let memory = Memory([UInt8](repeating: 2, count: 500))
             kept = memory
-            let stream = crew.stream(.sha256, enough: .max)
+            let stream = pool.stream(.sha256)
             stream.append(UnsafeRawBufferPointer(memory.bytes)) { _ = memory }
             if alone {
                 stream.abandon()
             } else {
-                crew.dismiss()
+                pool.dismiss()
                 stream.finish { _ in isTold.withLock { $0 = true } }
             }
         }
-        if alone { crew.dismiss() }
+        if alone { pool.dismiss() }
         #expect(kept == nil)
         #expect(isTold.withLock { $0 } == !alone)
     }

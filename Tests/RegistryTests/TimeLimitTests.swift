@@ -1,5 +1,6 @@
 @testable import Distribution
 import Foundation
+import Hashing
 import ImageSpec
 import NIOCore
 import NIOHTTP1

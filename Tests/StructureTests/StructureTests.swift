@@ -21,19 +21,20 @@ import Testing
             "Store",
         ],
         "Doctor": ["Allocation", "Devices", "Diagnostics", "LaunchPlanning", "LinuxKernel", "SiteConfig"],
-        "Layers": ["ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CSHA256", "CZstd", "Crypto"],
+        "Layers": ["ImageSpec", "LinuxKernel", "CLinux", "CISAL", "CZstd", "Hashing"],
+        "Hashing": ["ImageSpec", "Crypto"],
         "Distribution": [
-            "ImageSpec", "AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL", "Crypto", "Foundation",
+            "ImageSpec", "AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL", "Hashing", "FoundationEssentials",
             "Glibc",
             "Synchronization",
         ],
         "DeviceSpecifications": ["CYAML", "Devices", "LinuxKernel"],
         "ImagePull": [
-            "Distribution", "Layers", "Store", "ImageSpec", "LinuxKernel", "CLinux", "Crypto", "Foundation",
+            "Distribution", "Layers", "Store", "ImageSpec", "LinuxKernel", "CLinux", "Hashing", "FoundationEssentials",
             "Synchronization",
         ],
         "ImageExport": [
-            "Distribution", "Layers", "Store", "ImageSpec", "LinuxKernel", "CISAL", "CZstd", "Crypto", "Foundation",
+            "Distribution", "Layers", "Store", "ImageSpec", "LinuxKernel", "CISAL", "CZstd", "Hashing", "FoundationEssentials",
             "Synchronization",
         ],
         "ImageDiagnostics": [
@@ -42,7 +43,7 @@ import Testing
         ],
         "berth-image": [
             "Allocation", "ArgumentParser", "DeviceSpecifications", "Devices", "Diagnostics", "Dispatch",
-            "Distribution", "Doctor", "Foundation", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec",
+            "Distribution", "Doctor", "FoundationEssentials", "Glibc", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec",
             "LaunchPlanning", "Layers",
             "LinuxKernel", "SiteConfig", "Store", "Synchronization",
         ],

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import NIOHTTP1
 
 /// Trades credentials, or nothing, for a bearer token.

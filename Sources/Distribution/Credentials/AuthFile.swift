@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 /// Docker's `config.json` and containers' `auth.json`, as far as they are about credentials.
 ///

@@ -1,4 +1,5 @@
-internal import Foundation
+internal import FoundationEssentials
+internal import Glibc
 internal import ImageSpec
 
 /// The files that people already have: containers' `auth.json`, Docker's `config.json`, Enroot's `.credentials`.

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 extension CredentialFiles {
     /// Enroot's `.credentials`: netrc lines, of which the first for the host (and user) counts.

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import NIOSSL
 
 /// Whom to trust for a host, and who to be towards it, from the directories that Docker and containers use.

@@ -1,5 +1,5 @@
 internal import AsyncHTTPClient
-internal import Foundation
+internal import FoundationEssentials
 internal import NIOCore
 internal import NIOPosix
 internal import NIOSSL
@@ -63,7 +63,7 @@ extension HTTPTransport {
     private static func tlsText(_ error: any Error) -> String {
         let text = String(describing: error)
         let marker = "OPENSSL_internal:"
-        guard let start = text.range(of: marker) else { return RegistryError.clean(text) }
+        guard let start = text.firstRange(of: marker) else { return RegistryError.clean(text) }
         let word = text[start.upperBound...].prefix { $0.isLetter || $0.isNumber || $0 == "_" }
         return RegistryError.clean(word.lowercased().map { $0 == "_" ? " " : String($0) }.joined())
     }

@@ -1,12 +1,12 @@
-internal import Foundation
+internal import Distribution
 internal import ImageSpec
 
-/// A layout's index.json, of which everything stays that is not understood.
+/// A layout's index.json. Fields that Berth does not know are kept.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 struct LayoutIndex {
-    private var document: [String: Any]
-    private var manifests: [[String: Any]]
+    private var document: JSONValue
+    private var manifests: [JSONValue]
     private static let refName = "org.opencontainers.image.ref.name"
     /// What containerd and newer Docker write beside it.
     private static let containerdName = "io.containerd.image.name"
@@ -14,44 +14,44 @@ struct LayoutIndex {
     static let layoutFile = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
 
     init() {
-        document = ["schemaVersion": 2, "mediaType": MediaType.ociIndex.rawValue]
+        document = .object(["schemaVersion": .integer(2), "mediaType": .string(MediaType.ociIndex.rawValue)])
         manifests = []
     }
 
-    /// `nil` where it is no index.
+    /// `nil` if the bytes are not an image index.
     init?(_ bytes: [UInt8]) {
         // An index that readers understand differently is not added to; not JSON: not an index.
-        guard let plain = try? DocumentScanner.check(bytes, as: .manifest),  // see above
-            let any = try? JSONSerialization.jsonObject(with: Data(plain)),  // see above
-            let document = any as? [String: Any], document["layers"] == nil, document["config"] == nil
+        guard let document = try? Documents.decode(JSONValue.self, from: bytes, as: .manifest),  // see above
+            document.object != nil, document["layers"] == nil, document["config"] == nil,
+            let manifests = document["manifests"].map(\.array) ?? [],
+            manifests.allSatisfy({ $0.object != nil })
         else { return nil }
-        let entries = document["manifests"] ?? [[String: Any]]()
-        guard let manifests = entries as? [[String: Any]] else { return nil }
         self.document = document
         self.manifests = manifests
     }
 
-    /// Adds an image and gives it the tag. What had the tag before stays, without it.
+    /// Adds an image and moves the tag to it. An image that had the tag stays, without it.
     mutating func add(_ descriptor: Descriptor, tag: String) {
         for index in manifests.indices {
-            var annotations = manifests[index]["annotations"] as? [String: Any] ?? [:]
-            guard annotations[Self.refName] as? String == tag else { continue }
+            guard var annotations = manifests[index]["annotations"]?.object,
+                annotations[Self.refName] == .string(tag)
+            else { continue }
             annotations[Self.refName] = nil
             annotations[Self.containerdName] = nil
-            manifests[index]["annotations"] = annotations.isEmpty ? nil : annotations
+            manifests[index]["annotations"] = annotations.isEmpty ? nil : .object(annotations)
         }
-        // The same image without a name, of a moment ago or from before: one entry is enough.
+        // The same image without a name, left by the loop above or by an earlier export, would be a duplicate.
         manifests.removeAll { entry in
-            (entry["annotations"] as? [String: Any] ?? [:]).isEmpty
-                && entry["digest"] as? String == descriptor.digest.description
+            (entry["annotations"]?.object ?? [:]).isEmpty
+                && entry["digest"] == .string(descriptor.digest.description)
         }
-        var entry: [String: Any] = [
-            "mediaType": descriptor.mediaType.rawValue, "digest": descriptor.digest.description,
-            "size": descriptor.size, "annotations": [Self.refName: tag],
-        ]
+        var entry = descriptor.json
+        entry["annotations"] = .object([Self.refName: .string(tag)])
         if let platform = descriptor.platform {
-            var object = ["os": platform.os, "architecture": platform.architecture]
-            object["variant"] = platform.variant
+            var object = JSONValue.object([
+                "os": .string(platform.os), "architecture": .string(platform.architecture),
+            ])
+            object["variant"] = platform.variant.map { .string($0) }
             entry["platform"] = object
         }
         manifests.append(entry)
@@ -59,22 +59,16 @@ struct LayoutIndex {
 
     func encoded() -> [UInt8] {
         var document = document
-        document["manifests"] = manifests
-        return JSON.bytes(document)
+        document["manifests"] = .array(manifests)
+        return document.encoded()
     }
 }
 
-/// JSON as bytes, always the same for the same values.
-enum JSON {
-    static func bytes(_ object: [String: Any]) -> [UInt8] {
-        let options: JSONSerialization.WritingOptions = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? JSONSerialization.data(withJSONObject: object, options: options) else {  // see below
-            preconditionFailure("built of strings, numbers, lists and objects, or read from JSON")
-        }
-        return Array(data)
-    }
-
-    static func object(_ bytes: [UInt8]) -> [String: Any]? {
-        (try? JSONSerialization.jsonObject(with: Data(bytes))) as? [String: Any]  // nil: not an object of JSON
+extension Descriptor {
+    /// The members that every descriptor has.
+    var json: JSONValue {
+        .object([
+            "mediaType": .string(mediaType.rawValue), "digest": .string(digest.description), "size": .integer(size),
+        ])
     }
 }

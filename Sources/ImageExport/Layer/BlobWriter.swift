@@ -1,5 +1,4 @@
-// Not the whole module: it has a `Digest` of its own.
-internal import struct Crypto.SHA256
+internal import Hashing
 internal import ImageSpec
 internal import LinuxKernel
 
@@ -17,8 +16,8 @@ final class BlobWriter {
     private let packer: any Packer
     private let cancellation: Cancellation
     private let nameWriteError: (SystemError) -> ExportError
-    private var plain = SHA256()
-    private var packed = SHA256()
+    private var plain = RunningDigest(.sha256)
+    private var packed = RunningDigest(.sha256)
     private var size: Int64 = 0
     private let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
     private var filled = 0
@@ -57,25 +56,18 @@ final class BlobWriter {
 
     func finish() throws(ExportError) -> Written {
         try flush(isLast: true)
-        return Written(diffID: Self.digest(plain), digest: Self.digest(packed), size: size)
+        return Written(diffID: plain.finish(), digest: packed.finish(), size: size)
     }
 
     private func flush(isLast: Bool) throws(ExportError) {
         try cancellation.check()
         let bytes = UnsafeRawBufferPointer(rebasing: piece[..<filled])
-        plain.update(bufferPointer: bytes)
+        plain.update(bytes)
         try packer.pack(bytes, isLast: isLast) { (part) throws(ExportError) in
-            packed.update(bufferPointer: part)
+            packed.update(part)
             size += Int64(part.count)
             do throws(SystemError) { try file.descriptor.writeAll(part) } catch { throw nameWriteError(error) }
         }
         filled = 0
-    }
-
-    private static func digest(_ hash: SHA256) -> Digest {
-        guard let digest = Digest(.sha256, bytes: Array(hash.finalize())) else {
-            preconditionFailure("SHA-256 has 32 bytes")
-        }
-        return digest
     }
 }

@@ -1,5 +1,6 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import Distribution
+internal import Hashing
 package import ImageSpec
 package import Layers
 internal import LinuxKernel
@@ -110,7 +111,7 @@ package final class DockerArchiveOrigin: ImageOrigin {
     /// Where in the archive the layer is; part of the manifest that is made here and of none that is read.
     private static let pathKey = "org.berth.archive.path"
 
-    package func open(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> any ChunkSource {
+    package func open(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> any ChunkSource {
         guard let path = blob.annotations[Self.pathKey], let (source, _) = try files.open(path) else {
             throw files.missing("layer \(blob.digest)")
         }

@@ -102,7 +102,7 @@ package final class LayoutOrigin: ImageOrigin {
         throw .local(.unknownTag(nil, present: tags), path: files.path)
     }
 
-    package func open(_ blob: Descriptor, _ digests: DigestCrew?) throws(PullError) -> any ChunkSource {
+    package func open(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> any ChunkSource {
         guard let (source, _) = try files.open(blob.digest.blobPath) else {
             throw .local(.notAnImage("the blob \(blob.digest) is missing"), path: files.path)
         }

@@ -30,7 +30,7 @@ package final class WindowBudget: @unchecked Sendable {
         monitor.lock()
         taken -= count
         monitor.unlock()
-        room.tellAll()
+        room.broadcast()
     }
 
     /// How far back the frame looks that begins here (RFC 8878, section 3.1.1.1); nil for a frame that is passed over.

@@ -66,7 +66,7 @@ final class BoundedRing: @unchecked Sendable {
         lengths[filled % slots.count] = count
         filled += 1
         monitor.unlock()
-        filling.tellAll()
+        filling.broadcast()
     }
 
     /// The last word of whoever fills: the end, or why there is none. What was published before is still delivered.
@@ -75,7 +75,7 @@ final class BoundedRing: @unchecked Sendable {
         isFinished = true
         failure = error
         monitor.unlock()
-        filling.tellAll()
+        filling.broadcast()
     }
 
     /// A reader's last word: the next `emptySlot` is nil.
@@ -83,7 +83,7 @@ final class BoundedRing: @unchecked Sendable {
         monitor.lock()
         isCancelled = true
         monitor.unlock()
-        room.tellAll()
+        room.broadcast()
     }
 
     /// Gives back the first of the slots that the reader has not given back yet.
@@ -93,7 +93,7 @@ final class BoundedRing: @unchecked Sendable {
         let isHalfFree = inUse <= slots.count / 2
         monitor.unlock()
         // For half of the slots at once, as waking a thread costs as much as filling a part of one.
-        if isHalfFree { room.tellAll() }
+        if isHalfFree { room.broadcast() }
     }
 
     /// The reader's first slot that was not given back; empty at the end.

@@ -1,3 +1,4 @@
+internal import Hashing
 package import ImageSpec
 package import LinuxKernel
 
@@ -40,7 +41,7 @@ package final class FileChunks: ChunkSource {
 package func contentDigest(
     of source: any ChunkSource, _ algorithm: Digest.Algorithm
 ) throws(LayerError) -> (digest: Digest, size: Int64) {
-    var hasher = ContentHasher(algorithm)
+    var hasher = RunningDigest(algorithm)
     var size: Int64 = 0
     while true {
         let chunk = try source.next()

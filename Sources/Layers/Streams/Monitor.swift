@@ -32,10 +32,10 @@ final class Monitor: @unchecked Sendable {
         /// Lets others in until one of them tells of a change, or for no reason at all. The monitor is locked by the caller.
         func wait() { pthread_cond_wait(condition, monitor.mutex) }
 
-        /// To all who wait; best with the monitor unlocked, for they want it.
-        func tellAll() { pthread_cond_broadcast(condition) }
+        /// Wakes all waiting threads; best called with the monitor unlocked, since they take it.
+        func broadcast() { pthread_cond_broadcast(condition) }
 
-        /// To one of them.
-        func tellOne() { pthread_cond_signal(condition) }
+        /// Wakes one waiting thread.
+        func signal() { pthread_cond_signal(condition) }
     }
 }

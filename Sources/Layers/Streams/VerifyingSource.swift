@@ -1,3 +1,4 @@
+internal import Hashing
 package import ImageSpec
 
 /// Hands a blob through and fails at its end unless both size and digest are the descriptor's; what was read from
@@ -8,7 +9,7 @@ package final class VerifyingSource: ChunkSource {
     private let base: any ChunkSource
     private let expected: Digest
     private let size: Int64
-    private var hasher: ContentHasher
+    private var hasher: RunningDigest
     private var count: Int64 = 0
     private var isVerified = false
     private let progress: (@Sendable (Int64) -> Void)?
@@ -20,7 +21,7 @@ package final class VerifyingSource: ChunkSource {
         self.base = base
         self.expected = digest
         self.size = size ?? -1
-        self.hasher = ContentHasher(digest.algorithm)
+        self.hasher = RunningDigest(digest.algorithm)
         self.progress = progress
     }
 

@@ -29,7 +29,7 @@ final class WorkerCrew: @unchecked Sendable {
         }
         monitor.lock()
         (self.work, self.count, begun, ended) = (work, count, 0, 0)
-        changed.tellAll()
+        changed.broadcast()
         takePieces()
         while ended < count { changed.wait() }
         self.work = nil
@@ -40,7 +40,7 @@ final class WorkerCrew: @unchecked Sendable {
     func dismiss() {
         monitor.lock()
         isDismissed = true
-        changed.tellAll()
+        changed.broadcast()
         monitor.unlock()
         for member in members { member.join() }
         members = []
@@ -64,7 +64,7 @@ final class WorkerCrew: @unchecked Sendable {
             work(piece)
             monitor.lock()
             ended += 1
-            if ended == count { changed.tellAll() }
+            if ended == count { changed.broadcast() }
         }
     }
 }

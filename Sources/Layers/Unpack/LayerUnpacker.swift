@@ -26,8 +26,8 @@ package struct LayerUnpacker: Sendable {
     package var writers = 1
     package var ringSlots = 12
     package var slotBytes = 512 << 10
-    /// Who finds the diffID; threads for this layer alone where there is none.
-    package var digests: DigestCrew?
+    /// Computes the diffID; `nil` starts threads for this layer alone.
+    package var digests: HashPool?
     package var writeBack = WriteBackPolicy.whenever
 
     package init() {}
@@ -43,9 +43,9 @@ package struct LayerUnpacker: Sendable {
     ) throws(LayerError) -> LayerSummary {
         guard let digests else {
             var unpacker = self
-            let crew = try system { () throws(SystemError) in try DigestCrew() }
-            defer { crew.dismiss() }
-            unpacker.digests = crew
+            let pool = try system { () throws(SystemError) in try HashPool() }
+            defer { pool.dismiss() }
+            unpacker.digests = pool
             return try unpacker.unpack(
                 source, diffID: diffID, into: directory, isCancelled: isCancelled, progress: progress)
         }
@@ -67,7 +67,7 @@ package struct LayerUnpacker: Sendable {
         } catch {
             throw LayerError(.system(error))
         }
-        let digest = digests.stream(diffID.algorithm, enough: ringSlots * slotBytes / 2)
+        let digest = digests.stream(diffID.algorithm)
         defer { digest.abandon() }
         produce(from: source, into: ring, digest)
         writer.join()

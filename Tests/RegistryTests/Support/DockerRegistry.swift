@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 @testable import Distribution
 import Foundation
+import Hashing
 import ImageSpec
 import NIOCore
 import NIOHTTP1

@@ -1,4 +1,5 @@
 @testable import Distribution
+import Hashing
 import ImageSpec
 import NIOHTTP1
 
