@@ -22,7 +22,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [S
     .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
 }
 
-// Dependencies point only downward; Tests/StructureTests holds the same table against the imports.
+// Dependencies point only downward. Tests/StructureTests compares this table with the imports.
 let leanTargets: [Target] = [
     .target(name: "CLinux"),
     library("LinuxKernel", ["CLinux"]),
@@ -71,7 +71,7 @@ let leanTargets: [Target] = [
 
 let richTargets: [Target] = [
     .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
-    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     library("Hashing", ["ImageSpec", .product(name: "Crypto", package: "swift-crypto")]),
     library(
@@ -108,7 +108,7 @@ let richTargets: [Target] = [
     library(
         "ImagePull",
         [
-            "CLinux", "Distribution", "Hashing", "ImageSpec", "Layers", "LinuxKernel", "Store",
+            "Distribution", "Hashing", "ImageSpec", "Layers", "LinuxKernel", "Store",
         ]),
     library(
         "ImageExport",
@@ -122,7 +122,7 @@ let richTargets: [Target] = [
         "ImageDiagnostics",
         [
             "DeviceSpecifications", "Diagnostics", "Distribution", "ImageExport", "ImagePull", "ImageSpec", "Layers",
-            "LinuxKernel", "Store",
+            "LinuxKernel",
         ]),
     tests(
         "CommandTests",
