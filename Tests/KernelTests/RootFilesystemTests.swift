@@ -131,7 +131,7 @@ import TestSupport
 
     // MARK: Granted devices, with a made-up /dev in a mount namespace of the test's own
 
-    @Test(.needsRoot, arguments: Caller.all, ["granted", "0", "none"]) func grantedGPUsExistAndOthersDoNot(
+    @Test(.needsRoot, arguments: Caller.all, ["granted", "device=0", "none"]) func grantedGPUsExistAndOthersDoNot(
         _ caller: Caller, _ request: String
     ) throws {
         let box = try Box(caller)
@@ -161,7 +161,7 @@ import TestSupport
         case ("granted", .ordinary): #expect(names == ["nvidia-uvm", "nvidia11", "nvidia3", "nvidiactl"], "\(ended)")
         case ("granted", .root):
             #expect(names == ["nvidia-uvm", "nvidia11", "nvidia3", "nvidia4", "nvidiactl"], "\(ended)")
-        case ("0", _): #expect(names == ["nvidia-uvm", "nvidia3", "nvidiactl"], "\(ended)")
+        case ("device=0", _): #expect(names == ["nvidia-uvm", "nvidia3", "nvidiactl"], "\(ended)")
         default: #expect(names == [], "\(ended)")
         }
         #expect(ended.lines.dropFirst().first == "/dev/infiniband: uverbs0")
