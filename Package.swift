@@ -51,7 +51,7 @@ let leanTargets: [Target] = [
     tests("ImageSpecTests", ["ImageSpec"]),
     .target(
         name: "TestSupport", dependencies: ["CLinux", "LinuxKernel"], path: "Tests/Support", swiftSettings: settings),
-    tests("SandboxTests", ["Sandbox", "LinuxKernel", "TestSupport"]),
+    tests("SandboxTests", ["Devices", "LaunchPlanning", "LinuxKernel", "Sandbox", "TestSupport"]),
     tests("LaunchPlanningTests", ["Devices", "LaunchPlanning", "LinuxKernel"]),
     tests("PlanSnapshots", ["Devices", "LaunchPlanning", "LinuxKernel", "TestSupport"], exclude: ["Golden"]),
     tests("SiteConfigTests", ["SiteConfig", "LinuxKernel", "TestSupport"]),

@@ -3,25 +3,24 @@ internal import LinuxKernel
 /// What a device cgroup refuses here, of the kinds of nodes that schedulers grant. Nothing is opened.
 package enum DeviceConstraint {
     /// Sorted; empty where nothing is refused, or nothing is there.
-    package static func refused() -> [String] { grantable().filter(OwnedFileDescriptor.isRefusedByCgroup) }
+    package static func refused() -> [DeviceNode] { grantable().filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) } }
 
     /// GPUs, their partitions and channels, and fabrics.
-    package static func grantable() -> [String] {
-        var paths: [String] = []
-        for name in names("/dev") {
-            if isNumbered(name, "nvidia") || isNumbered(name, "cxi") || name == "kfd" { paths.append("/dev/" + name) }
+    package static func grantable() -> [DeviceNode] {
+        var nodes: [DeviceNode] = []
+        for directory in ["/dev", "/dev/dri", "/dev/infiniband", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels"] {
+            nodes += names(directory).map { DeviceNode(directory + "/" + $0) }.filter(isGrantable)
         }
-        for (directory, prefix) in [
-            ("/dev/dri", "renderD"), ("/dev/infiniband", "uverbs"), ("/dev/nvidia-caps", "nvidia-cap"),
-            ("/dev/nvidia-caps-imex-channels", "channel"),
-        ] {
-            paths += names(directory).filter { isNumbered($0, prefix) }.map { directory + "/" + $0 }
-        }
-        return paths
+        return nodes
     }
 
-    private static func isNumbered(_ name: String, _ prefix: String) -> Bool {
-        name.hasPrefix(prefix) && Int(name.dropFirst(prefix.utf8.count)) != nil
+    private static func isGrantable(_ node: DeviceNode) -> Bool {
+        switch node.kind {
+        case .gpu, .migCapability, .imexChannel, .verbs, .slingshot: node.index != nil
+        // NVIDIA's is everybody's.
+        case .gpuControl: node.vendor == .amd
+        default: false
+        }
     }
 
     private static func names(_ path: String) -> [String] {

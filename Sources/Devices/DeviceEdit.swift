@@ -5,7 +5,7 @@ package import LinuxKernel
 package struct DeviceEdit: Equatable, Sendable {
     package enum Action: Equatable, Sendable {
         /// A device node of the host.
-        case node(source: String, path: String)
+        case node(DeviceNode, path: String)
         case bind(source: String, path: String, recursive: Bool, attributes: MountAttributes)
         case fileSystem(type: String, path: String, flags: MountFlags, data: String)
         /// `NAME=VALUE`; `isDefault` gives way to whoever else sets it.

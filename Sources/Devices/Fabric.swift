@@ -12,11 +12,11 @@ package enum Fabric: String, CaseIterable, Sendable, Equatable {
     case efa
 
     /// Which of the two is there, by the driver behind the first verbs device that this process may use.
-    package static func present(_ nodes: [String], host: HostTree = HostTree()) -> Fabric {
-        let verbs = nodes.filter { $0.hasPrefix("/dev/infiniband/uverbs") }
+    package static func present(_ nodes: [DeviceNode], host: HostTree = HostTree()) -> Fabric {
+        let verbs = nodes.filter { $0.kind == .verbs }
         guard !verbs.isEmpty else { return .none }
         for node in verbs {
-            let name = node.split(separator: "/").last.map(String.init) ?? ""
+            let name = node.path.split(separator: "/").last.map(String.init) ?? ""
             if host.link("/sys/class/infiniband_verbs/\(name)/device/driver")?.hasSuffix("/efa") == true { return .efa }
         }
         return .ib

@@ -6,7 +6,7 @@ internal import LinuxKernel
 package struct FabricDevices: Equatable, Sendable {
     package struct Device: Equatable, Sendable {
         /// `/dev/infiniband/uverbs0`, `/dev/cxi0`
-        package let node: String
+        package let node: DeviceNode
         /// `mlx5_0`; empty where sysfs has none.
         package let name: String
         /// `mlx5_core`, `efa`; empty where sysfs has none.
@@ -14,7 +14,7 @@ package struct FabricDevices: Equatable, Sendable {
         /// The states of its ports, such as `4: ACTIVE`.
         package let states: [String]
 
-        package init(node: String, name: String = "", driver: String = "", states: [String] = []) {
+        package init(node: DeviceNode, name: String = "", driver: String = "", states: [String] = []) {
             self.node = node
             self.name = name
             self.driver = driver
@@ -32,12 +32,14 @@ package struct FabricDevices: Equatable, Sendable {
     /// - Parameter root: Where `/dev` and `/sys` are looked for; empty for the host's own.
     package init(root: String = "") {
         var result: [Device] = []
-        for name in Self.names(root + "/dev/infiniband") where name.hasPrefix("uverbs") {
+        for name in Self.names(root + "/dev/infiniband") {
+            let node = DeviceNode("/dev/infiniband/" + name)
+            guard node.kind == .verbs else { continue }
             let device = Self.line(root + "/sys/class/infiniband_verbs/\(name)/ibdev")
             let directory = root + "/sys/class/infiniband/" + device
             result.append(
                 Device(
-                    node: "/dev/infiniband/" + name, name: device,
+                    node: node, name: device,
                     driver: device.isEmpty ? "" : Self.driver(directory + "/device"),
                     states: device.isEmpty
                         ? []
@@ -45,9 +47,11 @@ package struct FabricDevices: Equatable, Sendable {
                             !$0.isEmpty
                         }))
         }
-        for name in Self.names(root + "/dev") where name.hasPrefix("cxi") && Int(name.dropFirst(3)) != nil {
+        for name in Self.names(root + "/dev") {
+            let node = DeviceNode("/dev/" + name)
+            guard node.kind == .slingshot else { continue }
             let directory = root + "/sys/class/cxi/\(name)/device"
-            result.append(Device(node: "/dev/" + name, name: name, driver: Self.driver(directory)))
+            result.append(Device(node: node, name: name, driver: Self.driver(directory)))
         }
         devices = result
     }

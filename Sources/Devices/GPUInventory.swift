@@ -7,14 +7,14 @@ package struct GPUInventory: Equatable, Sendable {
         package let address: String
         /// `GPU-…`; empty where the driver shows none.
         package let uuid: String
-        package let node: String
+        package let node: DeviceNode
     }
 
     package private(set) var gpus: [GPU] = []
     /// Whether GPUs that were not granted are among them: AMD's driver may hide those.
     package private(set) var isWhole = true
 
-    package init(_ vendor: HostDevices.Vendor?, host: HostTree = HostTree()) {
+    package init(_ vendor: DeviceNode.Vendor?, host: HostTree = HostTree()) {
         switch vendor {
         case .nvidia: gpus = Self.nvidia(host)
         case .amd:
@@ -43,16 +43,16 @@ package struct GPUInventory: Equatable, Sendable {
     /// Without the compute driver's list: by PCI address.
     private static func amd(_ host: HostTree) -> [GPU] {
         host.names("/sys/class/drm").compactMap { name -> GPU? in
-            guard name.hasPrefix("renderD"), let device = host.link("/sys/class/drm/\(name)/device"),
+            guard DeviceNode("/dev/dri/" + name).kind == .gpu, let device = host.link("/sys/class/drm/\(name)/device"),
                 let address = device.split(separator: "/").last,
                 host.link("/sys/class/drm/\(name)/device/driver")?.hasSuffix("/amdgpu") ?? false
             else { return nil }
-            return GPU(address: String(address), uuid: "", node: "/dev/dri/" + name)
+            return GPU(address: String(address), uuid: "", node: DeviceNode("/dev/dri/" + name))
         }.sorted { $0.address < $1.address }
     }
 
     /// Nodes in the order of the inventory; those that it does not know come last, as they were.
-    package func sorted(_ nodes: [String]) -> [String] {
+    package func sorted(_ nodes: [DeviceNode]) -> [DeviceNode] {
         let known = gpus.map(\.node).filter(nodes.contains)
         return known + nodes.filter { !known.contains($0) }
     }
@@ -67,7 +67,7 @@ extension GPUInventory {
     /// so too where devices are not constrained, and is taken only where the others are missing.
     ///
     /// - Returns: `nil` where nothing has to be narrowed, or where the lists count something else than whole GPUs.
-    package func grantedBySlurm(open: [String], variable: (String) -> String?) -> [String]? {
+    package func grantedBySlurm(open: [DeviceNode], variable: (String) -> String?) -> [DeviceNode]? {
         guard variable("SLURM_JOB_ID") != nil, isWhole, !gpus.isEmpty, gpus.allSatisfy({ open.contains($0.node) })
         else { return nil }
         guard let list = Self.list(variable) else { return nil }
@@ -85,7 +85,7 @@ extension GPUInventory {
     }
 
     /// Whether Slurm names fewer GPUs than open: only then is it worth asking the driver for all of them.
-    package static func mayBeNarrower(than open: [String], variable: (String) -> String?) -> Bool {
+    package static func mayBeNarrower(than open: [DeviceNode], variable: (String) -> String?) -> Bool {
         guard variable("SLURM_JOB_ID") != nil, let list = list(variable) else { return false }
         return list == "NoDevFiles" || (indices(list)?.count ?? open.count) < open.count
     }
@@ -114,7 +114,7 @@ extension GPUInventory {
     ///
     /// - Returns: Whether there was one.
     package static func renumber(
-        _ environment: inout [String], before: [String], after: [String], _ vendor: HostDevices.Vendor?
+        _ environment: inout [String], before: [DeviceNode], after: [DeviceNode], _ vendor: DeviceNode.Vendor?
     ) -> Bool {
         var (before, after) = (before, after)
         var isCounted = false
@@ -140,7 +140,7 @@ extension GPUInventory {
 
     /// A list that counts within `before`, for a container that shows `after`; GPUs that it does not show drop out.
     /// Names, such as MIG's and UUIDs, mean the same everywhere and are left.
-    package static func renumbered(_ list: String, before: [String], after: [String]) -> String {
+    package static func renumbered(_ list: String, before: [DeviceNode], after: [DeviceNode]) -> String {
         guard before != after, let positions = indices(list) else { return list }
         return positions.compactMap { position in
             guard position < before.count else { return nil }
@@ -156,7 +156,7 @@ extension GPUInventory {
     /// address.
     ///
     /// - Returns: For each name its node, `nil` where it is not among the granted.
-    package func nodes(named names: [String], granted: [String]) -> [String?] {
+    package func nodes(named names: [String], granted: [DeviceNode]) -> [DeviceNode?] {
         names.map { name in
             if let position = Int(name) { return granted.indices.contains(position) ? granted[position] : nil }
             let found = gpus.filter { gpu in

@@ -3,19 +3,17 @@ package import LinuxKernel
 /// The device nodes that this process may use, by the kernel's word: the device cgroup answers `EPERM` where a node was
 /// not granted, whatever the environment says. They are asked for with access(2), see `HostTree.isGranted`.
 package struct HostDevices: Equatable, Sendable {
-    package enum Vendor: Equatable, Sendable { case nvidia, amd }
-
     /// Whose GPUs the host has; where both are there, NVIDIA's are the ones that are granted.
-    package let vendor: Vendor?
+    package let vendor: DeviceNode.Vendor?
     /// `/dev/nvidiaN`, or AMD's `/dev/dri/renderDN`, by rising number.
-    package let gpus: [String]
+    package let gpus: [DeviceNode]
     /// What every GPU needs besides its own node.
-    package private(set) var gpuControl: [String]
+    package private(set) var gpuControl: [DeviceNode]
     /// MIG slices' nodes, `/dev/nvidia-caps/nvidia-capN`: those of the GPUs above; they are in `gpuControl` as well.
-    package private(set) var capabilities: [String]
+    package private(set) var capabilities: [DeviceNode]
     /// RDMA verbs and their connection manager, Slingshot, and memory shared between processes; management nodes (umad,
     /// issm) are an administrator's.
-    package let fabric: [String]
+    package let fabric: [DeviceNode]
 
     /// Looks below `/dev`. Where it holds none of the names by which every such driver shows, it is not even listed: that
     /// would be the dearest single thing that a launch reads.
@@ -23,8 +21,8 @@ package struct HostDevices: Equatable, Sendable {
     /// - Parameter openable: GPUs and MIG slices that others may open, for whom this is. Of what they name only such nodes
     ///   count as the host has; `nil` where this process asks for itself.
     /// - Throws: `SystemError` where `/dev` itself can not be read.
-    package init(host: HostTree = HostTree(), openable: [String]? = nil) throws(SystemError) {
-        func isGranted(_ path: String) -> Bool { openable?.contains(path) ?? host.isGranted(path) }
+    package init(host: HostTree = HostTree(), openable: [DeviceNode]? = nil) throws(SystemError) {
+        func isGranted(_ node: DeviceNode) -> Bool { openable?.contains(node) ?? host.isGranted(node) }
         let directory = try OwnedFileDescriptor(opening: host.path("/dev"), .readOnly | .directory)
         let isNVIDIA = directory.holds("nvidiactl") || directory.holds("nvidia0")
         let isAMD = !isNVIDIA && directory.holds("kfd")
@@ -35,7 +33,7 @@ package struct HostDevices: Equatable, Sendable {
         gpuControl =
             isNVIDIA
             ? Self.control(names, capabilities, hasCopying: directory.holds("gdrdrv"), host)
-            : isAMD ? ["/dev/kfd"].filter(host.isGranted) : []
+            : isAMD ? Self.amdControl.filter(host.isGranted) : []
         let isFabric =
             directory.holds("infiniband") || directory.holds("cxi0") || directory.holds("xpmem")
             || directory.holds("knem")
@@ -43,79 +41,68 @@ package struct HostDevices: Equatable, Sendable {
     }
 
     /// Slices of neighbours in the same container, who may open them while this process may not.
-    package mutating func add(capabilities others: [String]) {
+    package mutating func add(capabilities others: [DeviceNode]) {
         for node in others where !capabilities.contains(node) {
             capabilities.append(node)
             gpuControl.append(node)
         }
     }
 
-    private static func nvidiaNodes(_ names: [String]) -> [String] {
-        names.compactMap { name -> (Int, String)? in
-            gpuNumber("/dev/" + name).map { ($0, "/dev/" + name) }
-        }.sorted { $0.0 < $1.0 }.map(\.1)
+    private static func nvidiaNodes(_ names: [String]) -> [DeviceNode] {
+        names.map { DeviceNode("/dev/" + $0) }.filter { $0.kind == .gpu }.sorted(by: isBefore)
     }
+
+    private static func isBefore(_ one: DeviceNode, _ other: DeviceNode) -> Bool { one.index ?? 0 < other.index ?? 0 }
 
     /// Whether or not this task has a GPU: a neighbour in the same container may.
     private static func control(
-        _ names: [String], _ capabilities: [String], hasCopying: Bool, _ host: HostTree
-    ) -> [String] {
-        func granted(_ names: [String]) -> [String] { names.map { "/dev/" + $0 }.filter(host.isGranted) }
-        let plain = controlOrder.filter(names.contains)
-        let further = names.filter { name in
-            !plain.contains(name) && furtherPrefixes.contains { name.hasPrefix($0) }
-        }
+        _ names: [String], _ capabilities: [DeviceNode], hasCopying: Bool, _ host: HostTree
+    ) -> [DeviceNode] {
+        let nodes = names.map { DeviceNode("/dev/" + $0) }
+        let plain = controlOrder.filter(nodes.contains)
+        let further = nodes.filter { $0.kind == .storage || $0.kind == .nvSwitch }
         let channels =
             names.contains("nvidia-caps-imex-channels")
-            ? host.names("/dev/nvidia-caps-imex-channels").map { "nvidia-caps-imex-channels/" + $0 } : []
-        return granted(plain) + capabilities + granted(channels + further + (hasCopying ? ["gdrdrv"] : []))
+            ? host.names("/dev/nvidia-caps-imex-channels").map { DeviceNode("/dev/nvidia-caps-imex-channels/" + $0) } : []
+        let copying: [DeviceNode] = hasCopying ? ["/dev/gdrdrv"] : []
+        return plain.filter(host.isGranted) + capabilities + (channels + further + copying).filter(host.isGranted)
     }
 
     private static func fabrics(
         _ directory: borrowing OwnedFileDescriptor, _ host: HostTree
-    ) throws(SystemError) -> [String] {
-        let verbs = host.names("/dev/infiniband").filter { $0.hasPrefix("uverbs") || $0 == "rdma_cm" }
-            .map { "infiniband/" + $0 }
-        let slingshot = try directory.entries(startingWith: "cxi").filter { number(in: $0, after: "cxi") != nil }
-            .sorted()
-        let memory = ["knem", "xpmem"].filter { directory.holds($0) }
-        return (verbs + slingshot + memory).map { "/dev/" + $0 }.filter(host.isGranted)
+    ) throws(SystemError) -> [DeviceNode] {
+        let verbs = host.names("/dev/infiniband").map { DeviceNode("/dev/infiniband/" + $0) }
+            .filter { $0.kind == .verbs || $0.kind == .connectionManager }
+        let slingshot = try directory.entries(startingWith: "cxi").sorted().map { DeviceNode("/dev/" + $0) }
+            .filter { $0.kind == .slingshot }
+        let memory = ["knem", "xpmem"].filter { directory.holds($0) }.map { DeviceNode("/dev/" + $0) }
+        return (verbs + slingshot + memory).filter(host.isGranted)
     }
 
-    private static let controlOrder = ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"]
-    /// GPUDirect Storage, and NVSwitch as NVML and DCGM look at it.
-    private static let furtherPrefixes = ["nvidia-fs", "nvidia-nvswitch", "nvidia-nvlink"]
-
-    /// The minor number in `/dev/nvidiaN`; `nil` for every other path.
-    package static func gpuNumber(_ path: String) -> Int? { number(in: path, after: "/dev/nvidia") }
-
-    private static func number(in text: String, after prefix: String) -> Int? {
-        guard text.utf8.starts(with: prefix.utf8) else { return nil }
-        let digits = text.utf8.dropFirst(prefix.utf8.count)
-        guard !digits.isEmpty, digits.allSatisfy(QualifiedName.isDigit) else { return nil }
-        return Int(String(Substring(digits)))
-    }
+    private static let amdControl: [DeviceNode] = ["/dev/kfd"]
+    private static let controlOrder: [DeviceNode] = [
+        "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset",
+    ]
 
     /// The render nodes whose driver is AMD's, by rising number.
-    private static func amdNodes(_ host: HostTree) -> [String] {
-        host.names("/dev/dri").compactMap { name -> (Int, String)? in
-            number(in: name, after: "renderD").map { ($0, name) }
-        }.sorted { $0.0 < $1.0 }.map(\.1).filter { name in
+    private static func amdNodes(_ host: HostTree) -> [DeviceNode] {
+        host.names("/dev/dri").filter { name in
+            guard DeviceNode("/dev/dri/" + name).kind == .gpu else { return false }
             guard let driver = host.link("/sys/class/drm/\(name)/device/driver") else { return true }
             return driver.hasSuffix("/amdgpu")
-        }.map { "/dev/dri/" + $0 }
+        }.map { DeviceNode("/dev/dri/" + $0) }.sorted(by: isBefore)
     }
 
     /// The capability nodes of the GPUs' MIG slices: a GPU instance's and a compute instance's for each. What manages
     /// slices (`mig/config`, `mig/monitor`) is not among them, nor what belongs to other GPUs. A driver that does not
     /// say whose each is leaves it to what can be opened.
     /// https://docs.nvidia.com/datacenter/tesla/mig-user-guide/device-nodes-and-capabilities.html
-    private static func slices(_ host: HostTree, of gpus: [String]) -> [String] {
-        let nodes = host.names("/dev/nvidia-caps").filter { number(in: $0, after: "nvidia-cap") != nil }
+    private static func slices(_ host: HostTree, of gpus: [DeviceNode]) -> [DeviceNode] {
+        let nodes = host.names("/dev/nvidia-caps").map { DeviceNode("/dev/nvidia-caps/" + $0) }.filter { $0.index != nil }
         let base = "/proc/driver/nvidia/capabilities"
-        guard !nodes.isEmpty, host.exists(base) else { return nodes.map { "/dev/nvidia-caps/" + $0 } }
-        var result: [String] = []
-        for number in gpus.compactMap(gpuNumber) {
+        guard !nodes.isEmpty, host.exists(base) else { return nodes }
+        var result: [DeviceNode] = []
+        for number in gpus.compactMap(\.index) {
             let slices = "\(base)/gpu\(number)/mig"
             for instance in host.names(slices) where instance.hasPrefix("gi") {
                 let directory = "\(slices)/\(instance)"
@@ -124,7 +111,8 @@ package struct HostDevices: Equatable, Sendable {
                     guard let minor = field("DeviceFileMinor", in: host.text("\(directory)/\(file)") ?? "") else {
                         continue
                     }
-                    if nodes.contains("nvidia-cap\(minor)") { result.append("/dev/nvidia-caps/nvidia-cap\(minor)") }
+                    let node = DeviceNode("/dev/nvidia-caps/nvidia-cap\(minor)")
+                    if nodes.contains(node) { result.append(node) }
                 }
             }
         }

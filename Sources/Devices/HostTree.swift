@@ -62,5 +62,8 @@ package struct HostTree: Sendable {
     /// Whether this process may use a device node: the mode says so, and so does the device cgroup. Nothing is opened, as
     /// the first opening wakes a GPU that nobody keeps awake, which takes seconds; access(2) asks the cgroup as open(2)
     /// does, before the driver hears of it. Whether there is a driver behind the node is not asked.
-    package func isGranted(_ path: String) -> Bool { OwnedFileDescriptor.mayReadAndWrite(prefix + path) }
+    package func isGranted(_ node: DeviceNode) -> Bool { OwnedFileDescriptor.mayReadAndWrite(prefix + node.path) }
+
+    /// The node under the path by which the kernel knows it.
+    package func node(_ path: String) -> DeviceNode { DeviceNode(prefix + path) }
 }

@@ -21,7 +21,7 @@ extension Report {
         case .notGranted(let name, let node, let granted):
             self.init(
                 "the device \(name) needs \(node), which was not granted here",
-                details: ["granted: " + (granted.isEmpty ? "no GPU" : granted.joined(separator: ", "))],
+                details: ["granted: " + (granted.isEmpty ? "no GPU" : granted.map(\.path).joined(separator: ", "))],
                 hint: "ask the scheduler for GPUs (--gres=gpu:N); without --device the granted ones are shown")
         case .wrongNode(let name, let path):
             self.init(
@@ -53,7 +53,7 @@ extension Report {
         case .noSuchGPU(let name, let granted):
             self.init(
                 "no GPU granted here is \"\(name)\"",
-                details: ["granted: " + (granted.isEmpty ? "no GPU" : granted.joined(separator: ", "))],
+                details: ["granted: " + (granted.isEmpty ? "no GPU" : granted.map(\.path).joined(separator: ", "))],
                 hint:
                     "name positions, UUIDs (nvidia-smi -L) or PCI addresses of granted GPUs, or MIG slices that a CDI specification has"
             )

@@ -1,3 +1,4 @@
+internal import Devices
 package import LaunchPlanning
 internal import LinuxKernel
 
@@ -25,7 +26,7 @@ extension UnmetRequirement.Reason {
         case .noFabric(let others):
             others.isEmpty ? "this host has no such device" : "this host has only \(others.joined(separator: ", "))"
         case .fabricNotGranted(let nodes):
-            "\(nodes.joined(separator: ", ")) \(nodes.count == 1 ? "is" : "are") not shown inside: not granted here, or left out"
+            "\(nodes.map(\.path).joined(separator: ", ")) \(nodes.count == 1 ? "is" : "are") not shown inside: not granted here, or left out"
         case .portsDown(let names):
             "no port of \(names.joined(separator: ", ")) is active: NCCL would use TCP"
         case .lockedMemory(let values, _), .lockedMemoryChosen(let values, _):

@@ -91,13 +91,13 @@ extension Diagnosis {
                         + (amd.isWhole ? "" : "; others are hidden by a device cgroup")))
         }
         if amd.refusedByMode.isEmpty {
-            let own = amd.granted.count { $0 != "/dev/kfd" }
+            let own = amd.granted.count { $0.kind == .gpu }
             findings.append(Finding(area, "nodes", .ok, "\(own) of \(amd.gpus) can be opened here"))
         } else {
             findings.append(
                 Finding(
                     area, "nodes", .warning,
-                    "\(amd.refusedByMode.joined(separator: ", ")) cannot be opened by this user: modes and owners forbid it",
+                    "\(amd.refusedByMode.map(\.path).joined(separator: ", ")) cannot be opened by this user: modes and owners forbid it",
                     remedy: "mode 0666 by a udev rule, or the user in the groups render and video"))
         }
         return findings
@@ -137,7 +137,7 @@ extension Diagnosis {
             findings.append(
                 Finding(
                     area, "CDI", .warning,
-                    "no specification knows \(cdi.unknownNodes.joined(separator: ", ")): the driver's files are found without one",
+                    "no specification knows \(cdi.unknownNodes.map(\.path).joined(separator: ", ")): the driver's files are found without one",
                     remedy: refresh))
         } else {
             findings.append(Finding(area, "CDI", .ok, specifications.map(\.path).joined(separator: ", ")))
@@ -152,7 +152,7 @@ extension Diagnosis {
         }
         var findings: [Finding] = []
         for device in facts.fabrics {
-            let name = device.name.isEmpty ? device.node : device.name
+            let name = device.name.isEmpty ? device.node.path : device.name
             let driver = device.driver.isEmpty ? "" : " (\(device.driver))"
             if facts.refusedFabrics.contains(device.node) {
                 findings.append(
@@ -166,10 +166,10 @@ extension Diagnosis {
                         area, name, .warning, "\(device.node)\(driver): no port is active",
                         remedy: "cable, switch and subnet manager: ibstat"))
             } else {
-                findings.append(Finding(area, name, .ok, device.node + driver))
+                findings.append(Finding(area, name, .ok, device.node.path + driver))
             }
         }
-        if facts.fabrics.contains(where: { $0.node.hasPrefix("/dev/infiniband") }), !facts.hasConnectionManager {
+        if facts.fabrics.contains(where: { $0.node.kind == .verbs }), !facts.hasConnectionManager {
             findings.append(
                 Finding(
                     area, "rdma_cm", .warning, "/dev/infiniband/rdma_cm is missing: UCX and MPI connect through it",

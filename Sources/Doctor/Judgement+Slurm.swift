@@ -21,7 +21,7 @@ extension Diagnosis {
         if !facts.constrained.isEmpty {
             findings.append(
                 Finding(
-                    area, "devices", .ok, "what is not granted is refused: \(facts.constrained.joined(separator: ", "))"
+                    area, "devices", .ok, "what is not granted is refused: \(facts.constrained.map(\.path).joined(separator: ", "))"
                 ))
         } else if facts.isInJob, facts.slurm.constrainsDevices == true {
             findings.append(Finding(area, "devices", .ok, "ConstrainDevices=yes; nothing that is here is refused"))
@@ -82,7 +82,7 @@ extension Diagnosis {
         let propagates =
             slurm.propagate.map { $0.uppercased() != "NONE" }
             ?? !(excepted.contains("MEMLOCK") || excepted.contains("ALL"))
-        if facts.fabrics.contains(where: { $0.node.hasPrefix("/dev/infiniband") }) {
+        if facts.fabrics.contains(where: { $0.node.kind == .verbs }) {
             check(
                 "PropagateResourceLimits", !propagates, "memlock is not propagated",
                 "the soft memlock of the shell that submits goes with the job; Berth raises it, other programs do not",

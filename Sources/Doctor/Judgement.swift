@@ -200,7 +200,7 @@ extension Diagnosis {
         var findings: [Finding] = []
         let limit = facts.lockedMemory
         let wanted = LaunchPlan.lockedMemoryForRDMA
-        let hasFabric = facts.fabrics.contains { $0.node.hasPrefix("/dev/infiniband") }
+        let hasFabric = facts.fabrics.contains { $0.node.kind == .verbs }
         if limit.hard >= wanted || facts.raisesHardLimits {
             findings.append(
                 limit.soft < wanted && facts.witnesses.slurmstepd != nil && hasFabric

@@ -7,14 +7,17 @@ extension NodeFacts.NVIDIA {
         driver = NVIDIADriver.loadedVersion(host)
         gpus = GPUInventory(.nvidia, host: host).gpus.count
         let names = host.names("/dev")
-        nodes = names.compactMap { name in HostDevices.gpuNumber("/dev/" + name) }.sorted().map { "/dev/nvidia\($0)" }
+        nodes = names.map { DeviceNode("/dev/" + $0) }.filter { $0.kind == .gpu }
+            .sorted { $0.index ?? 0 < $1.index ?? 0 }
         hasControl = names.contains("nvidiactl")
         hasUVM = names.contains("nvidia-uvm")
         library = NVIDIADriver.library(host)
         hasIMEX = (host.text("/proc/devices") ?? "").split(separator: "\n").contains {
             $0.hasSuffix(" nvidia-caps-imex-channels")
         }
-        let places = host.names("/dev/nvidia-caps-imex-channels").map { "/dev/nvidia-caps-imex-channels/" + $0 }
+        let places = host.names("/dev/nvidia-caps-imex-channels").map {
+            DeviceNode("/dev/nvidia-caps-imex-channels/" + $0)
+        }
         channels = places.count
         openChannels = places.count(where: host.isGranted)
         hasPeerMemory = host.exists("/sys/module/nvidia_peermem")
@@ -28,18 +31,18 @@ extension NodeFacts.AMD {
         guard hasKFD else { return }
         let inventory = GPUInventory(.amd, host: host)
         (gpus, isWhole) = (inventory.gpus.count, inventory.isWhole)
-        let nodes = ["/dev/kfd"] + inventory.gpus.map(\.node)
+        let nodes: [DeviceNode] = ["/dev/kfd"] + inventory.gpus.map(\.node)
         granted = nodes.filter(host.isGranted)
         refusedByMode = nodes.filter { node in
-            host.exists(node) && !granted.contains(node)
-                && !OwnedFileDescriptor.isRefusedByCgroup(host.path(node))
+            host.exists(node.path) && !granted.contains(node)
+                && !OwnedFileDescriptor.isRefusedByCgroup(host.path(node.path))
         }
     }
 }
 
 extension NodeFacts.CDI {
     /// - Parameter driver: NVIDIA's, where it is loaded.
-    package init(_ registry: DeviceRegistry, driver: String?, nodes: [String]) {
+    package init(_ registry: DeviceRegistry, driver: String?, nodes: [DeviceNode]) {
         self.init()
         refused = registry.refused
         conflicts = registry.conflicts.map { "\($0.name) in \($0.paths.joined(separator: " and "))" }
@@ -52,7 +55,7 @@ extension NodeFacts.CDI {
                     ?? false)
         }
         if specifications.contains(where: \.isOfNVIDIA) {
-            let known = registry.devices(class: "gpu").flatMap { $0.device.edits.deviceNodes.map(\.source) }
+            let known = registry.devices(class: "gpu").flatMap { $0.device.edits.deviceNodes.map { DeviceNode($0.source) } }
             unknownNodes = nodes.filter { !known.contains($0) }
         }
     }

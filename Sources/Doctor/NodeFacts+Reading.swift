@@ -79,10 +79,10 @@ extension NodeFacts {
 
     private mutating func readDevices() {
         nvidia = NVIDIA(HostTree())
-        nvidia.refused = nvidia.nodes.filter(OwnedFileDescriptor.isRefusedByCgroup)
+        nvidia.refused = nvidia.nodes.filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) }
         amd = AMD(HostTree())
         fabrics = FabricDevices().devices
-        refusedFabrics = fabrics.map(\.node).filter { !OwnedFileDescriptor.mayReadAndWrite($0) }
+        refusedFabrics = fabrics.map(\.node).filter { !OwnedFileDescriptor.mayReadAndWrite($0.path) }
         constrained = DeviceConstraint.refused()
         hasConnectionManager = Self.exists("/dev/infiniband/rdma_cm")
         topologyFile = Fabric.companions.first(where: Self.exists)

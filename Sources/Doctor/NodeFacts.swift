@@ -45,8 +45,8 @@ package struct NodeFacts: Equatable, Sendable {
         package var driver: String?
         /// Those that the driver has, and their nodes.
         package var gpus = 0
-        package var nodes: [String] = []
-        package var refused: [String] = []
+        package var nodes: [DeviceNode] = []
+        package var refused: [DeviceNode] = []
         package var hasControl = false
         package var hasUVM = false
         package var library: String?
@@ -63,9 +63,9 @@ package struct NodeFacts: Equatable, Sendable {
         /// Those of the compute driver's list that can be read, and whether that is all of it.
         package var gpus = 0
         package var isWhole = true
-        package var granted: [String] = []
+        package var granted: [DeviceNode] = []
         /// What a mode or owner refuses, not a device cgroup.
-        package var refusedByMode: [String] = []
+        package var refusedByMode: [DeviceNode] = []
         package init() {}
     }
 
@@ -75,7 +75,7 @@ package struct NodeFacts: Equatable, Sendable {
         package var conflicts: [String] = []
         package var specifications: [Specification] = []
         /// GPUs' nodes that none of the specifications knows; empty where there is no specification.
-        package var unknownNodes: [String] = []
+        package var unknownNodes: [DeviceNode] = []
         package init() {}
     }
 
@@ -164,9 +164,9 @@ package struct NodeFacts: Equatable, Sendable {
     package var amd = AMD()
     package var cdi = CDI()
     package var fabrics: [FabricDevices.Device] = []
-    package var refusedFabrics: [String] = []
+    package var refusedFabrics: [DeviceNode] = []
     /// Those that a device cgroup refuses; a node's mode may refuse others.
-    package var constrained: [String] = []
+    package var constrained: [DeviceNode] = []
     package var hasConnectionManager = false
     package var topologyFile: String?
     package var lockedMemory = LimitValues(soft: .max, hard: .max)

@@ -1,3 +1,4 @@
+package import Devices
 internal import LinuxKernel
 
 /// What is to be enforced by cgroups: `--enforce`, and `enforce =` of a site.
@@ -33,9 +34,9 @@ package struct EnforcementRequest: Equatable, Sendable {
 /// The cgroup that the command runs in: part of a plan where Berth has the privilege to make one.
 package struct Confinement: Equatable, Sendable {
     /// Nodes of the host that may be opened besides the standard ones; `nil` where devices are left alone.
-    package var devices: [String]?
+    package var devices: [DeviceNode]?
     /// Those of `devices` that, where they are directories, stand for every node in them.
-    package var deviceDirectories: [String] = []
+    package var deviceDirectories: [DeviceNode] = []
     /// Bytes.
     package var memory: UInt64?
     package var cpus: Int?
@@ -45,7 +46,7 @@ package struct Confinement: Equatable, Sendable {
     package var origin: Origin
 
     package init(
-        devices: [String]? = nil, memory: UInt64? = nil, cpus: Int? = nil, processes: Int? = nil,
+        devices: [DeviceNode]? = nil, memory: UInt64? = nil, cpus: Int? = nil, processes: Int? = nil,
         onlyInPlace: Bool = false, origin: Origin
     ) {
         self.devices = devices
@@ -90,19 +91,19 @@ extension Confinement {
     }
 
     /// Whatever of /dev is shown inside; of those, the interpreter takes what proves to be device nodes.
-    private static func nodes(_ steps: [PlannedStep]) -> [String] {
+    private static func nodes(_ steps: [PlannedStep]) -> [DeviceNode] {
         steps.compactMap { step in
-            guard case .bind(let bind) = step.action, bind.source.hasPrefix("/dev/") else { return nil }
-            // Berth's own, such as /dev/shm.
-            return bind.recursive && bind.optional ? nil : bind.source
+            // Berth's own, such as /dev/shm, are optional directories.
+            guard case .bind(let bind) = step.action, !bind.recursive || !bind.optional else { return nil }
+            return bind.node
         }
     }
 
     /// A directory says nothing of what is meant by it, unless it was given with --device.
-    private static func directories(_ steps: [PlannedStep]) -> [String] {
+    private static func directories(_ steps: [PlannedStep]) -> [DeviceNode] {
         steps.compactMap { step in
             guard case .bind(let bind) = step.action, bind.device else { return nil }
-            return bind.source
+            return bind.node
         }
     }
 

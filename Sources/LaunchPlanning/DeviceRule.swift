@@ -1,3 +1,5 @@
+package import Devices
+
 /// A line of a device cgroup's list: which nodes, and what may be done with them.
 /// https://docs.kernel.org/admin-guide/cgroup-v1/devices.html
 package struct DeviceRule: Equatable, Sendable {
@@ -27,6 +29,10 @@ package struct DeviceRule: Equatable, Sendable {
         self.major = major
         self.minor = minor
         self.access = access
+    }
+
+    package init(_ number: DeviceNode.Number, _ access: Access = [.read, .write]) {
+        self.init(number.isBlock ? .block : .character, number.major, number.minor, access)
     }
 
     /// null, zero, full, random, urandom, tty, ptmx, the terminals below /dev/pts; and the making, not the opening, of

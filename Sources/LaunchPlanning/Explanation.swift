@@ -17,7 +17,7 @@ package struct Explanation: Equatable, Sendable {
         /// `--enforce`, `enforce =`, or root in a task of Slurm's.
         case berth(version: Int, inPlace: Bool)
         /// A device cgroup that was seen to refuse.
-        case cgroup(ofSlurm: Bool, refused: [String])
+        case cgroup(ofSlurm: Bool, refused: [DeviceNode])
         /// Nothing was refused: all may be granted, or nobody constrains. `configured` is cgroup.conf's word.
         case unseen(inJob: Bool, configured: Bool?)
     }
@@ -81,29 +81,21 @@ package struct Explanation: Equatable, Sendable {
 extension Explanation {
     /// In the brackets of a device's line.
     func suffix(_ step: PlannedStep) -> String {
-        guard case .bind(let bind) = step.action, bind.source.hasPrefix("/dev/"), !bind.recursive || bind.device,
-            !Self.standard.contains(bind.source)
+        guard case .bind(let bind) = step.action, let node = bind.node, node.kind != .standard,
+            !bind.recursive || bind.device
         else { return "" }
         let mode = "; held by the node's mode and owner"
         switch devices {
         case .berth: return "; held by Berth's cgroup"
         case .cgroup(let ofSlurm, let refused):
             // Schedulers constrain what they grant, and nothing else: that kind of node of which others are refused.
-            let kind = Self.kind(bind.source)
-            guard case .grant = step.origin, refused.contains(where: { Self.kind($0) == kind }) else { return mode }
+            guard case .grant = step.origin,
+                refused.contains(where: { $0.kind == node.kind && $0.vendor == node.vendor })
+            else { return mode }
             return ofSlurm ? "; held by Slurm's device cgroup" : "; held by a device cgroup"
         case .unseen: return mode
         }
     }
-
-    /// `/dev/nvidia` of `/dev/nvidia2`.
-    private static func kind(_ node: String) -> Substring {
-        var kind = node[...]
-        while let last = kind.utf8.last, (0x30...0x39).contains(last) { kind = kind.dropLast() }
-        return kind
-    }
-
-    private static let standard = ["null", "zero", "full", "random", "urandom", "tty"].map { "/dev/" + $0 }
 
     func place(of entry: String, _ source: VariableSource?) -> String? {
         switch source {
@@ -174,7 +166,7 @@ extension Explanation {
             "Berth's \(version == 2 ? "device program" : "device list") (cgroups version \(version)), in "
                 + (inPlace ? "Slurm's cgroup of this task" : "a cgroup of its own")
         case .cgroup(let ofSlurm, let refused):
-            (ofSlurm ? "Slurm's device cgroup" : "a device cgroup") + "; it refuses \(refused.joined(separator: ", "))"
+            (ofSlurm ? "Slurm's device cgroup" : "a device cgroup") + "; it refuses \(refused.map(\.path).joined(separator: ", "))"
         case .unseen(let inJob, let configured):
             switch configured {
             case true where inJob:

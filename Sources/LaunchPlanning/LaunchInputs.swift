@@ -54,11 +54,11 @@ package struct HostFacts: Equatable, Sendable {
     /// The memory that this job may use, in bytes, where a scheduler or cgroup says so.
     package var memoryLimit: UInt64?
     /// Device nodes of the GPUs that were granted, in the order in which CUDA counts them.
-    package var grantedGPUs: [String]
+    package var grantedGPUs: [DeviceNode]
     /// Nodes that every GPU needs besides its own.
-    package var gpuControlNodes: [String]
+    package var gpuControlNodes: [DeviceNode]
     /// Nodes of the fabrics that anybody on the host may use.
-    package var fabricNodes: [String]
+    package var fabricNodes: [DeviceNode]
     /// What devices bring along besides: CDI's edits, the driver's files, the fabric's variables.
     package var deviceEdits: [DeviceEdit] = []
     /// Whether a hard limit can be raised: root's `CAP_SYS_RESOURCE`.
@@ -69,7 +69,7 @@ package struct HostFacts: Equatable, Sendable {
     package init(
         userID: UInt32, groupID: UInt32, isInInitialUserNamespace: Bool = true, accounts: Accounts, environment: [String],
         limits: LimitTable = [:], terminal: String? = nil, memoryLimit: UInt64? = nil,
-        grantedGPUs: [String] = [], gpuControlNodes: [String] = [], fabricNodes: [String] = [],
+        grantedGPUs: [DeviceNode] = [], gpuControlNodes: [DeviceNode] = [], fabricNodes: [DeviceNode] = [],
         raisesHardLimits: Bool = false, requirements: RequirementFacts = RequirementFacts()
     ) {
         self.userID = userID

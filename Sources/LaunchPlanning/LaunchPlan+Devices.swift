@@ -1,4 +1,4 @@
-internal import Devices
+package import Devices
 internal import LinuxKernel
 
 extension LaunchPlan {
@@ -8,9 +8,7 @@ extension LaunchPlan {
         var steps: [PlannedStep] = [
             PlannedStep(.deviceDirectory("/dev"), .berth)
         ]
-        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            steps.append(PlannedStep(.bind(node("/dev/\(name)")), .berth))
-        }
+        for node in DeviceNode.standard { steps.append(PlannedStep(.bind(BindMount(node)), .berth)) }
         // Our own devpts: the host's would be of no use, as its ptmx can not be opened from here.
         steps.append(PlannedStep(.directory("/dev/pts", mode: 0o755), .berth))
         steps.append(
@@ -43,51 +41,45 @@ extension LaunchPlan {
         steps.append(PlannedStep(.symlink("/dev/stdin", target: "/proc/self/fd/0"), .berth))
         steps.append(PlannedStep(.symlink("/dev/stdout", target: "/proc/self/fd/1"), .berth))
         steps.append(PlannedStep(.symlink("/dev/stderr", target: "/proc/self/fd/2"), .berth))
-        var shown: [String] = []
+        var shown: [DeviceNode] = []
         for gpu in try gpus(options.gpus, host) {
-            shown.append(gpu.path)
-            steps.append(PlannedStep(.bind(node(gpu.path)), .grant(gpu.reason)))
+            shown.append(gpu.node)
+            steps.append(PlannedStep(.bind(BindMount(gpu.node)), .grant(gpu.reason)))
         }
         if options.fabric != Fabric.none {
             shown += host.fabricNodes
-            steps += host.fabricNodes.map { PlannedStep(.bind(node($0)), .grant("fabric")) }
+            steps += host.fabricNodes.map { PlannedStep(.bind(BindMount($0)), .grant("fabric")) }
         }
         for edit in host.deviceEdits {
             // What was granted is there already.
-            guard case .node(let source, let path) = edit.action, !shown.contains(path) else { continue }
+            guard case .node(let node, let path) = edit.action, !shown.contains(DeviceNode(path)) else { continue }
             steps.append(
                 PlannedStep(
-                    .bind(BindMount(source: source, target: path, recursive: false, device: true)),
+                    .bind(BindMount(node, target: path, device: true)),
                     Origin(edit.origin)))
         }
         for device in options.devices {
             steps.append(
                 PlannedStep(
-                    .bind(
-                        BindMount(source: device.hostPath, target: device.containerPath, recursive: false, device: true)
-                    ),
+                    .bind(BindMount(DeviceNode(device.hostPath), target: device.containerPath, device: true)),
                     .option("--device")))
         }
         return steps
     }
 
-    private static func node(_ path: String) -> BindMount {
-        BindMount(source: path, target: path, recursive: false)
-    }
-
     private static func gpus(
         _ request: LaunchOptions.GPURequest, _ host: HostFacts
-    ) throws(PlanError) -> [(path: String, reason: String)] {
+    ) throws(PlanError) -> [(node: DeviceNode, reason: String)] {
         let chosen = try chosenGPUs(request, granted: host.grantedGPUs)
         guard !chosen.isEmpty else { return [] }
-        return chosen.map { (path: $0, reason: "GPU, opens here") }
-            + host.gpuControlNodes.map { (path: $0, reason: "GPU control") }
+        return chosen.map { (node: $0, reason: "GPU, opens here") }
+            + host.gpuControlNodes.map { (node: $0, reason: "GPU control") }
     }
 
     /// The granted nodes that a request names.
     package static func chosenGPUs(
-        _ request: LaunchOptions.GPURequest, granted: [String]
-    ) throws(PlanError) -> [String] {
+        _ request: LaunchOptions.GPURequest, granted: [DeviceNode]
+    ) throws(PlanError) -> [DeviceNode] {
         switch request {
         case .none: return []
         case .granted: return granted
@@ -98,7 +90,7 @@ extension LaunchPlan {
             guard count <= granted.count else { throw .tooFewGPUs(requested: count, granted: granted.count) }
             return Array(granted.prefix(count))
         case .positions(let positions):
-            var nodes: [String] = []
+            var nodes: [DeviceNode] = []
             for position in positions {
                 guard position < granted.count else {
                     throw .gpuNotGranted(position: position, granted: granted.count)

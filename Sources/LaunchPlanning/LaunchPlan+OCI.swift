@@ -1,3 +1,4 @@
+internal import Devices
 internal import LinuxKernel
 
 /// What the plan as a configuration of the OCI runtime-spec has to know beyond the plan.
@@ -61,7 +62,7 @@ extension LaunchPlan {
             case .bind(let bind):
                 if bind.optional, facts.absent.contains(bind.source) { continue }
                 // The runtime makes these itself; below /proc it has words of its own for what is read-only.
-                if Self.standardNodes.contains(bind.target) { continue }
+                if DeviceNode(bind.target).kind == .standard { continue }
                 if bind.target == "/dev/console", facts.hasTerminal { continue }
                 if bind.source == bind.target, bind.source.hasPrefix("/proc/"), bind.attributes == [.readOnly] {
                     readOnlyPaths.append(bind.target)
@@ -108,8 +109,6 @@ extension LaunchPlan {
                     ("readonlyPaths", readOnlyPaths.isEmpty ? nil : .strings(readOnlyPaths)))
             ))
     }
-
-    private static let standardNodes = ["null", "zero", "full", "random", "urandom", "tty"].map { "/dev/" + $0 }
 
     private static func mapping(_ inside: UInt32, _ outside: UInt32) -> JSON {
         .array([

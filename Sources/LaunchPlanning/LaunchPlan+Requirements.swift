@@ -1,3 +1,4 @@
+package import Devices
 package import LinuxKernel
 
 /// A requirement that this launch does not meet.
@@ -7,7 +8,7 @@ package struct UnmetRequirement: Equatable, Sendable {
         /// The host has no such device.
         case noFabric(others: [String])
         /// It has some, but this task may not open them, or the options leave them out.
-        case fabricNotGranted([String])
+        case fabricNotGranted([DeviceNode])
         case portsDown([String])
         case lockedMemory(LimitValues, LimitBlame)
         /// An option or the site set it lower than the hard limit.
@@ -45,7 +46,7 @@ extension LaunchPlan {
             let reason: UnmetRequirement.Reason?
             switch one.requirement {
             case .gpu(let count):
-                let shown = targets.count(where: Self.isGPU)
+                let shown = DeviceNode.gpus(among: nodes).count
                 let own = min(shown, facts.ownGPUs)
                 reason = own < count ? .gpus(shown: own, granted: facts.ownGPUs) : nil
             case .fabric(let fabric): reason = self.reason(fabric, facts, host)
@@ -53,7 +54,7 @@ extension LaunchPlan {
             case .sharedMemory(let bytes): reason = self.reason(sharedMemory: bytes, facts, host)
             case .imex:
                 reason =
-                    targets.contains { $0.hasPrefix("/dev/nvidia-caps-imex-channels/channel") } ? nil : .noChannel
+                    nodes.contains { $0.kind == .imexChannel } ? nil : .noChannel
             // Looked at once the plan stands: it takes the image's own files.
             case .nccl: reason = nil
             }
@@ -70,11 +71,8 @@ extension LaunchPlan {
     package func unmetLibraries(
         _ wanted: [PlacedRequirement], _ facts: RequirementFacts, isFound: (String) -> Bool
     ) -> [UnmetRequirement] {
-        let shown = targets
-        let usable = facts.fabrics.filter { device in
-            shown.contains { device.node == $0 || device.node.hasPrefix($0 + "/") }
-        }
-        let needsPlugin = usable.contains { $0.driver == "efa" || $0.node.hasPrefix("/dev/cxi") }
+        let usable = shown(of: facts.fabrics)
+        let needsPlugin = usable.contains { $0.driver == "efa" || $0.node.kind == .slingshot }
         let names = plugins + (needsPlugin ? [] : ["libibverbs.so.1", "libibverbs.so"])
         let reason: UnmetRequirement.Reason
         if facts.fabrics.isEmpty {
@@ -84,7 +82,7 @@ extension LaunchPlan {
         } else if names.contains(where: isFound) {
             return []
         } else {
-            reason = .noLibrary(names, devices: usable.map { $0.name.isEmpty ? $0.node : $0.name })
+            reason = .noLibrary(names, devices: usable.map(\.shortName))
         }
         return wanted.filter { $0.requirement == .nccl }.map { UnmetRequirement($0.requirement, $0.origin, reason) }
     }
@@ -106,11 +104,17 @@ extension LaunchPlan {
         steps.compactMap { step in if case .bind(let bind) = step.action { bind.target } else { nil } }
     }
 
-    private static func isGPU(_ path: String) -> Bool {
-        for prefix in ["/dev/nvidia", "/dev/dri/renderD"] where path.hasPrefix(prefix) {
-            return Int(path.dropFirst(prefix.utf8.count)) != nil
+    /// What is shown, under whatever name.
+    private var nodes: [DeviceNode] {
+        steps.compactMap { step in if case .bind(let bind) = step.action { bind.node } else { nil } }
+    }
+
+    /// `-v /dev/infiniband` shows those in it as well.
+    private func shown(of devices: [RequirementFacts.FabricDevice]) -> [RequirementFacts.FabricDevice] {
+        let shown = targets
+        return devices.filter { device in
+            shown.contains { device.node.path == $0 || device.node.path.hasPrefix($0 + "/") }
         }
-        return false
     }
 
     private func reason(
@@ -118,13 +122,9 @@ extension LaunchPlan {
     ) -> UnmetRequirement.Reason? {
         let present = facts.fabrics.filter { fabric.includes($0) }
         guard !present.isEmpty else {
-            return .noFabric(others: facts.fabrics.map { $0.name.isEmpty ? $0.node : $0.name })
+            return .noFabric(others: facts.fabrics.map(\.shortName))
         }
-        // `-v /dev/infiniband` shows them as well.
-        let shown = targets
-        let usable = present.filter { device in
-            shown.contains { device.node == $0 || device.node.hasPrefix($0 + "/") }
-        }
+        let usable = shown(of: present)
         guard !usable.isEmpty else { return .fabricNotGranted(present.map(\.node)) }
         guard usable.contains(where: { $0.port != .down }) else { return .portsDown(usable.map(\.name)) }
         // Slingshot's provider does not pin through the memlock limit, and CAP_IPC_LOCK, which root keeps, lifts it.
@@ -165,9 +165,13 @@ extension LaunchPlan {
     }
 }
 
+extension RequirementFacts.FabricDevice {
+    fileprivate var shortName: String { name.isEmpty ? node.path : name }
+}
+
 extension Requirement.Fabric {
     fileprivate func includes(_ device: RequirementFacts.FabricDevice) -> Bool {
-        let isCXI = device.node.hasPrefix("/dev/cxi")
+        let isCXI = device.node.kind == .slingshot
         return switch self {
         case .rdma: !isCXI
         case .ib: !isCXI && device.driver != "efa"

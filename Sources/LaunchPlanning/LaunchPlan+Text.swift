@@ -58,7 +58,7 @@ extension Confinement {
         var lines = ["cgroup"]
         if let devices {
             lines.append(
-                "     devices: the standard ones, \(devices.filter { !Self.standard.contains($0) }.joined(separator: ", "))"
+                "     devices: the standard ones, \(devices.filter { $0.kind != .standard }.map(\.path).joined(separator: ", "))"
             )
         }
         if let memory { lines.append("     memory \(memory)") }
@@ -66,8 +66,6 @@ extension Confinement {
         if let processes { lines.append("     pids \(processes)") }
         return lines.map { $0 == "cgroup" ? $0 : "\($0)  [\(origin.summary)]" }
     }
-
-    private static let standard = ["null", "zero", "full", "random", "urandom", "tty"].map { "/dev/" + $0 }
 }
 
 private func quoted(_ word: String) -> String {

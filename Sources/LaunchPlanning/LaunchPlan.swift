@@ -127,7 +127,9 @@ package enum RootFilesystem: Equatable, Sendable {
 }
 
 package struct BindMount: Equatable, Sendable {
-    package var source: String
+    package let source: String
+    /// The source where it is a node of the host's, or a directory of some; `nil` for all that is not below `/dev`.
+    package let node: DeviceNode?
     package var target: String
     package var recursive: Bool
     package var attributes: MountAttributes
@@ -144,10 +146,22 @@ package struct BindMount: Equatable, Sendable {
         device: Bool = false
     ) {
         self.source = source
+        node = DeviceNode(inDev: source)
         self.target = target
         self.recursive = recursive
         self.attributes = attributes
         self.optional = optional
+        self.device = device
+    }
+
+    /// - Parameter target: `nil`: the same place as on the host.
+    package init(_ node: DeviceNode, target: String? = nil, device: Bool = false) {
+        source = node.path
+        self.node = node
+        self.target = target ?? node.path
+        recursive = false
+        attributes = []
+        optional = false
         self.device = device
     }
 }

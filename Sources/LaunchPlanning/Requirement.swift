@@ -1,3 +1,4 @@
+package import Devices
 package import LinuxKernel
 
 /// What must hold for the command to start at all: `--require`, and `require =` of a site.
@@ -99,13 +100,13 @@ package struct RequirementFacts: Equatable, Sendable {
     package struct FabricDevice: Equatable, Sendable {
         package enum Port: Sendable { case active, down, unknown }
         /// Below /dev.
-        package var node: String
+        package var node: DeviceNode
         /// `mlx5_0`; empty where sysfs knows none.
         package var name: String
         /// `mlx5_core`, `efa`; empty where sysfs knows none.
         package var driver: String
         package var port: Port
-        package init(node: String, name: String = "", driver: String = "", port: Port = .unknown) {
+        package init(node: DeviceNode, name: String = "", driver: String = "", port: Port = .unknown) {
             self.node = node
             self.name = name
             self.driver = driver

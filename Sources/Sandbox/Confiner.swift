@@ -1,3 +1,4 @@
+internal import Devices
 package import LaunchPlanning
 package import LinuxKernel
 
@@ -209,14 +210,10 @@ package struct Confiner {
     /// that several tasks' grants are known in, each keeps its own.
     package func deviceRules() -> [DeviceRule] {
         var rules = DeviceRule.standard
-        for path in confinement.devices ?? [] {
-            for node in confinement.deviceDirectories.contains(path) ? Self.nodes(at: path) : [path] {
-                guard let status = try? FileStatus(of: node),  // absent: nothing to open
-                    [.characterDevice, .blockDevice].contains(status.kind),
-                    !OwnedFileDescriptor.isRefusedByCgroup(node)
-                else { continue }
-                let rule = DeviceRule(
-                    status.kind == .blockDevice ? .block : .character, status.majorNumber, status.minorNumber)
+        for device in confinement.devices ?? [] {
+            for node in confinement.deviceDirectories.contains(device) ? Self.nodes(at: device) : [device] {
+                guard let number = node.number, !OwnedFileDescriptor.isRefusedByCgroup(node.path) else { continue }
+                let rule = DeviceRule(number)
                 if !rules.contains(rule) { rules.append(rule) }
             }
         }
@@ -224,11 +221,11 @@ package struct Confiner {
     }
 
     /// Those in a directory of nodes, or the node itself.
-    private static func nodes(at path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // no directory: a node
+    private static func nodes(at place: DeviceNode) -> [DeviceNode] {
+        guard let directory = try? OwnedFileDescriptor(opening: place.path, .readOnly | .directory),  // no directory: a node
             let names = try? directory.entries()  // see above
-        else { return [path] }
-        return names.map { path + "/" + $0.displayPath }
+        else { return [place] }
+        return names.map { DeviceNode(place.path + "/" + $0.displayPath) }
     }
 
     private static func write(

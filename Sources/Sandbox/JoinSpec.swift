@@ -1,3 +1,4 @@
+package import Devices
 package import LinuxKernel
 
 /// All that a process needs to become a command in a container that another process has built: namespaces, leases, the
@@ -24,11 +25,11 @@ package struct JoinSpec: Sendable {
 
     /// GPUs as the host orders them, and which of them the container shows: lists by number count those.
     package struct Renumbering: Equatable, Sendable {
-        package let hostIndex: [String]
-        package let containerIndex: [String]
+        package let hostIndex: [DeviceNode]
+        package let containerIndex: [DeviceNode]
         package let isAMD: Bool
 
-        package init(hostIndex: [String], containerIndex: [String], isAMD: Bool) {
+        package init(hostIndex: [DeviceNode], containerIndex: [DeviceNode], isAMD: Bool) {
             (self.hostIndex, self.containerIndex, self.isAMD) = (hostIndex, containerIndex, isAMD)
         }
     }
@@ -41,7 +42,7 @@ package struct JoinSpec: Sendable {
     /// The container's root, for who saves it later.
     package var root: DescriptorBox?
     /// Device nodes that the container was built with.
-    package var grantedNodes: [String] = []
+    package var grantedNodes: [DeviceNode] = []
     /// Done before the namespaces are entered: the nodes are the host's.
     package var renumbering: Renumbering?
     package var changes: [Change] = []
@@ -111,7 +112,7 @@ extension JoinSpec {
             if let descriptor { descriptors.append(descriptor) }
         }
         if let renumbering {
-            let nodes = renumbering.hostIndex.map { renumbering.containerIndex.contains($0) ? $0 : "-" + $0 }
+            let nodes = renumbering.hostIndex.map { renumbering.containerIndex.contains($0) ? $0.path : "-" + $0.path }
             add(renumbering.isAMD ? "A" : "G", nodes.joined(separator: ","))
         }
         for (kind, descriptor) in namespaces {
@@ -120,7 +121,7 @@ extension JoinSpec {
         if let directory { add("D", "", directory) }
         if let lease { add("K", "", lease) }
         if let root { add("R", "", root) }
-        for node in grantedNodes { add("V", node) }
+        for node in grantedNodes { add("V", node.path) }
         for change in changes {
             switch change {
             case .setVariable(let entry): add("+", entry)
@@ -148,7 +149,7 @@ extension JoinSpec {
             case UInt8(ascii: "D"): directory = rest.popFirst()
             case UInt8(ascii: "K"): lease = rest.popFirst()
             case UInt8(ascii: "R"): root = rest.popFirst()
-            case UInt8(ascii: "V"): grantedNodes.append(value)
+            case UInt8(ascii: "V"): grantedNodes.append(DeviceNode(value))
             default: return nil
             }
         }

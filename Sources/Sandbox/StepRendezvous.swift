@@ -1,3 +1,4 @@
+package import Devices
 package import LinuxKernel
 
 /// How the tasks of a step on one node come to share one container: the first to lock their `MeetingPlace` builds it, the
@@ -9,8 +10,8 @@ package enum StepRendezvous {
     /// What a task brings along: its place on the node and the device nodes that its own cgroup lets it open.
     package struct Arrival: Sendable {
         package let localID: Int
-        package let grantedNodes: [String]
-        package init(localID: Int, grantedNodes: [String]) {
+        package let grantedNodes: [DeviceNode]
+        package init(localID: Int, grantedNodes: [DeviceNode]) {
             self.localID = localID
             self.grantedNodes = grantedNodes
         }
@@ -56,7 +57,7 @@ package enum StepRendezvous {
                 Processes.sleep(milliseconds: 2)
                 continue
             }
-            let hello = "\(own.localID)\n" + own.grantedNodes.joined(separator: "\n")
+            let hello = "\(own.localID)\n" + own.grantedNodes.map(\.path).joined(separator: "\n")
             // A builder that dies meanwhile shows as a failure to send or as the end of what it says.
             guard (try? box.descriptor.send(Array(hello.utf8))) != nil,  // see above
                 let answer = try talking({ () throws(SystemError) in try box.descriptor.receive() })
@@ -139,7 +140,7 @@ extension StepRendezvous {
             else { return nil }
             var lines = hello.bytes.displayText.split(separator: "\n").map(String.init)
             guard !lines.isEmpty, let localID = Int(lines.removeFirst()) else { return nil }
-            let arrival = Arrival(localID: localID, grantedNodes: lines)
+            let arrival = Arrival(localID: localID, grantedNodes: lines.map { DeviceNode($0) })
             waiting.append((DescriptorBox(connection), arrival))
             return arrival
         }

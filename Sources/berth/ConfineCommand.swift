@@ -61,7 +61,8 @@ struct ConfineCommand {
             if confinement.devices != nil {
                 let devices = try mapError(to: Failure.system) { () throws(SystemError) in try HostDevices() }
                 confinement.devices =
-                    devices.gpus + devices.gpuControl + devices.fabric + configuration.allowedDevices
+                    devices.gpus + devices.gpuControl + devices.fabric
+                    + configuration.allowedDevices.map { DeviceNode($0) }
             }
             let confiner = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask)
             try mapError(to: Failure.confinement) { () throws(ConfinementError) in try confiner.apply(to: process) }

@@ -41,7 +41,7 @@ import Testing
             try $0.write("", to: "dev/infiniband/umad0")
             try $0.write("", to: "dev/infiniband/rdma_cm")
         }
-        #expect(devices.map(\.node) == (0...2).map { "/dev/infiniband/uverbs\($0)" })
+        #expect(devices.map(\.node) == (0...2).map { DeviceNode("/dev/infiniband/uverbs\($0)") })
         #expect(devices.map(\.name) == ["mlx5_0", "rdmap0s6", "mlx5_1"])
         #expect(devices.map(\.driver) == ["mlx5_core", "efa", "mlx5_core"])
         #expect(devices.map(\.isActive) == [true, true, false])

@@ -85,7 +85,7 @@ import Testing
         defer { withExtendedLifetime(tree) {} }
         // Not this process's to open, as with another task's cgroup: it is not asked.
         try FileManager.default.setAttributes([.posixPermissions: 0], ofItemAtPath: tree.path + "/dev/nvidia2")
-        let said = [
+        let said: [DeviceNode] = [
             "/dev/nvidia2", "/dev/nvidia1", "/dev/nvidia1", "/dev/nvidia7", "/dev/null", "/etc/shadow", "nvidia0", "",
             "/dev/nvidia-caps/nvidia-cap31", "/dev/nvidia-caps/secret", "/dev/nvidia0/../nvidia0", "/dev/nvidia-uvm",
         ]
@@ -179,7 +179,7 @@ import Testing
         return (place, GPUInventory(.nvidia, host: host))
     }
 
-    static let open = (0..<4).map { "/dev/nvidia\($0)" }
+    static let open = (0..<4).map { DeviceNode("/dev/nvidia\($0)") }
 
     @Test func PCIOrderIsNotTheOrderOfNodes() throws {
         let (tree5, inventory) = try Self.inventory()
@@ -215,7 +215,7 @@ import Testing
         var variables = row.variables
         variables["SLURM_JOB_ID"] = "7"
         let granted = inventory.grantedBySlurm(open: Self.open) { variables[$0] }
-        #expect(granted == row.nodes.map { $0.map { "/dev/nvidia\($0)" } })
+        #expect(granted == row.nodes.map { $0.map { DeviceNode("/dev/nvidia\($0)") } })
         // What is narrowed is worth the look.
         if granted != nil { #expect(GPUInventory.mayBeNarrower(than: Self.open) { variables[$0] }) }
         // Where the cgroup lets less through, that is the answer; outside a job nothing is narrowed.
@@ -229,8 +229,8 @@ import Testing
         ("5,0", [5], "0"), ("7", [1], ""), ("1-3", [1, 3], "0,1"), ("GPU-1234", [1], "GPU-1234"),
         ("MIG-1", [1], "MIG-1"), ("", [1], ""),
     ]) func listsAreRenumbered(_ list: String, _ shown: [Int], _ result: String) {
-        let all = (0..<6).map { "node\($0)" }
-        #expect(GPUInventory.renumbered(list, before: all, after: shown.map { "node\($0)" }) == result)
+        let all = (0..<6).map { DeviceNode("node\($0)") }
+        #expect(GPUInventory.renumbered(list, before: all, after: shown.map { DeviceNode("node\($0)") }) == result)
     }
 
     /// What is behind ROCm's runtime counts what that leaves; lists of names stay.
@@ -249,7 +249,7 @@ import Testing
         ),
     ]) func listsBehindAnotherCountWhatItLeaves(_ environment: [String], _ expected: [String]) {
         var changed = environment
-        let before = (0..<4).map { "node\($0)" }
+        let before = (0..<4).map { DeviceNode("node\($0)") }
         let isCounted = GPUInventory.renumber(&changed, before: before, after: ["node0", "node2"], .amd)
         #expect(changed == expected && isCounted == (changed != environment))
     }
@@ -265,7 +265,7 @@ import Testing
     @Test func GPUsHaveNames() throws {
         let (tree7, inventory) = try Self.inventory()
         defer { withExtendedLifetime(tree7) {} }
-        let granted = ["/dev/nvidia2", "/dev/nvidia0"]
+        let granted: [DeviceNode] = ["/dev/nvidia2", "/dev/nvidia0"]
         let found = inventory.nodes(
             named: ["1", "GPU-00000000-aaaa", "GPU-1", "0000:11:00.0", "01:00.0", "2", "GPU-2", "GPU-", "x"],
             granted: granted)
@@ -380,7 +380,7 @@ import Testing
             edits
                 == ["card2", "renderD129"].map {
                     DeviceEdit(
-                        .node(source: place.path + "/dev/dri/" + $0, path: "/dev/dri/" + $0),
+                        .node(DeviceNode(place.path + "/dev/dri/" + $0), path: "/dev/dri/" + $0),
                         .host("graphics of /dev/nvidia1"))
                 })
         #expect(NVIDIADriver.renderEdits(of: ["/dev/nvidia1"], [.compute, .utility], host: host).isEmpty)

@@ -87,7 +87,7 @@ import TestSupport
             ]
             return edits
         }
-        let shown = [DeviceEdit.Action.node(source: "/dev/null", path: "/dev/x")]
+        let shown = [DeviceEdit.Action.node("/dev/null", path: "/dev/x")]
         #expect(try Self.edits(node("c", 1, 3), host: HostTree()) == shown)
         #expect(try Self.edits(node("u", 0, 0), host: HostTree()) == shown)
         #expect(try Self.edits(node("", 0, 0), host: HostTree()) == shown)

@@ -84,12 +84,12 @@ import TestSupport
             (["/dev/nvidia0", "/dev/nvidia1"], [], ["0", "1"]),
             (["/dev/nvidia1"], [21, 22], ["1:0"]), (["/dev/nvidia1"], [21, 22, 30, 31], ["1:0", "1:1"]),
             (["/dev/nvidia0", "/dev/nvidia1"], [30, 31], ["0", "1:1"]), (["/dev/nvidia1"], [21], ["1"]),
-        ] as [([String], [Int], [String])]) func nodesMeanDevices(
-            _ nodes: [String], _ capabilities: [Int], _ names: [String]
+        ] as [([DeviceNode], [Int], [String])]) func nodesMeanDevices(
+            _ nodes: [DeviceNode], _ capabilities: [Int], _ names: [String]
         )
     {
         let found = Self.mig.devices(
-            forNodes: nodes, capabilities: capabilities.map { "/dev/nvidia-caps/nvidia-cap\($0)" })
+            forNodes: nodes, capabilities: capabilities.map { DeviceNode("/dev/nvidia-caps/nvidia-cap\($0)") })
         #expect(found?.map(\.device.name) == names)
     }
 
@@ -104,7 +104,7 @@ import TestSupport
         ) { try DeviceRegistry.checkGrant(of: [all], gpus: ["/dev/nvidia0"]) }
         try DeviceRegistry.checkGrant(of: [all], gpus: ["/dev/nvidia1", "/dev/nvidia0"])
         let slice = try Self.mig.device(Self.name("nvidia.com/gpu=MIG-1"))
-        let own = ["/dev/nvidia-caps/nvidia-cap21", "/dev/nvidia-caps/nvidia-cap22"]
+        let own: [DeviceNode] = ["/dev/nvidia-caps/nvidia-cap21", "/dev/nvidia-caps/nvidia-cap22"]
         try DeviceRegistry.checkGrant(of: [slice], gpus: ["/dev/nvidia1"], capabilities: own)
         #expect(
             throws: DeviceError.notGranted("nvidia.com/gpu=MIG-1", node: own[1], granted: ["/dev/nvidia1", own[0]])

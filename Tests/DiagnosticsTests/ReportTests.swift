@@ -1,3 +1,4 @@
+import Devices
 import Diagnostics
 @testable import ImageSpec
 import LaunchPlanning

@@ -31,8 +31,8 @@ import Testing
         facts.isInJob = true
         facts.nvidia.driver = "550.54.14"
         facts.nvidia.gpus = 8
-        facts.nvidia.nodes = (0..<8).map { "/dev/nvidia\($0)" }
-        facts.nvidia.refused = (2..<8).map { "/dev/nvidia\($0)" }
+        facts.nvidia.nodes = (0..<8).map { DeviceNode("/dev/nvidia\($0)") }
+        facts.nvidia.refused = (2..<8).map { DeviceNode("/dev/nvidia\($0)") }
         facts.constrained = facts.nvidia.refused
         facts.nvidia.hasControl = true
         facts.nvidia.hasUVM = true

@@ -1,3 +1,4 @@
+import Devices
 import LaunchPlanning
 import LinuxKernel
 import Testing

@@ -1,3 +1,4 @@
+import Devices
 import LaunchPlanning
 import LinuxKernel
 import Testing
@@ -302,17 +303,17 @@ import Testing
 }
 
 @Suite struct GPURulesTests {
-    static func nodes(_ request: LaunchOptions.GPURequest, granted: [String]) throws(PlanError) -> [String] {
+    static func nodes(_ request: LaunchOptions.GPURequest, granted: [DeviceNode]) throws(PlanError) -> [DeviceNode] {
         var host = Sample.host
         host.grantedGPUs = granted
         host.gpuControlNodes = granted.isEmpty ? [] : ["/dev/nvidiactl"]
         return try Sample.plan(host: host) { $0.gpus = request }.steps.compactMap { step in
             guard case .bind(let bind) = step.action, bind.target.hasPrefix("/dev/nvidia") else { return nil }
-            return bind.source == bind.target ? bind.target : nil
+            return bind.source == bind.target ? bind.node : nil
         }
     }
 
-    static let two = ["/dev/nvidia3", "/dev/nvidia6"]
+    static let two: [DeviceNode] = ["/dev/nvidia3", "/dev/nvidia6"]
 
     @Test func grantedIsWhatTheSchedulerLetsOpen() throws {
         #expect(try Self.nodes(.granted, granted: Self.two) == Self.two + ["/dev/nvidiactl"])

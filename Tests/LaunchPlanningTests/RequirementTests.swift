@@ -1,3 +1,4 @@
+import Devices
 @testable import LaunchPlanning
 import LinuxKernel
 import Testing
@@ -125,7 +126,7 @@ import Testing
     static let efa = Facts.FabricDevice(node: "/dev/infiniband/uverbs1", name: "rdmap0", driver: "efa", port: .active)
     static let cxi = Facts.FabricDevice(node: "/dev/cxi0", name: "cxi0", driver: "cxi_ss1")
 
-    static func host(_ nodes: [String], memlock: UInt64 = .max) -> HostFacts {
+    static func host(_ nodes: [DeviceNode], memlock: UInt64 = .max) -> HostFacts {
         var host = Sample.host
         host.fabricNodes = nodes
         host.limits[.lockedMemory] = LimitValues(soft: 65536, hard: memlock)
@@ -135,11 +136,11 @@ import Testing
     struct Fabric: Sendable, CustomTestStringConvertible {
         let words: String
         let devices: [Facts.FabricDevice]
-        let granted: [String]
+        let granted: [DeviceNode]
         let reason: UnmetRequirement.Reason?
         var testDescription: String { "\(words) of \(devices.map(\.name)), granted \(granted)" }
         init(
-            _ words: String, _ devices: [Facts.FabricDevice], granted: [String],
+            _ words: String, _ devices: [Facts.FabricDevice], granted: [DeviceNode],
             _ reason: UnmetRequirement.Reason? = nil
         ) {
             (self.words, self.devices, self.granted, self.reason) = (words, devices, granted, reason)

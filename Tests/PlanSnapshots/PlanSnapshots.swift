@@ -90,8 +90,8 @@ import TestSupport
                 DeviceEdit(.variable("PYTHONUNBUFFERED=0", isDefault: false), device),
                 DeviceEdit(.variable("RANK=0", isDefault: true), .host("profile pytorch")),
                 DeviceEdit(.variable("WORLD_SIZE=8", isDefault: true), .host("profile pytorch")),
-                DeviceEdit(.group(44), device), DeviceEdit(.node(source: "/dev/nvidia0", path: "/dev/nvidia0"), device),
-                DeviceEdit(.node(source: "/dev/dri/renderD128", path: "/dev/dri/renderD128"), device),
+                DeviceEdit(.group(44), device), DeviceEdit(.node("/dev/nvidia0", path: "/dev/nvidia0"), device),
+                DeviceEdit(.node("/dev/dri/renderD128", path: "/dev/dri/renderD128"), device),
                 DeviceEdit(
                     .bind(
                         source: "/usr/lib64/libcuda.so.550", path: "/usr/lib64/libcuda.so.550", recursive: false,

@@ -61,7 +61,7 @@ package struct DeviceInjection {
             try check(node, name)
             nodes.removeAll { $0.path == node.path }
             nodes.append(
-                DeviceEdit(.node(source: host.path(node.source), path: node.path), .cdi(place(node.line))))
+                DeviceEdit(.node(host.node(node.source), path: node.path), .cdi(place(node.line))))
         }
         for mount in edits.mounts {
             mounts.removeAll { $0.mount.containerPath == mount.containerPath }

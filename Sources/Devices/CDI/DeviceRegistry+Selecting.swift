@@ -23,11 +23,11 @@ extension DeviceRegistry {
     ///
     /// A whole GPU and the slices of it (MIG) have the same node; a slice is taken where its capability nodes are
     /// granted, and then the whole is not. Of several names for the same device the first of the file is taken.
-    package func devices(forNodes nodes: [String], capabilities: [String]) -> [Found]? {
+    package func devices(forNodes nodes: [DeviceNode], capabilities: [DeviceNode]) -> [Found]? {
         let candidates = devices(class: "gpu").map { (found: $0, nodes: Nodes($0)) }
         var result: [Found] = []
         for node in nodes {
-            var slices: [[String]] = []
+            var slices: [[DeviceNode]] = []
             for candidate in candidates
             where candidate.nodes.gpus == [node] && !candidate.nodes.capabilities.isEmpty
                 && candidate.nodes.capabilities.allSatisfy(capabilities.contains)
@@ -46,7 +46,7 @@ extension DeviceRegistry {
 
     /// A device that was asked for by its name may bring no GPU, and no slice of one, that this process was not granted.
     package static func checkGrant(
-        of devices: [Found], gpus granted: [String], capabilities: [String] = []
+        of devices: [Found], gpus granted: [DeviceNode], capabilities: [DeviceNode] = []
     ) throws(DeviceError) {
         for found in devices {
             let nodes = Nodes(found)
@@ -61,15 +61,13 @@ extension DeviceRegistry {
 
     /// The nodes of a device's own edits that say which GPU it is.
     private struct Nodes {
-        let gpus: [String]
-        let capabilities: [String]
+        let gpus: [DeviceNode]
+        let capabilities: [DeviceNode]
 
         init(_ found: Found) {
-            let paths = found.device.edits.deviceNodes.map(\.source)
-            let own = paths.filter { HostDevices.gpuNumber($0) != nil }
-            // An NVIDIA GPU has a render node as well; an AMD GPU has no other.
-            gpus = own.isEmpty ? paths.filter { $0.hasPrefix("/dev/dri/renderD") } : own
-            capabilities = paths.filter { $0.hasPrefix("/dev/nvidia-caps/") }
+            let nodes = found.device.edits.deviceNodes.map { DeviceNode($0.source) }
+            gpus = DeviceNode.gpus(among: nodes)
+            capabilities = nodes.filter { $0.kind == .migCapability }
         }
     }
 }

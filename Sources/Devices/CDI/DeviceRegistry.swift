@@ -64,7 +64,7 @@ package enum DeviceError: Error, Equatable, Sendable {
     /// Two files of equal strength define the device.
     case conflict(String, paths: [String])
     /// The device has a node that this process was not granted.
-    case notGranted(String, node: String, granted: [String])
+    case notGranted(String, node: DeviceNode, granted: [DeviceNode])
     /// A node that is not the device that the specification says.
     case wrongNode(String, path: String)
     /// A hook that Berth does not know and the site has not allowed.
@@ -78,7 +78,7 @@ package enum DeviceError: Error, Equatable, Sendable {
     /// A network interface under another name: the network is the host's.
     case netDevice(String, name: String, place: String)
     /// Nothing on this host matches what `--gpus` or `NVIDIA_VISIBLE_DEVICES` names.
-    case noSuchGPU(String, granted: [String])
+    case noSuchGPU(String, granted: [DeviceNode])
     /// `--fabric` names one that is not there.
     case noFabric(String)
 }

@@ -127,7 +127,9 @@ enum NativeHook: Equatable {
     static func applicationProfile(_ nodes: [DeviceEdit], _ origin: DeviceEdit.Origin) -> DeviceEdit? {
         var mask: UInt64 = 0
         for node in nodes {
-            guard let path = node.path, let number = HostDevices.gpuNumber(path), number < 64 else { continue }
+            guard let shown = node.path.map({ DeviceNode($0) }), shown.kind == .gpu, shown.vendor == .nvidia,
+                let number = shown.index, number < 64
+            else { continue }
             mask |= 1 << UInt64(number)
         }
         guard mask != 0 else { return nil }

@@ -193,14 +193,14 @@ extension NVIDIADriver {
 
     /// The nodes by which EGL and Vulkan reach these GPUs through the kernel's graphics system, where they are granted.
     package static func renderEdits(
-        of gpus: [String], _ capabilities: [Capability], host: HostTree = HostTree()
+        of gpus: [DeviceNode], _ capabilities: [Capability], host: HostTree = HostTree()
     ) -> [DeviceEdit] {
         guard capabilities.contains(.graphics) || capabilities.contains(.display) else { return [] }
         return GPUInventory(.nvidia, host: host).gpus.filter { gpus.contains($0.node) }.flatMap { gpu in
             host.names("/sys/bus/pci/devices/\(gpu.address)/drm")
-                .filter { $0.hasPrefix("card") || $0.hasPrefix("renderD") }.map { "/dev/dri/" + $0 }
+                .filter { $0.hasPrefix("card") || $0.hasPrefix("renderD") }.map { DeviceNode("/dev/dri/" + $0) }
                 .filter(host.isGranted)
-                .map { DeviceEdit(.node(source: host.path($0), path: $0), .host("graphics of \(gpu.node)")) }
+                .map { DeviceEdit(.node(host.node($0.path), path: $0.path), .host("graphics of \(gpu.node)")) }
         }
     }
 

@@ -10,7 +10,7 @@ extension DeviceSelector {
 
     /// `nil` where no specification speaks of the GPUs.
     func cdiEdits(
-        _ registry: DeviceRegistry?, _ slices: [DeviceRegistry.Found]?, chosen: [String], granted: [String]
+        _ registry: DeviceRegistry?, _ slices: [DeviceRegistry.Found]?, chosen: [DeviceNode], granted: [DeviceNode]
     ) throws(Failure) -> [DeviceEdit]? {
         guard let registry else {
             if let name = options.cdiDevices.first { throw .devices(.unknownKind(name.kind, refused: [])) }
@@ -30,7 +30,7 @@ extension DeviceSelector {
                         + "driver's files are found without it; see berth cdi")
             } else if request.speaks, !registry.devices(class: "gpu").isEmpty {
                 Terminal.note(
-                    "the CDI specifications of this host lack \(chosen.joined(separator: ", ")) or parts of it: the driver's "
+                    "the CDI specifications of this host lack \(chosen.map(\.path).joined(separator: ", ")) or parts of it: the driver's "
                         + "files are found without them")
             }
         }
@@ -75,7 +75,7 @@ extension DeviceSelector {
     /// MIG slices by name, where no cgroup tells them apart: `--gpus MIG-…`, or what Slurm put into the environment.
     /// Where no specification knows these, all that may be opened are shown, and the names go on meaning what they mean.
     func slices(
-        _ registry: DeviceRegistry?, granted: [String]
+        _ registry: DeviceRegistry?, granted: [DeviceNode]
     ) throws(Failure) -> [DeviceRegistry.Found]? {
         var names: [String] = []
         var isAsked = false

@@ -10,9 +10,9 @@ internal import Store
 struct DeviceGrant {
     var devices: HostDevices
     /// Nodes of GPUs: those that open, or of these the ones that Slurm names where it constrains nothing.
-    let gpus: [String]
+    let gpus: [DeviceNode]
     /// The GPUs that the variables of the host's environment count, where these are more than the granted ones.
-    let counted: [String]?
+    let hostIndex: [DeviceNode]?
 
     /// Asks the kernel, and Slurm's variables where its cgroups constrain nothing.
     init(_ request: LaunchRequest) throws(Failure) {
@@ -22,54 +22,52 @@ struct DeviceGrant {
         let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
         let variable = { (name: String) in isShared && perTask.contains(name) ? nil : caller.variable(name) }
         guard !devices.gpus.isEmpty, GPUInventory.mayBeNarrower(than: devices.gpus, variable: variable) else {
-            (gpus, counted) = (devices.gpus, nil)
+            (gpus, hostIndex) = (devices.gpus, nil)
             return
         }
         let inventory = GPUInventory(devices.vendor)
         let narrowed = inventory.grantedBySlurm(open: devices.gpus, variable: variable)
         gpus = narrowed ?? devices.gpus
-        counted = narrowed.map { _ in inventory.gpus.map(\.node) }
+        hostIndex = narrowed.map { _ in inventory.gpus.map(\.node) }
     }
 }
 
 extension DeviceGrant {
     /// What a task's cgroup may let it alone open: its GPUs, or its slices of one.
-    var ownNodes: [String] { gpus + devices.capabilities }
+    var ownNodes: [DeviceNode] { gpus + devices.capabilities }
 
     /// What a container of several tasks shows, and the GPUs among it.
-    func shared(with lists: [[String]]) -> (grant: DeviceGrant, gpus: [String]) {
+    func shared(with lists: [[DeviceNode]]) -> (grant: DeviceGrant, gpus: [DeviceNode]) {
         let nodes = DeviceOrder.union(lists)
-        let slices = nodes.filter { $0.hasPrefix("/dev/nvidia-caps/") }
+        let slices = nodes.filter { $0.kind == .migCapability }
         var shared = self
         shared.devices.add(capabilities: slices)
-        return (shared, nodes.filter { !slices.contains($0) })
+        return (shared, nodes.filter { $0.kind != .migCapability })
     }
 }
 
 /// The nodes that any task of the step may open, each once, by rising number: every task counts its own within them.
 enum DeviceOrder {
-    static func union(_ lists: [[String]]) -> [String] {
-        var seen: Set<String> = []
-        let all = lists.flatMap { $0 }.filter { seen.insert($0).inserted }
-        return all.sorted { number($0) < number($1) }
+    static func union(_ lists: [[DeviceNode]]) -> [DeviceNode] {
+        var all: [DeviceNode] = []
+        for list in lists { for node in list where !all.contains(node) { all.append(node) } }
+        return all.sorted { $0.index ?? 0 < $1.index ?? 0 }
     }
-
-    private static func number(_ path: String) -> Int { Int(path.drop { !$0.isNumber }) ?? 0 }
 }
 
 /// The devices of one launch: what the kernel grants, what the container shows of it, and how lists of GPUs are renumbered.
 /// Decided once, by `DeviceSelector`.
 struct DeviceSelection {
     var request: LaunchOptions.GPURequest
-    var granted: [String]
+    var granted: [DeviceNode]
     var environment: [String]
     var edits: [DeviceEdit]
     /// Nodes by which the tasks' variables count GPUs, and those that the container shows in their place; empty where
     /// nothing has to be renumbered. Only where others do it, as the variables are each task's own.
-    var hostIndex: [String] = []
-    var containerIndex: [String] = []
+    var hostIndex: [DeviceNode] = []
+    var containerIndex: [DeviceNode] = []
     /// Nodes of slices that are granted and not asked for.
-    var withheld: [String] = []
+    var withheld: [DeviceNode] = []
 }
 
 /// Makes the selection for an image. A container of several tasks shows what any of them was granted.
@@ -85,7 +83,7 @@ struct DeviceSelector {
     private var caller: CallerContext { request.caller }
 
     /// - Parameter gpus: Those of all tasks that share the container.
-    func select(gpus: [String]) throws(Failure) -> DeviceSelection {
+    func select(gpus: [DeviceNode]) throws(Failure) -> DeviceSelection {
         // A host without devices of whom nobody asks any.
         let isPlain = gpus.isEmpty && options.cdiDevices.isEmpty && grant.devices.fabric.isEmpty
         var selection = DeviceSelection(
@@ -131,15 +129,15 @@ struct DeviceSelector {
         let registry = chosen.isEmpty && options.cdiDevices.isEmpty ? nil : try request.deviceRegistry()
         let slices = chosen.isEmpty ? nil : try slices(registry, granted: granted)
         if let slices {
-            let nodes = slices.flatMap { $0.device.edits.deviceNodes.map(\.source) }
+            let nodes = slices.flatMap { $0.device.edits.deviceNodes.map { DeviceNode($0.source) } }
             chosen = chosen.filter(nodes.contains)
             selection.granted = chosen
             selection.withheld = grant.devices.capabilities.filter { !nodes.contains($0) }
         }
         // A task counts its own GPUs, whichever its neighbours add to the container.
-        let own = { (node: String) in isForPlugin || grant.gpus.contains(node) }
+        let own = { (node: DeviceNode) in isForPlugin || grant.gpus.contains(node) }
         if renumber(
-            before: grant.counted ?? granted.filter(own), after: granted.filter { chosen.contains($0) && own($0) },
+            before: grant.hostIndex ?? granted.filter(own), after: granted.filter { chosen.contains($0) && own($0) },
             grant.devices.vendor, &selection),
             grant.devices.vendor == .nvidia
         {
@@ -154,7 +152,7 @@ struct DeviceSelector {
             edits = driverEdits(chosen)
         }
         if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
-        if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.hasPrefix("/dev/nvidia-fs") }) {
+        if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.kind == .storage }) {
             edits = (edits ?? []) + NVIDIADriver.storageEdits()
         }
         selection.edits += edits ?? []
@@ -168,7 +166,7 @@ struct DeviceSelector {
     }
 
     /// What no CDI specification says.
-    func driverEdits(_ chosen: [String]) -> [DeviceEdit]? {
+    func driverEdits(_ chosen: [DeviceNode]) -> [DeviceEdit]? {
         guard let driver = NVIDIADriver() else {
             if request.speaks, let version = NVIDIADriver.loadedVersion(HostTree()) {
                 Terminal.note(
@@ -234,7 +232,7 @@ struct DeviceSelector {
 
     /// Lists that count GPUs, for what the container shows.
     private func renumber(
-        before: [String], after: [String], _ vendor: HostDevices.Vendor?, _ selection: inout DeviceSelection
+        before: [DeviceNode], after: [DeviceNode], _ vendor: DeviceNode.Vendor?, _ selection: inout DeviceSelection
     ) -> Bool {
         if before == after { return false }
         if isForPlugin {

@@ -22,7 +22,7 @@ struct LaunchPlanner {
     }
 
     /// - Parameter gpus: Those of all tasks that share the container.
-    func plan(_ grant: DeviceGrant, gpus: [String]) throws(Failure) -> LaunchPlan {
+    func plan(_ grant: DeviceGrant, gpus: [DeviceNode]) throws(Failure) -> LaunchPlan {
         try plan(grant, try selector(grant).select(gpus: gpus))
     }
 

@@ -54,7 +54,7 @@ struct LaunchRequest {
     /// The standard stream that is the terminal, if one is: slurmstepd's standard input is nobody's.
     let terminal: Int32
     /// GPUs and MIG slices that the tasks may open, as they have reported; `nil` where this process asks the kernel itself.
-    private(set) var openable: [String]?
+    private(set) var openable: [DeviceNode]?
 
     init(
         _ written: LaunchOptions, caller: CallerContext, workingDirectory: String, settings: LaunchSettings,

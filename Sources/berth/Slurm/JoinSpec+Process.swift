@@ -32,7 +32,7 @@ extension JoinSpec {
     }
 
     /// The tasks' lists of GPUs are each its own, and so may be the GPUs that they count: they are told which are shown.
-    mutating func renumber(_ selection: DeviceSelection, _ vendor: HostDevices.Vendor?) {
+    mutating func renumber(_ selection: DeviceSelection, _ vendor: DeviceNode.Vendor?) {
         if selection.hostIndex == selection.containerIndex { return }
         renumbering = Renumbering(
             hostIndex: selection.hostIndex, containerIndex: selection.containerIndex, isAMD: vendor == .amd)

@@ -1,3 +1,4 @@
+internal import Devices
 internal import Diagnostics
 internal import LinuxKernel
 internal import Sandbox
@@ -7,7 +8,7 @@ internal import Sandbox
 final class WaitingTasks {
     struct Reports {
         /// Nodes of GPUs and MIG slices that any task may open, as it says; `nil` where that is not gathered.
-        var openable: [String]?
+        var openable: [DeviceNode]?
         /// PMIx' variable, which names a directory to be mounted.
         var variables: [String] = []
     }
@@ -58,7 +59,7 @@ final class WaitingTasks {
             if let first = words.first, first.hasPrefix("/"), hasPMIx {
                 result.variables = ["PMIX_SERVER_TMPDIR=" + first]
             }
-            result.openable?.append(contentsOf: words.dropFirst())
+            result.openable?.append(contentsOf: words.dropFirst().map { DeviceNode($0) })
             missing -= 1
         }
         if missing > 0 {
