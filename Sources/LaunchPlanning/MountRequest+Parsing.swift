@@ -173,10 +173,15 @@ private func flag(_ value: String?, _ bad: (String) -> OptionError) throws(Optio
     }
 }
 
-/// A number of bytes with an optional k, m, g or t, as Docker writes sizes; `nil` where it is none.
+/// A number of bytes with an optional k, m, g or t, as Docker writes sizes: `16g`, `16GB`, `16GiB`; `nil` where it is none.
 package func byteCount(_ text: String) -> UInt64? {
     var digits = text.lowercased()[...]
-    if digits.hasSuffix("b") { digits = digits.dropLast() }
+    if digits.hasSuffix("ib") {
+        digits = digits.dropLast(2)
+        guard let unit = digits.utf8.last, unit > UInt8(ascii: "9") else { return nil }
+    } else if digits.hasSuffix("b") {
+        digits = digits.dropLast()
+    }
     var factor: UInt64 = 1
     switch digits.last {
     case "k": factor = 1 << 10
