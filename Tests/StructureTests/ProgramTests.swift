@@ -85,6 +85,26 @@ import TestSupport
         #expect(checks.allSatisfy { $0["remedy"] != nil } && ended.status != 0)
     }
 
+    /// The folder of a build leaves no trace, so that two builds are equal byte for byte (Scripts/reproducible).
+    @Test(
+        .enabled(if: rich != nil && installed != nil, "no built programs: run Scripts/build"),
+        arguments: ["build/bin/berth", "build/libexec/berth/berth-image"])
+    func programsDoNotKnowWhereTheyWereBuilt(_ program: String) throws {
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: Self.root + "/" + program), options: .alwaysMapped)
+        #expect(bytes.range(of: Data((Self.root + "/").utf8)) == nil)
+    }
+
+    /// What is exported cannot be left out by the linker; ICU's data alone would be 30 MB.
+    @Test(.enabled(if: rich != nil, "no built berth-image: run Scripts/build")) func theImageToolIsSmall() throws {
+        let program = try #require(Self.rich)
+        let size = try #require(FileManager.default.attributesOfItem(atPath: program)[.size] as? Int)
+        #expect(size < 35_000_000)
+        let symbols = try Command(["nm", "--dynamic", "--defined-only", program]).run()
+        #expect(symbols.status == 0 && !symbols.output.contains("$s"), "Swift symbols are exported")
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: program), options: .alwaysMapped)
+        #expect(bytes.range(of: Data("icudt".utf8)) == nil)
+    }
+
     static let verbs: [String] = {
         let sources = LeanTests.files("Sources/berth-image", [".swift"]).flatMap(LeanTests.lines)
         let names = sources.compactMap { line -> String? in
