@@ -43,21 +43,21 @@ struct SaveCommand {
                     "cannot save the container as \(path): there is something of that name already",
                     hint: "remove it, or choose another name"))
         }
-        let draft =
-            path + ".berth-"
-            + (try mapError(to: Failure.system) { () throws(SystemError) in try Random.hexadecimal(bytes: 4) })
+        let draft: SaveDraft
+        do throws(SystemError) { draft = try SaveDraft(for: path) } catch {
+            throw .report(
+                Report(
+                    "cannot save the container as \(path): \(error.subject): \(error.sentence)",
+                    hint: "save to a directory that exists on the node and that you may write to"))
+        }
+        // What is left of it: everything where saving fails, which then reports the first error.
+        defer { draft.remove() }
         let root = try mapError(to: Failure.system) { () throws(SystemError) in
             try OwnedFileDescriptor(opening: "/", .path | .directory)
         }
-        do throws(Failure) {
-            try step("copy", "/bin/cp", ["--archive", "--one-file-system", files + "/.", draft])
-            if isSquashfs { try describe(draft) }
-            try publish(draft, as: path, isSquashfs: isSquashfs, root)
-        } catch {
-            try? root.removeTree(draft)  // the first error is the one to tell
-            try? root.removeTree(draft + ".sqsh")  // likewise
-            throw error
-        }
+        try step("copy", "/bin/cp", ["--archive", "--one-file-system", files + "/.", draft.path])
+        if isSquashfs { try describe(draft.path) }
+        try publish(draft, as: path, isSquashfs: isSquashfs, root)
         Terminal.note("saved the container as \(path)")
     }
 
@@ -92,22 +92,20 @@ struct SaveCommand {
     }
 
     private func publish(
-        _ draft: String, as path: String, isSquashfs: Bool, _ root: borrowing OwnedFileDescriptor
+        _ draft: SaveDraft, as path: String, isSquashfs: Bool, _ root: borrowing OwnedFileDescriptor
     ) throws(Failure) {
-        let file = draft + ".sqsh"
         if isSquashfs {
             // gzip every squashfs-tools has; within a job's memory, of which mksquashfs would take the machine's quarter.
             let how = ["-comp", "gzip", "-Xcompression-level", "1", "-mem", "64M"]
             try step(
                 "squash", "/usr/bin/mksquashfs",
-                [draft, file, "-all-root", "-noappend", "-no-progress", "-quiet"] + how)
+                [draft.path, draft.file, "-all-root", "-noappend", "-no-progress", "-quiet"] + how)
         }
         do throws(SystemError) {
             if isSquashfs {
-                try root.move(file, to: path, in: root)
-                try root.removeTree(draft)
+                try root.move(draft.file, to: path, in: root)
             } else {
-                try root.moveWithoutReplacing(draft, to: path, in: root)
+                try root.moveWithoutReplacing(draft.path, to: path, in: root)
             }
         } catch {
             throw .system(error)
