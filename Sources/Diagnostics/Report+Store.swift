@@ -55,6 +55,10 @@ extension Report {
                     + "`shared-store = \(path) owner=\(owner)` in /etc/berth/berth.conf"
             }
             self.init(refusing: "store", path, fault, hint: hint)
+        case .recordTooLarge(let bytes, let limit):
+            self.init(
+                "cannot store the image: its launch record takes \(bytes) bytes, more than the limit of \(limit)",
+                hint: "build the image with fewer and shorter variables, arguments and layers")
         case .readOnly(let path):
             self.init(
                 "the store can not be written to: \(path) is on a read-only file system",

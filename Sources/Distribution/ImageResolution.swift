@@ -32,6 +32,11 @@ extension RegistryClient {
         case .index(let index):
             var search = Search(root: root.digest, platform: platform)
             if let found = try await find(index, in: reference, depth: 1, &search) { return found }
+            if search.lookups > ImageIndex.maximumLookups {
+                throw RegistryError(
+                    host: reference.registry, subject: reference.description,
+                    reason: .tooManyEntries(limit: ImageIndex.maximumLookups, wanted: platform))
+            }
             // What was met on the way tells more than that nothing was found.
             if search.offered.isEmpty, let fault = search.fault { throw fault }
             throw RegistryError(

@@ -66,6 +66,8 @@ package struct RegistryError: Error, Equatable, Sendable {
         case mediaTypeMismatch(header: MediaType, body: MediaType)
         case malformed(Document, detail: String)
         case noMatchingPlatform(wanted: Platform, offered: [Platform])
+        /// None of so many entries of the index, which name no platform, is for this one; there are more.
+        case tooManyEntries(limit: Int, wanted: Platform)
         case unexpectedStatus(Int, message: String?)
         case refusedRedirect(RedirectFault, to: String)
         case refusedRealm(RealmFault, realm: String)

@@ -22,6 +22,16 @@ extension Report {
         case .composition(let error): self.init(error, of: "the layers of \(name)")
         case .store(let error): self.init(error)
         case .local(let fault, let path): self.init(fault, path: path)
+        case .unstartable(.variable(let variable, let bytes, let limit)):
+            self.init(
+                "cannot pull \(name): the variable \(variable) in its configuration is \(bytes) bytes long, and Linux passes "
+                    + "at most \(limit) to a program",
+                hint: "build the image with a shorter variable, or with a file in its place")
+        case .unstartable(.total(let bytes, let limit)):
+            self.init(
+                "cannot pull \(name): Env, Entrypoint and Cmd of its configuration take \(bytes) bytes, and Linux passes at "
+                    + "most \(limit) to a program",
+                hint: "build the image with fewer or shorter variables")
         case .cancelled: self.init("interrupted: \(name) was not pulled")
         }
         if let store, error.isOfTheStore { details.append("store \(store)") }
@@ -36,6 +46,11 @@ extension Report {
                 tag.map { "\(path) holds no image named \"\($0)\"" } ?? "\(path) holds several images",
                 details: present.isEmpty ? [] : ["it holds " + present.joined(separator: ", ")],
                 hint: "name one behind the path: \(path):TAG")
+        case .tooManyEntries(let limit, let wanted):
+            self.init(
+                "cannot find an image for \(wanted) in \(path): the entries of its index name no platform, and none of the first "
+                    + "\(limit) is for it",
+                hint: "copy the one image into a layout of its own")
         case .noMatchingPlatform(let wanted, let offered):
             self.init(
                 "\(path) is not made for \(wanted)",

@@ -152,6 +152,11 @@ extension Report {
                     + (detail.isEmpty ? "" : ": \(detail)"),
                 hint: [.manifest, .index, .config].contains(document)
                     ? "ask for the image to be built and pushed again; its digest names exactly this document" : nil)
+        case .tooManyEntries(let limit, let wanted):
+            self.init(
+                "cannot find an image for \(wanted) in the index of \(subject): its entries name no platform, and none of the "
+                    + "first \(limit) is for it",
+                hint: "name the image by the digest of its manifest: REPOSITORY@sha256:…")
         case .noMatchingPlatform(let wanted, let offered):
             self.init(
                 "\(subject) is not made for \(wanted)",

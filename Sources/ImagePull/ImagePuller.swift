@@ -47,13 +47,15 @@ package struct ImagePuller: Sendable {
         if refresh, let present = try await upToDate(source, key, platform) { return present }
 
         let image = try await origin.resolve(for: platform)
+        if let excess = image.config.config.excess(pageBytes: Memory.pageBytes) { throw .unstartable(excess) }
         let diffIDs = image.config.rootfs.diffIDs
         let found = try await blocking { () throws(PullError) in try LayersFound(image, stores) }
         let states = zip(image.manifest.layers, diffIDs).map { layer, diffID in
             PullEvent.LayerState(digest: layer.digest, size: layer.size, isPresent: found.isPresent(diffID))
         }
         report(.resolved(digest: image.digest, layers: states))
-        let isWhole = stores.store(of: image.manifestDigest) != nil
+        let holder = stores.store(of: image.manifestDigest)
+        let isWhole = try holder.map { (holder) throws(PullError) in try hasDocuments(holder, image.manifestDigest) } ?? false
         var unpacked = Unpacked()
         if !isWhole { unpacked = try await unpackLayers(image, states) }
         let record =
@@ -65,7 +67,8 @@ package struct ImagePuller: Sendable {
         try await blocking { () throws(PullError) in
             try naming(PullError.store) { () throws(StoreError) in
                 if let record {
-                    try store.publish(record, manifest: image.manifestBytes, config: image.configBytes, names: keys)
+                    try store.publish(record, manifest: image.manifestBytes, config: image.configBytes, names: keys,
+                        replacing: holder != nil)
                 } else {
                     try store.name(image.manifestDigest, keys)
                 }
@@ -118,16 +121,27 @@ struct LayersFound: Sendable {
         for diffID in image.config.rootfs.diffIDs {
             try naming(PullError.store) { () throws(StoreError) in
                 if try stores.own.hasLayer(diffID) {
-                    own.insert(diffID)
-                    return
+                    if try Self.hasSummary(stores.own, diffID) {
+                        own.insert(diffID)
+                        return
+                    }
+                    // Unpacked again.
+                    try stores.own.forgetDamagedLayer(diffID)
                 }
                 for store in stores.shared {
-                    guard let (tree, hold) = try store.sharedLayer(diffID) else { continue }
+                    guard let (tree, hold) = try store.sharedLayer(diffID), try Self.hasSummary(store, diffID) else {
+                        continue
+                    }
                     shared[diffID] = (store, tree, hold)
                     return
                 }
             }
         }
+    }
+
+    private static func hasSummary(_ store: ImageStore, _ diffID: Digest) throws(StoreError) -> Bool {
+        guard let bytes = try store.layerSummary(diffID) else { return false }
+        return (try? LayerSummary(decoding: bytes)) != nil  // damaged
     }
 
     func isPresent(_ diffID: Digest) -> Bool { own.contains(diffID) || shared[diffID] != nil }

@@ -13,6 +13,8 @@ package enum PullError: Error, Sendable {
     case composition(LayerError)
     case store(StoreError)
     case local(LocalFault, path: String)
+    /// No container of the image could be started.
+    case unstartable(ImageConfig.Execution.Excess)
     case cancelled
 
     /// What can be wrong with a layout or an archive.
@@ -21,6 +23,8 @@ package enum PullError: Error, Sendable {
         /// No such tag among these.
         case unknownTag(String?, present: [String])
         case noMatchingPlatform(wanted: Platform, offered: [Platform])
+        /// None of so many entries of the index, which name no platform, is for this one; there are more.
+        case tooManyEntries(limit: Int, wanted: Platform)
         /// Not what its scheme says: what is missing or wrong.
         case notAnImage(String)
         case digestMismatch(expected: Digest, found: Digest)
@@ -51,7 +55,7 @@ extension PullError {
             if case .system = error.reason { true } else { false }
         case .store(let error):
             if case .system = error { true } else { false }
-        case .registry, .local, .cancelled: false
+        case .registry, .local, .unstartable, .cancelled: false
         }
     }
 }

@@ -11,3 +11,8 @@ package enum Memory {
         _ = berth_trim_threshold(2 << 20)
     }
 }
+
+extension Memory {
+    /// The corresponding call is `sysconf(3)`.
+    package static let pageBytes = Int(sysconf(Int32(_SC_PAGESIZE)))
+}

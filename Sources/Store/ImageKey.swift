@@ -8,6 +8,11 @@ internal import LinuxKernel
 package struct ImageKey: Hashable, Sendable {
     /// Directories, then the entry's name. None is `.` or `..` or holds a slash.
     let components: [String]
+    /// A layout or an archive as it was asked for, for people; the components say only what stat(2) said of it.
+    var source: String?
+
+    package static func == (one: Self, other: Self) -> Bool { one.components == other.components }
+    package func hash(into hasher: inout Hasher) { hasher.combine(components) }
 
     /// - Throws: `SystemError` where a local source can not be looked at.
     package init(_ source: ImageSource, platform: Platform) throws(StoreError) {
@@ -26,6 +31,10 @@ package struct ImageKey: Hashable, Sendable {
         case .directory(let path):
             components = ["dir", try Self.fingerprint(of: path)]
         }
+        if case .docker = source { return }
+        let text = source.description
+        // It becomes a line of a file.
+        if text.utf8.count < 4200, !text.utf8.contains(where: { $0 == 0x0A || $0 == 0 }) { self.source = text }
     }
 
     init?(components: [String]) {

@@ -45,8 +45,8 @@ extension ImageStore {
     /// What an image's manifest and configuration were, for `berth inspect`.
     package func documents(of digest: Digest) throws(StoreError) -> (manifest: [UInt8], config: [UInt8])? {
         let directory = "images/" + digest.directoryName
-        let manifest = try fileContents(directory + "/manifest.json", limit: 16 << 20)
-        let config = try fileContents(directory + "/config.json", limit: 16 << 20)
+        let manifest = try fileContents(directory + "/manifest.json", limit: DocumentLimits.maximumBytes)
+        let config = try fileContents(directory + "/config.json", limit: DocumentLimits.maximumBytes)
         guard let manifest, let config else { return nil }
         return (manifest, config)
     }
@@ -101,10 +101,10 @@ extension ImageStore {
             let inner = components + [name.displayPath]
             if !isName {
                 try collectNames(in: place, inner, includingPinned, into: &found)
-            } else if status.size <= 4096, let key = ImageKey(components: inner),
-                let digest = Self.digest(
-                    inName: try storing { () throws(SystemError) in try place.readAll(limit: 1 << 16) })
-            {
+            } else if status.size <= Self.largestName, var key = ImageKey(components: inner) {
+                let bytes = try storing { () throws(SystemError) in try place.readAll(limit: 1 << 16) }
+                guard let digest = Self.digest(inName: bytes) else { continue }
+                key.source = Self.source(inName: bytes)
                 found.append(Naming(key: key, digest: digest))
             }
         }
@@ -119,6 +119,8 @@ extension ImageKey {
     /// first pulled from such a one, that name is told instead.
     func display(pulledAs name: String) -> String {
         let kind = components[0]
+        if let source { return source }
+        // A name that an older version wrote.
         if kind != "docker", name.hasPrefix(kind + ":") { return name }
         let rest = components.dropFirst().dropLast()
         guard let last = components.last else { return kind }

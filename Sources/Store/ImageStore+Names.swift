@@ -24,10 +24,14 @@ extension ImageStore {
         // An image of a berth that made no notes, or a note that a power cut left empty.
         guard isComplete else { return try namesAndDigests().filter { $0.digest == digest }.map(\.key) }
         var names: [ImageKey] = []
-        for key in noted {
+        for var key in noted {
             // Damaged: no name, as for `images`.
-            let present = try sparingDamage { () throws(StoreError) in try self.digest(of: key) }
-            if present == digest { names.append(key) }
+            let bytes = try sparingDamage { () throws(StoreError) in
+                try fileContents("refs/" + key.path, limit: Self.largestName)
+            }
+            guard let bytes, Self.digest(inName: bytes) == digest else { continue }
+            key.source = Self.source(inName: bytes)
+            names.append(key)
         }
         return names
     }

@@ -141,14 +141,20 @@ extension ImageStore {
     }
 
     /// Publishes an image and gives it its names. An image of the same digest that is there already and whole stays as
-    /// it is; one that was damaged, by a power cut or by somebody, is replaced.
+    /// it is; one that was damaged, by a power cut or by a user, is replaced.
+    ///
+    /// - Parameter replacing: The image that is there has documents other than these.
     package func publish(
-        _ record: LaunchRecord, manifest: [UInt8], config: [UInt8], names: [ImageKey]
+        _ record: LaunchRecord, manifest: [UInt8], config: [UInt8], names: [ImageKey], replacing: Bool = false
     ) throws(StoreError) {
         let place = "images/" + record.digest.directoryName
         let isThere = try optional { () throws(SystemError) in try root.status(of: place) } != nil
         let marked = try marked(record)
-        if isThere, isWhole(record.digest) {
+        let bytes = marked.encoded.count
+        guard bytes <= Self.largestRecord else {
+            throw .recordTooLarge(bytes: bytes, limit: Self.largestRecord)
+        }
+        if isThere, !replacing, isWhole(record.digest) {
             if !marked.boot.isEmpty { noteUnsettled(place) }
             return try name(record.digest, names)
         }
@@ -231,8 +237,11 @@ extension ImageStore {
         var new: [ImageKey] = []
         for key in names {
             // Damaged: to be written again.
-            let known = try sparingDamage { () throws(StoreError) in try self.digest(of: key) }
-            if known != digest { new.append(key) }
+            let bytes = try sparingDamage { () throws(StoreError) in
+                try fileContents("refs/" + key.path, limit: Self.largestName)
+            }
+            let isKnown = bytes.map { Self.digest(inName: $0) == digest && Self.source(inName: $0) == key.source } ?? false
+            if !isKnown { new.append(key) }
         }
         if new.isEmpty { return }
         try setNames(new, digest)
@@ -254,7 +263,7 @@ extension ImageStore {
         let draft = ".draft-" + (try Random.hexadecimal(bytes: 8))
         do throws(SystemError) {
             try directory.open(draft, .writeOnly | .create | .exclusive, mode: 0o644)
-                .writeAll(Array((digest.description + "\n").utf8))
+                .writeAll(Array((digest.description + "\n" + (key.source.map { $0 + "\n" } ?? "")).utf8))
             try directory.replace(draft, as: name)
         } catch {
             try? directory.removeFile(draft)  // the first error tells

@@ -209,7 +209,7 @@ extension ImageStore {
 
     /// The manifest that a name stands for at present.
     package func digest(of key: ImageKey) throws(StoreError) -> Digest? {
-        guard let bytes = try fileContents("refs/" + key.path, limit: 4096) else { return nil }
+        guard let bytes = try fileContents("refs/" + key.path, limit: Self.largestName) else { return nil }
         // What a power cut leaves of a small file that was just written.
         if bytes.isEmpty { return nil }
         guard let digest = Self.digest(inName: bytes) else {
@@ -218,10 +218,18 @@ extension ImageStore {
         return digest
     }
 
-    /// What the file of a name holds: a digest and the end of a line. `nil` for anything else.
+    /// Bytes of the file of a name.
+    static let largestName = 8192
+
+    /// What the file of a name holds: a line with the digest; for a layout or an archive, another with its path.
     static func digest(inName bytes: [UInt8]) -> Digest? {
-        let text = bytes.displayPath
-        return try? Digest(parsing: text.last == "\n" ? String(text.dropLast()) : text)  // malformed: none
+        try? Digest(parsing: Array(bytes.prefix { $0 != 0x0A }).displayPath)  // malformed: none
+    }
+
+    /// The second line.
+    static func source(inName bytes: [UInt8]) -> String? {
+        let lines = bytes.split(separator: 0x0A, maxSplits: 2, omittingEmptySubsequences: false)
+        return lines.count > 1 && !lines[1].isEmpty ? Array(lines[1]).displayPath : nil
     }
 
     /// An image by the digest of its manifest.
@@ -263,7 +271,8 @@ extension ImageStore {
             box: lease, layers: layers, mountPoint: mountPoint)
     }
 
-    /// Bytes: a configuration may be up to 16 MiB long.
+    /// Bytes of a record, when it is written and when it is read. Far above what `ImageConfig.Execution.maximumBytes` and
+    /// the trees of an image come to.
     static let largestRecord: Int64 = 32 << 20
 
     /// Keeps a layer of another store from being collected; `nil` where it is gone.

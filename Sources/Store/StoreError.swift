@@ -9,6 +9,8 @@ package enum StoreError: Error, Equatable, Sendable {
     /// A record that does not read as one.
     case damaged(path: String, reason: String)
     case readOnly(path: String)
+    /// A record longer than what is read of one.
+    case recordTooLarge(bytes: Int, limit: Int64)
     /// A store that another user could have filled; the fault may be on the way to it.
     case untrusted(path: String, UntrustedPath)
     /// A lease that the store's owner holds and does not release: what it protects is there.

@@ -84,6 +84,27 @@ import Testing
                     offered: Array(repeating: Platform(os: "linux", architecture: "s390x"), count: 2)), "\(place.path)")
     }
 
+    /// Each entry has to be fetched to know what it is for. The search ends, and the error says so.
+    @Test func anIndexOfManyEntriesWithoutAPlatformIsSearchedToALimit() async throws {
+        var files: [String: [UInt8]] = [:]
+        var entries: [Descriptor] = []
+        for number in 0...ImageIndex.maximumLookups {
+            let platform = number == ImageIndex.maximumLookups ? Platform.host.architecture : "s390x"
+            let one = try Self.layout(
+                Self.config(
+                    #","config":{"Cmd":["\#(number)"]}"#, platform: #""os":"linux","architecture":"\#(platform)","#))
+            files.merge(one) { $1 }
+            entries.append(try JSONDecoder().decode(ImageIndex.self, from: Data(one["index.json"] ?? [])).manifests[0])
+        }
+        files["index.json"] = LocalPullTests.image.json(ImageIndex(manifests: entries))
+        let (place, path) = try DocumentCVETests.write(files)
+        #expect(
+            try await LocalPullTests.fault(.ociLayout(path: path, tag: nil))
+                == .tooManyEntries(limit: ImageIndex.maximumLookups, wanted: .host), "\(place.path)")
+        files["index.json"] = LocalPullTests.image.json(ImageIndex(manifests: Array(entries.dropFirst())))
+        #expect(try await Self.record(files).command == ["\(ImageIndex.maximumLookups)"])
+    }
+
     @Test func anUnknownLayoutVersionIsRefused() async throws {
         var files = LocalImage.layout([(nil, LocalPullTests.image)])
         files["oci-layout"] = Array(#"{"imageLayoutVersion":"2.0.0"}"#.utf8)

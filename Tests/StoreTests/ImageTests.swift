@@ -1,3 +1,4 @@
+import Foundation
 import ImageSpec
 import LinuxKernel
 @testable import Store
@@ -66,6 +67,29 @@ import TestSupport
                     ["", ".", ".."].contains($0)
                 }, "\(path)")
         }
+    }
+
+    /// The record has the name of the first pull; the key of an archive says only what stat(2) said of it.
+    @Test func anArchiveIsShownByItsPathThoughItsContentsWereThere() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        try Workshop.addLayer(11, to: store)
+        let digest = try Workshop.digest(1)
+        let record = try Workshop.record(1, layers: [11], name: "docker://docker.io/library/a:1")
+        try store.publish(record, manifest: [1], config: [2], names: [try Workshop.key("a:1")])
+        let file = try shop.directory.write("tar", to: "image.tar")
+        let key = try Workshop.key("oci-archive:\(file):v1")
+        try store.name(digest, [key])
+        let names = ["docker.io/library/a:1", "oci-archive:\(file):v1"]
+        #expect(try store.images().map(\.names) == [names])
+        #expect(try store.image(digest)?.names == names)
+        #expect(try store.digest(of: key) == digest)
+        // Moved: the same file, and the same name.
+        try FileManager.default.moveItem(atPath: file, toPath: file + ".old")
+        let moved = try Workshop.key("oci-archive:\(file).old:v1")
+        #expect(moved == key)
+        try store.name(digest, [moved])
+        #expect(try store.images().map(\.names) == [["docker.io/library/a:1", "oci-archive:\(file).old:v1"]])
     }
 
     /// A name of one image must not be a directory of another's: `a:1` beside `a/b:1`.

@@ -66,7 +66,13 @@ package final class LayoutOrigin: ImageOrigin {
 
     private func find(_ platform: Platform, _ index: ImageIndex) throws(PullError) -> Descriptor {
         var offered = index.platforms
+        var lookups = 0
+        let load = { (entry: Descriptor) throws(PullError) -> ImageIndex in
+            lookups += 1
+            return try self.load(entry)
+        }
         let found = try index.select(for: platform, load: load) { (entry) throws(PullError) -> Bool in
+            lookups += 1
             do throws(PullError) {
                 _ = try image(entry, root: entry.digest, platform)
                 return true
@@ -81,6 +87,10 @@ package final class LayoutOrigin: ImageOrigin {
             }
         }
         guard let found else {
+            if lookups >= ImageIndex.maximumLookups {
+                throw .local(
+                    .tooManyEntries(limit: ImageIndex.maximumLookups, wanted: platform), path: files.path)
+            }
             throw .local(.noMatchingPlatform(wanted: platform, offered: offered), path: files.path)
         }
         return found

@@ -17,7 +17,7 @@ extension LocalFiles {
     static var chunkBytes: Int { 256 << 10 }
 
     /// A small file, whole.
-    func contents(of name: String, limit: Int64 = 16 << 20) throws(PullError) -> [UInt8]? {
+    func contents(of name: String, limit: Int64 = Int64(DocumentLimits.maximumBytes)) throws(PullError) -> [UInt8]? {
         guard let (source, size) = try open(name) else { return nil }
         guard size <= limit else { throw .local(.notAnImage("\(name) is larger than \(limit) bytes"), path: path) }
         let path = path
@@ -34,7 +34,9 @@ extension LocalFiles {
     }
 
     /// A small blob of a layout, verified against its descriptor.
-    func blob(_ descriptor: Descriptor, limit: Int64 = 16 << 20) throws(PullError) -> [UInt8] {
+    func blob(
+        _ descriptor: Descriptor, limit: Int64 = Int64(DocumentLimits.maximumBytes)
+    ) throws(PullError) -> [UInt8] {
         guard let bytes = try contents(of: descriptor.digest.blobPath, limit: limit) else {
             throw .local(.notAnImage("the blob \(descriptor.digest) is missing"), path: path)
         }
