@@ -33,6 +33,9 @@ package final class RegistryClient: Sendable {
 
     /// What registries asked to be told to people, each once: `Warning: 299` headers.
     package var warnings: [String] { collectedWarnings.withLock { $0 } }
+
+    /// Why credentials could not be read although a registry asked for some. A public image is pulled all the same.
+    package var credentialFaults: [CredentialError] { get async { await authorizer.credentialFaults } }
 }
 
 extension RegistryClient {

@@ -48,6 +48,39 @@ import Testing
         }
     }
 
+    @Test func aRepeatedKeyInATokensAnswerIsRefusedByName() async throws {
+        let registry = Self.tokenRegistry(accepts: { _, _ in true }) { _ in .json(#"{"token":"a","token":"b"}"#) }
+        try await FaultyServer.with(registry) { server in
+            try await withClient { client in
+                let reference = try server.reference()
+                await #expect {
+                    try await client.manifest(reference)
+                } throws: { error in
+                    guard case .malformed(.token, let detail)? = (error as? RegistryError)?.reason else { return false }
+                    return detail.hasPrefix(#"the key "token" occurs twice"#)
+                }
+            }
+        }
+    }
+
+    /// A public image is pulled, and why no credentials were used can be reported.
+    @Test func aPublicImageIsPulledWithBrokenCredentials() async throws {
+        struct Broken: CredentialProvider {
+            func credential(
+                registry: String, repository: String, user: String?
+            ) async throws(CredentialError) -> Credential? {
+                throw .malformed(file: "/home/u/.docker/config.json", detail: "broken")
+            }
+        }
+        try await FaultyServer.with(Self.tokenRegistry { _, _ in true }) { server in
+            let faults = try await withClient(credentials: Broken()) { client in
+                _ = try await client.manifest(server.reference())
+                return await client.credentialFaults
+            }
+            #expect(faults == [.malformed(file: "/home/u/.docker/config.json", detail: "broken")])
+        }
+    }
+
     @Test func manyAtOnceStillFetchOneToken() async throws {
         try await FaultyServer.with(Self.tokenRegistry { _, _ in true }) { server in
             try await withClient { client in

@@ -25,7 +25,7 @@ import Testing
 
         func find(
             _ registry: String, _ repository: String = "a/b", user: String? = nil,
-            environment: [String: String] = [:], allowsCommands: Bool = false, timeout: Duration = .seconds(20)
+            environment: [String: String] = [:], allowsCommands: Bool = false, timeout: Duration = .seconds(60)
         ) async throws(CredentialError) -> Credential? {
             var all = ["HOME": path, "PATH": "\(path)/bin:/usr/bin:/bin"]
             all.merge(environment) { $1 }
@@ -137,6 +137,27 @@ import Testing
         ) { try await home.find("r.io") }
     }
 
+    /// Which of two values counts depends on the reader: Docker takes the last, others the first.
+    @Test(arguments: [
+        (#"{"auths":{},"auths":{"r.io":{}}}"#, #"the key "auths" occurs twice"#),
+        (#"{"auths":{"r.io":{"auth":"YTpi","auth":"YTpj"}}}"#, #"auths.r.io: the key "auth" occurs twice"#),
+        (#"{"auths":{"r.io":{"auth":"YTpi"},"r.io":{"auth":"YTpj"}}}"#, #"auths: the key "r.io" occurs twice"#),
+        (#"{"credHelpers":{"r.io":"a","\u0072.io":"b"}}"#, #"credHelpers: the key "r.io" occurs twice"#),
+        (#"{"Auths":{"r.io":{"auth":"YTpi"}}}"#, #"the key "Auths" differs from "auths" only in case"#),
+    ])
+    func repeatedKeysAreRefusedByName(_ text: String, _ words: String) async throws {
+        for file in [".docker/config.json", ".config/containers/auth.json"] {
+            let home = try Home()
+            try home.write(file, text)
+            await #expect {
+                try await home.find("r.io")
+            } throws: { error in
+                guard case .malformed(let path, let detail)? = error as? CredentialError else { return false }
+                return path == "\(home.path)/\(file)" && detail.hasPrefix(words)
+            }
+        }
+    }
+
     static let helper = #"""
         #!/bin/sh
         read server
@@ -145,7 +166,7 @@ import Testing
         "get r.io") echo '{"ServerURL":"r.io","Username":"helped","Secret":"s"}' ;;
         "get t.io") echo '{"Username":"<token>","Secret":"idt"}' ;;
         "get https://index.docker.io/v1/") echo '{"Username":"hub","Secret":"s"}' ;;
-        "get slow.io") sleep 60 ;;
+        "get slow.io") sleep 600 ;;
         "get broken.io") echo "no bus" >&2; exit 2 ;;
         *) echo "credentials not found in native keychain"; exit 1 ;;
         esac

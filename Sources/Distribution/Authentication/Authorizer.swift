@@ -96,6 +96,13 @@ actor Authorizer {
     /// Why credentials for a scope could not be read, although there may be some.
     func credentialError(of access: AccessScope) -> CredentialError? { credentialErrors[access] }
 
+    /// Why credentials that were looked for could not be read, each reason once.
+    var credentialFaults: [CredentialError] {
+        var faults: [CredentialError] = []
+        for fault in credentialErrors.values where !faults.contains(fault) { faults.append(fault) }
+        return faults
+    }
+
     /// Whether there are credentials for a scope, or there might be if they could be read.
     func mayHaveCredentials(for access: AccessScope) async -> Bool {
         let credential = await credential(access, isRegistry: true)

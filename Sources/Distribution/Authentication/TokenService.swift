@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import ImageSpec
 internal import NIOHTTP1
 
 /// Trades credentials, or nothing, for a bearer token.
@@ -103,6 +104,11 @@ struct TokenService: Sendable {
         let message = ServerErrors(body: answer.body).message
         switch answer.status {
         case 200..<300:
+            do throws(DocumentFault) { _ = try DocumentScanner.check(answer.body, as: .any) } catch {
+                if case .repeatedKey = error.reason {
+                    throw failure(.malformed(.token, detail: RegistryError.clean(error.description)), request)
+                }
+            }
             guard let token = BearerToken(answer: answer.body, now: .now) else {
                 throw failure(.malformed(.token, detail: "no token in the answer"), request)
             }

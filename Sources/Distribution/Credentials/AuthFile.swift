@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import ImageSpec
 
 /// Docker's `config.json` and containers' `auth.json`, as far as they are about credentials.
 ///
@@ -31,6 +32,9 @@ struct AuthFile: Decodable {
     }
 
     init(auths: [String: LenientEntry]) { self.auths = auths }
+
+    /// Docker reads it with Go's encoding/json, which does not distinguish case.
+    static let shape = DocumentShape.object(["auths": .map, "credsStore": .any, "credHelpers": .map])
 
     private enum Key: String, CodingKey { case auths, credsStore, credHelpers }
 

@@ -104,6 +104,13 @@ package struct CredentialFiles: CredentialProvider {
     ) async throws(CredentialError) -> Credential? {
         // An empty file is what a full disk or `touch` leaves; Docker takes it for none, too.
         if data.allSatisfy({ [0x20, 0x09, 0x0a, 0x0d].contains($0) }) { return nil }
+        do throws(DocumentFault) {
+            _ = try DocumentScanner.check(Array(data), as: isLegacy ? .map : AuthFile.shape)
+        } catch {
+            // Where it is not JSON, words of the file could be secrets.
+            if case .notJSON = error.reason { throw .malformed(file: path, detail: "not the JSON that was expected") }
+            throw .malformed(file: path, detail: RegistryError.clean(error.description))
+        }
         let file: AuthFile
         do {
             let decoder = JSONDecoder()

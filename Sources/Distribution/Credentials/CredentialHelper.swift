@@ -56,6 +56,12 @@ struct CredentialHelper: Sendable {
     }
 
     private func credential(from output: Data, program: String) throws(CredentialError) -> Credential? {
+        do throws(DocumentFault) { _ = try DocumentScanner.check(Array(output), as: .any) } catch {
+            if case .repeatedKey = error.reason {
+                throw .helperFailed(
+                    program, file: file, status: 0, message: "its answer: " + RegistryError.clean(error.description))
+            }
+        }
         let answer: Answer
         do {
             answer = try JSONDecoder().decode(Answer.self, from: output)
