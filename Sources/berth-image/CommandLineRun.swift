@@ -41,6 +41,7 @@ enum CommandLineRun {
         switch error {
         case let failure as Failure:
             fail(failure.report)
+        case is StatusOnly: Processes.exit(ExitStatus.ownFailure.rawValue)
         default:
             // Help, a version or a completion script comes as an error too.
             if Berth.exitCode(for: error) == .success {
@@ -171,6 +172,27 @@ enum Printed {
         if let report = Output.write(bytes) { CommandLineRun.fail(report) }
     }
 }
+
+/// Work on several things, of which some may fail: each failure is reported at once, the others are done all the same.
+struct Failures {
+    private(set) var count = 0
+
+    /// - Returns: `nil` where it failed.
+    @discardableResult
+    mutating func reporting<Value>(_ body: () throws -> Value) rethrows -> Value? {
+        do { return try body() } catch let failure as Failure {
+            Output.note(failure.report.text)
+            count += 1
+            return nil
+        }
+    }
+
+    /// - Throws: `StatusOnly` where something failed.
+    func end() throws { if count > 0 { throw StatusOnly() } }
+}
+
+/// The command failed, and its errors are reported already.
+struct StatusOnly: Error {}
 
 /// Calls something with an error type of its own, and makes its error a report.
 func reporting<Value: ~Copyable, Cause: Error>(

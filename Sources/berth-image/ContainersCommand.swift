@@ -135,27 +135,30 @@ struct ContainersCommand: ParsableCommand {
         func run() throws {
             let settings = try Settings()
             let path = settings.storePath(storeOptions.store)
-            for name in names {
-                // The names alone: what is wrong with another container, and its size, do not matter here.
-                guard let store = try settings.existingStore(storeOptions.store),
-                    let container = try Self.choose(
-                        name,
-                        reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() })
-                else {
-                    throw Failure(
-                        Report(
-                            "no container named \(name) is in the store \(path) on this node",
-                            hint: "list them with `berth containers ls`"))
-                }
-                let outcome = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
-                    try store.removeContainer(container)
-                }
-                switch outcome {
-                case .removed, .absent: if !quiet { Printed.line(container) }
-                case .inUse:
-                    let lease = try? store.container(container)?.lease  // damaged: nobody can be told
-                    throw Failure(ContainersCommand.inUse(container, lease))
-                }
+            var failures = Failures()
+            for name in names { try failures.reporting { try remove(name, settings, path) } }
+            try failures.end()
+        }
+
+        private func remove(_ name: String, _ settings: Settings, _ path: String) throws {
+            // The names alone: what is wrong with another container, and its size, do not matter here.
+            guard let store = try settings.existingStore(storeOptions.store),
+                let container = try Self.choose(
+                    name, reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() })
+            else {
+                throw Failure(
+                    Report(
+                        "no container named \(name) is in the store \(path) on this node",
+                        hint: "list them with `berth containers ls`"))
+            }
+            let outcome = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
+                try store.removeContainer(container)
+            }
+            switch outcome {
+            case .removed, .absent: if !quiet { Printed.line(container) }
+            case .inUse:
+                let lease = try? store.container(container)?.lease  // damaged: its users are not known
+                throw Failure(ContainersCommand.inUse(container, lease))
             }
         }
 
@@ -210,14 +213,17 @@ struct ContainersCommand: ParsableCommand {
                 return
             }
             var (removed, inUse, bytes): (Int, Int, UInt64) = (0, 0, 0)
+            var failures = Failures()
             for container in containers {
                 let unused = Clock.now.seconds - container.lastUse
                 let isOfJob = Name(directory: container.name).job != nil
                 guard all || container.isDamaged || (isOfJob && unused > 86_400) else { continue }
                 if let age, unused < age { continue }
                 let dryRun = dryRun
-                let outcome = try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in
-                    try store.removeContainer(container.name, dryRun: dryRun)
+                let outcome = try failures.reporting {
+                    try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in
+                        try store.removeContainer(container.name, dryRun: dryRun)
+                    }
                 }
                 switch outcome {
                 case .removed:
@@ -225,12 +231,13 @@ struct ContainersCommand: ParsableCommand {
                     bytes += container.bytes
                     Printed.line(container.name)
                 case .inUse: inUse += 1
-                case .absent: break
+                case .absent, nil: break
                 }
             }
             let size = Quantity.bytes(Int64(clamping: bytes))
             Printed.line("\(dryRun ? "would remove" : "removed") \(removed) containers, \(size)")
             if inUse > 0 { Printed.line("\(inUse) containers are in use and were kept") }
+            try failures.end()
         }
     }
 

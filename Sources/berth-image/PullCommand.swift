@@ -16,8 +16,8 @@ struct PullCommand: AsyncParsableCommand {
         abstract: "Bring an image into the store.",
         usage: "berth pull [OPTIONS] IMAGE",
         discussion: """
-            Prints REGISTRY/REPOSITORY@DIGEST, the name of exactly this content. An image becomes visible after it is \
-            verified. Stored layers are not fetched again.
+            Prints a name for `berth run`: REGISTRY/REPOSITORY@DIGEST, the name of exactly this content, or the layout or \
+            archive. An image becomes visible after it is verified. Stored layers are not fetched again.
 
             Credentials are those of docker login, podman login and Enroot's .credentials.
 
@@ -90,6 +90,7 @@ struct PullCommand: AsyncParsableCommand {
             return outcome
         }
         let warnings = client.warnings
+        let faults = await client.credentialFaults
         await origin.close()
         await client.shutdown()
         switch outcome {
@@ -97,6 +98,7 @@ struct PullCommand: AsyncParsableCommand {
         case .success(let pulled):
             if !quiet {
                 for warning in warnings { Output.note(line: "the registry says: \(warning)") }
+                for fault in faults { Output.note(line: Self.warning(of: fault)) }
                 Output.note(line: Self.summary(pulled, name, display.seconds))
             }
             Printed.line(Self.pinnedName(source, pulled))
@@ -119,14 +121,19 @@ struct PullCommand: AsyncParsableCommand {
         }
     }
 
+    /// One line: the image was pulled.
+    static func warning(of fault: CredentialError) -> String {
+        "warning: pulled without credentials: \(Report(fault).what)"
+    }
+
     static func displayName(_ source: ImageSource) -> String {
         if case .docker(let reference) = source { reference.description } else { source.description }
     }
 
-    /// What names this content and no other.
+    /// What names this content and no other, or a layout or an archive as every command takes it.
     static func pinnedName(_ source: ImageSource, _ pulled: PulledImage) -> String {
         if case .docker(let reference) = source { return "\(reference.name)@\(pulled.digest)" }
-        return "\(source)@\(pulled.digest)"
+        return source.description
     }
 
     private static func summary(_ pulled: PulledImage, _ name: String, _ seconds: Double) -> String {

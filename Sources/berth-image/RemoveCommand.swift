@@ -40,18 +40,22 @@ struct RemoveCommand: ParsableCommand {
             throw Failure(.notInStore(images[0], path))
         }
         var rules = CollectionRules()
+        var failures = Failures()
         for name in images {
-            let source = try settings.source(name)
-            let removed = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
-                let key = try ImageKey(source, platform: platform)
-                if force, let digest = try store.digest(of: key) { rules.ignoredLeases.insert(digest) }
-                return try store.removeName(key)
+            try failures.reporting {
+                let source = try settings.source(name)
+                let removed = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
+                    let key = try ImageKey(source, platform: platform)
+                    if force, let digest = try store.digest(of: key) { rules.ignoredLeases.insert(digest) }
+                    return try store.removeName(key)
+                }
+                guard removed else { throw Failure(.notInStore(name, path)) }
+                if !quiet { Printed.line(PullCommand.displayName(source)) }
             }
-            guard removed else { throw Failure(.notInStore(name, path)) }
-            if !quiet { Printed.line(PullCommand.displayName(source)) }
         }
         _ = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
             try store.collect(rules, removing: TreeRemoval.remove)
         }
+        try failures.end()
     }
 }

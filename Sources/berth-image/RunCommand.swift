@@ -133,15 +133,16 @@ struct RunOptions: ParsableArguments {
     @Flag(help: "Refuse writes to the container's files.")
     var readOnly = false
 
-    @Flag(help: "Be user 0 inside; outside you stay who you are.")
+    @Flag(help: "Run as user 0 inside; outside, your own user is kept.")
     var root = false
 
-    @Flag(help: "Be yourself inside, even where the site makes users root.")
+    @Flag(help: "Run as your own user inside, even where the site's default is root.")
     var noRoot = false
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("Be this user inside: as root anybody, otherwise yourself or 0.", valueName: "uid[:gid]"))
+        help: ArgumentHelp(
+            "Run as this user inside: root may name any user, other users themselves or 0.", valueName: "uid[:gid]"))
     var user: String?
 
     @Flag(help: "Show the home directory inside.")
@@ -188,23 +189,23 @@ struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Size of /dev/shm with --ipc private.", valueName: "bytes"))
     var shmSize: String?
 
-    @Option(help: ArgumentHelp("host, as it always is.", valueName: "host"), completion: .list(["host"]))
+    @Option(help: ArgumentHelp("host, which is always so.", valueName: "host"), completion: .list(["host"]))
     var pid: String?
 
-    @Option(help: ArgumentHelp("host, as it is by default.", valueName: "host"), completion: .list(["host"]))
+    @Option(help: ArgumentHelp("host, which is the default.", valueName: "host"), completion: .list(["host"]))
     var uts: String?
 
     @Option(
         help: ArgumentHelp("Pass N of the caller's descriptors, from 3 on, to the command.", valueName: "n"))
     var preserveFds: Int?
 
-    @Flag(name: .shortAndLong, help: "As it always is: standard input is the caller's.")
+    @Flag(name: .shortAndLong, help: "Accepted for compatibility with Docker; standard input is always inherited.")
     var interactive = false
 
-    @Flag(name: .shortAndLong, help: "As it always is: the terminal is the caller's.")
+    @Flag(name: .shortAndLong, help: "Accepted for compatibility with Docker; the terminal is always inherited.")
     var tty = false
 
-    @Flag(help: "As it always is: nothing of a container stays.")
+    @Flag(help: "Accepted for compatibility with Docker; a container is always removed when it ends.")
     var rm = false
 
     @Option(
@@ -222,13 +223,13 @@ struct RunOptions: ParsableArguments {
     @Option(
         defaultAsFlag: "text",
         help: ArgumentHelp(
-            "Print what would be done, and do nothing; oci: as a config.json of the OCI runtime-spec.",
+            "Print the plan and start nothing; oci: as a config.json of the OCI runtime-spec.",
             valueName: "text|oci"), completion: .list(["text", "oci"]))
     var dryRun: String?
 
-    @Flag(name: .shortAndLong, help: "Say nothing but errors.")
+    @Flag(name: .shortAndLong, help: "Print errors only.")
     var quiet = false
 
-    @Flag(help: "Say what is done.")
+    @Flag(help: "Print details of the launch on standard error.")
     var verbose = false
 }

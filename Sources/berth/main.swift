@@ -15,7 +15,8 @@ let isOwn =
 // The image tool is to read what the caller hands over by descriptor: `BERTH_CONFIG=<(…)`, an archive's `/dev/fd/3`.
 StartingState.establish(closesDescriptors: isOwn)
 switch arguments.first {
-case "run":
+// `berth run --version` is in its help, which the image tool has.
+case "run" where rest.first != "--version":
     do throws(Failure) { try RunCommand(rest).carryOut() } catch {
         if case .wantsHelp = error { ImageTool.become(["run", "--help"]) }
         Terminal.fail(error.report)
