@@ -46,11 +46,16 @@ extension StringProtocol {
 
     package var last: Character? { utf8.dropFirst(Swift.max(0, utf8.count - 1)).first.map(character) }
 
-    /// So many bytes, which are ASCII: what is left begins where a character does.
+    /// So many bytes. A character that is cut goes as a whole: the standard library would keep it, bytes to be dropped
+    /// included.
     package func dropFirst(_ count: Int = 1) -> SubSequence {
-        self[(utf8.index(startIndex, offsetBy: count, limitedBy: endIndex) ?? endIndex)...]
+        var start = utf8.index(startIndex, offsetBy: count, limitedBy: endIndex) ?? endIndex
+        // A byte that continues a character: RFC 3629, section 3.
+        while start < endIndex, utf8[start] & 0xC0 == 0x80 { start = utf8.index(after: start) }
+        return self[start...]
     }
 
+    /// Likewise.
     package func dropLast(_ count: Int = 1) -> SubSequence {
         self[..<utf8.index(startIndex, offsetBy: Swift.max(0, utf8.count - count))]
     }

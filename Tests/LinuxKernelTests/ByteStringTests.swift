@@ -39,6 +39,15 @@ import Testing
         #expect("éa".first == "\u{FFFD}", "a byte of a longer character is no separator")
     }
 
+    @Test func aCharacterThatIsCutGoesAsAWhole() {
+        for count in 1...4 {
+            #expect("🇩x".dropFirst(count) == "x", "\(count)")
+            #expect("x🇩".dropLast(count) == "x", "\(count)")
+        }
+        #expect("\u{301}=a".dropFirst() == "=a" && "ab".dropFirst(3) == "" && "".dropFirst() == "")
+        #expect("é".dropFirst().isEmpty && "é".dropLast().isEmpty && "aé".dropFirst() == "é")
+    }
+
     /// What is looked for may come from input: it must not end the program.
     @Test func anyCharacterCanBeLookedFor() {
         for character in ["é", "e\u{301}", "\r\n", "\u{2028}", "🇩🇪"] as [Character] {
