@@ -82,7 +82,9 @@ import Testing
         try fixture.shell("mkdir out; head -c 200000000 /dev/urandom > root/big")
         for target in ["oci:out/new", "oci-archive:out/new.tar"] {
             let running = try fixture.command(["export", "dir:root", target]).start()
-            while try fixture.names("out").filter({ $0.contains("berth-") }).isEmpty { usleep(20_000) }
+            try running.until("a draft") { _ in
+                (try? fixture.names("out").contains { $0.contains("berth-") }) == true  // not there yet
+            }
             running.signal(SIGKILL)
             _ = try running.wait()
             #expect(try fixture.names("out").contains { $0.contains("berth-") })

@@ -73,7 +73,7 @@ struct CgroupBase: Sendable {
             var tries = 0
             while rmdir(path) != 0 {
                 tries += 1
-                if tries > 200 { return false }
+                if tries > 6000 { return false }
                 usleep(10_000)
             }
             path = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
@@ -236,7 +236,7 @@ extension Trait where Self == ConditionTrait {
             ["--enforce", "devices", "-v", box.directory.path + ":/meet"],
             probe: ["meet", "/meet/here", "/meet/go", "--", "cat", "/proc/self/cgroup"]
         ).start()
-        for _ in 0..<3000 where !FileManager.default.fileExists(atPath: here) { usleep(10_000) }
+        try running.until("the container") { _ in FileManager.default.fileExists(atPath: here) }
         for _ in 0..<3 { #expect(try box.run(["--enforce", "devices"], probe: "id").status == 0) }
         #expect(FileManager.default.createFile(atPath: go, contents: nil))
         let ended = try running.wait()

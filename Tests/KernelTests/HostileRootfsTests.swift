@@ -99,9 +99,7 @@ import TestSupport
         for caller in Caller.all {
             let box = try Self.box(caller, path, disguise)
             let before = try (box.fingerprint(), box.fingerprint("outside"))
-            var command = box.command(["--hostname", "h"], probe: ["cat", "/etc/passwd", "/etc/group"])
-            command.secondsAllowed = 20
-            let ended = try command.run()
+            let ended = try box.command(["--hostname", "h"], probe: ["cat", "/etc/passwd", "/etc/group"]).run()
             #expect(!ended.timedOut, "\(ended)")
             #expect(ended.status == 0 || ended.status == 125, "\(ended)")
             if ended.status == 125 {

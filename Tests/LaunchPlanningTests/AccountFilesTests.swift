@@ -181,6 +181,6 @@ import Testing
         let image = Array((0..<100_000).map { "i\($0):x:\(100_000 + $0):\n" }.joined().utf8)
         let started = ContinuousClock.now
         #expect(AccountFiles.group(image: image, accounts).count > image.count)
-        #expect(ContinuousClock.now - started < .seconds(5), "a tenth of it in a debug build")
+        #expect(ContinuousClock.now - started < .seconds(60), "less than one in a debug build")
     }
 }

@@ -352,7 +352,7 @@ import Testing
         image.environment = (0..<100_000).map { "NAME_\($0)=\($0)" } + ["NAME_7=again"]
         let started = ContinuousClock.now
         let plan = try Sample.plan(image: image)
-        #expect(ContinuousClock.now - started < .seconds(10), "a tenth of it in a debug build")
+        #expect(ContinuousClock.now - started < .seconds(60), "about one in a debug build")
         #expect(plan.process.environment.count >= 100_000)
         #expect(plan.process.environment.contains("NAME_7=again") && !plan.process.environment.contains("NAME_7=7"))
     }

@@ -18,18 +18,18 @@ import Testing
     @Test func aChainOfLinksBeforeTheirTarget() throws {
         let count = 20_000
         let links = (0..<count).map { Item.link("l\($0 + 1)", "l\($0)") }
-        #expect(try Self.seconds(links + [.file("l\(count)", "1")]) < 20)
+        #expect(try Self.seconds(links + [.file("l\(count)", "1")]) < 60)
     }
 
     @Test func manyLinksBeforeOneTarget() throws {
         let links = (0..<20_000).map { Item.link("target", "l\($0)") }
-        #expect(try Self.seconds(links + [.file("target", "1")]) < 20)
+        #expect(try Self.seconds(links + [.file("target", "1")]) < 60)
     }
 
     /// Each directory is replaced by a file, which forgets what was below it.
     @Test func manyDirectoriesThatAreReplaced() throws {
         let items = (0..<5000).flatMap { [Item.dir("d\($0)"), .file("d\($0)/f", "1"), .file("d\($0)", "2")] }
-        #expect(try Self.seconds(items) < 20)
+        #expect(try Self.seconds(items) < 60)
     }
 
     // MARK: Removing

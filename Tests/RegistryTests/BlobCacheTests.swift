@@ -165,7 +165,7 @@ import Testing
     }
 
     /// Whoever may write to the file can hold its lock and write nothing.
-    @Test func aWriterThatStandsStillIsNotWaitedForForEver() async throws {
+    @Test(.timeLimit(.minutes(2))) func aWriterThatStandsStillIsNotWaitedForForEver() async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
         let file = try cluster.place.write(Array(Self.image.layer.prefix(1000)), to: cluster.partial)
@@ -182,7 +182,7 @@ import Testing
 
     /// Somebody on another node, whose lock is not seen here, writes on: he is followed. Then he stops for good, and is
     /// taken over from.
-    @Test func aLeaderWhoseLockIsNotSeenIsJudgedByItsFile() async throws {
+    @Test(.timeLimit(.minutes(3))) func aLeaderWhoseLockIsNotSeenIsJudgedByItsFile() async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
         let file = try cluster.place.write([UInt8](), to: cluster.partial)
@@ -196,16 +196,16 @@ import Testing
         }
         while try FileStatus(of: file).size == 0 { try await Task.sleep(for: .milliseconds(5)) }
         try await FaultyServer.with(Self.image.reply) { server in
-            _ = try await cluster.pull(0, server, patience: 6, reach: .thisNode)
+            _ = try await cluster.pull(0, server, patience: 15, reach: .thisNode)
             #expect(cluster.asked(server) == ["bytes=2000000-"])
-            // Its patience, and seconds.
-            #expect(try await writer.value.duration(to: .now) < .seconds(6 + 10))
+            // Its patience, and what a busy machine needs.
+            #expect(try await writer.value.duration(to: .now) < .seconds(15 + 60))
         }
         #expect(try cluster.files("blobs") == [Self.name])
     }
 
     /// The leader's transfer is stuck, and it is interrupted: whoever waits goes on at once, and from where it was.
-    @Test func anInterruptedLeaderIsTakenOverFrom() async throws {
+    @Test(.timeLimit(.minutes(3))) func anInterruptedLeaderIsTakenOverFrom() async throws {
         let cluster = try Cluster()
         let handler: FaultyServer.Handler = { request in
             var reply = Self.image.reply(to: request)
@@ -225,11 +225,11 @@ import Testing
             let clock = ContinuousClock()
             let interrupted = clock.now
             leader.cancel()
-            while cluster.asked(server).count < 2, interrupted.duration(to: clock.now) < .seconds(30) {
+            while cluster.asked(server).count < 2, interrupted.duration(to: clock.now) < .seconds(70) {
                 try await Task.sleep(for: .milliseconds(5))
             }
-            // "Within seconds": at once, on a machine that has as much to do as it likes.
-            #expect(interrupted.duration(to: clock.now) < .seconds(10))
+            // At once; a minute is for a busy machine. A follower that waited for the leader would never go on.
+            #expect(interrupted.duration(to: clock.now) < .seconds(60))
             _ = await leader.result
             _ = try await follower.value
             #expect(cluster.asked(server).count == 2)

@@ -10,9 +10,11 @@ import Testing
     /// Everything that others can open, locked with flock(2).
     static func flock(_ shop: Workshop, _ kind: String) throws -> Running {
         // One process for each file, all at once.
-        let all = "for f in $(find \(shop.path) -type f); do flock \(kind) $f sleep 60 & done; sleep 0.3; echo ready; wait"
+        let all = "for f in $(find \(shop.path) -type f); do flock \(kind) $f sh -c 'echo ready; exec sleep 600' & done; wait"
         let running = try Command(["setsid", "sh", "-c", all]).start()
-        try running.until("the locks") { $0.printed.contains("ready") }
+        let files = try Command(["find", shop.path, "-type", "f"]).run().lines.count
+        // Those that conflict wait; one lock at least is held for each file.
+        try running.until("the locks") { $0.printed.split(separator: "\n").count == files }
         return running
     }
 

@@ -12,7 +12,7 @@ package struct Command: Sendable {
 
     package init(
         _ arguments: [String], environment: [String: String] = ["PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"],
-        directory: String? = nil, input: String? = nil, secondsAllowed: Double = 60
+        directory: String? = nil, input: String? = nil, secondsAllowed: Double = 120
     ) {
         self.arguments = arguments
         self.environment = environment
@@ -91,9 +91,9 @@ package struct Running: Sendable {
     package var printed: String { Self.contents(output) }
     package var complained: String { Self.contents(errors) }
 
-    /// Waits for something to become true of it, at most ten seconds.
+    /// Waits for something to become true of it, at most a minute: the machine may be busy.
     package func until(_ what: String, _ holds: (Running) -> Bool) throws {
-        for _ in 0..<1000 {
+        for _ in 0..<6000 {
             if holds(self) { return }
             usleep(10_000)
         }

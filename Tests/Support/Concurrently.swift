@@ -21,11 +21,11 @@ private final class Failures: Sendable {
     var all: [String] { texts.withLock { $0 } }
 }
 
-/// Whether something comes true within five seconds.
+/// Whether something comes true within a minute.
 ///
 /// For locks that were just let go: a child that another test starts at that instant shares them until its `execve`.
 package func soon(_ holds: () throws -> Bool) rethrows -> Bool {
-    for _ in 0..<500 {
+    for _ in 0..<6000 {
         if try holds() { return true }
         usleep(10_000)
     }

@@ -60,7 +60,7 @@ final class DockerRegistry: @unchecked Sendable {  // the process is touched by 
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
         try process.run()
-        for _ in 0..<200 {
+        for _ in 0..<1200 {
             if (try? await send(.GET, "/v2/")) != nil { return }
             try await Task.sleep(for: .milliseconds(50))
         }
@@ -85,7 +85,7 @@ final class DockerRegistry: @unchecked Sendable {  // the process is touched by 
         request.headers.add(name: "Content-Type", value: type)
         if let user { request.setBasicAuth(username: user.name, password: user.password) }
         if method != .GET { request.body = .bytes(body) }
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(20))
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
         _ = try await response.body.collect(upTo: 1 << 20)
         guard 200..<300 ~= response.status.code else { throw PushError(status: response.status.code) }
         return response.headers
