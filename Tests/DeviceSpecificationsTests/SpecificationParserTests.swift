@@ -144,7 +144,8 @@ import Testing
 
     /// https://yaml.org/type/int.html
     @Test(arguments: [
-        ("10", 10), ("0660", 0o660), ("0o660", 0o660), ("0x1f", 0x1F), ("0b101", 5), ("1_000", 1000), ("+7", 7), ("0", 0),
+        ("10", 10), ("0660", 0o660), ("0o660", 0o660), ("0x1f", 0x1F), ("0b101", 5), ("1_000", 1000), ("+7", 7),
+        ("0", 0),
     ]) func integersOfYAML(_ text: String, _ expected: UInt32) throws {
         let parsed = try Self.parse(Self.minimal(edits: "deviceNodes: [{path: /dev/a, fileMode: \(text)}]"))
         #expect(parsed.devices[0].edits.deviceNodes[0].fileMode == expected)
