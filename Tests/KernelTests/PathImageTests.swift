@@ -45,10 +45,10 @@ import TestSupport
         try box.directory.write("A=1\n", to: "rootfs/etc/environment")
         try Self.squash(box)
         for name in ["./image.sqsh", box.path("image.sqsh"), "image.sqsh"] {
-            let ended = try box.run(berth: ["run", name, "--", "probe", "env", "A"])
+            let ended = try box.run(berth: ["run", "--store", box.path("home/store"), name, "--", "probe", "env", "A"])
             #expect(ended.status == 0 && ended.output.contains("1"), "\(name): \(ended)")
         }
-        let trees = try Command(["sh", "-c", "find '\(box.path("home"))' -path '*/squashfs/*/tree' | wc -l"]).run()
+        let trees = try Command(["sh", "-c", "ls -d '\(box.path("home/store"))'/squashfs/*/tree | wc -l"]).run()
         #expect(trees.output == "1\n", "\(trees)")
     }
 
@@ -69,7 +69,7 @@ import TestSupport
         // A writable layer in front, as Apptainer adds one.
         let file = Self.sif([(2, 4, [UInt8](repeating: 3, count: 4096)), (1, 2, Array(squashfs))])
         try Data(file).write(to: URL(fileURLWithPath: box.path("image.sif")))
-        let ended = try box.run(berth: ["run", "./image.sif", "--", "probe", "env", "MODEL"])
+        let ended = try box.run(berth: ["run", "--store", box.path("home/store"), "./image.sif", "--", "probe", "env", "MODEL"])
         #expect(ended.status == 0 && ended.output.contains("a \"b\" $c"), "\(ended)")
     }
 
