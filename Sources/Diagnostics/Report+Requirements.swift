@@ -58,7 +58,7 @@ extension UnmetRequirement {
         case .fabricNotGranted:
             "check the node's mode and owner, and the device cgroup (gres.conf and ConstrainDevices in cgroup.conf)"
         case .portsDown: "check cable, switch and subnet manager: ibstat, or /sys/class/infiniband/*/ports/*/state"
-        case .lockedMemory(_, let blame): blame.remedy
+        case .lockedMemory(_, let cause): cause.remedy
         case .lockedMemoryChosen(_, let origin): "change what sets it: \(origin.summary)"
         case .noSharedMemory: "mount a tmpfs there on the host, or with --mount type=tmpfs,target=/dev/shm,tmpfs-size=…"
         case .sharedMemory(let space):
@@ -79,7 +79,7 @@ extension UnmetRequirement {
     }
 }
 
-extension LimitBlame {
+extension LimitCause {
     /// Whom to ask for what.
     package var remedy: String {
         switch self {

@@ -93,7 +93,7 @@ extension Diagnosis {
                         ? Finding(area, "LimitMEMLOCK", .ok, "slurmd may lock \(bytes(limit.hard))")
                         : Finding(
                             area, "LimitMEMLOCK", .error, "slurmd may lock \(bytes(limit.hard)), and so may its jobs",
-                            remedy: LimitBlame.slurmd(limit).remedy))
+                            remedy: LimitCause.slurmd(limit).remedy))
             }
         }
         check(

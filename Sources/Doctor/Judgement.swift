@@ -203,22 +203,22 @@ extension Diagnosis {
         let hasFabric = facts.fabrics.contains { $0.node.kind == .verbs }
         if limit.hard >= wanted || facts.raisesHardLimits {
             findings.append(
-                limit.soft < wanted && facts.witnesses.slurmstepd != nil && hasFabric
+                limit.soft < wanted && facts.limitSources.slurmstepd != nil && hasFabric
                     ? Finding(
                         area, "memlock", .warning,
                         "the soft limit is \(bytes(limit.soft)); Berth raises it, other programs do not",
-                        remedy: LimitBlame.propagation.remedy)
+                        remedy: LimitCause.propagation.remedy)
                     : Finding(
                         area, "memlock", .ok,
                         "up to \(limit.hard == .max ? "unlimited" : bytes(limit.hard)) may be locked"))
         } else {
-            let blame = LimitBlame(wanted: wanted, own: limit, facts.witnesses)
+            let cause = LimitCause(wanted: wanted, own: limit, facts.limitSources)
             findings.append(
                 Finding(
                     area, "memlock", hasFabric ? .error : .ok,
                     "\(bytes(limit.hard)) may be locked"
                         + (hasFabric ? ", too little for RDMA: NCCL would fall back to TCP" : ", enough without RDMA"),
-                    remedy: hasFabric ? blame.remedy : nil))
+                    remedy: hasFabric ? cause.remedy : nil))
         }
         findings.append(
             facts.openFiles.hard >= 16384

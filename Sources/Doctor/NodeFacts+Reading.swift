@@ -94,9 +94,9 @@ extension NodeFacts {
         if let limit = try? ResourceLimit.openFiles.current() { openFiles = limit }  // see above
         raisesHardLimits = isRoot && Identity.holds(.systemResource)
         if let step = OtherProcess.ancestors().first(where: { $0.name == "slurmstepd" }) {
-            witnesses.slurmstepd = step.limit(.lockedMemory)
+            limitSources.slurmstepd = step.limit(.lockedMemory)
         }
-        witnesses.slurmd = OtherProcess.named("slurmd")?.limit(.lockedMemory)
+        limitSources.slurmd = OtherProcess.named("slurmd")?.limit(.lockedMemory)
         sharedMemory = try? OwnedFileDescriptor(opening: "/dev/shm", [.path, .directory]).space()  // absent: that is a finding
         for line in Self.lines("/proc/meminfo") where line.hasPrefix("MemTotal:") {
             memory = (line.split(separator: " ").dropFirst().first.flatMap { UInt64($0) } ?? 0) << 10

@@ -171,7 +171,7 @@ package struct NodeFacts: Equatable, Sendable {
     package var topologyFile: String?
     package var lockedMemory = LimitValues(soft: .max, hard: .max)
     package var openFiles = LimitValues(soft: 1024, hard: 1 << 20)
-    package var witnesses = LimitWitnesses()
+    package var limitSources = LimitSources()
     package var raisesHardLimits = false
     package var sharedMemory: FileSystemSpace?
     package var memory: UInt64 = 0

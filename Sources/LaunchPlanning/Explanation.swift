@@ -128,19 +128,19 @@ extension Explanation {
     func lines(_ plan: LaunchPlan) -> [String] {
         var lines = ["held by"]
         lines.append("     devices: " + deviceSentence)
-        if let confined = plan.confinement?.memory {
+        if let confined = plan.cgroupPolicy?.memory {
             lines.append("     memory: \(confined) bytes by Berth's cgroup")
         } else {
             lines.append(
                 "     memory: " + (memory.map { "\($0.value) bytes by the cgroup \($0.cgroup)" } ?? "not limited"))
         }
-        if let confined = plan.confinement?.cpus {
+        if let confined = plan.cgroupPolicy?.cpus {
             lines.append("     cpus: \(confined) by Berth's cgroup, affinity \(affinity)")
         } else {
             let quota = cpuQuota.map { "\($0.value) by the cgroup \($0.cgroup), " } ?? ""
             lines.append("     cpus: \(quota)affinity \(affinity)")
         }
-        if let confined = plan.confinement?.processes {
+        if let confined = plan.cgroupPolicy?.processes {
             lines.append("     processes: \(confined) by Berth's cgroup")
         } else {
             lines.append(

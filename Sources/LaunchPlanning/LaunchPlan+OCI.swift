@@ -14,7 +14,7 @@ package struct OCIFacts: Equatable, Sendable {
     package var absent: [String]
     /// The number of the kernel's last capability.
     package var lastCapability: Int
-    /// What the confinement allows.
+    /// What the cgroup policy allows.
     package var deviceRules: [DeviceRule]
     package var hasTerminal: Bool
 
@@ -179,10 +179,10 @@ extension LaunchPlan {
             ), ("noNewPrivileges", .bool(true)))
     }
 
-    /// Without a confinement everything is allowed, as under Berth: runtimes would refuse most otherwise.
+    /// Without a policy everything is allowed, as under Berth: runtimes would refuse most otherwise.
     private func resources(_ facts: OCIFacts) -> JSON {
         var rules: [JSON] = []
-        if confinement?.devices != nil {
+        if cgroupPolicy?.devices != nil {
             rules.append(.members(("allow", .bool(false)), ("access", .string("rwm"))))
             for rule in facts.deviceRules {
                 rules.append(
@@ -196,13 +196,13 @@ extension LaunchPlan {
         }
         return .members(
             ("devices", .array(rules)),
-            ("memory", confinement?.memory.map { .members(("limit", .number($0))) }),
+            ("memory", cgroupPolicy?.memory.map { .members(("limit", .number($0))) }),
             (
                 "cpu",
-                confinement?.cpus.map {
+                cgroupPolicy?.cpus.map {
                     .members(("quota", .number(UInt64($0) * 100_000)), ("period", .number(100_000)))
                 }
-            ), ("pids", confinement?.processes.map { .members(("limit", .number(UInt64($0)))) }))
+            ), ("pids", cgroupPolicy?.processes.map { .members(("limit", .number(UInt64($0)))) }))
     }
 }
 

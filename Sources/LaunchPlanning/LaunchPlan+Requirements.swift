@@ -10,7 +10,7 @@ package struct UnmetRequirement: Equatable, Sendable {
         /// It has some, but this task may not open them, or the options leave them out.
         case fabricNotGranted([DeviceNode])
         case portsDown([String])
-        case lockedMemory(LimitValues, LimitBlame)
+        case lockedMemory(LimitValues, LimitCause)
         /// An option or the site set it lower than the hard limit.
         case lockedMemoryChosen(LimitValues, Origin)
         case noSharedMemory
@@ -142,7 +142,7 @@ extension LaunchPlan {
         if let change, change.origin != .berth, now.hard >= wanted {
             return .lockedMemoryChosen(planned, change.origin)
         }
-        return .lockedMemory(planned, LimitBlame(wanted: wanted, own: now, facts.lockedMemory))
+        return .lockedMemory(planned, LimitCause(wanted: wanted, own: now, facts.lockedMemory))
     }
 
     private func reason(

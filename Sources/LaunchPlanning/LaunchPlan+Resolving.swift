@@ -32,7 +32,7 @@ extension LaunchPlan {
         self.init(
             steps: steps,
             process: try ProcessPlan(options: options, image: image, site: site, host: host),
-            confinement: try Confinement(options: options, site: site, host: host, steps: steps))
+            cgroupPolicy: try CgroupPolicy(options: options, site: site, host: host, steps: steps))
         notes = options.notes + Self.notes(options, host)
         if !options.requirements.isEmpty || !site.requirements.isEmpty {
             let unmet = unmet(

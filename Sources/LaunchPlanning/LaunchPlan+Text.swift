@@ -7,7 +7,7 @@ extension LaunchPlan {
 
     /// The plan as `--dry-run` prints it: with where each variable comes from and what holds the command to all this.
     package func text(_ explanation: Explanation?) -> String {
-        var lines = confinement.map(\.lines) ?? []
+        var lines = cgroupPolicy.map(\.lines) ?? []
         lines.append("steps")
         for (index, step) in steps.enumerated() {
             let number = String(index + 1)
@@ -53,7 +53,7 @@ extension LaunchPlan {
     }
 }
 
-extension Confinement {
+extension CgroupPolicy {
     fileprivate var lines: [String] {
         var lines = ["cgroup"]
         if let devices {

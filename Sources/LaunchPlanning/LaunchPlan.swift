@@ -7,7 +7,7 @@ package struct LaunchPlan: Equatable, Sendable {
     package var steps: [PlannedStep]
     package var process: ProcessPlan
     /// Comes before the steps: inside, cgroups are read-only.
-    package var confinement: Confinement?
+    package var cgroupPolicy: CgroupPolicy?
     /// What options mean here that people know from elsewhere, and what could be done in part only; one line each.
     package var notes: [String] = []
 
@@ -17,10 +17,10 @@ package struct LaunchPlan: Equatable, Sendable {
         return []
     }
 
-    package init(steps: [PlannedStep], process: ProcessPlan, confinement: Confinement? = nil) {
+    package init(steps: [PlannedStep], process: ProcessPlan, cgroupPolicy: CgroupPolicy? = nil) {
         self.steps = steps
         self.process = process
-        self.confinement = confinement
+        self.cgroupPolicy = cgroupPolicy
     }
 }
 

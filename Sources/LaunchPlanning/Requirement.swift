@@ -120,11 +120,11 @@ package struct RequirementFacts: Equatable, Sendable {
     /// Bytes of the host's /dev/shm, `nil` where it has none.
     package var sharedMemory: FileSystemSpace?
     /// The memlock limits of the processes that this one has its own from.
-    package var lockedMemory: LimitWitnesses
+    package var lockedMemory: LimitSources
 
     package init(
         fabrics: [FabricDevice] = [], ownGPUs: Int = 0, sharedMemory: FileSystemSpace? = nil,
-        lockedMemory: LimitWitnesses = LimitWitnesses()
+        lockedMemory: LimitSources = LimitSources()
     ) {
         self.fabrics = fabrics
         self.ownGPUs = ownGPUs

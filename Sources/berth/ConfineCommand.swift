@@ -53,19 +53,19 @@ struct ConfineCommand {
         }
         let site = try SitePolicy(configuration)
         try raiseLimits(site)
-        if !onlyLimits, let confinement = try wanted(site, configuration) {
+        if !onlyLimits, let cgroupPolicy = try wanted(site, configuration) {
             let membership = try settled()
             try mapError(to: Failure.system) { () throws(SystemError) in try join(membership) }
-            var confinement = confinement
+            var cgroupPolicy = cgroupPolicy
             // Found by asking the kernel, and so only from within the task's cgroup.
-            if confinement.devices != nil {
+            if cgroupPolicy.devices != nil {
                 let devices = try mapError(to: Failure.system) { () throws(SystemError) in try HostDevices() }
-                confinement.devices =
+                cgroupPolicy.devices =
                     devices.gpus + devices.gpuControl + devices.fabric
                     + configuration.allowedDevices.map { DeviceNode($0) }
             }
-            let confiner = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask)
-            try mapError(to: Failure.confinement) { () throws(ConfinementError) in try confiner.apply(to: process) }
+            let enforcer = CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask)
+            try mapError(to: Failure.cgroupPolicy) { () throws(CgroupPolicyError) in try enforcer.apply(to: process) }
         }
         Processes.exit(0)
     }
@@ -90,16 +90,16 @@ struct ConfineCommand {
         }
     }
 
-    private func wanted(_ site: SitePolicy, _ configuration: SiteConfiguration) throws(Failure) -> Confinement? {
+    private func wanted(_ site: SitePolicy, _ configuration: SiteConfiguration) throws(Failure) -> CgroupPolicy? {
         guard let enforcement = site.enforcement else { return nil }
         let request = enforcement.request
-        let confinement = Confinement(
+        let cgroupPolicy = CgroupPolicy(
             devices: request.devices ? [] : nil, memory: request.memory ? memory : nil,
             cpus: request.cpus ? cpus : nil, processes: request.processes, origin: .site(enforcement.place))
         let isEmpty =
-            confinement.devices == nil && confinement.memory == nil && confinement.cpus == nil
-            && confinement.processes == nil
-        return isEmpty ? nil : confinement
+            cgroupPolicy.devices == nil && cgroupPolicy.memory == nil && cgroupPolicy.cpus == nil
+            && cgroupPolicy.processes == nil
+        return isEmpty ? nil : cgroupPolicy
     }
 
     /// Slurm moves a task into its cgroup after it has forked it, and this may run meanwhile.

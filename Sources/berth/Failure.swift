@@ -17,7 +17,7 @@ enum Failure: Error {
     case plan(PlanError)
     case devices(DeviceError)
     case sandbox(SandboxError)
-    case confinement(ConfinementError)
+    case cgroupPolicy(CgroupPolicyError)
     case rendezvous(RendezvousError)
     case system(SystemError)
     case report(Report)
@@ -35,7 +35,7 @@ enum Failure: Error {
         case .plan(let error): Report(error)
         case .devices(let error): Report(error)
         case .sandbox(let error): Report(error)
-        case .confinement(let error): Report(error)
+        case .cgroupPolicy(let error): Report(error)
         case .rendezvous(let error): Report(error)
         case .system(let error): Report(error)
         case .report(let report): report

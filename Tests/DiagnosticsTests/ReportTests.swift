@@ -109,19 +109,19 @@ import TestSupport
             ])
     }
 
-    @Test func confinement() {
+    @Test func cgroupPolicy() {
         func failed(_ controller: String, _ errno: Int32, _ file: String) -> Report {
             Report(
-                ConfinementError.system(
+                CgroupPolicyError.system(
                     controller: controller, SystemError(call: "write", errno: errno, subject: file)))
         }
         Self.check(
             "confinement",
             [
-                ("no hierarchy", Report(ConfinementError.noHierarchy(controller: "pids"))),
+                ("no hierarchy", Report(CgroupPolicyError.noHierarchy(controller: "pids"))),
                 (
                     "no controller",
-                    Report(ConfinementError.controllerMissing("memory", cgroup: "/user.slice/session-1.scope"))
+                    Report(CgroupPolicyError.controllerMissing("memory", cgroup: "/user.slice/session-1.scope"))
                 ),
                 ("no privilege", failed("devices", 1, "BPF_PROG_ATTACH")),
                 ("children", failed("devices", 22, "devices.deny")),

@@ -47,7 +47,7 @@ import Testing
         }
         facts.hasConnectionManager = true
         facts.topologyFile = "/var/run/nvidia-topologyd/virtualTopology.xml"
-        facts.witnesses = LimitWitnesses(
+        facts.limitSources = LimitSources(
             slurmstepd: LimitValues(soft: .max, hard: .max), slurmd: LimitValues(soft: .max, hard: .max))
         facts.slurm.directory = "/etc/slurm"
         facts.slurm.isReadable = true
@@ -106,7 +106,7 @@ import Testing
         facts.hasConnectionManager = false
         facts.lockedMemory = LimitValues(soft: 65536, hard: 8 << 20)
         facts.openFiles = LimitValues(soft: 1024, hard: 4096)
-        facts.witnesses = LimitWitnesses(slurmstepd: facts.lockedMemory, slurmd: facts.lockedMemory)
+        facts.limitSources = LimitSources(slurmstepd: facts.lockedMemory, slurmd: facts.lockedMemory)
         facts.sharedMemory = FileSystemSpace(total: 64 << 30, available: 1 << 30)
         facts.slurm.taskPlugin = nil
         facts.slurm.trackingPlugin = "proctrack/linuxproc"
@@ -296,7 +296,7 @@ import Testing
     @Test func machinesReadTheSame() throws {
         var facts = Self.cluster
         facts.lockedMemory = LimitValues(soft: 65536, hard: 65536)
-        facts.witnesses = LimitWitnesses(slurmstepd: facts.lockedMemory)
+        facts.limitSources = LimitSources(slurmstepd: facts.lockedMemory)
         let diagnosis = Diagnosis(of: facts)
         let read = try #require(JSONSerialization.jsonObject(with: Data(diagnosis.json.text.utf8)) as? [String: Any])
         #expect(read["status"] as? String == "error")

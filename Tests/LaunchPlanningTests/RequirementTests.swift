@@ -214,8 +214,8 @@ import Testing
 
     struct Blame: Sendable {
         let own: LimitValues
-        let witnesses: LimitWitnesses
-        let blame: LimitBlame
+        let sources: LimitSources
+        let cause: LimitCause
     }
 
     static let small = LimitValues(soft: 65536, hard: 65536)
@@ -223,18 +223,18 @@ import Testing
 
     /// The table of what Slurm 22.05 was seen to do with the limits of daemon, shell and task.
     static let blames: [Blame] = [
-        Blame(own: small, witnesses: LimitWitnesses(), blame: .session),
-        Blame(own: small, witnesses: LimitWitnesses(slurmstepd: small), blame: .slurmd(small)),
-        Blame(own: small, witnesses: LimitWitnesses(slurmstepd: small, slurmd: small), blame: .slurmd(small)),
-        Blame(own: small, witnesses: LimitWitnesses(slurmstepd: small, slurmd: large), blame: .pam(slurmd: large)),
+        Blame(own: small, sources: LimitSources(), cause: .session),
+        Blame(own: small, sources: LimitSources(slurmstepd: small), cause: .slurmd(small)),
+        Blame(own: small, sources: LimitSources(slurmstepd: small, slurmd: small), cause: .slurmd(small)),
+        Blame(own: small, sources: LimitSources(slurmstepd: small, slurmd: large), cause: .pam(slurmd: large)),
         Blame(
-            own: small, witnesses: LimitWitnesses(slurmstepd: large, slurmd: large), blame: .between(slurmstepd: large)),
-        Blame(own: large, witnesses: LimitWitnesses(slurmstepd: large, slurmd: large), blame: .propagation),
-        Blame(own: large, witnesses: LimitWitnesses(), blame: .session),
+            own: small, sources: LimitSources(slurmstepd: large, slurmd: large), cause: .between(slurmstepd: large)),
+        Blame(own: large, sources: LimitSources(slurmstepd: large, slurmd: large), cause: .propagation),
+        Blame(own: large, sources: LimitSources(), cause: .session),
     ]
 
     @Test(arguments: blames) func whoKeepsTheLimitLowIsNamed(_ one: Blame) {
-        #expect(LimitBlame(wanted: .max, own: one.own, one.witnesses) == one.blame)
+        #expect(LimitCause(wanted: .max, own: one.own, one.sources) == one.cause)
     }
 
     // MARK: /dev/shm, IMEX

@@ -42,19 +42,19 @@ extension LaunchPlanner {
             let limit = facts.limits[.lockedMemory], limit.hard < LaunchPlan.lockedMemoryForRDMA,
             !facts.raisesHardLimits
         else { return }
-        let blame = LimitBlame(wanted: LaunchPlan.lockedMemoryForRDMA, own: limit, .onThisHost())
+        let cause = LimitCause(wanted: LaunchPlan.lockedMemoryForRDMA, own: limit, .onThisHost())
         Terminal.note(
             "warning: locked memory (memlock) is limited to \(limit.hard / 1024) KiB, too little for the RDMA devices here "
-                + "(\(facts.fabricNodes[0])): \(blame.remedy)")
+                + "(\(facts.fabricNodes[0])): \(cause.remedy)")
     }
 }
 
-extension LimitWitnesses {
-    static func onThisHost() -> LimitWitnesses {
+extension LimitSources {
+    static func onThisHost() -> LimitSources {
         guard let step = OtherProcess.ancestors().first(where: { $0.name == "slurmstepd" }) else {
-            return LimitWitnesses()
+            return LimitSources()
         }
-        return LimitWitnesses(
+        return LimitSources(
             slurmstepd: step.limit(.lockedMemory), slurmd: OtherProcess.named("slurmd")?.limit(.lockedMemory))
     }
 }

@@ -98,10 +98,10 @@ struct LaunchPlanner {
 
 extension LaunchPlan {
     /// Before anything is mounted: inside, cgroups are read-only.
-    func applyConfinement() throws(Failure) {
-        guard let confinement else { return }
+    func enforceCgroupPolicy() throws(Failure) {
+        guard let cgroupPolicy else { return }
         let membership = try mapError(to: Failure.system) { () throws(SystemError) in try CgroupMembership() }
-        let confiner = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask)
-        try mapError(to: Failure.confinement) { () throws(ConfinementError) in try confiner.apply() }
+        let enforcer = CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask)
+        try mapError(to: Failure.cgroupPolicy) { () throws(CgroupPolicyError) in try enforcer.apply() }
     }
 }

@@ -23,9 +23,9 @@ extension DryRun {
     private func deviceLayer(
         _ plan: LaunchPlan, _ membership: CgroupMembership?, inJob: Bool
     ) -> Explanation.DeviceLayer {
-        if let confinement = plan.confinement, let membership,
+        if let cgroupPolicy = plan.cgroupPolicy, let membership,
             // What can not be done is said when it is tried.
-            let part = try? Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask).parts().first(  // see above
+            let part = try? CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask).parts().first(  // see above
                 where: { $0.controllers.contains("devices") })
         {
             return .berth(version: part.isUnified ? 2 : 1, inPlace: part.inPlace)

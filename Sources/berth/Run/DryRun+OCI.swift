@@ -28,8 +28,8 @@ extension DryRun {
                 try AccountFiles.resolve(user: user, passwd: passwd, group: group)
             }
         }
-        if let confinement = plan.confinement, let membership = try? CgroupMembership() {  // without /proc no rules
-            facts.deviceRules = Confiner(confinement, membership, isOfOneTask: SlurmCgroup.isTask).deviceRules()
+        if let cgroupPolicy = plan.cgroupPolicy, let membership = try? CgroupMembership() {  // without /proc no rules
+            facts.deviceRules = CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask).deviceRules()
         }
         Terminal.print(plan.ociConfiguration(facts).text)
         if let overlay {

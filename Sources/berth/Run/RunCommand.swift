@@ -52,7 +52,7 @@ struct RunCommand {
 
     /// Makes the container and stands in it from then on. Returns the lease of its scratch directory, if that is on disk.
     private func enter(_ plan: LaunchPlan, over image: LocatedImage) throws(Failure) -> DescriptorBox? {
-        try plan.applyConfinement()
+        try plan.enforceCgroupPolicy()
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
         request.tell(interpreter.notes)
@@ -86,7 +86,7 @@ extension RunCommand {
             let image = try ImageLocator(request).find()
             let (shared, gpus) = grant.shared(with: [container.grantedNodes, own.grantedNodes])
             let plan = try LaunchPlanner(request, image).plan(shared, gpus: gpus)
-            try plan.applyConfinement()
+            try plan.enforceCgroupPolicy()
             try mapError(to: Failure.sandbox) { () throws(SandboxError) in try container.join() }
             try begin(plan.process, [container.lease].compactMap { $0 })
         }

@@ -32,7 +32,7 @@ package struct EnforcementRequest: Equatable, Sendable {
 }
 
 /// The cgroup that the command runs in: part of a plan where Berth has the privilege to make one.
-package struct Confinement: Equatable, Sendable {
+package struct CgroupPolicy: Equatable, Sendable {
     /// Nodes of the host that may be opened besides the standard ones; `nil` where devices are left alone.
     package var devices: [DeviceNode]?
     /// Those of `devices` that, where they are directories, stand for every node in them.
@@ -58,7 +58,7 @@ package struct Confinement: Equatable, Sendable {
     }
 }
 
-extension Confinement {
+extension CgroupPolicy {
     /// `nil` where there is nothing to enforce, or no privilege to.
     init?(
         options: LaunchOptions, site: SitePolicy, host: HostFacts, steps: [PlannedStep]

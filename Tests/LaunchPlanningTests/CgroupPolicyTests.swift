@@ -4,16 +4,16 @@ import LinuxKernel
 import Testing
 
 /// Who is confined, to what, and where nobody is.
-@Suite struct ConfinementTests {
-    static func confinement(
+@Suite struct CgroupPolicyTests {
+    static func cgroupPolicy(
         _ host: HostFacts = Sample.root, site: SitePolicy = SitePolicy(), enforce: String? = nil,
         _ change: (inout LaunchOptions) -> Void = { _ in }
-    ) throws -> Confinement? {
+    ) throws -> CgroupPolicy? {
         let request = try enforce.map { try EnforcementRequest(parsing: $0) }
         return try Sample.plan(site: site, host: host) { options in
             options.enforcement = request
             change(&options)
-        }.confinement
+        }.cgroupPolicy
     }
 
     @Test func theWordsAreRead() throws {
@@ -28,29 +28,29 @@ import Testing
     }
 
     @Test func nobodyAsksOutsideOfSlurm() throws {
-        #expect(try Self.confinement() == nil)
-        #expect(try Self.confinement(Sample.host) == nil)
+        #expect(try Self.cgroupPolicy() == nil)
+        #expect(try Self.cgroupPolicy(Sample.host) == nil)
     }
 
     @Test func anOrdinaryUserCanNot() throws {
-        #expect(throws: PlanError.enforcementNeedsRoot) { try Self.confinement(Sample.host, enforce: "devices") }
-        #expect(try Self.confinement(Sample.host, enforce: "none") == nil)
+        #expect(throws: PlanError.enforcementNeedsRoot) { try Self.cgroupPolicy(Sample.host, enforce: "devices") }
+        #expect(try Self.cgroupPolicy(Sample.host, enforce: "none") == nil)
         var site = SitePolicy()
         site.enforcement = PlacedEnforcement(try EnforcementRequest(parsing: "devices"), place: "berth.conf:2")
-        #expect(try Self.confinement(Sample.host, site: site) == nil, "what the site enforces needs its privilege")
-        #expect(try Self.confinement(site: site)?.origin == .site("berth.conf:2"))
-        #expect(try Self.confinement(site: site, enforce: "none") == nil)
+        #expect(try Self.cgroupPolicy(Sample.host, site: site) == nil, "what the site enforces needs its privilege")
+        #expect(try Self.cgroupPolicy(site: site)?.origin == .site("berth.conf:2"))
+        #expect(try Self.cgroupPolicy(site: site, enforce: "none") == nil)
     }
 
     @Test func asRootInATaskOfSlurmsItsOwnCgroupIsTightened() throws {
         var host = Sample.root
         host.environment.append("SLURM_PROCID=0")
-        let confinement = try #require(try Self.confinement(host))
-        #expect(confinement.onlyInPlace)
-        #expect(confinement.devices != nil)
-        #expect(confinement.memory == nil && confinement.cpus == nil && confinement.processes == nil)
-        #expect(try Self.confinement(host, enforce: "devices")?.onlyInPlace == false)
-        #expect(try Self.confinement(host, enforce: "none") == nil)
+        let cgroupPolicy = try #require(try Self.cgroupPolicy(host))
+        #expect(cgroupPolicy.onlyInPlace)
+        #expect(cgroupPolicy.devices != nil)
+        #expect(cgroupPolicy.memory == nil && cgroupPolicy.cpus == nil && cgroupPolicy.processes == nil)
+        #expect(try Self.cgroupPolicy(host, enforce: "devices")?.onlyInPlace == false)
+        #expect(try Self.cgroupPolicy(host, enforce: "none") == nil)
     }
 
     @Test func theNodesAreThoseOfThePlan() throws {
@@ -59,8 +59,8 @@ import Testing
         host.gpuControlNodes = ["/dev/nvidiactl"]
         host.fabricNodes = ["/dev/infiniband/uverbs0"]
         host.terminal = "/dev/pts/3"
-        let confinement = try #require(
-            try Self.confinement(host, enforce: "devices") {
+        let cgroupPolicy = try #require(
+            try Self.cgroupPolicy(host, enforce: "devices") {
                 $0.gpus = .positions([1])
                 $0.devices = [DeviceRequest(hostPath: "/dev/fuse", containerPath: "/x")]
                 $0.mounts = [
@@ -68,9 +68,9 @@ import Testing
                     MountRequest(kind: .bind(source: "/dev/kvm", recursive: true), target: "/dev/kvm"),
                 ]
             })
-        let nodes = try #require(confinement.devices)
+        let nodes = try #require(cgroupPolicy.devices)
         #expect(nodes.contains("/dev/kvm"), "a node given with -v")
-        #expect(confinement.deviceDirectories == ["/dev/fuse"], "what --device names")
+        #expect(cgroupPolicy.deviceDirectories == ["/dev/fuse"], "what --device names")
         let shown: [DeviceNode] = ["/dev/nvidia6", "/dev/nvidiactl", "/dev/infiniband/uverbs0", "/dev/fuse"]
         #expect(shown.allSatisfy(nodes.contains))
         #expect(!nodes.contains("/dev/nvidia3") && !nodes.contains("/dev") && !nodes.contains("/dev/shm"))
@@ -79,18 +79,18 @@ import Testing
 
     @Test func theLimitsAreTheAllocations() throws {
         var host = Sample.root
-        #expect(try Self.confinement(host, enforce: "memory,cpu") == nil, "nothing was allocated")
+        #expect(try Self.cgroupPolicy(host, enforce: "memory,cpu") == nil, "nothing was allocated")
         host.environment += ["SLURM_CPUS_ON_NODE=8", "SLURM_MEM_PER_CPU=1024"]
-        let perCPU = try #require(try Self.confinement(host, enforce: "memory,cpu,pids=99"))
+        let perCPU = try #require(try Self.cgroupPolicy(host, enforce: "memory,cpu,pids=99"))
         #expect(perCPU.memory == 8 << 30 && perCPU.cpus == 8 && perCPU.processes == 99 && perCPU.devices == nil)
         var other = Sample.root
         other.environment += ["SLURM_MEM_PER_GPU=2048", "SLURM_GPUS_ON_NODE=4"]
-        #expect(try Self.confinement(other, enforce: "memory")?.memory == 8 << 30)
+        #expect(try Self.cgroupPolicy(other, enforce: "memory")?.memory == 8 << 30)
         other.environment[other.environment.count - 1] = "SLURM_GPUS_ON_NODE=99999999999999999"
-        #expect(try Self.confinement(other, enforce: "memory") == nil, "no number of GPUs")
+        #expect(try Self.cgroupPolicy(other, enforce: "memory") == nil, "no number of GPUs")
         host.environment.append("SLURM_CPUS_PER_TASK=2")
         host.memoryLimit = 1 << 30
-        let perNode = try #require(try Self.confinement(host, enforce: "memory,cpu"))
+        let perNode = try #require(try Self.cgroupPolicy(host, enforce: "memory,cpu"))
         #expect(perNode.memory == 1 << 30 && perNode.cpus == 2)
     }
 }

@@ -2,7 +2,7 @@ internal import LinuxKernel
 package import Sandbox
 
 extension Report {
-    package init(_ error: ConfinementError) {
+    package init(_ error: CgroupPolicyError) {
         switch error {
         case .noHierarchy(let controller):
             self.init(

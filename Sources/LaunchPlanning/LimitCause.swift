@@ -1,7 +1,7 @@
 package import LinuxKernel
 
 /// The limits of those whom a process has its own from.
-package struct LimitWitnesses: Equatable, Sendable {
+package struct LimitSources: Equatable, Sendable {
     /// Of the slurmstepd that started this process, if one did.
     package var slurmstepd: LimitValues?
     /// Of the node's slurmd.
@@ -16,7 +16,7 @@ package struct LimitWitnesses: Equatable, Sendable {
 ///
 /// Slurm hands its tasks the hard limit of slurmd and the soft limit of the shell that submitted, unless
 /// `PropagateResourceLimitsExcept` names it: slurm.conf(5).
-package enum LimitBlame: Equatable, Sendable {
+package enum LimitCause: Equatable, Sendable {
     /// `LimitMEMLOCK` and its like in slurmd's unit.
     case slurmd(LimitValues)
     /// pam_limits in slurmstepd: `UsePAM=1`.
@@ -28,16 +28,16 @@ package enum LimitBlame: Equatable, Sendable {
     /// No Slurm: PAM at login, or the service that this runs in.
     case session
 
-    package init(wanted: UInt64, own: LimitValues, _ witnesses: LimitWitnesses) {
+    package init(wanted: UInt64, own: LimitValues, _ sources: LimitSources) {
         if own.hard >= wanted {
-            self = witnesses.slurmstepd == nil ? .session : .propagation
-        } else if let step = witnesses.slurmstepd {
+            self = sources.slurmstepd == nil ? .session : .propagation
+        } else if let step = sources.slurmstepd {
             if step.hard >= wanted {
                 self = .between(slurmstepd: step)
-            } else if let daemon = witnesses.slurmd, daemon.hard >= wanted {
+            } else if let daemon = sources.slurmd, daemon.hard >= wanted {
                 self = .pam(slurmd: daemon)
             } else {
-                self = .slurmd(witnesses.slurmd ?? step)
+                self = .slurmd(sources.slurmd ?? step)
             }
         } else {
             self = .session

@@ -2,8 +2,8 @@ internal import Devices
 package import LaunchPlanning
 package import LinuxKernel
 
-/// What kept a confinement from being made.
-package enum ConfinementError: Error, Equatable, Sendable {
+/// What kept a policy from being enforced.
+package enum CgroupPolicyError: Error, Equatable, Sendable {
     /// No hierarchy is mounted that has this controller.
     case noHierarchy(controller: String)
     /// Version 2 does not offer the controller below this cgroup.
@@ -17,16 +17,16 @@ package enum ConfinementError: Error, Equatable, Sendable {
 /// Where Slurm made a cgroup for this task alone, that one is tightened: Slurm removes it, and nothing stays. Elsewhere
 /// a new one is made beside, `berth-…`. It can not be removed by a launcher that becomes the command, so each launch
 /// removes those of earlier ones that are empty: the kernel refuses to remove one in which anything runs.
-package struct Confiner {
-    let confinement: Confinement
+package struct CgroupEnforcer {
+    let cgroupPolicy: CgroupPolicy
     let membership: CgroupMembership
     let isOfOneTask: (String) -> Bool
 
     /// - Parameter isOfOneTask: Whether the cgroup of this path was made for this process' task and goes with it.
     package init(
-        _ confinement: Confinement, _ membership: CgroupMembership, isOfOneTask: @escaping (String) -> Bool
+        _ cgroupPolicy: CgroupPolicy, _ membership: CgroupMembership, isOfOneTask: @escaping (String) -> Bool
     ) {
-        self.confinement = confinement
+        self.cgroupPolicy = cgroupPolicy
         self.membership = membership
         self.isOfOneTask = isOfOneTask
     }
@@ -41,15 +41,15 @@ package struct Confiner {
     }
 
     /// The cgroups that take part: one of version 2, or several of version 1.
-    package func parts() throws(ConfinementError) -> [Part] {
+    package func parts() throws(CgroupPolicyError) -> [Part] {
         var parts: [Part] = []
         for controller in wanted {
             guard let (place, isUnified) = place(for: controller) else {
-                if confinement.onlyInPlace { continue }
+                if cgroupPolicy.onlyInPlace { continue }
                 throw .noHierarchy(controller: controller)
             }
             let inPlace = isOfOneTask(place.path)
-            if confinement.onlyInPlace, !inPlace { continue }
+            if cgroupPolicy.onlyInPlace, !inPlace { continue }
             if let index = parts.firstIndex(where: { $0.place == place }) {
                 parts[index].controllers.append(controller)
             } else {
@@ -62,10 +62,10 @@ package struct Confiner {
 
     private var wanted: [String] {
         var wanted: [String] = []
-        if confinement.devices != nil { wanted.append("devices") }
-        if confinement.memory != nil { wanted.append("memory") }
-        if confinement.cpus != nil { wanted.append("cpu") }
-        if confinement.processes != nil { wanted.append("pids") }
+        if cgroupPolicy.devices != nil { wanted.append("devices") }
+        if cgroupPolicy.memory != nil { wanted.append("memory") }
+        if cgroupPolicy.cpus != nil { wanted.append("cpu") }
+        if cgroupPolicy.processes != nil { wanted.append("pids") }
         return wanted
     }
 
@@ -81,7 +81,7 @@ package struct Confiner {
     }
 
     /// - Parameter process: Whom to move where a cgroup is new; 0 is this process.
-    package func apply(to process: Int32 = 0) throws(ConfinementError) {
+    package func apply(to process: Int32 = 0) throws(CgroupPolicyError) {
         for part in try parts() {
             do throws(SystemError) {
                 let own = try OwnedFileDescriptor(opening: part.place.directory, .readOnly | .directory)
@@ -181,16 +181,16 @@ package struct Confiner {
             case "devices": try fill(cgroup, rules: deviceRules(), part)
             case "memory":
                 let file = part.isUnified ? "memory.max" : "memory.limit_in_bytes"
-                try Self.write("\(confinement.memory ?? 0)", to: file, cgroup)
+                try Self.write("\(cgroupPolicy.memory ?? 0)", to: file, cgroup)
             case "cpu":
-                let quota = (confinement.cpus ?? 0) * 100_000
+                let quota = (cgroupPolicy.cpus ?? 0) * 100_000
                 if part.isUnified {
                     try Self.write("\(quota) 100000", to: "cpu.max", cgroup)
                 } else {
                     try Self.write("100000", to: "cpu.cfs_period_us", cgroup)
                     try Self.write("\(quota)", to: "cpu.cfs_quota_us", cgroup)
                 }
-            default: try Self.write("\(confinement.processes ?? 0)", to: "pids.max", cgroup)
+            default: try Self.write("\(cgroupPolicy.processes ?? 0)", to: "pids.max", cgroup)
             }
         }
     }
@@ -210,8 +210,8 @@ package struct Confiner {
     /// that several tasks' grants are known in, each keeps its own.
     package func deviceRules() -> [DeviceRule] {
         var rules = DeviceRule.standard
-        for device in confinement.devices ?? [] {
-            for node in confinement.deviceDirectories.contains(device) ? Self.nodes(at: device) : [device] {
+        for device in cgroupPolicy.devices ?? [] {
+            for node in cgroupPolicy.deviceDirectories.contains(device) ? Self.nodes(at: device) : [device] {
                 guard let number = node.number, !OwnedFileDescriptor.isRefusedByCgroup(node.path) else { continue }
                 let rule = DeviceRule(number)
                 if !rules.contains(rule) { rules.append(rule) }
