@@ -32,7 +32,9 @@ extension SlurmConfiguration {
             return [pattern]
         }
         let directory = String(pattern[..<slash])
-        let (head, tail) = (pattern[pattern.utf8.index(after: slash)..<star], pattern[pattern.utf8.index(after: star)...])
+        let (head, tail) = (
+            pattern[pattern.utf8.index(after: slash)..<star], pattern[pattern.utf8.index(after: star)...]
+        )
         guard let place = try? OwnedFileDescriptor(opening: root + directory + "/", .readOnly | .directory),  // absent
             let names = try? place.entries()  // unreadable: as absent
         else { return [] }

@@ -20,7 +20,7 @@ package struct SlurmConfiguration: Equatable, Sendable {
 
     /// The lines of a file without comments; `nil` where it can not be read.
     package func lines(of file: String) -> [String]? {
-        guard let directory, let bytes = try? contents(of: root + directory + "/" + file, limit: 16 << 20)  // see above
+        guard let directory, let bytes = try? contents(of: root + directory + "/" + file, limit: 16 << 20)
         else { return nil }
         return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline)
             .map { $0.prefix { $0 != "#" } }

@@ -3,7 +3,9 @@ internal import LinuxKernel
 /// What a device cgroup refuses here, of the kinds of nodes that schedulers grant. Nothing is opened.
 package enum DeviceConstraint {
     /// Sorted; empty where nothing is refused, or nothing is there.
-    package static func refused() -> [DeviceNode] { grantable().filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) } }
+    package static func refused() -> [DeviceNode] {
+        grantable().filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) }
+    }
 
     /// GPUs, their partitions and channels, and fabrics.
     package static func grantable() -> [DeviceNode] {
@@ -25,7 +27,7 @@ package enum DeviceConstraint {
 
     private static func names(_ path: String) -> [String] {
         guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // absent: none of these
-            let names = try? directory.entries()  // see above
+            let names = try? directory.entries()
         else { return [] }
         return names.map(\.displayPath).sorted()
     }

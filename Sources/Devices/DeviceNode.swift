@@ -111,7 +111,8 @@ extension DeviceNode {
 
     /// Of `-caps/nvidia-cap7` and its like.
     private static func trailingNumber(_ name: Substring.UTF8View) -> Int? {
-        number(name.suffix(from: name.lastIndex { !QualifiedName.isDigit($0) }.map(name.index(after:)) ?? name.startIndex))
+        number(
+            name.suffix(from: name.lastIndex { !QualifiedName.isDigit($0) }.map(name.index(after:)) ?? name.startIndex))
     }
 }
 

@@ -58,7 +58,7 @@ package struct FabricDevices: Equatable, Sendable {
 
     private static func names(_ path: String) -> [String] {
         guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // absent: no such devices
-            let names = try? directory.entries()  // see above
+            let names = try? directory.entries()
         else { return [] }
         return names.map(\.displayPath).sorted()
     }
@@ -70,7 +70,7 @@ package struct FabricDevices: Equatable, Sendable {
 
     private static func driver(_ directory: String) -> String {
         guard let device = try? OwnedFileDescriptor(opening: directory, .path | .directory),  // virtual ones have none
-            let target = try? device.linkTarget("driver").displayPath  // see above
+            let target = try? device.linkTarget("driver").displayPath
         else { return "" }
         return target.split(separator: "/").last.map(String.init) ?? ""
     }

@@ -63,7 +63,8 @@ package struct HostDevices: Equatable, Sendable {
         let further = nodes.filter { $0.kind == .storage || $0.kind == .nvSwitch }
         let channels =
             names.contains("nvidia-caps-imex-channels")
-            ? host.names("/dev/nvidia-caps-imex-channels").map { DeviceNode("/dev/nvidia-caps-imex-channels/" + $0) } : []
+            ? host.names("/dev/nvidia-caps-imex-channels").map { DeviceNode("/dev/nvidia-caps-imex-channels/" + $0) }
+            : []
         let copying: [DeviceNode] = hasCopying ? ["/dev/gdrdrv"] : []
         return plain.filter(host.isGranted) + capabilities + (channels + further + copying).filter(host.isGranted)
     }
@@ -98,7 +99,9 @@ package struct HostDevices: Equatable, Sendable {
     /// say whose each is leaves it to what can be opened.
     /// https://docs.nvidia.com/datacenter/tesla/mig-user-guide/device-nodes-and-capabilities.html
     private static func slices(_ host: HostTree, of gpus: [DeviceNode]) -> [DeviceNode] {
-        let nodes = host.names("/dev/nvidia-caps").map { DeviceNode("/dev/nvidia-caps/" + $0) }.filter { $0.index != nil }
+        let nodes = host.names("/dev/nvidia-caps").map { DeviceNode("/dev/nvidia-caps/" + $0) }.filter {
+            $0.index != nil
+        }
         let base = "/proc/driver/nvidia/capabilities"
         guard !nodes.isEmpty, host.exists(base) else { return nodes }
         var result: [DeviceNode] = []

@@ -12,7 +12,7 @@ package struct HostTree: Sendable {
 
     /// Nothing where the file is absent or unreadable: what a driver does not show is not there.
     package func contents(_ path: String, limit: Int = 1 << 20) -> [UInt8]? {
-        try? LinuxKernel.contents(of: prefix + path, limit: limit)  // see above
+        try? LinuxKernel.contents(of: prefix + path, limit: limit)
     }
 
     package func text(_ path: String) -> String? { contents(path).map { String(decoding: $0, as: UTF8.self) } }
@@ -25,8 +25,8 @@ package struct HostTree: Sendable {
 
     /// The names in a directory, sorted; nothing where there is none.
     package func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: prefix + path, .readOnly | .directory),  // see above
-            let names = try? directory.entries()  // see above
+        guard let directory = try? OwnedFileDescriptor(opening: prefix + path, .readOnly | .directory),
+            let names = try? directory.entries()
         else { return [] }
         return names.map(\.displayPath).sorted()
     }

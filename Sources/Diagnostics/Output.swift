@@ -7,7 +7,7 @@ package enum Output {
     /// - Returns: Why not all of it was written, or nil. A reader that has gone away is no failure.
     package static func write(_ bytes: UnsafeRawBufferPointer) -> Report? {
         do throws(SystemError) { try Streams.standardOutput(bytes) } catch {
-            return error.errno == 32 ? nil : Report(output: error)  // EPIPE
+            return error.errno == Errno.EPIPE ? nil : Report(output: error)
         }
         return nil
     }
@@ -23,7 +23,7 @@ package enum Output {
 
     /// The same on standard error, where a failure can be reported to nobody.
     package static func note(_ text: String) {
-        try? Streams.standardError(Array(text.utf8))  // see above
+        try? Streams.standardError(Array(text.utf8))
     }
 
     package static func note(line: String) { note("berth: " + TerminalText.line(line) + "\n") }
@@ -34,9 +34,9 @@ extension Report {
     package init(output error: SystemError) {
         let hint: String? =
             switch error.errno {
-            case 28: "the file system of the file that standard output goes to is full"
-            case 122: "the disk quota of the file that standard output goes to is used up"
-            case 27: "the file that standard output goes to reached a limit: ulimit -f unlimited"
+            case Errno.ENOSPC: "the file system of the file that standard output goes to is full"
+            case Errno.EDQUOT: "the disk quota of the file that standard output goes to is used up"
+            case Errno.EFBIG: "the file that standard output goes to reached a limit: ulimit -f unlimited"
             default: nil
             }
         self.init("cannot write to standard output: \(error.sentence)", hint: hint)

@@ -14,7 +14,7 @@ package enum OverlayAdvice {
 
     static var hint: String {
         // Unreadable: the kernel is not blamed.
-        let release = (try? contents(of: "/proc/sys/kernel/osrelease", limit: 256)) ?? []  // see above
+        let release = (try? contents(of: "/proc/sys/kernel/osrelease", limit: 256)) ?? []
         return tooOld(String(decoding: release.filter { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
             ?? "overlayfs in a user namespace needs Linux 5.11 or later, and a store that is not itself on overlayfs; "
             + "see docs/how-to/troubleshooting.md"

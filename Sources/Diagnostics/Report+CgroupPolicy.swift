@@ -32,13 +32,13 @@ extension Report {
 
     private static func hint(_ controller: String, _ errno: Int32) -> String? {
         switch errno {
-        case 1 where controller == "devices":
+        case Errno.EPERM where controller == "devices":
             "a program that lets no other beside it is attached above, or CAP_BPF and CAP_SYS_ADMIN are missing: "
                 + "root of a container can not do this"
-        case 1, 13, 30: "root of this host is needed, and cgroups that can be written"
-        case 22 where controller == "devices":
+        case Errno.EPERM, Errno.EACCES, Errno.EROFS: "root of this host is needed, and cgroups that can be written"
+        case Errno.EINVAL where controller == "devices":
             "the cgroup has cgroups below it already; or the kernel has no CONFIG_CGROUP_BPF"
-        case 16: "the memory in use is more than the limit already"
+        case Errno.EBUSY: "the memory in use is more than the limit already"
         default: nil
         }
     }

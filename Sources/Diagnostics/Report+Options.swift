@@ -21,7 +21,8 @@ extension Report {
         case .hidesImage(let path):
             self.init(
                 "--here cannot mount \(path): it would hide files of the image",
-                hint: "change to a directory of your own first, or mount a directory elsewhere: -v \(path):/mnt -w /mnt")
+                hint: "change to a directory of your own first, or mount a directory elsewhere: -v \(path):/mnt -w /mnt"
+            )
         case .namedVolume(let name) where name.hasPrefix("~"):
             self.init(
                 "\"\(name)\" is no path: the shell puts the home directory in place of ~ only at the beginning of a word",
@@ -60,11 +61,11 @@ extension Report {
         case .unreadable(let cause):
             self.init(
                 "cannot read the configuration \(error.file): \(cause.sentence)",
-                hint: cause.errno == 2  // ENOENT
+                hint: cause.errno == Errno.ENOENT
                     ? "BERTH_CONFIG names it: correct the name, or unset the variable; /dev/null stands for no file"
                     : error.file.hasSuffix("/.config/berth/berth.conf")
-                    ? "it is the user's own: is HOME the home directory of who runs this?"
-                    : "make it readable for everybody, or name another with BERTH_CONFIG")
+                        ? "it is the user's own: is HOME the home directory of who runs this?"
+                        : "make it readable for everybody, or name another with BERTH_CONFIG")
         case .untrusted(let fault, let isOwn):
             self.init(
                 refusing: "configuration", error.file, fault,
@@ -112,7 +113,9 @@ extension Report {
         case .tooFewGPUs(let requested, let granted):
             self.init(
                 "--gpus \(requested) asks for \(requested) GPUs, but \(granted) \(granted == 1 ? "is" : "are") granted here",
-                hint: "ask the scheduler for more (--gres=gpu:\(requested)); --gpus N is a count, --gpus device=N an index")
+                hint:
+                    "ask the scheduler for more (--gres=gpu:\(requested)); --gpus N is a count, --gpus device=N an index"
+            )
         case .noGPUs:
             self.init(
                 "--gpus all, but no GPU can be opened here",
@@ -144,7 +147,9 @@ extension Report {
             let name = kind == .squashfs ? "squashfs" : "SIF"
             self.init(
                 "\(path) is a \(name) file, which only `berth run` and the Slurm plugin take",
-                hint: "run it as it is: berth run \(path.hasPrefix("/") || path.hasPrefix(".") ? path : "./" + path) -- COMMAND")
+                hint:
+                    "run it as it is: berth run \(path.hasPrefix("/") || path.hasPrefix(".") ? path : "./" + path) -- COMMAND"
+            )
         case .unsupportedScheme(let scheme, let rest)
         where ["oci", "oci-archive", "docker-archive", "dir"].contains(scheme):
             self.init(

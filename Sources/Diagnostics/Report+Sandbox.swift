@@ -28,7 +28,9 @@ extension Report {
         case .accountFiles(let user, let failure):
             self.init(
                 "cannot look up user \"\(user)\" in the image: \(Self.what(.pivot, failure))",
-                hint: "berth reads these files for numeric users too, to find their groups; --root overrides the image's USER")
+                hint:
+                    "berth reads these files for numeric users too, to find their groups; --root overrides the image's USER"
+            )
         case .command(let name, let failure): self.init(command: name, failure)
         }
     }
@@ -41,7 +43,8 @@ extension Report {
                 return
                     (kinds.contains(.user) ? "cannot create a user namespace: " : "cannot create a mount namespace: ")
                     + cause.sentence
-            case .root(.overlay) where cause.call == "mount": return "cannot join the image's layers with overlayfs: \(cause.sentence)"
+            case .root(.overlay) where cause.call == "mount":
+                return "cannot join the image's layers with overlayfs: \(cause.sentence)"
             case .bind(let bind):
                 return
                     "cannot mount \(bind.source) on \(bind.target): \(cause.call) \(cause.subject): \(cause.sentence)"
@@ -61,7 +64,8 @@ extension Report {
         case .belowMount(let path):
             return "cannot create \(path) inside the container: it would lie in a directory that is mounted there"
         case .readOnlyMount(let path):
-            return "cannot create the mount point \(path): the directory mounted above it is read-only and does not have it"
+            return
+                "cannot create the mount point \(path): the directory mounted above it is read-only and does not have it"
         case .tooManyLayers(let count): return "cannot join the image's \(count) layers: overlayfs joins 500"
         case .coversRoot(let path): return "cannot mount on \(path): that is the container's root itself"
         case .tooManyLinks(let path):
@@ -84,16 +88,17 @@ extension Report {
         switch (action, failure) {
         case (.createNamespaces(let kinds, _), .system(let cause)) where kinds.contains(.user):
             return UserNamespaceAdvice.hint(for: cause.errno)
-        case (_, .tooManyLayers): return "remove the image with `berth rmi` and pull it again: a pull merges such layers"
+        case (_, .tooManyLayers):
+            return "remove the image with `berth rmi` and pull it again: a pull merges such layers"
         case (.root(.overlay), .system(let cause)) where cause.call == "mount":
             return OverlayAdvice.hint
-        case (.scratch(.directory(let path)), .system(let cause)) where cause.errno == 28:
+        case (.scratch(.directory(let path)), .system(let cause)) where cause.errno == Errno.ENOSPC:
             return Self.hint(for: cause, at: path)
         case (.scratch(.directory(let path)), _):
             return "the site's `scratch = \(path)` must be a local directory in which this user may write"
         case (_, .sourceMissing(let path)):
             return "check the spelling; on another node the path may not be mounted: \(path)"
-        case (_, .sourceUnreadable(_, let cause)) where cause.errno == 13:
+        case (_, .sourceUnreadable(_, let cause)) where cause.errno == Errno.EACCES:
             return "this user must be able to reach it on this host"
         case (_, .hookFailed), (_, .hookLate):
             return "what it says is above; a specification without it can be put in its place"
@@ -148,7 +153,7 @@ extension Report {
         case .notExecutable(let path, let cause):
             self.init(
                 "cannot execute \(path): \(cause.sentence)",
-                hint: cause.errno == 13
+                hint: cause.errno == Errno.EACCES
                     ? "its mode must allow execution (chmod +x), and its file system must not be mounted noexec" : nil,
                 status: .cannotExecute)
         case .interpreterMissing(let path, let interpreter):
@@ -189,10 +194,12 @@ extension Report {
     private static func hint(notFound name: String) -> String {
         let shell = "run it in a shell: berth run IMAGE sh -c '\(name) …'"
         if name.hasPrefix("-"), name != "-" {
-            return "\(name) follows the image, so it is the command; write options before the image: berth run \(name) … IMAGE"
+            return
+                "\(name) follows the image, so it is the command; write options before the image: berth run \(name) … IMAGE"
         }
         if name.utf8.contains(where: { $0 == 0x20 || $0 == 0x09 || $0 == 0x0A }) {
-            return "the quotes make one word of it: leave them out (berth run IMAGE \(name)), or run a shell: sh -c '\(name)'"
+            return
+                "the quotes make one word of it: leave them out (berth run IMAGE \(name)), or run a shell: sh -c '\(name)'"
         }
         if name.contains("="), !name.hasPrefix("=") {
             return "set variables before the image: berth run -e \(name) IMAGE"
@@ -204,8 +211,10 @@ extension Report {
         case "ulimit": return "ulimit is built into the shell; --ulimit NAME=VALUE sets a limit"
         case "source", ".":
             return "\(name) is built into the shell; run it in one: berth run IMAGE sh -c '. FILE && COMMAND'"
-        case "alias", "bg", "builtin", "command", "eval", "exec", "exit", "fg", "hash", "jobs", "local", "pushd", "popd",
-            "read", "return", "shift", "shopt", "times", "trap", "type", "typeset", "umask", "unalias", "wait", ":", "if",
+        case "alias", "bg", "builtin", "command", "eval", "exec", "exit", "fg", "hash", "jobs", "local", "pushd",
+            "popd",
+            "read", "return", "shift", "shopt", "times", "trap", "type", "typeset", "umask", "unalias", "wait", ":",
+            "if",
             "for", "while", "until", "case", "function", "!", "[[", "{", "(":
             return "\(name) is built into the shell; \(shell)"
         case "module", "ml":
@@ -238,13 +247,16 @@ extension Report {
         case .otherVersion:
             self.init(
                 "another task of this step runs another version of Berth",
-                hint: "Berth was replaced while the step started: start the step again, with the same version on all nodes")
+                hint:
+                    "Berth was replaced while the step started: start the step again, with the same version on all nodes"
+            )
         case .noPlace(let places):
             self.init(
                 "cannot create a directory in which the tasks of this step can meet",
                 details: places.map {
                     "\($0.path): "
-                        + ($0.error.errno == 1 ? "owned by another user, or in a directory without the sticky bit"
+                        + ($0.error.errno == Errno.EPERM
+                            ? "owned by another user, or in a directory without the sticky bit"
                             : "\($0.error.call): \($0.error.sentence)")
                 }, hint: "you must be able to write to one of these directories, such as /dev/shm")
         }

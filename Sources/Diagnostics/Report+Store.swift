@@ -8,7 +8,7 @@ extension Report {
         switch error {
         case .system(let cause):
             details.append("store \(store)")
-            if cause.errno == 28 { hint = Self.hint(for: cause, at: store) }
+            if cause.errno == Errno.ENOSPC { hint = Self.hint(for: cause, at: store) }
         case .readOnly(let path) where !path.hasPrefix("/"): details.append("store \(store)")
         default: break
         }
@@ -68,7 +68,7 @@ extension Report {
 
     private static func storeHint(for cause: SystemError) -> String? {
         switch cause.errno {
-        case 1, 13, 20:  // EPERM, EACCES, ENOTDIR
+        case Errno.EPERM, Errno.EACCES, Errno.ENOTDIR:
             "name a directory that you can write to with BERTH_STORE or --store; by default it is ~/.local/share/berth"
         default: hint(for: cause)
         }

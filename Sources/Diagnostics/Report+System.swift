@@ -24,10 +24,11 @@ extension Report {
     package static func shortage(_ error: SystemError) -> String? {
         guard ["pthread_create", "posix_spawn", "mmap"].contains(error.call) else { return nil }
         return switch error.errno {
-        case 11 where error.call != "mmap":
+        case Errno.EAGAIN where error.call != "mmap":
             "a limit of processes and threads is reached: see `ulimit -u`, the cgroup's pids.max, and `ulimit -v`"
-        case 12, 11: "a limit of memory is reached: see `ulimit -v` and the memory limit of the job"
-        case 1: "a seccomp filter refuses clone3(2) with EPERM: let it return ENOSYS, so that programs fall back to clone(2)"
+        case Errno.ENOMEM, Errno.EAGAIN: "a limit of memory is reached: see `ulimit -v` and the memory limit of the job"
+        case Errno.EPERM:
+            "a seccomp filter refuses clone3(2) with EPERM: let it return ENOSYS, so that programs fall back to clone(2)"
         default: nil
         }
     }
@@ -43,23 +44,24 @@ extension Report {
     /// - Parameter place: Where it happened, if the error's own subject is no absolute path.
     package static func hint(for error: SystemError, at place: String? = nil) -> String? {
         let path = error.subject.hasPrefix("/") && !error.subject.hasPrefix("/proc/") ? error.subject : place
-        if error.errno == 28, let path, FileSystemSpace.hasNoInodes(at: path) {
-            return "the file system of \(path) has space but no free inodes (df -i): remove files there, or put the store "
+        if error.errno == Errno.ENOSPC, let path, FileSystemSpace.hasNoInodes(at: path) {
+            return
+                "the file system of \(path) has space but no free inodes (df -i): remove files there, or put the store "
                 + "elsewhere with BERTH_STORE or `store =` in berth.conf"
         }
         return switch error.errno {
-        case 28:
+        case Errno.ENOSPC:
             "the file system is full: free space, or put the store elsewhere with BERTH_STORE or `store =` in berth.conf"
-        case 122: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"
-        case 38:
+        case Errno.EDQUOT: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"
+        case Errno.ENOSYS:
             "this kernel does not have that call, or a seccomp filter hides it: Berth needs Linux 5.11 (docs/reference/kernels.md)"
-        case 30: "the file system is read-only; choose a writable store with BERTH_STORE"
-        case 24: "more files may have to be open at once: raise the limit (ulimit -n), 256 is enough for most"
-        case 27: "a limit on the size of files is set: ulimit -f unlimited"
-        case 1 where filtered.contains(error.call):
+        case Errno.EROFS: "the file system is read-only; choose a writable store with BERTH_STORE"
+        case Errno.EMFILE: "more files may have to be open at once: raise the limit (ulimit -n), 256 is enough for most"
+        case Errno.EFBIG: "a limit on the size of files is set: ulimit -f unlimited"
+        case Errno.EPERM where filtered.contains(error.call):
             "this user may not make that call here: a seccomp filter refuses it, such as that of an older Docker or "
                 + "systemd-nspawn around Berth (there: --security-opt seccomp=unconfined)"
-        case 13: "check its owner and mode, and those of the directories above"
+        case Errno.EACCES: "check its owner and mode, and those of the directories above"
         default: nil
         }
     }

@@ -18,7 +18,9 @@ extension Report {
         if name.utf8.count > 2, let longer = RunOption.all.first(where: { $0.name.hasPrefix(name) }) {
             return "--" + longer.name
         }
-        return Self.nearest(to: name, among: RunOption.table.filter { $0.answer != .refused }.map(\.name)).map { "--" + $0 }
+        return Self.nearest(to: name, among: RunOption.table.filter { $0.answer != .refused }.map(\.name)).map {
+            "--" + $0
+        }
     }
 
     /// `-E` for `-e`, `-gpus` for `--gpus`.
@@ -50,7 +52,9 @@ extension Report {
             var next = [i + 1]
             for j in other.indices {
                 var least = min(row[j] + (one[i] == other[j] ? 0 : 1), row[j + 1] + 1, next[j] + 1)
-                if i > 0, j > 0, one[i] == other[j - 1], one[i - 1] == other[j] { least = min(least, before[j - 1] + 1) }
+                if i > 0, j > 0, one[i] == other[j - 1], one[i - 1] == other[j] {
+                    least = min(least, before[j - 1] + 1)
+                }
                 next.append(least)
             }
             (before, row) = (row, next)

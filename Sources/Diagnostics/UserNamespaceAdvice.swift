@@ -15,10 +15,10 @@ package enum UserNamespaceAdvice {
                 + "or set sysctl kernel.apparmor_restrict_unprivileged_userns=0"
         }
         switch errno {
-        case 28:
+        case Errno.ENOSPC:
             return
                 "the limit of user namespaces is reached: sysctl user.max_user_namespaces, or a limit on nesting (32)"
-        case 22: return "this process has more than one thread, or the kernel has no user namespaces"
+        case Errno.EINVAL: return "this process has more than one thread, or the kernel has no user namespaces"
         default:
             return
                 "a seccomp filter or security module on this host may forbid it; `unshare -Ur true` shows whether it is only Berth"
@@ -27,7 +27,7 @@ package enum UserNamespaceAdvice {
 
     private static func number(_ path: String) -> Int? {
         // An absent knob restricts nothing.
-        guard let bytes = try? contents(of: path, limit: 64) else { return nil }  // see above
+        guard let bytes = try? contents(of: path, limit: 64) else { return nil }
         return Int(String(decoding: bytes.filter { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
     }
 }

@@ -167,7 +167,8 @@ extension RegistryClient {
                 let challenges = AuthenticationChallenge.parse(response.headers["WWW-Authenticate"])
                 let answered = try await authorizer.answer(
                     challenges, from: url.origin, call.access, isRegistry: isRegistry, rejected: header)
-                answer = answered == nil && challenges.isEmpty && header == nil && isRegistry
+                answer =
+                    answered == nil && challenges.isEmpty && header == nil && isRegistry
                     ? try await introduction(call, registry) : answered
             // Some registries hide from strangers what is private, and say only at their root how to log in.
             case 403 where header == nil && isRegistry, 404 where header == nil && isRegistry:

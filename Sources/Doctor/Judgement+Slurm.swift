@@ -21,7 +21,8 @@ extension Diagnosis {
         if !facts.constrained.isEmpty {
             findings.append(
                 Finding(
-                    area, "devices", .ok, "what is not granted is refused: \(facts.constrained.map(\.path).joined(separator: ", "))"
+                    area, "devices", .ok,
+                    "what is not granted is refused: \(facts.constrained.map(\.path).joined(separator: ", "))"
                 ))
         } else if facts.isInJob, facts.slurm.constrainsDevices == true {
             findings.append(Finding(area, "devices", .ok, "ConstrainDevices=yes; nothing that is here is refused"))

@@ -81,11 +81,11 @@ extension Diagnosis {
         } else if reached("overlay-on-store") {
             findings.append(Finding(area, "overlay-on-store", .ok, "overlayfs joins directories of the store"))
         }
-        for mount in facts.siteMounts where mount.errno != 0 && !(mount.mayBeAbsent && mount.errno == 2) {
+        for mount in facts.siteMounts where mount.errno != 0 && !(mount.mayBeAbsent && mount.errno == Errno.ENOENT) {
             findings.append(
                 Finding(
                     area, "site-mounts", .error, "\(mount.source) cannot be mounted (\(symbol(mount.errno)))",
-                    remedy: mount.errno == 116
+                    remedy: mount.errno == Errno.ESTALE
                         ? "a stale handle: mount the file system anew"
                         : "mount it on this node, or write nofail in \(mount.place)"))
         }

@@ -55,7 +55,9 @@ extension NodeFacts.CDI {
                     ?? false)
         }
         if specifications.contains(where: \.isOfNVIDIA) {
-            let known = registry.devices(class: "gpu").flatMap { $0.device.edits.deviceNodes.map { DeviceNode($0.source) } }
+            let known = registry.devices(class: "gpu").flatMap {
+                $0.device.edits.deviceNodes.map { DeviceNode($0.source) }
+            }
             unknownNodes = nodes.filter { !known.contains($0) }
         }
     }

@@ -58,7 +58,7 @@ extension NodeFacts {
             if ended.status == 0 { return .well }
         } catch {
             // Without that program nothing is known.
-            return error.errno == 110 ? .none : .well  // ETIMEDOUT
+            return error.errno == Errno.ETIMEDOUT ? .none : .well
         }
         // It answered, so it will once more.
         do throws(SystemError) {
@@ -66,7 +66,7 @@ extension NodeFacts {
             return .well
         } catch {
             // A user's own FUSE is nobody else's business.
-            return error.errno == 13 ? .well : .failed(error.errno)  // EACCES
+            return error.errno == Errno.EACCES ? .well : .failed(error.errno)
         }
     }
 }

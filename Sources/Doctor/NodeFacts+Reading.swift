@@ -90,8 +90,8 @@ extension NodeFacts {
 
     private mutating func readLimits() {
         // getrlimit(2) fails for a limit that does not exist.
-        if let limit = try? ResourceLimit.lockedMemory.current() { lockedMemory = limit }  // see above
-        if let limit = try? ResourceLimit.openFiles.current() { openFiles = limit }  // see above
+        if let limit = try? ResourceLimit.lockedMemory.current() { lockedMemory = limit }
+        if let limit = try? ResourceLimit.openFiles.current() { openFiles = limit }
         raisesHardLimits = isRoot && Identity.holds(.systemResource)
         if let step = OtherProcess.ancestors().first(where: { $0.name == "slurmstepd" }) {
             limitSources.slurmstepd = step.limit(.lockedMemory)
@@ -128,9 +128,9 @@ extension NodeFacts {
             return place
         }
         // Neither fails on a directory that is open.
-        place.type = (try? directory.fileSystemType()) ?? 0  // see above
-        if let space = try? directory.space() { place.space = space }  // see above
-        place.mode = (try? directory.status().permissions) ?? 0  // see above
+        place.type = (try? directory.fileSystemType()) ?? 0
+        if let space = try? directory.space() { place.space = space }
+        place.mode = (try? directory.status().permissions) ?? 0
         place.isWritable = OwnedFileDescriptor.mayReadAndWrite(near)
         if tryingWhiteouts, place.exists, place.isWritable {
             // Beside what is being made: the store sweeps there what nobody holds.
@@ -163,7 +163,7 @@ extension NodeFacts {
     private static func trials(_ launcher: String, _ store: String, scratch: String?) -> [Trial]? {
         // A launcher that can not be started is what is reported.
         guard
-            let ended = try? Processes.run(  // see above
+            let ended = try? Processes.run(
                 launcher, arguments: ["berth", "probe", store] + (scratch.map { [$0] } ?? []), environment: [],
                 output: .capture(limit: 65536)),
             ended.status == 0
@@ -196,7 +196,7 @@ extension NodeFacts {
 
     static func names(_ path: String) -> [String] {
         guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // absent: empty
-            let names = try? directory.entries()  // see above
+            let names = try? directory.entries()
         else { return [] }
         return names.map(\.displayPath).sorted()
     }
@@ -235,7 +235,7 @@ extension NodeFacts {
         return paths.compactMap { $0 }.filter(exists).map { path in
             let text = text(path)
             // It was there a moment ago.
-            let mode = (try? FileStatus(of: path).permissions) ?? 0  // see above
+            let mode = (try? FileStatus(of: path).permissions) ?? 0
             return CredentialFile(
                 path: path, isReadable: text != nil, isPrivate: mode & 0o077 == 0,
                 helpers: helpers(text ?? "").map { name in

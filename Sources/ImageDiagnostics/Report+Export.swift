@@ -29,7 +29,7 @@ extension Report {
         case .system(let error):
             self.init(
                 "cannot read \(place): \(error.sentence)",
-                hint: error.errno == 13 || error.errno == 1
+                hint: error.errno == Errno.EACCES || error.errno == Errno.EPERM
                     ? "files of others, and without user namespaces those of mode 000, cannot be exported" : nil)
         case .whiteoutName:
             self.init(
@@ -53,8 +53,9 @@ extension Report {
         case .system(let error):
             self.init(
                 "cannot write \(path): \(error.sentence)",
-                hint: [28, 122].contains(error.errno)
-                    ? "free space, or choose another place" : error.errno == 2 ? "make its directory first" : nil)
+                hint: [Errno.ENOSPC, Errno.EDQUOT].contains(error.errno)
+                    ? "free space, or choose another place"
+                    : error.errno == Errno.ENOENT ? "make its directory first" : nil)
         case .exists:
             self.init("\(path) exists, and nothing is replaced", hint: "remove it, or choose another name")
         case .notALayout:

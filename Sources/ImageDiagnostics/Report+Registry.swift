@@ -106,7 +106,8 @@ extension Report {
             self.init(
                 "cannot verify the certificate of \(host): it is self-signed, expired, or from an authority that this "
                     + "node does not trust",
-                hint: "put the authority's certificate (or the self-signed one) into /etc/berth/certs.d/\(host)/ca.crt; "
+                hint:
+                    "put the authority's certificate (or the self-signed one) into /etc/berth/certs.d/\(host)/ca.crt; "
                     + "to go without verification, add `insecure-registry = \(host)` to berth.conf")
         case .certificateName:
             self.init(
@@ -204,7 +205,9 @@ extension Report {
         guard let slash = path.firstIndex(of: UInt8(ascii: "/")), !path.starts(with: "library/".utf8) else {
             return "the name has no registry, so Docker Hub was asked"
         }
-        let (first, rest) = (String(decoding: path[..<slash], as: UTF8.self), String(decoding: path[slash...], as: UTF8.self))
+        let (first, rest) = (
+            String(decoding: path[..<slash], as: UTF8.self), String(decoding: path[slash...], as: UTF8.self)
+        )
         return "Docker Hub was asked, for \"\(first)\" has no dot and no port; a registry of that name is written "
             + "\(first).DOMAIN\(rest) or \(first):PORT\(rest)"
     }

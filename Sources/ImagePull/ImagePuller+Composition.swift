@@ -102,7 +102,7 @@ extension ImagePuller {
         try tree.setPermissions(status.permissions | 0o700)
         for (name, mode) in [("proc", UInt32(0o555)), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777)] {
             do throws(SystemError) { try tree.makeDirectory(name, mode: mode) } catch {
-                if error.errno == 17 { continue }  // EEXIST
+                if error.errno == Errno.EEXIST { continue }
                 throw error
             }
             // The same for everybody, as all that no archive says.

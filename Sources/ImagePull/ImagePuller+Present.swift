@@ -12,7 +12,7 @@ extension ImagePuller {
     func present(_ key: ImageKey, checkingDocuments: Bool = false) throws(PullError) -> PulledImage? {
         for holder in stores.all {
             // A name or an image that is damaged is as good as missing: it is made anew.
-            let digest = try? holder.digest(of: key)  // see above
+            let digest = try? holder.digest(of: key)
             guard let digest, let whole = stores.store(of: digest) else { continue }
             guard let lease = try? whole.lease(digest) else { continue }  // likewise
             if checkingDocuments, try !hasDocuments(whole, digest) { continue }
@@ -53,7 +53,7 @@ extension ImagePuller {
         }
         guard let found = try present(pinned, checkingDocuments: true) else { return nil }
         // Damaged: to be written anew.
-        let named = stores.all.lazy.compactMap { try? $0.digest(of: key) }.first  // see above
+        let named = stores.all.lazy.compactMap { try? $0.digest(of: key) }.first
         if named != found.manifestDigest {
             try await blocking { () throws(PullError) in
                 try naming(PullError.store) { () throws(StoreError) in try store.name(found.manifestDigest, [key]) }

@@ -55,7 +55,8 @@ package struct ImagePuller: Sendable {
         }
         report(.resolved(digest: image.digest, layers: states))
         let holder = stores.store(of: image.manifestDigest)
-        let isWhole = try holder.map { (holder) throws(PullError) in try hasDocuments(holder, image.manifestDigest) } ?? false
+        let isWhole =
+            try holder.map { (holder) throws(PullError) in try hasDocuments(holder, image.manifestDigest) } ?? false
         var unpacked = Unpacked()
         if !isWhole { unpacked = try await unpackLayers(image, states) }
         let record =
@@ -67,7 +68,8 @@ package struct ImagePuller: Sendable {
         try await blocking { () throws(PullError) in
             try naming(PullError.store) { () throws(StoreError) in
                 if let record {
-                    try store.publish(record, manifest: image.manifestBytes, config: image.configBytes, names: keys,
+                    try store.publish(
+                        record, manifest: image.manifestBytes, config: image.configBytes, names: keys,
                         replacing: holder != nil)
                 } else {
                     try store.name(image.manifestDigest, keys)

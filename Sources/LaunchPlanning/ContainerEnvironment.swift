@@ -58,7 +58,8 @@ enum ContainerEnvironment {
     /// What `--cleanenv` lets through: what describes the task and its place, the terminal, and the way to the network.
     private static func isOfJob(_ name: String) -> Bool {
         let names = [
-            "TERM", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "http_proxy",
+            "TERM", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
+            "http_proxy",
             "https_proxy", "no_proxy", "all_proxy", "ftp_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
             "FTP_PROXY",
         ]

@@ -166,7 +166,8 @@ extension Explanation {
             "Berth's \(version == 2 ? "device program" : "device list") (cgroups version \(version)), in "
                 + (inPlace ? "Slurm's cgroup of this task" : "a cgroup of its own")
         case .cgroup(let ofSlurm, let refused):
-            (ofSlurm ? "Slurm's device cgroup" : "a device cgroup") + "; it refuses \(refused.map(\.path).joined(separator: ", "))"
+            (ofSlurm ? "Slurm's device cgroup" : "a device cgroup")
+                + "; it refuses \(refused.map(\.path).joined(separator: ", "))"
         case .unseen(let inJob, let configured):
             switch configured {
             case true where inJob:

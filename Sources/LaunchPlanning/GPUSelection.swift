@@ -40,7 +40,9 @@ package struct GPUSelection: Equatable, Sendable {
         }
         func items(_ key: Key) -> [String]? { found.first { $0.key == key }?.items }
         if let driver = items(.driver) {
-            guard driver == ["nvidia"] || driver == ["amd"] || driver == [""] else { throw bad("driver=nvidia or driver=amd") }
+            guard driver == ["nvidia"] || driver == ["amd"] || driver == [""] else {
+                throw bad("driver=nvidia or driver=amd")
+            }
         }
         capabilities = try items(.capabilities).flatMap { (names) throws(OptionError) in
             try Self.driverCapabilities(names, bad)
@@ -59,7 +61,8 @@ package struct GPUSelection: Equatable, Sendable {
             case let word:
                 if let number = Int(word) {
                     guard number > 0 else {
-                        throw bad("a count of at least 1; none shows no GPU, and device=0 chooses the first granted one")
+                        throw bad(
+                            "a count of at least 1; none shows no GPU, and device=0 chooses the first granted one")
                     }
                     gpus = .count(number)
                 } else {

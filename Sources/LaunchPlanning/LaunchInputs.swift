@@ -67,7 +67,8 @@ package struct HostFacts: Equatable, Sendable {
     package var requirements: RequirementFacts
 
     package init(
-        userID: UInt32, groupID: UInt32, isInInitialUserNamespace: Bool = true, accounts: Accounts, environment: [String],
+        userID: UInt32, groupID: UInt32, isInInitialUserNamespace: Bool = true, accounts: Accounts,
+        environment: [String],
         limits: LimitTable = [:], terminal: String? = nil, memoryLimit: UInt64? = nil,
         grantedGPUs: [DeviceNode] = [], gpuControlNodes: [DeviceNode] = [], fabricNodes: [DeviceNode] = [],
         raisesHardLimits: Bool = false, requirements: RequirementFacts = RequirementFacts()

@@ -24,7 +24,8 @@ extension LaunchOptions {
             root = true
         case "isolation":
             guard value.isEmpty || value == "default" else {
-                throw .refused(option: "--isolation \(value)", reason: "it is for Windows containers", remedy: option.remedy)
+                throw .refused(
+                    option: "--isolation \(value)", reason: "it is for Windows containers", remedy: option.remedy)
             }
         case "disable-content-trust":
             if try Self.boolean(value, option) { break }
@@ -106,13 +107,15 @@ extension LaunchOptions {
             return (1...2).contains(ends.count) && ends.allSatisfy { (UInt16(String($0)) ?? 0) > 0 }
         }
         guard isPort(inside) else { throw .badValue(option: "--publish", value: value, expected: expected) }
-        let (address, port) = (outside.lastIndex(of: ":")).map { (outside[..<$0], outside[outside.index(after: $0)...]) }
+        let (address, port) =
+            (outside.lastIndex(of: ":")).map { (outside[..<$0], outside[outside.index(after: $0)...]) }
             ?? ("", outside)
         let everywhere = address.isEmpty || address == "0.0.0.0" || address == "[::]"
         guard everywhere else {
             throw .refused(
                 option: "--publish \(value)",
-                reason: "the network is the host's, so the port would be open on every address that the command listens on",
+                reason:
+                    "the network is the host's, so the port would be open on every address that the command listens on",
                 remedy: "leave it out, and have the command itself listen on \(address)")
         }
         guard port.isEmpty || port == inside else {

@@ -51,17 +51,21 @@ extension LaunchOptions {
             note("--security-opt \(value): no_new_privs is always set: setuid programs give no privileges inside")
         case ("seccomp", "unconfined"), ("apparmor", "unconfined"), ("label", "disable"): break
         case ("systempaths", "unconfined"):
-            note("--security-opt \(value): as root of the host, /proc/sys and its like stay read-only; others see the host's /proc")
+            note(
+                "--security-opt \(value): as root of the host, /proc/sys and its like stay read-only; others see the host's /proc"
+            )
         case ("writable-cgroups", "false"): break
         case ("writable-cgroups", ""), ("writable-cgroups", "true"):
             note("--security-opt \(value): /sys is always read-only, cgroups included")
         case ("seccomp", _) where !setting.isEmpty:
             throw .refused(
-                option: "--security-opt \(value)", reason: "Berth applies no seccomp profile, so the command would not be held to it",
+                option: "--security-opt \(value)",
+                reason: "Berth applies no seccomp profile, so the command would not be held to it",
                 remedy: "leave it out, or write seccomp=unconfined, which is so in any case")
         case ("apparmor", _) where !setting.isEmpty:
             throw .refused(
-                option: "--security-opt \(value)", reason: "Berth applies no AppArmor profile, so the command would not be held to it",
+                option: "--security-opt \(value)",
+                reason: "Berth applies no AppArmor profile, so the command would not be held to it",
                 remedy: "start berth under it: aa-exec -p \(setting) -- berth run ...")
         case ("label", _) where !setting.isEmpty:
             throw .refused(

@@ -85,7 +85,8 @@ extension LaunchPlan {
             case .hostname(let name): hostname = name
             // The runtime makes its working directory and the links in /dev; it has no words for the rest. Of propagation
             // the schema has "slave", which is the root's alone and would leave what lies below as it is.
-            case .receivePropagationOnly, .scratch, .systemDirectory, .directory, .symlink, .append, .resolver, .accounts, .pivot,
+            case .receivePropagationOnly, .scratch, .systemDirectory, .directory, .symlink, .append, .resolver,
+                .accounts, .pivot,
                 .unmount, .file, .cover, .mode, .loader, .hook, .mountPoint, .home:
                 continue
             }

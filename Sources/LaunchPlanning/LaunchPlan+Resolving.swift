@@ -13,7 +13,8 @@ extension LaunchPlan {
         if !directory.isEmpty, !Self.isCovered(directory) {
             steps.append(PlannedStep(.directory(directory, mode: 0o755), .image))
         }
-        for (path, mode) in [("/proc", 0o555), ("/sys", 0o555), ("/tmp", 0o1777), ("/dev", 0o755)] as [(String, UInt32)] {
+        for (path, mode) in [("/proc", 0o555), ("/sys", 0o555), ("/tmp", 0o1777), ("/dev", 0o755)] as [(String, UInt32)]
+        {
             steps.append(PlannedStep(.systemDirectory(path, mode: mode), .berth))
         }
         // From here on mounts; what follows creates files on the container's own file systems only.
@@ -54,7 +55,8 @@ extension LaunchPlan {
             for group in options.groups
             where !host.accounts.groups.contains(where: { $0.name == group || String($0.id) == group }) {
                 notes.append(
-                    "note: --group-add \(group): only root joins a group; the groups that you are in give access inside, too")
+                    "note: --group-add \(group): only root joins a group; the groups that you are in give access inside, too"
+                )
             }
         }
         for wanted in options.limits {

@@ -24,7 +24,8 @@ extension LaunchPlan {
             )
         }
         if let kept = process.boundingCapabilities {
-            lines.append("     capabilities \(kept.map(String.init).joined(separator: ","))"
+            lines.append(
+                "     capabilities \(kept.map(String.init).joined(separator: ","))"
                     + (explanation == nil && process.capabilitiesOrigin == .berth
                         ? "" : "  [\(process.capabilitiesOrigin.summary)]"))
         }
@@ -155,7 +156,9 @@ extension PlanAction {
         case .append(let text, let target):
             return "append \(quoted(text.split(separator: "\n").joined(separator: "; "))) to \(target)"
         case .resolver(let settings):
-            let lines = settings.applied(to: []).split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
+            let lines = settings.applied(to: []).split(separator: UInt8(ascii: "\n")).map {
+                String(decoding: $0, as: UTF8.self)
+            }
             return "resolver \(quoted(lines.joined(separator: "; "))) in /etc/resolv.conf"
         case .accounts(let accounts):
             let groups = accounts.groups.map { "\($0.name)(\($0.id))" }.joined(separator: ",")
@@ -199,7 +202,9 @@ extension MountAttributes {
 extension MountFlags {
     fileprivate var propagationSummary: String {
         if isEmpty { return "" }
-        let word = contains(.isPrivate) ? "private" : contains(.isSlave) ? "slave" : contains(.isShared) ? "shared" : "unbindable"
+        let word =
+            contains(.isPrivate)
+            ? "private" : contains(.isSlave) ? "slave" : contains(.isShared) ? "shared" : "unbindable"
         return ", propagation \(contains(.recursive) ? "r" : "")\(word)"
     }
 

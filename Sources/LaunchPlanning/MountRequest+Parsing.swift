@@ -36,7 +36,9 @@ extension MountRequest {
                 case "z", "Z", "cached", "delegated", "consistent", "nocopy", "exec", "suid", "dev": break
                 default:
                     guard propagation.isEmpty, let flags = Self.propagation(String(word)) else {
-                        throw bad("ro, rw, bind, rbind, noexec, nosuid, nodev, or one propagation such as rslave, after the second colon")
+                        throw bad(
+                            "ro, rw, bind, rbind, noexec, nosuid, nodev, or one propagation such as rslave, after the second colon"
+                        )
                     }
                     propagation = flags
                 }
@@ -139,7 +141,8 @@ extension MountRequest {
                 mode = bits
             default:
                 throw bad(
-                    "fields out of type, source, target, readonly, noexec, bind-recursive, bind-propagation, tmpfs-size, tmpfs-mode")
+                    "fields out of type, source, target, readonly, noexec, bind-recursive, bind-propagation, tmpfs-size, tmpfs-mode"
+                )
             }
         }
         guard let target, target.hasPrefix("/") else { throw bad("target=ABSOLUTE-PATH") }

@@ -48,7 +48,8 @@ package struct ResolverSettings: Equatable, Sendable {
             searchDomains.append(value)
         default:
             guard HostLine.isWord(value) else {
-                throw .badValue(option: "--dns-option", value: value, expected: "an option of resolv.conf(5), such as ndots:2")
+                throw .badValue(
+                    option: "--dns-option", value: value, expected: "an option of resolv.conf(5), such as ndots:2")
             }
             resolverOptions.append(value)
         }
@@ -60,7 +61,9 @@ enum HostLine {
     static func parse(_ text: String) throws(OptionError) -> String {
         let bad = OptionError.badValue(
             option: "--add-host", value: text, expected: "NAME:ADDRESS, the address of IPv4 or IPv6, or host-gateway")
-        guard let end = text.utf8.firstIndex(where: { $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "=") }) else { throw bad }
+        guard let end = text.utf8.firstIndex(where: { $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "=") }) else {
+            throw bad
+        }
         let name = String(text[..<end])
         var address = String(text.utf8[end...].dropFirst()) ?? ""
         if address.hasPrefix("["), address.hasSuffix("]") { address = String(address.dropFirst().dropLast()) }
@@ -72,7 +75,8 @@ enum HostLine {
 
     /// Something that is one word of a line, and no comment.
     static func isWord(_ text: String) -> Bool {
-        !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "#") && $0 != UInt8(ascii: ";") }
+        !text.isEmpty
+            && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "#") && $0 != UInt8(ascii: ";") }
     }
 }
 
@@ -81,7 +85,8 @@ enum IPAddress {
 
     private static func isVersion4(_ text: Substring) -> Bool {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count == 4 && parts.allSatisfy { $0.utf8.count <= 3 && $0.first != "+" && UInt8(String($0)) != nil }
+        return parts.count == 4
+            && parts.allSatisfy { $0.utf8.count <= 3 && $0.first != "+" && UInt8(String($0)) != nil }
     }
 
     private static func isVersion6(_ text: String) -> Bool {

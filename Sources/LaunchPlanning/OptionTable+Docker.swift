@@ -10,17 +10,21 @@ extension RunOption {
     }
 
     private static func refused(
-        _ name: String, short: Character? = nil, takes argument: Argument = .one, repeats: Bool = false, _ meaning: String,
+        _ name: String, short: Character? = nil, takes argument: Argument = .one, repeats: Bool = false,
+        _ meaning: String,
         remedy: String
     ) -> RunOption {
         RunOption(
-            name, short: short, takes: argument, repeats: repeats, from: .docker, answer: .refused, meaning: meaning, remedy: remedy)
+            name, short: short, takes: argument, repeats: repeats, from: .docker, answer: .refused, meaning: meaning,
+            remedy: remedy)
     }
 
     private static func accepted(
-        _ name: String, short: Character? = nil, takes argument: Argument = .one, repeats: Bool = false, _ meaning: String
+        _ name: String, short: Character? = nil, takes argument: Argument = .one, repeats: Bool = false,
+        _ meaning: String
     ) -> RunOption {
-        RunOption(name, short: short, takes: argument, repeats: repeats, from: .docker, answer: .accepted, meaning: meaning)
+        RunOption(
+            name, short: short, takes: argument, repeats: repeats, from: .docker, answer: .accepted, meaning: meaning)
     }
 
     private static let memory = "ask the scheduler for memory (--mem); as root there is --enforce memory"
@@ -70,11 +74,13 @@ extension RunOption {
         limit("device-write-iops", repeats: true, inputOutput),
         RunOption(
             "disable-content-trust", takes: .optional, from: .docker,
-            meaning: "true, the default, is so in any case; `=false` is an error, as Berth verifies digests, not signatures",
+            meaning:
+                "true, the default, is so in any case; `=false` is an error, as Berth verifies digests, not signatures",
             remedy: "name the image by its digest: NAME@sha256:..."),
         accepted("domainname", "the NIS domain name is the host's; --hostname takes a name with dots"),
         accepted(
-            "expose", repeats: true, "the network is the host's: a port is reachable as soon as the command listens on it"),
+            "expose", repeats: true,
+            "the network is the host's: a port is reachable as soon as the command listens on it"),
         RunOption(
             "group-add", repeats: true, from: .docker,
             meaning: "adds a group where root runs Berth; an ordinary user keeps the supplementary groups of the host"),
@@ -85,13 +91,15 @@ extension RunOption {
         accepted("health-start-period", noHealth),
         accepted("health-timeout", noHealth),
         accepted(
-            "init", takes: .none, "there is no PID namespace: orphaned processes are reaped by the host's process 1 or by Slurm"),
+            "init", takes: .none,
+            "there is no PID namespace: orphaned processes are reaped by the host's process 1 or by Slurm"),
         refused("io-maxbandwidth", windows, remedy: "leave it out"),
         refused("io-maxiops", windows, remedy: "leave it out"),
         refused("ip", noNetwork, remedy: onNode),
         refused("ip6", noNetwork, remedy: onNode),
         RunOption(
-            "isolation", from: .docker, meaning: "takes `default`; other values are for Windows containers, and an error",
+            "isolation", from: .docker,
+            meaning: "takes `default`; other values are for Windows containers, and an error",
             remedy: "leave it out"),
         limit("kernel-memory", memory),
         accepted("label", short: "l", repeats: true, noRecord),
@@ -111,7 +119,9 @@ extension RunOption {
                 + "srun --container-name"),
         refused("network-alias", repeats: true, noNetwork, remedy: onNode),
         RunOption("no-healthcheck", takes: .none, from: .docker, meaning: noHealth),
-        accepted("oom-kill-disable", takes: .none, "the out-of-memory killer acts on the job's cgroup, as the scheduler set it up"),
+        accepted(
+            "oom-kill-disable", takes: .none,
+            "the out-of-memory killer acts on the job's cgroup, as the scheduler set it up"),
         limit("oom-score-adj", "choom(1) in front of berth sets the score"),
         limit("pids-limit", "as root there is --enforce pids=COUNT"),
         accepted(
@@ -127,7 +137,8 @@ extension RunOption {
             "the network is the host's: a port is open there as soon as the command listens on it"),
         accepted("restart", "nothing restarts the command; use a loop of the shell, or sbatch --requeue"),
         accepted(
-            "runtime", "Berth starts the command itself, and shows granted GPUs without a runtime; a runtime that isolates "
+            "runtime",
+            "Berth starts the command itself, and shows granted GPUs without a runtime; a runtime that isolates "
                 + "more, such as runsc or kata, is an error"),
         accepted("sig-proxy", takes: .optional, "signals always reach the command, which has the process ID of berth"),
         accepted("stop-signal", "the scheduler and the shell send their own signals"),
@@ -141,7 +152,8 @@ extension RunOption {
             remedy: "leave it out; with --slurm the command can start steps and jobs"),
         accepted(
             "userns",
-            "an ordinary user's container always has a user namespace that maps one user and one group, root's has none"),
+            "an ordinary user's container always has a user namespace that maps one user and one group, root's has none"
+        ),
         refused(
             "volume-driver", "Berth keeps no named volumes", remedy: "mount a directory of the host: -v /PATH:/INSIDE"),
         refused(
@@ -154,7 +166,8 @@ extension RunOption {
         _ meaning: String, remedy: String = ""
     ) -> RunOption {
         RunOption(
-            name, short: short, takes: argument, repeats: argument == .one, from: .apptainer, answer: answer, meaning: meaning, remedy: remedy)
+            name, short: short, takes: argument, repeats: argument == .one, from: .apptainer, answer: answer,
+            meaning: meaning, remedy: remedy)
     }
 
     /// Options of `apptainer run`, `exec` and `shell` for which Berth has the thing, or that lead somewhere else here.
@@ -166,20 +179,25 @@ extension RunOption {
         apptainer("rocm", "granted GPUs are shown in any case"),
         apptainer("fakeroot", "is `--root`"),
         apptainer("writable-tmpfs", "the root file system is writable in any case, and writes are discarded"),
-        apptainer("no-mount", takes: .one, answer: .accepted, "site mounts stay; --no-home leaves the home directory out"),
+        apptainer(
+            "no-mount", takes: .one, answer: .accepted, "site mounts stay; --no-home leaves the home directory out"),
         apptainer(
             "containall", short: "C", takes: .none, answer: .refused,
             "Berth has no PID namespace, and keeps the host's /proc and /tmp by default",
             remedy: "write what you need of it: --cleanenv --no-home --ipc private --tmpfs /tmp"),
         apptainer(
-            "contain", takes: .none, answer: .refused, "Berth keeps the host's /tmp by default, and has a /dev of its own in any case",
+            "contain", takes: .none, answer: .refused,
+            "Berth keeps the host's /tmp by default, and has a /dev of its own in any case",
             remedy: "write what you need of it: --no-home --tmpfs /tmp"),
         apptainer(
-            "compat", takes: .none, answer: .refused, "Berth has no PID namespace, and keeps the host's /proc and /tmp by default",
+            "compat", takes: .none, answer: .refused,
+            "Berth has no PID namespace, and keeps the host's /proc and /tmp by default",
             remedy: "write what you need of it: --cleanenv --no-home --ipc private --tmpfs /tmp"),
         apptainer(
             "writable", takes: .none, answer: .refused, "an image is never changed",
-            remedy: "write to a mounted directory; the Slurm plugin keeps changes with --container-name or --container-save"),
+            remedy:
+                "write to a mounted directory; the Slurm plugin keeps changes with --container-name or --container-save"
+        ),
         apptainer(
             "overlay", takes: .one, answer: .refused, "Berth makes the writable layer itself",
             remedy: "leave it out; the Slurm plugin keeps changes with --container-name or --container-save"),

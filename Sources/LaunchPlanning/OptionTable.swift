@@ -76,18 +76,23 @@ package struct RunOption: Sendable {
         RunOption("tmpfs", repeats: true, from: .docker, meaning: "mounts a fresh tmpfs"),
         RunOption("here", takes: .none),
         RunOption(
-            "env", short: "e", repeats: true, from: .docker, meaning: "sets a variable, or passes the host's over the image's"),
+            "env", short: "e", repeats: true, from: .docker,
+            meaning: "sets a variable, or passes the host's over the image's"),
         RunOption("env-file", repeats: true, from: .docker, meaning: "sets variables from a file"),
-        RunOption("cleanenv", takes: .none, from: .apptainer, meaning: "keeps the host's variables out, but those of the job"),
         RunOption(
-            "workdir", short: "w", from: .docker, meaning: "sets the working directory; a directory that is missing is an error"),
+            "cleanenv", takes: .none, from: .apptainer, meaning: "keeps the host's variables out, but those of the job"),
+        RunOption(
+            "workdir", short: "w", from: .docker,
+            meaning: "sets the working directory; a directory that is missing is an error"),
         RunOption("entrypoint", from: .docker, meaning: "replaces the image's ENTRYPOINT and drops its CMD"),
         RunOption(
             "gpus", from: .docker,
-            meaning: "chooses among the granted GPUs: a count, `all`, `device=INDEX,...` or `device=UUID,...`; without it all "
+            meaning:
+                "chooses among the granted GPUs: a count, `all`, `device=INDEX,...` or `device=UUID,...`; without it all "
                 + "granted GPUs are shown"),
         RunOption(
-            "device", repeats: true, from: .docker, meaning: "shows a device node or a CDI device; permissions stay the node's own"),
+            "device", repeats: true, from: .docker,
+            meaning: "shows a device node or a CDI device; permissions stay the node's own"),
         RunOption("fabric"),
         RunOption("profile"),
         RunOption("slurm", takes: .none),
@@ -98,28 +103,39 @@ package struct RunOption: Sendable {
         RunOption("enforce"),
         RunOption(
             "cap-add", repeats: true, from: .docker,
-            meaning: "keeps further capabilities where root of the host runs Berth; an ordinary user has all of them with "
+            meaning:
+                "keeps further capabilities where root of the host runs Berth; an ordinary user has all of them with "
                 + "`--root`, over the container's own namespaces, and none without"),
-        RunOption("cap-drop", repeats: true, from: .docker, meaning: "takes capabilities away from uid 0 inside; others have none"),
+        RunOption(
+            "cap-drop", repeats: true, from: .docker,
+            meaning: "takes capabilities away from uid 0 inside; others have none"),
         RunOption(
             "security-opt", repeats: true, from: .docker,
-            meaning: "takes what asks for fewer restrictions, and `no-new-privileges`, which always holds; a seccomp, AppArmor "
+            meaning:
+                "takes what asks for fewer restrictions, and `no-new-privileges`, which always holds; a seccomp, AppArmor "
                 + "or SELinux profile is an error, as Berth applies none"),
-        RunOption("read-only", takes: .none, from: .docker, meaning: "refuses writes to the container's root file system"),
+        RunOption(
+            "read-only", takes: .none, from: .docker, meaning: "refuses writes to the container's root file system"),
         RunOption("root", takes: .none),
         RunOption("no-root", takes: .none),
         RunOption(
             "user", short: "u", from: .docker,
-            meaning: "chooses the user: any where root runs Berth, otherwise the caller's own ids, or 0, which is `--root`"),
+            meaning:
+                "chooses the user: any where root runs Berth, otherwise the caller's own ids, or 0, which is `--root`"),
         RunOption("home", takes: .none),
         RunOption("no-home", takes: .none),
-        RunOption("hostname", short: "h", from: .docker, meaning: "sets a host name, in a UTS namespace of the container's own"),
+        RunOption(
+            "hostname", short: "h", from: .docker,
+            meaning: "sets a host name, in a UTS namespace of the container's own"),
         RunOption("add-host", repeats: true, from: .docker, meaning: "adds a line to the container's `/etc/hosts`"),
         RunOption(
             "dns", repeats: true, from: .docker, meaning: "sets the name servers in the container's `/etc/resolv.conf`"),
         RunOption(
-            "dns-search", repeats: true, from: .docker, meaning: "sets the search domains in the container's `/etc/resolv.conf`"),
-        RunOption("dns-option", repeats: true, from: .docker, meaning: "sets the options in the container's `/etc/resolv.conf`"),
+            "dns-search", repeats: true, from: .docker,
+            meaning: "sets the search domains in the container's `/etc/resolv.conf`"),
+        RunOption(
+            "dns-option", repeats: true, from: .docker,
+            meaning: "sets the options in the container's `/etc/resolv.conf`"),
         RunOption("unshare"),
         RunOption(
             "network", from: .docker,
@@ -127,16 +143,21 @@ package struct RunOption: Sendable {
         RunOption("ipc", from: .docker, meaning: "takes `host`, the default, and `private`"),
         RunOption(
             "shm-size", from: .docker,
-            meaning: "sets the size of `/dev/shm` with `--ipc private`; otherwise `/dev/shm` is the host's and a line says so"),
+            meaning:
+                "sets the size of `/dev/shm` with `--ipc private`; otherwise `/dev/shm` is the host's and a line says so"
+        ),
         RunOption("pid", from: .docker, meaning: "takes `host`, the default"),
         RunOption("uts", from: .docker, meaning: "takes `host`, the default without `--hostname`"),
         RunOption("preserve-fds"),
-        RunOption("interactive", short: "i", takes: .none, from: .docker, meaning: "standard input is always the caller's"),
+        RunOption(
+            "interactive", short: "i", takes: .none, from: .docker, meaning: "standard input is always the caller's"),
         RunOption("tty", short: "t", takes: .none, from: .docker, meaning: "the terminal is always the caller's"),
-        RunOption("rm", takes: .none, from: .docker, meaning: "a container is always removed when its last process ends"),
+        RunOption(
+            "rm", takes: .none, from: .docker, meaning: "a container is always removed when its last process ends"),
         RunOption(
             "pull", from: .docker,
-            meaning: "takes `missing`, `always` and `never`, and Podman's `newer`: like `always`, but the image of the store is "
+            meaning:
+                "takes `missing`, `always` and `never`, and Podman's `newer`: like `always`, but the image of the store is "
                 + "used where the registry does not answer"),
         RunOption("platform", from: .docker, meaning: "chooses the image for another platform; nothing is emulated"),
         RunOption("store"),

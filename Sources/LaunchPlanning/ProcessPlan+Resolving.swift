@@ -13,7 +13,8 @@ extension ProcessPlan {
             throw .noCommand(image: image.name, entrypointIsDropped: options.entrypoint != nil)
         }
 
-        let directory = options.workingDirectory ?? options.here ?? (image.workingDirectory.isEmpty ? "/" : image.workingDirectory)
+        let directory =
+            options.workingDirectory ?? options.here ?? (image.workingDirectory.isEmpty ? "/" : image.workingDirectory)
         guard directory.hasPrefix("/") else { throw .relativeWorkingDirectory(directory) }
 
         let asRoot = host.isRoot
@@ -23,7 +24,8 @@ extension ProcessPlan {
             environment: variables.entries, environmentSources: variables.sources,
             workingDirectory: directory,
             workingDirectoryOrigin: options.workingDirectory != nil
-                ? .option("--workdir") : options.here != nil ? .option("--here") : (image.workingDirectory.isEmpty ? .berth : .image),
+                ? .option("--workdir")
+                : options.here != nil ? .option("--here") : (image.workingDirectory.isEmpty ? .berth : .image),
             limits: Self.limits(options, site, host),
             user: ContainerEnvironment.becomesImageUser(options, image, host)
                 ? options.user.map { .named($0, .option("--user")) } ?? .named(image.user, .image) : .unchanged,
@@ -34,7 +36,8 @@ extension ProcessPlan {
         if !options.capabilities.isEmpty, asRoot || options.root {
             let base = asRoot ? Self.capabilitiesOfRoot : Array(CapabilityName.all.indices)
             boundingCapabilities = options.capabilities.applied(to: base)
-            capabilitiesOrigin = .option(options.capabilities.added.isEmpty && !options.capabilities.addsAll ? "--cap-drop" : "--cap-add")
+            capabilitiesOrigin = .option(
+                options.capabilities.added.isEmpty && !options.capabilities.addsAll ? "--cap-drop" : "--cap-add")
         }
     }
 

@@ -117,7 +117,9 @@ package struct SavedImage: Equatable, Sendable {
     private init?(exact bytes: [UInt8], sum expected: String) {
         guard bytes.starts(with: Self.heading), bytes.last == 0 else { return nil }
         var found = ""
-        for field in bytes.dropFirst(Self.heading.count).dropLast().split(separator: 0, omittingEmptySubsequences: false) {
+        for field in bytes.dropFirst(Self.heading.count).dropLast().split(
+            separator: 0, omittingEmptySubsequences: false)
+        {
             guard let equals = field.firstIndex(of: 0x3D) else { return nil }
             let value = RawText.string(field[(equals + 1)...])
             switch String(decoding: field[..<equals], as: UTF8.self) {
@@ -199,7 +201,8 @@ private struct ShellReader {
             var byte = script[position]
             if byte == UInt8(ascii: "\\"), position + 1 < script.count {
                 let next = script[position + 1]
-                let isEscape = [UInt8(ascii: "$"), UInt8(ascii: "`"), UInt8(ascii: "\""), UInt8(ascii: "\\")].contains(next)
+                let isEscape = [UInt8(ascii: "$"), UInt8(ascii: "`"), UInt8(ascii: "\""), UInt8(ascii: "\\")].contains(
+                    next)
                 if isEscape {
                     byte = next
                     position += 1
@@ -258,7 +261,9 @@ private struct ShellReader {
         guard let word else { return }
         self.word = nil
         // Words that only introduce the command that follows them.
-        if current.words.isEmpty, ["then", "else", "do", "if", "fi", "!"].contains(String(decoding: word, as: UTF8.self)) {
+        if current.words.isEmpty,
+            ["then", "else", "do", "if", "fi", "!"].contains(String(decoding: word, as: UTF8.self))
+        {
             return
         }
         current.words.append(word)

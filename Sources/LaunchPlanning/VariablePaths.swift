@@ -106,7 +106,9 @@ package enum VariablePaths {
                 if position + 1 < bytes.count, bytes[position + 1] == slash { break }
             } else if isPattern(byte) {
                 literal = literal ?? lastSlash
-            } else if isSeparator(byte) || byte == UInt8(ascii: ")") || byte == UInt8(ascii: "}") || byte == UInt8(ascii: "]") {
+            } else if isSeparator(byte) || byte == UInt8(ascii: ")") || byte == UInt8(ascii: "}")
+                || byte == UInt8(ascii: "]")
+            {
                 break
             }
             position += 1

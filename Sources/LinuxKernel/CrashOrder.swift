@@ -39,7 +39,7 @@ package enum CrashOrder: Equatable, Sendable {
 package enum Boot {
     /// What tells this run from all others: random(4), `boot_id`. `nil` where there is no `/proc`.
     package static let identifier: String? = {
-        guard let bytes = try? contents(of: "/proc/sys/kernel/random/boot_id", limit: 64) else { return nil }  // see above
+        guard let bytes = try? contents(of: "/proc/sys/kernel/random/boot_id", limit: 64) else { return nil }
         return String(decoding: bytes.prefix { $0 > 0x20 }, as: UTF8.self)
     }()
 }
@@ -48,7 +48,7 @@ package enum Boot {
 package enum WriteBack {
     /// `Dirty` and `Writeback` of proc_meminfo(5) together, in bytes, of all file systems; `nil` where they are not told.
     package static var pendingBytes: UInt64? {
-        guard let bytes = try? contents(of: "/proc/meminfo", limit: 65536) else { return nil }  // see above
+        guard let bytes = try? contents(of: "/proc/meminfo", limit: 65536) else { return nil }
         return pendingBytes(meminfo: String(decoding: bytes, as: UTF8.self))
     }
 

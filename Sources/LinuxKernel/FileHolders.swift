@@ -12,26 +12,26 @@ package struct FileHolder: Equatable, Sendable {
     /// The processes that have this file open, as far as the caller may see: an ordinary user sees its own.
     package static func all(of file: borrowing OwnedFileDescriptor) -> [FileHolder] {
         // To be told to people: what cannot be read is left out.
-        guard let wanted = try? file.status(),  // see above
-            let processes = try? OwnedFileDescriptor(opening: "/proc", .readOnly | .directory),  // see above
-            let names = try? processes.entries()  // see above
+        guard let wanted = try? file.status(),
+            let processes = try? OwnedFileDescriptor(opening: "/proc", .readOnly | .directory),
+            let names = try? processes.entries()
         else { return [] }
         let own = Processes.ownID
         var found: [FileHolder] = []
         for name in names {
             guard let processID = Int32(name.displayPath), processID != own,
-                let process = try? processes.open(name, .readOnly | .directory),  // see above
-                let user = try? process.status().userID,  // see above
-                let open = try? process.open("fd", .readOnly | .directory),  // see above
-                let numbers = try? open.entries(),  // see above
+                let process = try? processes.open(name, .readOnly | .directory),
+                let user = try? process.status().userID,
+                let open = try? process.open("fd", .readOnly | .directory),
+                let numbers = try? open.entries(),
                 numbers.contains(where: { number in
-                    guard let status = try? FileStatus(of: "/proc/\(processID)/fd/\(number.displayPath)")  // see above
+                    guard let status = try? FileStatus(of: "/proc/\(processID)/fd/\(number.displayPath)")
                     else { return false }
                     return status.inode == wanted.inode && status.device == wanted.device
                 })
             else { continue }
-            let command = (try? process.open("comm", .readOnly).readAll(limit: 4096)) ?? []  // see above
-            let cgroup = (try? process.open("cgroup", .readOnly).readAll(limit: 1 << 16)) ?? []  // see above
+            let command = (try? process.open("comm", .readOnly).readAll(limit: 4096)) ?? []
+            let cgroup = (try? process.open("cgroup", .readOnly).readAll(limit: 1 << 16)) ?? []
             found.append(
                 FileHolder(
                     processID: processID, userID: user, command: command.filter { $0 != 0x0A }.displayPath,

@@ -49,7 +49,9 @@ extension OwnedFileDescriptor {
 
     /// Whether this file still has that name in the directory. A sweep may have removed the file between the moment it was
     /// opened and the moment its lock was acquired: the lock then protects nothing.
-    package func isNamed(_ name: some PathBytes, in directory: borrowing OwnedFileDescriptor) throws(SystemError) -> Bool {
+    package func isNamed(_ name: some PathBytes, in directory: borrowing OwnedFileDescriptor) throws(SystemError)
+        -> Bool
+    {
         let own = try status()
         do throws(SystemError) {
             let named = try directory.status(of: name)

@@ -19,7 +19,7 @@ package enum Identity {
     /// The initial user namespace has a fixed inode number, `PROC_USER_INIT_INO` of linux/proc_ns.h. Without /proc there
     /// is no container to be in.
     package static var isInInitialUserNamespace: Bool {
-        guard let namespace = try? FileStatus(of: "/proc/self/ns/user") else { return true }  // see above
+        guard let namespace = try? FileStatus(of: "/proc/self/ns/user") else { return true }
         return namespace.inode == 0xEFFF_FFFD
     }
 
@@ -37,9 +37,11 @@ package enum Identity {
 
     /// By a map of user_namespaces(7), from one of its columns to another; `nil` where there is no /proc, too.
     private static func mapped(_ id: UInt32, by path: String, from: Int, to: Int) -> UInt32? {
-        guard let map = try? contents(of: path, limit: 65536) else { return nil }  // see above
+        guard let map = try? contents(of: path, limit: 65536) else { return nil }
         for line in ByteLines(map) {
-            let fields = line.split(separator: UInt8(ascii: " ")).map { UInt64(String(decoding: $0, as: UTF8.self)) ?? 0 }
+            let fields = line.split(separator: UInt8(ascii: " ")).map {
+                UInt64(String(decoding: $0, as: UTF8.self)) ?? 0
+            }
             guard fields.count == 3, UInt64(id) >= fields[from], UInt64(id) - fields[from] < fields[2] else { continue }
             return UInt32(truncatingIfNeeded: fields[to] + UInt64(id) - fields[from])
         }

@@ -53,7 +53,9 @@ package enum Mounts {
         type: String, at path: String, _ flags: MountFlags = [], data: String = "", source: String? = nil
     ) throws(SystemError) {
         // The kernel reads one page of options, and cuts what is longer without a word.
-        guard data.utf8.count < 4096 else { throw SystemError(call: "mount", errno: E2BIG, subject: "\(type): options") }
+        guard data.utf8.count < 4096 else {
+            throw SystemError(call: "mount", errno: E2BIG, subject: "\(type): options")
+        }
         try path.withCPath { (cTarget) throws(SystemError) in
             try data.withCPath { (cData) throws(SystemError) in
                 try type.withCPath { (cType) throws(SystemError) in
@@ -89,7 +91,9 @@ package enum Mounts {
         var raw: Int32 = -1
         try path.withCPath { (cPath) throws(SystemError) in
             raw = berth_open_tree(directory, cPath, flags)
-            if raw < 0, berth_errno() != ENOSYS, berth_errno() != EPERM { throw SystemError.last("open_tree", path.displayPath) }
+            if raw < 0, berth_errno() != ENOSYS, berth_errno() != EPERM {
+                throw SystemError.last("open_tree", path.displayPath)
+            }
         }
         return raw < 0 ? nil : OwnedFileDescriptor(rawValue: raw)
     }

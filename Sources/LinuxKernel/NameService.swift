@@ -19,7 +19,7 @@ package struct NameService {
         self.program = program
         self.patience = patience
         // A host without the file still has its name service.
-        self.file = (try? contents(of: file, limit: 64 << 20)) ?? []  // see above
+        self.file = (try? contents(of: file, limit: 64 << 20)) ?? []
     }
 
     package func entry(id: UInt32) -> [String]? { entry("\(id)", field: 2) }
@@ -78,7 +78,7 @@ package struct NameService {
             ).output
         } catch {
             // Without getent, and without an answer, numbers serve as names.
-            if error.errno == 110, program == "/usr/bin/getent" { Self.isSilent = true }  // ETIMEDOUT
+            if error.errno == Errno.ETIMEDOUT, program == "/usr/bin/getent" { Self.isSilent = true }
             return []
         }
     }

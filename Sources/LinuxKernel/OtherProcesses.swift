@@ -7,7 +7,7 @@ package struct OtherProcess: Equatable, Sendable {
 
     /// `nil` where it is gone, or hidden by `hidepid`.
     package init?(_ processID: Int) {
-        guard let bytes = try? contents(of: "/proc/\(processID)/stat", limit: 4096),  // see above
+        guard let bytes = try? contents(of: "/proc/\(processID)/stat", limit: 4096),
             // The name stands in parentheses and may hold any.
             let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
             open < close
@@ -34,7 +34,7 @@ package struct OtherProcess: Equatable, Sendable {
     /// The first one of this name.
     package static func named(_ name: String) -> OtherProcess? {
         guard let directory = try? OwnedFileDescriptor(opening: "/proc", .readOnly | .directory),  // no /proc, no processes
-            let entries = try? directory.entries()  // see above
+            let entries = try? directory.entries()
         else { return nil }
         for entry in entries {
             if let number = Int(entry.displayPath), let process = OtherProcess(number), process.name == name {

@@ -12,7 +12,7 @@ package enum Processes {
             withCStrings(environment) { cEnvironment in
                 var failure = SystemError(call: "execve", errno: 0, subject: path)
                 // It throws nothing itself.
-                try? path.withCPath { cPath in  // see above
+                try? path.withCPath { cPath in
                     StartingState.restore()
                     execve(cPath, cArguments, cEnvironment)
                     failure = SystemError.last("execve", path)

@@ -162,7 +162,7 @@ package enum Streams {
     package static func terminal(_ number: Int32 = 0) -> String? {
         guard berth_isatty(number) == 1 else { return nil }
         // A terminal of another mount namespace has no path here.
-        let directory = try? OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory)  // see above
-        return try? directory?.linkTarget("\(number)").displayPath  // see above
+        let directory = try? OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory)
+        return try? directory?.linkTarget("\(number)").displayPath
     }
 }

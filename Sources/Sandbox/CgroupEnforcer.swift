@@ -92,7 +92,7 @@ package struct CgroupEnforcer {
                     try enterNew(below: own, part, process)
                 }
             } catch {
-                if part.isUnified, error.errno == 2, let name = error.controllerOfFile {  // ENOENT
+                if part.isUnified, error.errno == Errno.ENOENT, let name = error.controllerOfFile {
                     throw .controllerMissing(name, cgroup: part.place.path)
                 }
                 throw .system(controller: part.controllers[0], error)
@@ -111,7 +111,7 @@ package struct CgroupEnforcer {
                 let parent = try OwnedFileDescriptor(opening: above(part, level), .readOnly | .directory)
                 do throws(SystemError) {
                     try parent.open("cgroup.subtree_control", .writeOnly).writeAll(Array("+\(controller)".utf8))
-                } catch { if error.errno != 2 { throw error } }  // ENOENT: this one does not have it either
+                } catch { if error.errno != Errno.ENOENT { throw error } }  // this one does not have it either
             }
         }
     }
@@ -136,7 +136,7 @@ package struct CgroupEnforcer {
                     try own.open("cgroup.subtree_control", .writeOnly).writeAll(Array("+\(controller)".utf8))
                 } catch {
                     // EBUSY: processes live in this one, and it is not the root. What is missing then shows below.
-                    if ![16, 22, 2].contains(error.errno) { throw error }  // EBUSY, EINVAL, ENOENT
+                    if ![Errno.EBUSY, Errno.EINVAL, Errno.ENOENT].contains(error.errno) { throw error }
                 }
             }
         }
@@ -151,7 +151,7 @@ package struct CgroupEnforcer {
             } catch {
                 // Gone already: another launch took it for one that is left over.
                 var isGone = false
-                do throws(SystemError) { try own.removeDirectory(name) } catch { isGone = error.errno == 2 }  // ENOENT
+                do throws(SystemError) { try own.removeDirectory(name) } catch { isGone = error.errno == Errno.ENOENT }
                 attempts += 1
                 guard isGone, attempts < 100 else { throw error }
             }
@@ -223,7 +223,7 @@ package struct CgroupEnforcer {
     /// Those in a directory of nodes, or the node itself.
     private static func nodes(at place: DeviceNode) -> [DeviceNode] {
         guard let directory = try? OwnedFileDescriptor(opening: place.path, .readOnly | .directory),  // no directory: a node
-            let names = try? directory.entries()  // see above
+            let names = try? directory.entries()
         else { return [place] }
         return names.map { DeviceNode(place.path + "/" + $0.displayPath) }
     }

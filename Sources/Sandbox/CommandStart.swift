@@ -104,7 +104,7 @@ extension ProcessPlan {
                 let place = try root.resolve(path, .path | .directory)
                 try place.enter()
             } catch {
-                guard isCovered, error.errno == 2 else {  // ENOENT
+                guard isCovered, error.errno == Errno.ENOENT else {
                     throw SystemError(call: error.call, errno: error.errno, subject: path)
                 }
                 try root.enter()
@@ -127,7 +127,7 @@ extension ProcessPlan {
             let candidate = directory + "/" + name
             // A failed execve(2) costs ten times what looking costs. What can not even be looked at is tried all the same.
             do throws(SystemError) { _ = try FileStatus(of: candidate) } catch {
-                if error.errno == 2 || error.errno == 20 { continue }  // ENOENT, ENOTDIR
+                if error.errno == Errno.ENOENT || error.errno == Errno.ENOTDIR { continue }
             }
             let error = Processes.execute(candidate, arguments: arguments, environment: environment)
             if let failure = tooLarge(candidate, error, arguments, environment) { return failure }
@@ -153,7 +153,7 @@ extension ProcessPlan {
     private static func tooLarge(
         _ path: String, _ error: SystemError, _ arguments: [String], _ environment: [String]
     ) -> CommandFailure? {
-        guard error.errno == 7 else { return nil }  // E2BIG
+        guard error.errno == Errno.E2BIG else { return nil }
         var (bytes, longestBytes, longest) = (0, 0, "")
         for word in arguments + environment {
             let count = word.utf8.count + 1
@@ -161,19 +161,20 @@ extension ProcessPlan {
             if count > longestBytes { (longestBytes, longest) = (count, word) }
         }
         return .tooLarge(
-            path: path, bytes: bytes, longest: String(longest.prefix { $0 != "=" }.prefix(64)), longestBytes: longestBytes)
+            path: path, bytes: bytes, longest: String(longest.prefix { $0 != "=" }.prefix(64)),
+            longestBytes: longestBytes)
     }
 
     private static func failure(_ path: String, _ error: SystemError, searched: [String]?) -> CommandFailure {
         switch error.errno {
-        case 2, 20:  // ENOENT, ENOTDIR: the file itself, or what it names in its first line or program header
+        case Errno.ENOENT, Errno.ENOTDIR:  // the file itself, or what it names in its first line or program header
             guard (try? FileStatus(of: path)) != nil else { return .notFound(searched: searched) }  // absent is the answer
             let header = ExecutableHeader(of: path)
             let interpreter = header.interpreter ?? "?"
             return header.endsInCarriageReturn
                 ? .carriageReturn(path: path, interpreter: interpreter)
                 : .interpreterMissing(path: path, interpreter: interpreter)
-        case 8:  // ENOEXEC
+        case Errno.ENOEXEC:
             let header = ExecutableHeader(of: path)
             if let machine = header.foreignMachine { return .wrongArchitecture(path: path, machine: machine) }
             return .unknownFormat(path: path)

@@ -14,8 +14,8 @@ struct ExecutableHeader {
         var machine: UInt16?
         var endsInCarriageReturn = false
         // An unreadable file tells nothing more than execve already did.
-        if let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking),  // see above
-            let bytes = try? Self.start(of: file)  // see above
+        if let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking),
+            let bytes = try? Self.start(of: file)
         {
             if bytes.starts(with: [0x23, 0x21]) {
                 let line = bytes.dropFirst(2).prefix { $0 != 0x0A }

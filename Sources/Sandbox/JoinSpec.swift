@@ -143,7 +143,8 @@ extension JoinSpec {
             let value = RawText.string(word.dropFirst())
             switch word[word.startIndex] {
             case UInt8(ascii: "N"):
-                guard let box = rest.popFirst(), let kind = NamespaceKinds.names.first(where: { $0.name == value })?.kind
+                guard let box = rest.popFirst(),
+                    let kind = NamespaceKinds.names.first(where: { $0.name == value })?.kind
                 else { return nil }
                 namespaces.append((kind, box))
             case UInt8(ascii: "D"): directory = rest.popFirst()

@@ -33,7 +33,7 @@ struct MeetingPlace: ~Copyable {
         let parent = try OwnedFileDescriptor(opening: path, .readOnly | .directory)
         let status = try parent.status()
         guard status.permissions & 0o022 == 0 || status.permissions & 0o1000 != 0 else {
-            throw SystemError(call: "open", errno: 1, subject: name)  // EPERM
+            throw SystemError(call: "open", errno: Errno.EPERM, subject: name)
         }
         let directory = try make(name, in: parent)
         return MeetingPlace(parent: parent, directory: directory, name: name)
@@ -49,12 +49,12 @@ struct MeetingPlace: ~Copyable {
         _ name: String, in parent: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> OwnedFileDescriptor {
         do throws(SystemError) { try parent.makeDirectory(name, mode: 0o700) } catch {
-            if error.errno != 17 { throw error }  // EEXIST
+            if error.errno != Errno.EEXIST { throw error }
         }
         let directory = try parent.open(name, .readOnly | .directory | .noFollow)
         let status = try directory.status()
         guard status.userID == Identity.userID, status.permissions & 0o077 == 0 else {
-            throw SystemError(call: "open", errno: 1, subject: name)  // EPERM
+            throw SystemError(call: "open", errno: Errno.EPERM, subject: name)
         }
         return directory
     }
@@ -69,7 +69,7 @@ struct MeetingPlace: ~Copyable {
             lock = DescriptorBox(file)
             return true
         } catch {
-            if error.errno == 2 { return false }  // ENOENT: likewise
+            if error.errno == Errno.ENOENT { return false }  // likewise
             throw error
         }
     }
@@ -91,7 +91,7 @@ struct MeetingPlace: ~Copyable {
             guard let socket = try LocalSockets.connect(in: directory, Self.socket) else { return .nobody }
             return .connected(DescriptorBox(socket))
         } catch {
-            if error.errno == 11 { return .full }  // EAGAIN
+            if error.errno == Errno.EAGAIN { return .full }
             throw error
         }
     }
@@ -99,9 +99,9 @@ struct MeetingPlace: ~Copyable {
     /// The builder is done: who comes now builds another container.
     consuming func remove() {
         // Each may fail where another task has begun to use the place again, or the session has cleaned up.
-        try? directory.removeFile(Self.socket)  // see above
-        try? directory.removeFile(Self.lockName)  // see above
-        try? parent.removeDirectory(name)  // see above
+        try? directory.removeFile(Self.socket)
+        try? directory.removeFile(Self.lockName)
+        try? parent.removeDirectory(name)
         sweep()
     }
 

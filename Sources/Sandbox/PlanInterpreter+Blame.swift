@@ -7,7 +7,7 @@ extension PlanInterpreter {
         let cause: SystemError?
         switch failure {
         case .targetMissing: cause = nil
-        case .system(let error) where error.errno == 1 || error.errno == 13: cause = error  // EPERM, EACCES
+        case .system(let error) where error.errno == Errno.EPERM || error.errno == Errno.EACCES: cause = error
         default: return failure
         }
         var found: BindMount?

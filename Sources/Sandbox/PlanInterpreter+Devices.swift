@@ -55,14 +55,14 @@ extension PlanInterpreter {
         let path = String(compatibility.directory.drop { $0 == "/" })
         let root = inside().directory
         guard let directory = try? root.descriptor.resolve(path, .readOnly | .directory),  // most images have none
-            let names = try? directory.entries()  // see above
+            let names = try? directory.entries()
         else { return [] }
         let drivers = names.map(\.displayPath).filter { name in
             guard name.hasPrefix("libcuda.so."), name.dropFirst(11).contains(".") else { return false }
             return (try? directory.status(of: name).kind) == .regular  // gone meanwhile: not usable
         }
         guard drivers.count == 1,
-            let library = try? directory.open(drivers[0], .readOnly | .noFollow | .nonBlocking)  // see above
+            let library = try? directory.open(drivers[0], .readOnly | .noFollow | .nonBlocking)
         else { return [] }
         let note = ELFFile(library)?.note(section: CUDACompatibility.section, owner: CUDACompatibility.owner)
         guard compatibility.isUsable(version: String(drivers[0].dropFirst(11)), note: note) else { return [] }
@@ -99,7 +99,7 @@ extension PlanInterpreter {
             guard own.contains(try place.box.descriptor.status().device) else { return }
             let directory = try place.box.descriptor.open(".", .readOnly | .directory)
             do throws(SystemError) { try directory.setPermissions(mode) } catch {
-                if error.errno != 1 && error.errno != 30 { throw error }  // EPERM, EROFS
+                if error.errno != Errno.EPERM && error.errno != Errno.EROFS { throw error }
             }
         }
     }
@@ -107,7 +107,7 @@ extension PlanInterpreter {
     /// The file systems of the container's own /dev.
     private var ownDevices: [UInt64] {
         guard let place = try? inside().place("/dev", creating: .nothing),  // a container without /dev
-            let status = try? place.box.descriptor.status()  // see above
+            let status = try? place.box.descriptor.status()
         else { return [] }
         return [status.device]
     }
@@ -137,7 +137,7 @@ extension PlanInterpreter {
                 output: deadline == nil ? .standardError : .capture(limit: 65536), input: Array(state.utf8),
                 deadline: deadline)
         } catch {
-            throw error.errno == 110 ? .hookLate(hook.path) : .system(error)  // ETIMEDOUT
+            throw error.errno == Errno.ETIMEDOUT ? .hookLate(hook.path) : .system(error)
         }
         guard ended.status == 0 else { throw .hookFailed(hook.path, status: ended.status) }
         // It may have mounted or replaced anything.
@@ -148,7 +148,7 @@ extension PlanInterpreter {
         _ bytes: [UInt8], in scratch: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
         do throws(SystemError) { try scratch.makeDirectory("bundle", mode: 0o755) } catch {
-            if error.errno == 17 { return }  // EEXIST: an earlier hook's
+            if error.errno == Errno.EEXIST { return }  // an earlier hook's
             throw error
         }
         try scratch.open("bundle/config.json", .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)

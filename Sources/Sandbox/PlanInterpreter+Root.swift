@@ -63,7 +63,7 @@ extension PlanInterpreter {
                 do throws(SystemError) {
                     trees.append(DescriptorBox(try OwnedFileDescriptor(opening: path, .path | .directory)))
                 } catch {
-                    throw error.errno == 2 ? .sourceMissing(path) : .sourceUnreadable(path, error)
+                    throw error.errno == Errno.ENOENT ? .sourceMissing(path) : .sourceUnreadable(path, error)
                 }
             }
         }
@@ -159,7 +159,8 @@ extension PlanInterpreter {
         for index in trees.indices.reversed() {
             if !lower.isEmpty { lower += ":" }
             lower +=
-                isBeside ? "../../" + String(paths[index].dropFirst(beside.utf8.count)) : trees[index].descriptor.procPath
+                isBeside
+                ? "../../" + String(paths[index].dropFirst(beside.utf8.count)) : trees[index].descriptor.procPath
             if lower.utf8.count > Self.mostNames { return nil }
         }
         return lower

@@ -42,7 +42,7 @@ extension PlanInterpreter {
                 try scratch.setOwner(of: "upper", user: status.userID, group: status.groupID)
             } catch {
                 // Only root can; in a user namespace that maps one user there is no other owner.
-                guard error.errno == 1 || error.errno == 22 else { throw error }  // EPERM, EINVAL
+                guard error.errno == Errno.EPERM || error.errno == Errno.EINVAL else { throw error }
             }
         }
         if status.permissions != 0o755 { try scratch.setPermissions(of: "upper", status.permissions & 0o1777) }
@@ -86,7 +86,7 @@ extension PlanInterpreter {
         do throws(SystemError) {
             try Self.make(parent, layers.mode, in: top).makeDirectory(name, mode: mode)
         } catch {
-            guard error.errno == 17 else { throw error }  // EEXIST: another step's
+            guard error.errno == Errno.EEXIST else { throw error }  // another step's
             return false
         }
         return true
@@ -138,14 +138,14 @@ extension PlanInterpreter {
         do throws(SystemError) {
             return DescriptorBox(try tree.open(name, .readOnly | .directory | .noFollow))
         } catch {
-            if [2, 20, 40, 13].contains(error.errno) { return nil }  // ENOENT ENOTDIR ELOOP EACCES
+            if [Errno.ENOENT, Errno.ENOTDIR, Errno.ELOOP, Errno.EACCES].contains(error.errno) { return nil }
             throw error
         }
     }
 
     private static func isAbsent(_ name: String, in tree: borrowing OwnedFileDescriptor) throws(SystemError) -> Bool {
         do throws(SystemError) { _ = try tree.status(of: name) } catch {
-            if error.errno == 2 { return true }  // ENOENT
+            if error.errno == Errno.ENOENT { return true }
             throw error
         }
         return false
@@ -158,14 +158,14 @@ extension PlanInterpreter {
             do throws(SystemError) {
                 guard try directory.descriptor.status(of: name).kind == .regular else { return nil }
             } catch {
-                guard error.errno == 2 else { throw error }  // ENOENT
+                guard error.errno == Errno.ENOENT else { throw error }
                 continue
             }
             do throws(SystemError) {
                 return try directory.descriptor.open(name, .readOnly | .noFollow).readAll(limit: AccountFiles.limit)
             } catch {
                 // EFBIG: the step says so, which knows the file's name.
-                if error.errno == 27 { return nil }
+                if error.errno == Errno.EFBIG { return nil }
                 throw error
             }
         }

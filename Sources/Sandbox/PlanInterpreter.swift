@@ -159,7 +159,7 @@ package struct PlanInterpreter: ~Copyable {
         var isFile = false
         if let source {
             // Absent: the mount itself says so, and nothing is to be made for it.
-            guard let status = try? FileStatus(of: source) else { return }  // see above
+            guard let status = try? FileStatus(of: source) else { return }
             isFile = status.kind != .directory
         }
         do throws(StepFailure) {
@@ -176,7 +176,7 @@ package struct PlanInterpreter: ~Copyable {
         try inside().requireOwn(entry, path)
         try system { () throws(SystemError) in
             do throws(SystemError) { try entry.directory.makeSymlink(entry.name, to: target) } catch {
-                guard error.errno == 17 else { throw error }  // EEXIST
+                guard error.errno == Errno.EEXIST else { throw error }
                 try entry.directory.removeTree(entry.name)
                 try entry.directory.makeSymlink(entry.name, to: target)
             }
@@ -201,16 +201,16 @@ package struct PlanInterpreter: ~Copyable {
         do throws(SystemError) {
             if try entry.directory.status(of: entry.name).kind == .directory { return }
         } catch {
-            if error.errno != 2 { throw .system(error) }  // ENOENT
+            if error.errno != Errno.ENOENT { throw .system(error) }
         }
         try inside().requireOwn(entry, path)
         do throws(SystemError) { try entry.directory.removeFile(entry.name) } catch {
-            if error.errno != 2 { throw .system(error) }  // ENOENT
+            if error.errno != Errno.ENOENT { throw .system(error) }
         }
         do throws(SystemError) {
             try entry.directory.makeDirectory(entry.name, mode: mode)
         } catch {
-            throw error.errno == 30 ? .targetMissing(path) : .system(error)  // EROFS
+            throw error.errno == Errno.EROFS ? .targetMissing(path) : .system(error)
         }
     }
 
@@ -299,7 +299,7 @@ package struct PlanInterpreter: ~Copyable {
             return Source(descriptor: try OwnedFileDescriptor(opening: bind.source, .path), isDetached: false)
         } catch {
             if bind.optional { return nil }
-            throw error.errno == 2 ? .sourceMissing(bind.source) : .sourceUnreadable(bind.source, error)
+            throw error.errno == Errno.ENOENT ? .sourceMissing(bind.source) : .sourceUnreadable(bind.source, error)
         }
     }
 
@@ -338,7 +338,7 @@ package struct PlanInterpreter: ~Copyable {
         guard let scratch else { preconditionFailure("the scratch step comes first") }
         let source = try system { () throws(SystemError) in try makeFile(bytes, in: scratch.descriptor) }
         // A tree without the file keeps it so: nothing can be made in it, and nothing needs it that it lacks.
-        guard let target = try? inside().place(path, creating: .nothing) else { return }  // see above
+        guard let target = try? inside().place(path, creating: .nothing) else { return }
         try system { () throws(SystemError) in try Mounts.bind(source, over: target.box.descriptor, recursive: false) }
     }
 
@@ -347,7 +347,7 @@ package struct PlanInterpreter: ~Copyable {
     private func isUnchangeable(_ failure: StepFailure) -> Bool {
         switch failure {
         case .targetMissing: rootIsTree
-        case .system(let cause): [1, 13, 75].contains(cause.errno)  // EPERM, EACCES, EOVERFLOW
+        case .system(let cause): [Errno.EPERM, Errno.EACCES, Errno.EOVERFLOW].contains(cause.errno)
         default: false
         }
     }
@@ -359,7 +359,9 @@ package struct PlanInterpreter: ~Copyable {
         if filesMade == 0 {
             try scratch.makeDirectory("files", mode: 0o755)
             let beneath = try scratch.open("files", .path | .directory)
-            try Mounts.mount(type: "tmpfs", over: beneath, .noSetUserID | .noDevices, data: "size=\(3 * AccountFiles.limit),mode=755")
+            try Mounts.mount(
+                type: "tmpfs", over: beneath, .noSetUserID | .noDevices, data: "size=\(3 * AccountFiles.limit),mode=755"
+            )
         }
         filesMade += 1
         let files = try scratch.open("files", .path | .directory)

@@ -201,8 +201,8 @@ final class RootDirectory {
             guard try file.status().kind == .regular else { return [] }
             return try file.readAll(limit: AccountFiles.limit)
         } catch {
-            if error.errno == 27 { throw .fileTooLarge("/" + path, limit: AccountFiles.limit) }  // EFBIG
-            if error.errno == 2 || error.errno == 20 || error.errno == 40 { return [] }  // ENOENT ENOTDIR ELOOP
+            if error.errno == Errno.EFBIG { throw .fileTooLarge("/" + path, limit: AccountFiles.limit) }
+            if error.errno == Errno.ENOENT || error.errno == Errno.ENOTDIR || error.errno == Errno.ELOOP { return [] }
             throw .system(error)
         }
     }
@@ -231,7 +231,7 @@ final class RootDirectory {
             if try file.status().kind == .regular { return file }
         } catch {
             // ELOOP, ENXIO, EISDIR and the like: not a regular file.
-            if error.errno == 30 || error.errno == 28 { throw error }  // EROFS, ENOSPC
+            if error.errno == Errno.EROFS || error.errno == Errno.ENOSPC { throw error }
         }
         try entry.directory.removeTree(entry.name)
         return try entry.directory.open(entry.name, .writeOnly | .create | .exclusive | .noFollow, mode: mode)
@@ -250,7 +250,7 @@ final class RootDirectory {
             let found = DescriptorBox(try directory.descriptor.open(component, .path | .noFollow))
             return Entered(box: found, kind: try found.descriptor.status().kind)
         } catch {
-            guard error.errno == 2 else { throw failure(error, path) }  // ENOENT
+            guard error.errno == Errno.ENOENT else { throw failure(error, path) }
         }
         guard creating != .nothing else { throw .targetMissing(path) }
         if !belowMounts { try requireOwn(directory.descriptor, path) }
@@ -266,12 +266,12 @@ final class RootDirectory {
             let made = DescriptorBox(try directory.descriptor.open(component, .path | .directory | .noFollow))
             return Entered(box: made, kind: .directory)
         } catch {
-            throw error.errno == 30 ? .targetMissing(path) : failure(error, path)  // EROFS
+            throw error.errno == Errno.EROFS ? .targetMissing(path) : failure(error, path)
         }
     }
 
     private func failure(_ error: SystemError, _ path: String) -> StepFailure {
-        error.errno == 20
+        error.errno == Errno.ENOTDIR
             ? .notADirectory(path) : .system(SystemError(call: error.call, errno: error.errno, subject: path))
     }
 }

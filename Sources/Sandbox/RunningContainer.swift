@@ -19,14 +19,14 @@ package struct RunningContainer: Sendable {
         for name in try processes.entries() {
             guard let first = name.first, (UInt8(ascii: "1")...UInt8(ascii: "9")).contains(first),
                 // Of a process that ends meanwhile everything below is gone, and that is all right.
-                let process = try? processes.open(name, .readOnly | .directory),  // see above
-                let status = try? process.status(), status.userID == Identity.userID,  // see above
-                let space = try? process.linkTarget("ns/mnt"), !seen.contains(space)  // see above
+                let process = try? processes.open(name, .readOnly | .directory),
+                let status = try? process.status(), status.userID == Identity.userID,
+                let space = try? process.linkTarget("ns/mnt"), !seen.contains(space)
             else { continue }
             seen.append(space)
-            guard let mounts = try? process.open("mountinfo", .readOnly).readAll(),  // see above
+            guard let mounts = try? process.open("mountinfo", .readOnly).readAll(),
                 let label = label(in: mounts), matches(label),
-                let container = try? RunningContainer(label: label, process: process)  // see above
+                let container = try? RunningContainer(label: label, process: process)
             else { continue }
             return container
         }
@@ -37,7 +37,8 @@ package struct RunningContainer: Sendable {
         self.label = label
         let here = try OwnedFileDescriptor(opening: "/proc/self", .readOnly | .directory)
         var found: [(NamespaceKinds, DescriptorBox)] = []
-        for (kind, name) in NamespaceKinds.names where try process.linkTarget("ns/\(name)") != here.linkTarget("ns/\(name)") {
+        for (kind, name) in NamespaceKinds.names
+        where try process.linkTarget("ns/\(name)") != here.linkTarget("ns/\(name)") {
             // A magic link: followed, it is the namespace itself.
             found.append((kind, DescriptorBox(try process.open("ns/\(name)", .readOnly))))
         }

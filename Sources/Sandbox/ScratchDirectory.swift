@@ -46,7 +46,7 @@ package enum ScratchDirectory {
         }
         let other = "\(name).\(try Random.hexadecimal(bytes: 4))"
         guard let own = try open(other, in: site) else {
-            throw SystemError(call: "open", errno: 1, subject: "\(path)/\(other)")  // EPERM
+            throw SystemError(call: "open", errno: Errno.EPERM, subject: "\(path)/\(other)")
         }
         return own
     }
@@ -56,7 +56,7 @@ package enum ScratchDirectory {
         _ name: some PathBytes, in site: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> OwnedFileDescriptor? {
         do throws(SystemError) { try site.makeDirectory(name, mode: 0o700) } catch {
-            if error.errno != 17 { throw error }  // EEXIST
+            if error.errno != Errno.EEXIST { throw error }
         }
         do throws(SystemError) {
             let own = try site.open(name, .readOnly | .directory | .noFollow)
@@ -64,14 +64,14 @@ package enum ScratchDirectory {
             if status.userID == Identity.userID, status.permissions & 0o077 == 0 { return own }
             return nil
         } catch {
-            if [13, 20, 40].contains(error.errno) { return nil }  // EACCES, ENOTDIR, ELOOP: another user's
+            if [Errno.EACCES, Errno.ENOTDIR, Errno.ELOOP].contains(error.errno) { return nil }  // another user's
             throw error
         }
     }
 
     /// Removes the directories of containers that have ended. A failure does not stop the launch.
     private static func sweep(_ parent: borrowing OwnedFileDescriptor) {
-        guard let names = try? parent.entries() else { return }  // see above
+        guard let names = try? parent.entries() else { return }
         for name in names {
             guard let directory = try? parent.open(name, .readOnly | .directory | .noFollow),  // gone already
                 let lease = try? directory.open("lease", .readWrite | .noFollow),  // not one of ours, or just being made

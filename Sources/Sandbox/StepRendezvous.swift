@@ -52,14 +52,14 @@ package enum StepRendezvous {
             guard case .connected(let box) = attempt else {
                 // Not yet, or no longer: the builder is about to listen, or has gone.
                 guard Clock.monotonicNanoseconds < end else {
-                    throw .system(SystemError(call: "connect", errno: 110, subject: key))  // ETIMEDOUT
+                    throw .system(SystemError(call: "connect", errno: Errno.ETIMEDOUT, subject: key))
                 }
                 Processes.sleep(milliseconds: 2)
                 continue
             }
             let hello = "\(own.localID)\n" + own.grantedNodes.map(\.path).joined(separator: "\n")
             // A builder that dies meanwhile shows as a failure to send or as the end of what it says.
-            guard (try? box.descriptor.send(Array(hello.utf8))) != nil,  // see above
+            guard (try? box.descriptor.send(Array(hello.utf8))) != nil,
                 let answer = try talking({ () throws(SystemError) in try box.descriptor.receive() })
             else {
                 end = Clock.monotonicNanoseconds + patience
@@ -162,7 +162,7 @@ extension StepRendezvous {
             leave()
             for (connection, _) in waiting {
                 // One that has died meanwhile is no concern of the others.
-                try? container.send(over: connection.descriptor)  // see above
+                try? container.send(over: connection.descriptor)
             }
             waiting = []
         }

@@ -21,7 +21,9 @@ extension SiteConfiguration {
         if let data { return data + "/berth" }
         // `/` and `/nonexistent` are the homes of accounts for services.
         let own = accountHome.flatMap { $0 != "/" && (try? FileStatus(of: $0)) != nil ? $0 : nil }  // not on this node
-        guard let home = own ?? environment("HOME"), home.hasPrefix("/"), home != "/" else { return "/tmp/berth-\(userID)" }
+        guard let home = own ?? environment("HOME"), home.hasPrefix("/"), home != "/" else {
+            return "/tmp/berth-\(userID)"
+        }
         return home + "/.local/share/berth"
     }
 }

@@ -130,7 +130,8 @@ extension SiteConfiguration {
         let isThere = try configuration.add(file: named ?? "/etc/berth/berth.conf")
         if let named, !isThere {
             throw ConfigurationError(
-                file: named, line: 0, reason: .unreadable(SystemError(call: "open", errno: 2, subject: named)))  // ENOENT
+                file: named, line: 0,
+                reason: .unreadable(SystemError(call: "open", errno: Errno.ENOENT, subject: named)))
         }
         let base = environment("XDG_CONFIG_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
         var places = homes.map { $0 + "/.config" }
@@ -160,7 +161,7 @@ extension SiteConfiguration {
             isRefused = status.isSpecial && !Trust.isOwnDescriptor(file)
             if fault == nil, !isRefused { bytes = try contents(of: file, limit: 1 << 20) }
         } catch {
-            if error.errno == 2 || error.errno == 20 { return false }  // ENOENT, ENOTDIR
+            if error.errno == Errno.ENOENT || error.errno == Errno.ENOTDIR { return false }
             throw ConfigurationError(file: file, line: 0, reason: .unreadable(error))
         }
         if let fault { throw ConfigurationError(file: file, line: 0, reason: .untrusted(fault, isOwn: isOwn)) }
@@ -397,7 +398,8 @@ extension SiteConfiguration.FabricLine {
         case "fabric-mount":
             let words = SiteConfiguration.words(rest)
             let paths = words.compactMap { SiteConfiguration.unescaped($0) }
-            guard (1...2).contains(paths.count), paths.count == words.count, paths.allSatisfy({ $0.hasPrefix("/") }) else { return nil }
+            guard (1...2).contains(paths.count), paths.count == words.count, paths.allSatisfy({ $0.hasPrefix("/") })
+            else { return nil }
             self.init(fabric: fields[0], kind: .mount(source: paths[0], target: paths.last ?? paths[0]), place: place)
         case "fabric-library":
             guard let path = SiteConfiguration.path(rest) else { return nil }

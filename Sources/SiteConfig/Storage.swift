@@ -15,7 +15,9 @@ package struct SharedStore: Equatable, Sendable {
             owner = nil
             return
         }
-        guard words[1].hasPrefix("owner="), let number = UInt32(String(words[1].utf8.dropFirst(6)) ?? "") else { return nil }
+        guard words[1].hasPrefix("owner="), let number = UInt32(String(words[1].utf8.dropFirst(6)) ?? "") else {
+            return nil
+        }
         owner = number
     }
 }
@@ -58,7 +60,8 @@ extension SiteConfiguration {
 
     private static func number(_ text: String, _ units: [String: Int64]) -> Int64? {
         let digits = text.utf8.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-        guard !digits.isEmpty, let value = Int64(String(digits) ?? ""), let name = String(text.utf8[digits.endIndex...]),
+        guard !digits.isEmpty, let value = Int64(String(digits) ?? ""),
+            let name = String(text.utf8[digits.endIndex...]),
             let unit = units[name.lowercased()]
         else {
             return nil

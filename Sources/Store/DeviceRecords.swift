@@ -30,7 +30,7 @@ package enum DeviceRecords {
             let root = try OwnedFileDescriptor(opening: store, .readOnly | .directory)
             _ = try root.status(of: "version")
             do throws(SystemError) { try root.makeDirectory(directory, mode: 0o755) } catch {
-                if error.errno != 17 { throw error }  // EEXIST
+                if error.errno != Errno.EEXIST { throw error }
             }
             let place = try root.open(directory, .readOnly | .directory | .noFollow)
             let draft = name + "." + (try Random.hexadecimal(bytes: 8))

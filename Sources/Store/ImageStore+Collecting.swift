@@ -90,15 +90,15 @@ extension ImageStore {
 
     func sweepRemoved(_ removing: TreeRemover?) {
         // Tidying: what stays is swept by the next collection.
-        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // see above
-            let names = try? drafts.entries()  // see above
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),
+            let names = try? drafts.entries()
         else { return }
         let removed = names.filter { $0.starts(with: "removed-".utf8) }
         if let removing {
             removing(drafts, removed)
             return
         }
-        for name in removed { try? drafts.removeTree(name) }  // see above
+        for name in removed { try? drafts.removeTree(name) }
     }
 
     /// The names in a directory of the store, but for those that begin with a dot: what could not be removed.
@@ -262,13 +262,15 @@ private struct Round {
         return try storing { () throws(SystemError) in
             let place = "\(kind)/\(name)"
             var age: Int64
-            do throws(SystemError) { age = Clock.now.seconds - (try store.root.status(of: place).modified.seconds) } catch {
-                if error.errno == 2 { return false }  // ENOENT: another collection was first
+            do throws(SystemError) {
+                age = Clock.now.seconds - (try store.root.status(of: place).modified.seconds)
+            } catch {
+                if error.errno == Errno.ENOENT { return false }  // another collection was first
                 throw error
             }
             do throws(SystemError) {
                 guard try store.root.status(of: place + "/summary").kind == .regular else {
-                    throw SystemError(call: "fstatat", errno: 2, subject: place)  // ENOENT
+                    throw SystemError(call: "fstatat", errno: Errno.ENOENT, subject: place)
                 }
                 let summary = try store.root.open(
                     place + "/summary", .readWrite | .noFollow | .nonBlocking | .noAccessTime)
@@ -281,12 +283,12 @@ private struct Round {
                 age = Clock.now.seconds - status.modified.seconds
             } catch {
                 // ENOENT, ENOTDIR: a layer without one is no layer.
-                if error.errno != 2 && error.errno != 20 { throw error }
+                if error.errno != Errno.ENOENT && error.errno != Errno.ENOTDIR { throw error }
             }
             guard age > grace else { return false }
             if dryRun { return true }
             do throws(SystemError) { try store.moveAway(place) } catch {
-                if error.errno == 2 { return false }  // likewise, where there are no locks
+                if error.errno == Errno.ENOENT { return false }  // likewise, where there are no locks
                 throw error
             }
             return true
@@ -329,7 +331,7 @@ extension ImageStore {
         for (name, place) in images + (try unpackedFiles().map { ($0.source, $0.place) }) {
             let lease = try sparingDamage { () throws(StoreError) in try openLease(place + "/lease") }
             // Without locks there is nothing to be seen.
-            if let lease, (try? lease.descriptor.isUnlocked()) == false { found.append((name, lease)) }  // see above
+            if let lease, (try? lease.descriptor.isUnlocked()) == false { found.append((name, lease)) }
         }
         return found
     }
@@ -351,14 +353,14 @@ extension ImageStore {
         for name in try directory.entries() {
             let status: FileStatus
             do throws(SystemError) { status = try directory.status(of: name) } catch {
-                if error.errno == 2 { continue }  // ENOENT: removed in between
+                if error.errno == Errno.ENOENT { continue }  // removed in between
                 throw error
             }
             if status.kind == .directory {
                 let inner: OwnedFileDescriptor
                 do throws(SystemError) { inner = try directory.open(name, .readOnly | .directory | .noFollow) } catch {
                     // EACCES: an image's own closed directory. ENOENT: removed in between.
-                    if error.errno == 13 || error.errno == 2 { continue }
+                    if error.errno == Errno.EACCES || error.errno == Errno.ENOENT { continue }
                     throw error
                 }
                 total += try count(inner)

@@ -51,10 +51,10 @@ extension ImageStore {
         _ name: String, image: String, digest: String, root tree: String? = nil
     ) throws(StoreError) -> NamedContainer {
         // Absent: the default.
-        let status = tree.flatMap { try? FileStatus(of: $0) }  // see above
+        let status = tree.flatMap { try? FileStatus(of: $0) }
         let made: Void? = try optional { () throws(SystemError) in
             do throws(SystemError) { try root.makeDirectory("containers", mode: 0o700) } catch {
-                if error.errno != 17 { throw error }  // EEXIST
+                if error.errno != Errno.EEXIST { throw error }
             }
             let all = try root.open("containers", .readOnly | .directory | .noFollow)
             try all.removeTree(name)
@@ -72,7 +72,7 @@ extension ImageStore {
             try own.move("record.new", to: "record", in: own)
         }
         guard made != nil, let container = try container(name) else {
-            throw .system(SystemError(call: "open", errno: 2, subject: "\(path)/containers/\(name)"))
+            throw .system(SystemError(call: "open", errno: Errno.ENOENT, subject: "\(path)/containers/\(name)"))
         }
         return container
     }
@@ -161,7 +161,7 @@ extension ImageStore {
                     do throws(SystemError) {
                         return try Self.count(try root.open(place + "/upper", .readOnly | .directory | .noFollow))
                     } catch {
-                        if error.errno == 13 { return 0 }  // EACCES: the image's root directory is closed
+                        if error.errno == Errno.EACCES { return 0 }  // the image's root directory is closed
                         throw error
                     }
                 } ?? 0

@@ -69,10 +69,10 @@ extension ImageStore {
                 }
                 try root.removeTree(Self.files)
             } catch {
-                if error.errno != 2 { throw error }  // ENOENT
+                if error.errno != Errno.ENOENT { throw error }
             }
             do throws(SystemError) { try root.makeDirectory(Self.files, mode: 0o700) } catch {
-                if error.errno != 17 { throw error }  // EEXIST
+                if error.errno != Errno.EEXIST { throw error }
             }
         }
     }
@@ -97,8 +97,8 @@ extension ImageStore {
             }
             do throws(SystemError) { try all.moveWithoutReplacing(file.key + ".new", to: file.key, in: all) } catch {
                 switch error.errno {
-                case 17, 39: try all.removeTree(file.key + ".new")  // EEXIST, ENOTEMPTY: no locks, and another was first
-                case 22: try all.move(file.key + ".new", to: file.key, in: all)  // EINVAL: no RENAME_NOREPLACE
+                case Errno.EEXIST, Errno.ENOTEMPTY: try all.removeTree(file.key + ".new")  // no locks, and another was first
+                case Errno.EINVAL: try all.move(file.key + ".new", to: file.key, in: all)  // no RENAME_NOREPLACE
                 default: throw error
                 }
             }

@@ -97,12 +97,12 @@ extension ImageStore {
                     try locks.setPermissions(of: name, 0o600)
                 }
             } catch {
-                if error.errno != 2 { throw error }  // ENOENT
+                if error.errno != Errno.ENOENT { throw error }
             }
             do throws(SystemError) {
                 return try locks.open(name, .readWrite | .noFollow | .nonBlocking)
             } catch {
-                if error.errno != 2 { throw error }  // ENOENT
+                if error.errno != Errno.ENOENT { throw error }
             }
             do throws(SystemError) {
                 let file = try locks.open(
@@ -110,7 +110,7 @@ extension ImageStore {
                 try giveToOwner(file)
                 return file
             } catch {
-                if error.errno != 17 { throw error }  // EEXIST: another process was faster
+                if error.errno != Errno.EEXIST { throw error }  // another process was faster
             }
         }
     }
@@ -125,15 +125,15 @@ extension ImageStore {
     /// Removes the lock files that no process holds. Each is removed under its own lock, so whoever waits for it finds out.
     func sweepLocks() {
         // Tidying: what stays costs a name.
-        guard let locks = try? root.open("locks", .readOnly | .directory | .noFollow),  // see above
-            let names = try? locks.entries()  // see above
+        guard let locks = try? root.open("locks", .readOnly | .directory | .noFollow),
+            let names = try? locks.entries()
         else { return }
         for name in names where name.displayPath != Self.activityLock {
             guard let file = try? locks.open(name, .readWrite | .noFollow | .nonBlocking),  // gone, or not a lock file
                 (try? file.tryLock(.exclusive)) == true,  // held, or there is no way to know
                 (try? file.isNamed(name, in: locks)) == true  // removed and created again in between
             else { continue }
-            try? locks.removeFile(name)  // see above
+            try? locks.removeFile(name)
         }
     }
 

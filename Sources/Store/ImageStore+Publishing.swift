@@ -120,12 +120,12 @@ extension ImageStore {
             try drafts.moveWithoutReplacing(draft.name, to: draft.destination, in: root)
         } catch {
             switch error.errno {
-            case 17, 39: try drafts.removeTree(draft.name)  // EEXIST, ENOTEMPTY
-            case 22:
+            case Errno.EEXIST, Errno.ENOTEMPTY: try drafts.removeTree(draft.name)
+            case Errno.EINVAL:
                 // EINVAL: a file system without RENAME_NOREPLACE (NFS, some FUSE). A directory can not replace
                 // one that is not empty, so a plain rename is as safe.
                 do throws(SystemError) { try drafts.move(draft.name, to: draft.destination, in: root) } catch {
-                    guard error.errno == 17 || error.errno == 39 else { throw error }
+                    guard error.errno == Errno.EEXIST || error.errno == Errno.ENOTEMPTY else { throw error }
                     try drafts.removeTree(draft.name)
                 }
             default: throw error
@@ -136,8 +136,8 @@ extension ImageStore {
     /// Removes a draft that came to nothing.
     package func discard(_ draft: Draft) {
         // What can not be removed now is swept by the next pull.
-        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow) else { return }  // see above
-        try? drafts.removeTree(draft.name)  // see above
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow) else { return }
+        try? drafts.removeTree(draft.name)
     }
 
     /// Publishes an image and gives it its names. An image of the same digest that is there already and whole stays as
@@ -198,7 +198,7 @@ extension ImageStore {
         }
         do throws(SystemError) { try drafts.move(draft, to: "images/" + record.digest.directoryName, in: root) } catch {
             // EEXIST, ENOTEMPTY: published by somebody else since.
-            guard error.errno == 17 || error.errno == 39 else { throw error }
+            guard error.errno == Errno.EEXIST || error.errno == Errno.ENOTEMPTY else { throw error }
             try drafts.removeTree(draft)
         }
     }
@@ -223,7 +223,7 @@ extension ImageStore {
         let away = "removed-" + (try Random.hexadecimal(bytes: 8))
         do throws(SystemError) { try root.move(part, to: away, in: drafts) } catch {
             // EACCES: another user's directory, which only he can give another parent.
-            guard error.errno == 13 else { throw error }
+            guard error.errno == Errno.EACCES else { throw error }
             let above = part.split(separator: "/").dropLast().joined(separator: "/")
             try root.move(part, to: above + "/.removed-" + (try Random.hexadecimal(bytes: 8)), in: root)
         }
@@ -240,7 +240,8 @@ extension ImageStore {
             let bytes = try sparingDamage { () throws(StoreError) in
                 try fileContents("refs/" + key.path, limit: Self.largestName)
             }
-            let isKnown = bytes.map { Self.digest(inName: $0) == digest && Self.source(inName: $0) == key.source } ?? false
+            let isKnown =
+                bytes.map { Self.digest(inName: $0) == digest && Self.source(inName: $0) == key.source } ?? false
             if !isKnown { new.append(key) }
         }
         if new.isEmpty { return }
@@ -284,10 +285,10 @@ extension ImageStore {
             }
             try parent.removeTree(name)
         } catch {
-            if error.errno != 2 { throw error }  // ENOENT
+            if error.errno != Errno.ENOENT { throw error }
         }
         do throws(SystemError) { try parent.makeDirectory(name, mode: 0o755) } catch {
-            if error.errno != 17 { throw error }  // EEXIST
+            if error.errno != Errno.EEXIST { throw error }
         }
     }
 }

@@ -91,7 +91,7 @@ extension ImageStore {
     /// costs a pull in the next boot and nothing else.
     func noteUnsettled(_ part: String) {
         try? root.makeDirectory("unsettled", mode: 0o755)  // mostly it is there
-        _ = try? root.open(  // see above
+        _ = try? root.open(
             "unsettled/" + Self.note(of: part), .writeOnly | .create | .noFollow | .nonBlocking, mode: 0o644)
     }
 
@@ -153,8 +153,8 @@ extension ImageStore {
         do throws(SystemError) { try root.synchronizeFileSystem() } catch {
             // Best effort: the error is told, whatever else fails.
             for (note, place) in places {
-                _ = try? setMark(of: place.descriptor, note, from: boot, to: "lost")  // see above
-                try? forget(note)  // see above
+                _ = try? setMark(of: place.descriptor, note, from: boot, to: "lost")
+                try? forget(note)
             }
             throw .system(error)
         }
@@ -181,7 +181,7 @@ extension ImageStore {
             guard fault(try place.status(of: name), .regular) == nil else { return true }
             file = try place.open(name, .readWrite | .noFollow | .noAccessTime | .nonBlocking)
         } catch {
-            if error.errno == 2 { return true }  // ENOENT: no mark
+            if error.errno == Errno.ENOENT { return true }  // no mark
             throw error
         }
         let bytes = try file.readAll(limit: Int(Self.largestRecord))
@@ -189,7 +189,9 @@ extension ImageStore {
             // Another boot's stays: it tells that the layer is lost.
             guard String(decoding: bytes, as: UTF8.self) == boot else { return true }
             if new.isEmpty {
-                do throws(SystemError) { try place.removeFile("boot") } catch { if error.errno != 2 { throw error } }  // ENOENT
+                do throws(SystemError) { try place.removeFile("boot") } catch {
+                    if error.errno != Errno.ENOENT { throw error }
+                }
             } else {
                 try file.setSize(0)
             }
@@ -198,7 +200,7 @@ extension ImageStore {
         guard var record = LaunchRecord(decoding: bytes), record.boot == boot else { return true }
         if new.isEmpty {
             // Could not be told: later.
-            guard (try? areSettled(record.trees)) == true else { return false }  // see above
+            guard (try? areSettled(record.trees)) == true else { return false }
         }
         record.boot = new
         let status = try file.status()

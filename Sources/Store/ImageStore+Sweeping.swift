@@ -23,13 +23,13 @@ extension ImageStore {
     /// - Parameter nobodyPulls: Held alone, the store's activity lock tells that no draft can belong to anybody.
     func sweepDrafts(nobodyPulls: Bool = false, reach: LockReach? = nil) {
         // Sweeping is tidying: failing to is no reason not to pull.
-        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // see above
-            let names = try? drafts.entries()  // see above
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),
+            let names = try? drafts.entries()
         else { return }
         var reach = reach
         for name in names {
             if !nobodyPulls, !isDead(name, in: drafts, &reach) { continue }
-            try? drafts.removeTree(name)  // see above
+            try? drafts.removeTree(name)
         }
     }
 
@@ -61,12 +61,12 @@ extension ImageStore {
     func sweepNamesAndLocks() {
         sweepLocks()
         // Tidying, as above.
-        if let names = try? root.entries() {  // see above
+        if let names = try? root.entries() {
             for name in names where name.starts(with: "version.".utf8) || name.starts(with: ".removed-".utf8) {
-                try? root.removeTree(name)  // see above
+                try? root.removeTree(name)
             }
         }
-        if let refs = try? root.open("refs", .readOnly | .directory | .noFollow) { sweepNames(refs, depth: 0) }  // see above
+        if let refs = try? root.open("refs", .readOnly | .directory | .noFollow) { sweepNames(refs, depth: 0) }
     }
 
     /// What earlier versions kept of `berth images`.
@@ -75,14 +75,14 @@ extension ImageStore {
     }
 
     private func sweepNames(_ directory: borrowing OwnedFileDescriptor, depth: Int) {
-        guard depth < 64, let names = try? directory.entries() else { return }  // see above
+        guard depth < 64, let names = try? directory.entries() else { return }
         for name in names {
             if name.displayPath.hasPrefix(".draft-") {
-                try? directory.removeFile(name)  // see above
+                try? directory.removeFile(name)
             } else if let inner = try? directory.open(name, .readOnly | .directory | .noFollow) {  // a name, no directory
                 sweepNames(inner, depth: depth + 1)
                 // The last name below it may be gone; one that is not empty stays.
-                try? directory.removeDirectory(name)  // see above
+                try? directory.removeDirectory(name)
             }
         }
     }

@@ -108,7 +108,7 @@ package final class ImageStore: Sendable {
             return opened
         }
         guard let root = try directory(path) else {
-            throw .system(SystemError(call: "open", errno: 2, subject: path))
+            throw .system(SystemError(call: "open", errno: Errno.ENOENT, subject: path))
         }
         let user = try checkTrust(root, path, owner: owner)
         let store = ImageStore(path: path, root: root, owner: user, isShared: isShared)
@@ -130,7 +130,7 @@ package final class ImageStore: Sendable {
 
     private var hasSoundLayout: Bool {
         // What is wrong with a directory is repaired, or named, by `repairDirectory`.
-        Self.directories.allSatisfy { (try? isSoundDirectory($0)) == true }  // see above
+        Self.directories.allSatisfy { (try? isSoundDirectory($0)) == true }
     }
 
     /// Makes a directory of the layout what it must be. What another user may have put in its place is moved aside.
@@ -150,20 +150,20 @@ package final class ImageStore: Sendable {
                 try root.move(name, to: aside, in: root)
                 try? root.removeTree(aside)  // of another user, perhaps, who can remove it
             } catch {
-                if error.errno != 2 { throw error }  // ENOENT
+                if error.errno != Errno.ENOENT { throw error }
             }
             do throws(SystemError) {
                 try root.makeDirectory(name, mode: mode)
                 try giveToOwner(try root.open(name, .readOnly | .directory | .noFollow))
             } catch {
-                if error.errno != 17 { throw error }  // EEXIST
+                if error.errno != Errno.EEXIST { throw error }
             }
         }
     }
 
     private static func directory(_ path: String) throws(StoreError) -> OwnedFileDescriptor? {
         do throws(SystemError) { return try OwnedFileDescriptor(opening: path, .readOnly | .directory) } catch {
-            if error.errno == 2 { return nil }  // ENOENT
+            if error.errno == Errno.ENOENT { return nil }
             throw .system(error)
         }
     }
@@ -171,7 +171,7 @@ package final class ImageStore: Sendable {
     /// `nil` for what is not there.
     func optional<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value? {
         do throws(SystemError) { return try body() } catch {
-            if error.errno == 2 || error.errno == 20 { return nil }  // ENOENT, ENOTDIR
+            if error.errno == Errno.ENOENT || error.errno == Errno.ENOTDIR { return nil }
             throw .system(error)
         }
     }
@@ -182,7 +182,7 @@ package final class ImageStore: Sendable {
     /// Whether each call on the store waits for a server: on NFS, Lustre and their like.
     package var isRemote: Bool {
         // Not to be told: like a local one, which costs time and nothing else.
-        guard let type = try? root.fileSystemType() else { return false }  // see above
+        guard let type = try? root.fileSystemType() else { return false }
         return FileSystemType.remote(type) != nil
     }
 }
@@ -288,10 +288,10 @@ extension ImageStore {
         }
         guard let file = held else { return nil }
         // It is held all the same where its times can not be told.
-        if let status = try? file.descriptor.status(), !isNoted(status) {  // see above
+        if let status = try? file.descriptor.status(), !isNoted(status) {
             // Read for the sake of its access time, which tells of its use where locks do not.
             var byte: UInt8 = 0
-            _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }  // see above
+            _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }
             noteUse(file.descriptor, status)
         }
         return try layer(base)?.isSoundTree("tree") == true ? file : nil
@@ -316,6 +316,6 @@ extension ImageStore {
     private static func noteUse(_ file: borrowing OwnedFileDescriptor, _ status: FileStatus) {
         guard !status.isOnBlockDevice, !isNoted(status) else { return }
         // Somebody else's: left to the reading.
-        try? file.setAccessedNow()  // see above
+        try? file.setAccessedNow()
     }
 }

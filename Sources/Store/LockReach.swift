@@ -77,8 +77,8 @@ extension ImageStore {
 
     private var keepsAccessTimes: Bool {
         // Under a name that the next collection sweeps. What fails leaves the question open: no.
-        guard let name = try? "drafts/removed-" + Random.hexadecimal(bytes: 8) else { return false }  // see above
-        defer { try? root.removeFile(name) }  // see above
+        guard let name = try? "drafts/removed-" + Random.hexadecimal(bytes: 8) else { return false }
+        defer { try? root.removeFile(name) }
         let old = Clock.now.seconds - 3 * 86_400
         do throws(SystemError) {
             let written = try root.open(name, .readWrite | .create | .exclusive | .noFollow, mode: 0o600)

@@ -41,14 +41,14 @@ package final class SaveDraft {
     /// What is left of the draft: all of it, or nothing once it has its name.
     package func remove() {
         // Tidying: the next save to this path tries again.
-        try? parent.removeTree(name)  // see above
-        try? parent.removeTree(name + Self.squashfs)  // see above
-        try? parent.removeFile(name + Self.lockSuffix)  // see above
+        try? parent.removeTree(name)
+        try? parent.removeTree(name + Self.squashfs)
+        try? parent.removeFile(name + Self.lockSuffix)
     }
 
     private static func sweep(_ prefix: String, in parent: borrowing OwnedFileDescriptor, _ reach: LockReach) {
         // Tidying: failing to is no reason not to save.
-        guard let names = try? parent.entries() else { return }  // see above
+        guard let names = try? parent.entries() else { return }
         var drafts: Set<String> = []
         for name in names where name.starts(with: prefix.utf8) {
             let (digits, suffix) = (name.dropFirst(prefix.utf8.count).prefix(8), name.dropFirst(prefix.utf8.count + 8))
@@ -79,12 +79,12 @@ package final class SaveDraft {
         let isOurs = boot != nil && boot == Boot.identifier.map { Array($0.utf8) }
         guard reach == .everybody || isOurs || Clock.now.seconds - status.modified.seconds > longest else { return }
         remove(draft, in: parent)
-        try? parent.removeFile(draft + lockSuffix)  // see above
+        try? parent.removeFile(draft + lockSuffix)
     }
 
     private static func remove(_ draft: String, in parent: borrowing OwnedFileDescriptor) {
-        try? parent.removeTree(draft)  // see above
-        try? parent.removeTree(draft + squashfs)  // see above
+        try? parent.removeTree(draft)
+        try? parent.removeTree(draft + squashfs)
     }
 
     private static func isOld(_ name: String, in parent: borrowing OwnedFileDescriptor) -> Bool {

@@ -22,6 +22,6 @@ package enum StoreError: Error, Equatable, Sendable {
 /// Names a system error as the store's.
 func storing<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value {
     do throws(SystemError) { return try body() } catch {
-        throw error.errno == 30 ? .readOnly(path: error.subject) : .system(error)  // EROFS
+        throw error.errno == Errno.EROFS ? .readOnly(path: error.subject) : .system(error)
     }
 }

@@ -144,7 +144,8 @@ struct ContainersCommand: ParsableCommand {
             // The names alone: what is wrong with another container, and its size, do not matter here.
             guard let store = try settings.existingStore(storeOptions.store),
                 let container = try Self.choose(
-                    name, reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() })
+                    name, reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() }
+                )
             else {
                 throw Failure(
                     Report(

@@ -12,8 +12,10 @@ enum ImagesText {
         for image in images {
             let record = image.record
             let columns = [
-                String(record.digest.hex.prefix(12)), TerminalText.line(record.platform.description), "\(record.entries)",
-                Quantity.bytes(Int64(clamping: record.size)), Quantity.age(seconds: max(0, now - record.created)) + " ago",
+                String(record.digest.hex.prefix(12)), TerminalText.line(record.platform.description),
+                "\(record.entries)",
+                Quantity.bytes(Int64(clamping: record.size)),
+                Quantity.age(seconds: max(0, now - record.created)) + " ago",
             ]
             // An image of which only the digest was ever asked for is shown by the name it was pulled under.
             for name in image.names.isEmpty ? [record.name] : image.names {

@@ -13,7 +13,7 @@ enum OwnFiles {
         guard arguments.first == "export", !Identity.isRoot else { return }
         // Without it, files that cannot be read are errors that name them.
         guard
-            let ended = try? Processes.run(  // see above
+            let ended = try? Processes.run(
                 "/proc/self/exe", arguments: ["berth", trial], environment: [], output: .capture(limit: 4096)),
             ended.status == 0
         else { return }

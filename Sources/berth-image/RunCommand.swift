@@ -209,7 +209,8 @@ struct RunOptions: ParsableArguments {
     var rm = false
 
     @Option(
-        help: ArgumentHelp("When to ask the registry: missing (the default), always, newer or never.", valueName: "when"),
+        help: ArgumentHelp(
+            "When to ask the registry: missing (the default), always, newer or never.", valueName: "when"),
         completion: .list(["missing", "always", "newer", "never"]))
     var pull: String?
 

@@ -133,7 +133,7 @@ struct BlobTransfer: Sendable {
             }
         } catch {
             // The first error tells.
-            _ = try? allocation.onEveryNode(["rm", "-rf", "--", target], because: "tidy up")  // see above
+            _ = try? allocation.onEveryNode(["rm", "-rf", "--", target], because: "tidy up")
             throw error
         }
     }

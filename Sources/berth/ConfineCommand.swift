@@ -77,14 +77,14 @@ struct ConfineCommand {
             try mapError(to: Failure.system) { () throws(SystemError) in
                 let limit = wanted.limit.limit
                 guard let now = target?.limit(limit) else {
-                    throw SystemError(call: "open", errno: 2, subject: "/proc/\(process)/limits")  // ENOENT
+                    throw SystemError(call: "open", errno: Errno.ENOENT, subject: "/proc/\(process)/limits")
                 }
                 let hard = max(now.hard, wanted.limit.hard ?? wanted.limit.soft)
                 let raised = LimitValues(soft: max(now.soft, wanted.limit.soft), hard: hard)
                 if raised == now { return }
                 do throws(SystemError) { try limit.set(raised, of: process) } catch {
                     // A default and no demand, as everywhere: without CAP_SYS_RESOURCE slurmd's own limits stay.
-                    if error.errno != 1 { throw error }  // EPERM
+                    if error.errno != Errno.EPERM { throw error }
                 }
             }
         }

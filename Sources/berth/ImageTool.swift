@@ -30,7 +30,8 @@ enum ImageTool {
                     : "the program is there, but not the dynamic loader that it names: `readelf -l \(error.subject)` shows it; "
                         + "install the C library of this architecture"
             case Errno.ENOEXEC: "the program is damaged or for another processor: install Berth again"
-            case Errno.EACCES: "check its mode and those of the directories above, and that its file system is not mounted noexec"
+            case Errno.EACCES:
+                "check its mode and those of the directories above, and that its file system is not mounted noexec"
             case Errno.E2BIG: "the arguments and the environment are too large together: unset large variables"
             default: Report.shortage(error)
             }

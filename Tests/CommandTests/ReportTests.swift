@@ -43,9 +43,11 @@ import Testing
 
     @Test(arguments: [
         ("docker.io/myregistry/team/img:1", "myregistry.DOMAIN/team/img:1 or myregistry:PORT/team/img:1"),
-        ("repository:myregistry/team/img:pull", "Docker Hub was asked"), ("docker.io/library/debain:1", "Docker Hub was asked"),
+        ("repository:myregistry/team/img:pull", "Docker Hub was asked"),
+        ("docker.io/library/debain:1", "Docker Hub was asked"),
     ]) func whatWasAskedOfDockerHubIsSaid(subject: String, words: String) {
-        for reason in [RegistryError.Reason.unauthorized(nil, message: nil), .manifestUnknown, .unreachable(.timedOut)] {
+        for reason in [RegistryError.Reason.unauthorized(nil, message: nil), .manifestUnknown, .unreachable(.timedOut)]
+        {
             let report = Report(RegistryError(host: "registry-1.docker.io", subject: subject, reason: reason))
             #expect(report.text.contains(words), "\(report.text)")
         }

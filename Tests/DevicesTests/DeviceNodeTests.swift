@@ -36,7 +36,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "/", "/dev", "/dev/", "/devnull", "nvidia0", "/tmp/dev/nvidia0", "/dev/nvidia", "/dev/nvidia0x", "/dev/nvidia-1",
+        "", "/", "/dev", "/dev/", "/devnull", "nvidia0", "/tmp/dev/nvidia0", "/dev/nvidia", "/dev/nvidia0x",
+        "/dev/nvidia-1",
         "/dev/nvidia+1", "/dev/nvidia0/x", "/dev/nvidia99999999999999999999", "/dev/cxi", "/dev/cxix", "/dev/dri/card0",
         "/dev/dri/renderD", "/dev/infiniband/umad0", "/dev/infiniband/issm0", "/dev/fuse", "/dev/shm", "/dev/nulls",
         "/dev/nvidia\u{301}", "/dev/kfd/",

@@ -40,7 +40,9 @@ import TestSupport
                 ("unknown, one letter", Report(OptionError.unknown(option: "-g"))),
                 (
                     "refused",
-                    Report(OptionError.refused(option: "--detach", reason: "there is no daemon", remedy: "use the shell's &"))
+                    Report(
+                        OptionError.refused(
+                            option: "--detach", reason: "there is no daemon", remedy: "use the shell's &"))
                 ),
                 ("here", Report(OptionError.hidesImage("/usr/bin"))),
                 ("unknown, the plugin's", Report(OptionError.unknown(option: "--container-image"))),
@@ -74,8 +76,14 @@ import TestSupport
                     error(.unreadable(SystemError(call: "open", errno: 13, subject: "/etc/berth/berth.conf")), line: 0)
                 ),
                 ("another user's", error(.untrusted(Self.fault(.owner(1002), "/etc/berth"), isOwn: false), line: 0)),
-                ("another user's home", error(.untrusted(Self.fault(.owner(1002), "/home/mallory"), isOwn: true), line: 0)),
-                ("open to others", error(.untrusted(Self.fault(.mode(0o666), "/etc/berth/berth.conf"), isOwn: false), line: 0)),
+                (
+                    "another user's home",
+                    error(.untrusted(Self.fault(.owner(1002), "/home/mallory"), isOwn: true), line: 0)
+                ),
+                (
+                    "open to others",
+                    error(.untrusted(Self.fault(.mode(0o666), "/etc/berth/berth.conf"), isOwn: false), line: 0)
+                ),
                 ("unknown name", error(.unknownName("colour"))),
                 ("bad value", error(.badValue(name: "home", value: "maybe", expected: "yes or no"))),
                 ("not an assignment", error(.notAnAssignment)),
@@ -212,9 +220,15 @@ import TestSupport
                 ),
                 ("not a store", Report(StoreError.notAStore(path: "/home/ada"))),
                 ("unknown layout", Report(StoreError.unknownLayout(path: "/store", found: "berth-store 9\n"))),
-                ("another user's", Report(StoreError.untrusted(path: "/tmp/store", Self.fault(.owner(1234), "/tmp/store")))),
+                (
+                    "another user's",
+                    Report(StoreError.untrusted(path: "/tmp/store", Self.fault(.owner(1234), "/tmp/store")))
+                ),
                 ("below another user's", Report(StoreError.untrusted(path: "/a/store", Self.fault(.owner(7), "/a")))),
-                ("open to others", Report(StoreError.untrusted(path: "/tmp/store", Self.fault(.mode(0o775), "/tmp/store")))),
+                (
+                    "open to others",
+                    Report(StoreError.untrusted(path: "/tmp/store", Self.fault(.mode(0o775), "/tmp/store")))
+                ),
                 ("damaged", Report(StoreError.damaged(path: "/store/refs/docker/x", reason: "not a digest"))),
                 ("read-only", Report(StoreError.readOnly(path: "drafts"))),
                 (
@@ -266,7 +280,10 @@ import TestSupport
                     "mount point, read-only",
                     Self.step(.mountPoint("/data/x", source: "/scratch"), .readOnlyMount("/data/x"))
                 ),
-                ("layers", Self.step(.root(.overlay(lower: Array(repeating: "/a", count: 501))), .tooManyLayers(501), .image)),
+                (
+                    "layers",
+                    Self.step(.root(.overlay(lower: Array(repeating: "/a", count: 501))), .tooManyLayers(501), .image)
+                ),
                 ("bind, not a directory", Self.step(Self.bind, .notADirectory("/etc/passwd/x"))),
                 (
                     "not a device",
@@ -373,8 +390,11 @@ import TestSupport
                     "no place",
                     Report(
                         RendezvousError.noPlace([
-                            .init(path: "/dev/shm/berth-1001-7", error: SystemError(call: "open", errno: 1, subject: "")),
-                            .init(path: "/home/a/berth-1001-7", error: SystemError(call: "mkdirat", errno: 30, subject: "")),
+                            .init(
+                                path: "/dev/shm/berth-1001-7", error: SystemError(call: "open", errno: 1, subject: "")),
+                            .init(
+                                path: "/home/a/berth-1001-7",
+                                error: SystemError(call: "mkdirat", errno: 30, subject: "")),
                         ]))
                 ),
             ])

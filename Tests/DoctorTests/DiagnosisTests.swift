@@ -144,7 +144,8 @@ import Testing
         facts.trials = [NodeFacts.Trial("user-namespace", 1)]
         facts.namespaceAdvice = "an administrator must allow them"
         facts.configuration = (
-            "/etc/berth/berth.conf, line 3: there is no setting \"colour\"", "docs/reference/configuration.md lists them all"
+            "/etc/berth/berth.conf, line 3: there is no setting \"colour\"",
+            "docs/reference/configuration.md lists them all"
         )
         facts.sharedMemory = nil
         facts.hasUnifiedCgroups = false

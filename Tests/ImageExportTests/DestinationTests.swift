@@ -72,7 +72,10 @@ import Testing
             touch out/.new.tar.berth-00112233 out/.other.tar.berth-00112233
             """)
         try fixture.berth("export", "dir:root", "oci:out/new")
-        #expect(try fixture.names("out") == [".berth-export-young", ".new.tar.berth-00112233", ".other.tar.berth-00112233", "new"])
+        #expect(
+            try fixture.names("out") == [
+                ".berth-export-young", ".new.tar.berth-00112233", ".other.tar.berth-00112233", "new",
+            ])
         try fixture.berth("export", "dir:root", "oci-archive:out/new.tar")
         #expect(try fixture.names("out") == [".berth-export-young", ".other.tar.berth-00112233", "new", "new.tar"])
     }

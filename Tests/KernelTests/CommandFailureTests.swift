@@ -53,11 +53,18 @@ import TestSupport
             testDescription: "a command line in quotes, by its path", command: ["/bin/probe id"], status: 127,
             says: ["the quotes make one word of it"]),
         Case(testDescription: "cd", command: ["cd", "/x"], status: 127, says: ["built into the shell", "--workdir"]),
-        Case(testDescription: "source", command: ["source", "x"], status: 127, says: ["built into the shell", "sh -c"]),
-        Case(testDescription: "export", command: ["export", "A=1"], status: 127, says: ["built into the shell", "-e NAME"]),
-        Case(testDescription: "ulimit", command: ["ulimit", "-n"], status: 127, says: ["built into the shell", "--ulimit"]),
-        Case(testDescription: "module", command: ["module", "load"], status: 127, says: ["function of the host's shell"]),
-        Case(testDescription: "a variable", command: ["A=1", "probe"], status: 127, says: ["before the image", "-e A=1"]),
+        Case(
+            testDescription: "source", command: ["source", "x"], status: 127, says: ["built into the shell", "sh -c"]),
+        Case(
+            testDescription: "export", command: ["export", "A=1"], status: 127,
+            says: ["built into the shell", "-e NAME"]),
+        Case(
+            testDescription: "ulimit", command: ["ulimit", "-n"], status: 127,
+            says: ["built into the shell", "--ulimit"]),
+        Case(
+            testDescription: "module", command: ["module", "load"], status: 127, says: ["function of the host's shell"]),
+        Case(
+            testDescription: "a variable", command: ["A=1", "probe"], status: 127, says: ["before the image", "-e A=1"]),
         Case(
             testDescription: "program without its loader", command: ["/bin/dynamic"], status: 126,
             says: ["cannot execute /bin/dynamic: its interpreter /lib64/ld-none.so does not exist"]),

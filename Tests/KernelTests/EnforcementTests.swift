@@ -35,7 +35,7 @@ struct CgroupBase: Sendable {
     private static func usable(_ kind: String, _ works: (String) -> Bool) -> String? {
         guard Caller.isRoot,
             let mounts = try? String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8),  // no cgroups
-            let cgroups = try? String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8)  // see above
+            let cgroups = try? String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8)
         else { return skipped(kind) }
         let line = mounts.split(separator: "\n").last { line in
             let fields = line.split(separator: " ").map(String.init)

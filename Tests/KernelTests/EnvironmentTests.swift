@@ -38,7 +38,8 @@ import TestSupport
         try box.directory.write("F=\u{301}f\r\n\(composed)F=1\n\(decomposed)F=2\n", to: "vars")
         let ended = try box.run(
             ["-e", "O=\u{301}o", "-e", "\(composed)=1", "-e", "\(decomposed)=2", "--env-file", "vars", "-e", "A"],
-            probe: "env", "A", "B", "C", "O", "F", composed, decomposed, composed + "F", decomposed + "F", environment: marks)
+            probe: "env", "A", "B", "C", "O", "F", composed, decomposed, composed + "F", decomposed + "F",
+            environment: marks)
         // The probe prints the bytes of values as C writes them, and names as they are.
         let (accent, selector, joiner) = (#"\xcc\x81"#, #"\xef\xb8\x8f"#, #"\xe2\x80\x8d"#)
         let expected = [
@@ -182,7 +183,9 @@ import TestSupport
                 if Caller.holds(capability: 24) { #expect(ended.lines == ["nofile 300:300"], "\(ended)") }
             } else {
                 #expect(ended.lines == ["nofile 100:100"], "\(ended)")
-                #expect(ended.errors.contains("warning: --ulimit nofile=300 is above the hard limit, so the limit is 100"), "\(ended)")
+                #expect(
+                    ended.errors.contains("warning: --ulimit nofile=300 is above the hard limit, so the limit is 100"),
+                    "\(ended)")
             }
         }
     }

@@ -158,7 +158,8 @@ struct Box: Sendable {
     var environment: [String: String] {
         [
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": path("home"), "PWD": directory.path,
-            "BERTH_CONFIG": FileManager.default.fileExists(atPath: path("berth.conf")) ? path("berth.conf") : "/dev/null",
+            "BERTH_CONFIG": FileManager.default.fileExists(atPath: path("berth.conf"))
+                ? path("berth.conf") : "/dev/null",
         ]
     }
 

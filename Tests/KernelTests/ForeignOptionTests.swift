@@ -16,12 +16,17 @@ import TestSupport
         #expect(ended.status == 0, "\(ended)")
         #expect(ended.lines.first == "/workspace" && ended.output.contains("stack 67108864:67108864"), "\(ended)")
         let notes = ended.errors.split(separator: "\n").filter { !$0.contains("--ulimit memlock") }
-        #expect(notes.count == 1 && notes[0].hasPrefix("berth: note: --shm-size: /dev/shm is the host's"), "\(ended.errors)")
+        #expect(
+            notes.count == 1 && notes[0].hasPrefix("berth: note: --shm-size: /dev/shm is the host's"), "\(ended.errors)"
+        )
     }
 
     @Test func quietSuppressesNotes() throws {
         let box = try Box(.any)
-        let all = ["--init", "--name", "a", "--label", "b=c", "--privileged", "--runtime", "runc", "--shm-size", "1g", "-m", "1g"]
+        let all = [
+            "--init", "--name", "a", "--label", "b=c", "--privileged", "--runtime", "runc", "--shm-size", "1g", "-m",
+            "1g",
+        ]
         let told = try box.run(all, probe: "exit")
         #expect(told.status == 0 && told.errors.split(separator: "\n").count == 7, "\(told.errors)")
         let quiet = try box.run(["-q"] + all, probe: "exit")
@@ -44,21 +49,29 @@ import TestSupport
         try box.directory.write("x", to: "w/sub/f")
         box.give("w")
         let place = box.path("w/sub")
-        let ended = try box.shell("cd w/sub && exec \"$BERTH\" run --here \"$IMAGE\" -- probe cwd -- ls . -- write ./new y").run()
+        let ended = try box.shell(
+            "cd w/sub && exec \"$BERTH\" run --here \"$IMAGE\" -- probe cwd -- ls . -- write ./new y"
+        ).run()
         #expect(ended.status == 0 && ended.lines.first == place, "\(ended)")
         #expect(ended.output.contains("f"), "\(ended)")
         #expect(FileManager.default.fileExists(atPath: place + "/new"), "it is writable")
         let elsewhere = try box.shell("cd w/sub && exec \"$BERTH\" run --here -w /bin \"$IMAGE\" -- probe cwd").run()
         #expect(elsewhere.lines == ["/bin"], "\(elsewhere)")
         let plan = try box.shell("cd w/sub && exec \"$BERTH\" run --here --dry-run \"$IMAGE\"").run()
-        #expect(plan.output.contains("rbind \(place) on \(place)  [--here]") && plan.output.contains("workdir \(place)  [--here]"))
+        #expect(
+            plan.output.contains("rbind \(place) on \(place)  [--here]")
+                && plan.output.contains("workdir \(place)  [--here]"))
         let system = try box.shell("cd /usr && exec \"$BERTH\" run --here \"$IMAGE\" -- probe cwd").run()
-        #expect(system.status == 125 && system.errors.hasPrefix("berth: --here cannot mount /usr: it would hide files"), "\(system)")
+        #expect(
+            system.status == 125 && system.errors.hasPrefix("berth: --here cannot mount /usr: it would hide files"),
+            "\(system)")
     }
 
     @Test(arguments: Caller.all) func hostsAndNameServersAreTheContainersOwn(_ caller: Caller) throws {
         let box = try Box(caller)
-        let options = ["--add-host", "db:10.9.8.7", "--dns", "10.0.0.53", "--dns-search", "a.example", "--dns-option=ndots:3"]
+        let options = [
+            "--add-host", "db:10.9.8.7", "--dns", "10.0.0.53", "--dns-search", "a.example", "--dns-option=ndots:3",
+        ]
         let ended = try box.run(options, probe: "cat", "/etc/hosts", "/etc/resolv.conf")
         #expect(ended.output.contains("10.9.8.7 db\n"), "\(ended)")
         let servers = ended.lines.filter { $0.hasPrefix("nameserver") }
@@ -80,7 +93,9 @@ import TestSupport
             #expect(ended.status == status, "\(options): \(ended)")
         }
         let shown = try box.run(["-v", "./d:/v:ro,noexec,nosuid,nodev"], probe: "mounts", "/v")
-        #expect(shown.output.contains("noexec") && shown.output.contains("nosuid") && shown.output.contains("nodev"), "\(shown)")
+        #expect(
+            shown.output.contains("noexec") && shown.output.contains("nosuid") && shown.output.contains("nodev"),
+            "\(shown)")
     }
 
     @Test(arguments: ["private", "rprivate", "slave", "rslave", "shared", "rshared"])
@@ -134,7 +149,8 @@ import TestSupport
     @Test func apptainersOptionsRun() throws {
         let box = try VolumeTests.box(.any)
         let ended = try box.run(
-            ["--nv", "--bind", "./d:/x,d:/y:ro", "--pwd", "/x", "--writable-tmpfs", "--fakeroot"], probe: "cwd", "--", "id")
+            ["--nv", "--bind", "./d:/x,d:/y:ro", "--pwd", "/x", "--writable-tmpfs", "--fakeroot"], probe: "cwd", "--",
+            "id")
         #expect(ended.status == 0 && ended.lines.first == "/x" && ended.output.contains("uid=0,0,0"), "\(ended)")
         #expect(ended.errors.isEmpty, "\(ended)")
     }

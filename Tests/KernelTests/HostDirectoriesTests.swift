@@ -8,7 +8,8 @@ import TestSupport
     static func box(_ caller: Caller) throws -> Box {
         let box = try Box(caller)
         for name in [
-            "hostname", "hosts", "resolv.conf", "localtime", "passwd", "group", "ld.so.cache", "home", "proc", "sys", "dev",
+            "hostname", "hosts", "resolv.conf", "localtime", "passwd", "group", "ld.so.cache", "home", "proc", "sys",
+            "dev",
         ] { try box.directory.write("the host's", to: "d/\(name)/kept") }
         box.give("d")
         return box

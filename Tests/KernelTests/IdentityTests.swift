@@ -78,7 +78,8 @@ import TestSupport
         }
         for user in ["99999999999", "2147483648", "-1", "5:99999999999"] {
             let ended = try box.run(["--user", user], probe: "id")
-            #expect(ended.status == 125 && ended.output.isEmpty && ended.errors.contains("2147483647"), "\(user): \(ended)")
+            #expect(
+                ended.status == 125 && ended.output.isEmpty && ended.errors.contains("2147483647"), "\(user): \(ended)")
         }
     }
 

@@ -109,10 +109,11 @@ import TestSupport
     }
 
     /// What the kernel says of an older one must lead to the older way, with the same result.
-    @Test(arguments: [
-        ["open_tree"], ["mount_setattr"], ["move_mount"], ["openat2"], ["open_tree", "mount_setattr"],
-        ["open_tree", "move_mount", "mount_setattr", "openat2", "close_range"],
-    ], ["ENOSYS", "EPERM"])
+    @Test(
+        arguments: [
+            ["open_tree"], ["mount_setattr"], ["move_mount"], ["openat2"], ["open_tree", "mount_setattr"],
+            ["open_tree", "move_mount", "mount_setattr", "openat2", "close_range"],
+        ], ["ENOSYS", "EPERM"])
     func kernelsWithoutTheNewerMountCallsWork(_ missing: [String], _ error: String) throws {
         for caller in Caller.all {
             let box = try Self.box(caller)

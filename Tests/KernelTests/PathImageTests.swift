@@ -10,12 +10,15 @@ import TestSupport
 
     /// A SIF file of version 01 with these partitions, each a kind of file system and of partition, in the order given.
     static func sif(_ partitions: [(fileSystem: Int32, kind: Int32, bytes: [UInt8])]) -> [UInt8] {
-        func number(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }
+        func number(_ value: some FixedWidthInteger) -> [UInt8] {
+            withUnsafeBytes(of: value.littleEndian) { Array($0) }
+        }
         let table = 4096
         var offset = 65536
         var (descriptors, data): ([UInt8], [UInt8]) = ([], [])
         for (index, part) in partitions.enumerated() {
-            descriptors += number(Int32(0x4004)) + [1] + number(UInt32(index + 1)) + number(UInt32(1)) + number(UInt32(0))
+            descriptors +=
+                number(Int32(0x4004)) + [1] + number(UInt32(index + 1)) + number(UInt32(1)) + number(UInt32(0))
             descriptors += number(Int64(offset)) + number(Int64(part.bytes.count)) + number(Int64(part.bytes.count))
             descriptors += [UInt8](repeating: 0, count: 32) + [UInt8](repeating: 0x41, count: 128)
             descriptors += number(part.fileSystem) + number(part.kind) + [UInt8](repeating: 0, count: 376)
@@ -25,8 +28,10 @@ import TestSupport
         var file = Array("#!/usr/bin/env run-singularity\n".utf8)
         file += [UInt8](repeating: 0, count: 32 - file.count)
         file += Array("SIF_MAGIC\0".utf8) + Array("01\0".utf8) + Array("02\0".utf8) + [UInt8](repeating: 7, count: 16)
-        file += number(Int64(0)) + number(Int64(0)) + number(Int64(48 - partitions.count)) + number(Int64(partitions.count))
-        file += number(Int64(table)) + number(Int64(descriptors.count)) + number(Int64(65536)) + number(Int64(data.count))
+        file +=
+            number(Int64(0)) + number(Int64(0)) + number(Int64(48 - partitions.count)) + number(Int64(partitions.count))
+        file +=
+            number(Int64(table)) + number(Int64(descriptors.count)) + number(Int64(65536)) + number(Int64(data.count))
         file += [UInt8](repeating: 0, count: table - file.count) + descriptors
         file += [UInt8](repeating: 0, count: 65536 - file.count)
         return file + data
@@ -34,7 +39,10 @@ import TestSupport
 
     static func squash(_ box: Box) throws {
         let ended = try Command(
-            ["/usr/bin/mksquashfs", box.rootfs, box.path("image.sqsh"), "-all-root", "-noappend", "-quiet", "-no-progress"]
+            [
+                "/usr/bin/mksquashfs", box.rootfs, box.path("image.sqsh"), "-all-root", "-noappend", "-quiet",
+                "-no-progress",
+            ]
         ).run()
         try #require(ended.status == 0, "\(ended)")
     }
@@ -69,7 +77,9 @@ import TestSupport
         // A writable layer in front, as Apptainer adds one.
         let file = Self.sif([(2, 4, [UInt8](repeating: 3, count: 4096)), (1, 2, Array(squashfs))])
         try Data(file).write(to: URL(fileURLWithPath: box.path("image.sif")))
-        let ended = try box.run(berth: ["run", "--store", box.path("home/store"), "./image.sif", "--", "probe", "env", "MODEL"])
+        let ended = try box.run(berth: [
+            "run", "--store", box.path("home/store"), "./image.sif", "--", "probe", "env", "MODEL",
+        ])
         #expect(ended.status == 0 && ended.output.contains("a \"b\" $c"), "\(ended)")
     }
 
@@ -88,7 +98,9 @@ import TestSupport
     }
 
     /// Tables of contents that lie.
-    @Test(arguments: [88, 96], [UInt64.max, 1 << 62, 5000]) func aHostileSIFHeaderIsAnError(_ place: Int, _ value: UInt64) throws {
+    @Test(arguments: [88, 96], [UInt64.max, 1 << 62, 5000]) func aHostileSIFHeaderIsAnError(
+        _ place: Int, _ value: UInt64
+    ) throws {
         let box = try Box(.ordinary)
         var file = Self.sif([(1, 2, Array("hsqs".utf8))])
         withUnsafeBytes(of: value.littleEndian) { file.replaceSubrange(place..<(place + 8), with: $0) }

@@ -66,15 +66,18 @@ import TestSupport
         let plain = try Self.shell(caller, "trap '' CHLD XFSZ USR1; exec \"$PROBE\" dispositions".probed(caller))
         #expect(ended.output == plain.output, "\(ended)\n\(plain)")
         let usual = try Self.shell(caller, "exec \"$BERTH\" run \"$IMAGE\" -- probe dispositions")
-        #expect(usual.output == (try Self.shell(caller, "exec \"$PROBE\" dispositions".probed(caller))).output, "\(usual)")
+        #expect(
+            usual.output == (try Self.shell(caller, "exec \"$PROBE\" dispositions".probed(caller))).output, "\(usual)")
     }
 
     /// With SIGCHLD ignored waitpid(2) finds no child.
     @Test(arguments: Caller.all) func childrenCanBeWaitedFor(_ caller: Caller) throws {
         let box = try Box(caller)
         // A user whom no file knows is looked up by a child.
-        let ended = try box.shell("trap '' CHLD; exec \"$BERTH\" run --pull always --store \"$HERE/home/s\" nothing.invalid/x -- id")
-            .run()
+        let ended = try box.shell(
+            "trap '' CHLD; exec \"$BERTH\" run --pull always --store \"$HERE/home/s\" nothing.invalid/x -- id"
+        )
+        .run()
         #expect(ended.status == 125 && !ended.errors.contains("ECHILD"), "\(ended)")
     }
 
@@ -89,7 +92,8 @@ import TestSupport
 
     /// With 8 kB of stack execve(2) itself fails now and then, of any program: the kernel places the stack at random.
     static let limits: [Limit] = [
-        Limit(words: "-f 0", says: "ulimit -f"), Limit(words: "-n 4", says: "ulimit -n"), Limit(words: "-s 16", says: "ulimit -s"),
+        Limit(words: "-f 0", says: "ulimit -f"), Limit(words: "-n 4", says: "ulimit -n"),
+        Limit(words: "-s 16", says: "ulimit -s"),
         Limit(words: "-v 16000", says: "ulimit -v"), Limit(words: "-d 4000", says: "ulimit -d"),
         Limit(words: "-Sn 4", keeps: "nofile"), Limit(words: "-Sf 0", keeps: "fsize 0:unlimited"),
         Limit(words: "-Ss 16", keeps: "stack unlimited:unlimited"),

@@ -244,7 +244,8 @@ struct StoredBox {
     }
 
     /// Locks of flock(2) need no right to write: any user can take them, and they mean nothing.
-    @Test(arguments: Caller.all, ["-x", "-s"]) func aStrangersFlockHidesNoImage(_ caller: Caller, _ kind: String) throws {
+    @Test(arguments: Caller.all, ["-x", "-s"]) func aStrangersFlockHidesNoImage(_ caller: Caller, _ kind: String) throws
+    {
         var image = try StoredBox(caller)
         image.command = ["probe", "id"]
         try image.publish()
@@ -350,7 +351,10 @@ struct StoredBox {
         let removed = try image { place in _ = mknod(place + "/etc/passwd", S_IFCHR, 0) }
         let hidden = try image { place in
             let ended = try Command(
-                ["python3", "-c", "import os,sys; os.setxattr(sys.argv[1], 'trusted.overlay.opaque', b'y')", place + "/etc"]
+                [
+                    "python3", "-c", "import os,sys; os.setxattr(sys.argv[1], 'trusted.overlay.opaque', b'y')",
+                    place + "/etc",
+                ]
             ).run()
             #expect(ended.status == 0, "\(ended)")
         }

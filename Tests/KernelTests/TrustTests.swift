@@ -41,7 +41,9 @@ import TestSupport
         }
     }
 
-    @Test(.needsRoot, arguments: ["cdi", "cdi/vendor.json", "hook"]) func devicesAndHooksOfAnotherUserAreRefused(_ part: String)
+    @Test(.needsRoot, arguments: ["cdi", "cdi/vendor.json", "hook"]) func devicesAndHooksOfAnotherUserAreRefused(
+        _ part: String
+    )
         throws
     {
         let box = try Box(.root)
@@ -51,9 +53,11 @@ import TestSupport
         try box.directory.write(
             #"{"cdiVersion":"0.5.0","kind":"v.com/c","devices":[{"name":"d","containerEdits":{"hooks":[\#(hook)]}}]}"#,
             to: "cdi/vendor.json")
-        try box.directory.write("cdi-directory = \(box.path("cdi"))\ncdi-hook = \(box.path("hook"))\n", to: "berth.conf")
+        try box.directory.write(
+            "cdi-directory = \(box.path("cdi"))\ncdi-hook = \(box.path("hook"))\n", to: "berth.conf")
         Foundation.chown(box.path(part), 4321, 0)
-        let ended = try box.run(["--device", "v.com/c=d"], probe: "id", environment: ["BERTH_STORE": box.path("store")])
+        let ended = try box.run(
+            ["--device", "v.com/c=d"], probe: "id", environment: ["BERTH_STORE": box.path("store")])
         #expect(ended.status == 125 && !box.directory.exists("marker"), "\(ended)")
         // Without berth-image beside it the launcher cannot read specifications at all.
         if part != "hook" { #expect(ended.errors.contains("owned by uid 4321, expected root"), "\(ended)") }
@@ -70,8 +74,10 @@ import TestSupport
         chmod(box.rootfs, 0o755)
         let script = "mount --bind \(passwd) /etc/passwd && mount --bind \(group) /etc/group && exec \"$@\""
         let ended = try Command(
-            ["unshare", "-m", "sh", "-ec", script, "sh", "setpriv", "--reuid=4321", "--regid=4321", "--clear-groups",
-                box.fixture.berth, "run", box.image, "--", "probe", "id"],
+            [
+                "unshare", "-m", "sh", "-ec", script, "sh", "setpriv", "--reuid=4321", "--regid=4321", "--clear-groups",
+                box.fixture.berth, "run", box.image, "--", "probe", "id",
+            ],
             environment: box.environment, directory: box.directory.path
         ).run()
         if member.isEmpty {
@@ -97,7 +103,8 @@ import TestSupport
         let ended = try box.shell("timeout 20 \"$BERTH\" run \"$IMAGE\" -- probe id").run()
         #expect(ended.status == 125 && ended.errors.contains("it is not a regular file"), "\(ended)")
         let piped = try box.shell(
-            "printf 'root = yes\\n' | timeout 20 env BERTH_CONFIG=/dev/fd/0 \"$BERTH\" run \"$IMAGE\" -- probe id").run()
+            "printf 'root = yes\\n' | timeout 20 env BERTH_CONFIG=/dev/fd/0 \"$BERTH\" run \"$IMAGE\" -- probe id"
+        ).run()
         #expect(piped.status == 0, "\(piped)")
     }
 
@@ -120,7 +127,8 @@ import TestSupport
         let probe = box.shell("unshare -Ur true").run
         guard try probe().status == 0 else { return }  // this host lets no user make one
         let ended = try box.shell(
-            "unshare -Ur \"$BERTH\" run \"$IMAGE\" -- probe id -- cat /proc/self/uid_map").run()
+            "unshare -Ur \"$BERTH\" run \"$IMAGE\" -- probe id -- cat /proc/self/uid_map"
+        ).run()
         #expect(ended.status == 0, "\(ended)")
         #expect(ended.lines.first?.hasPrefix("uid=0,0,0 gid=0,0,0") == true, "\(ended)")
         let other = try box.shell("unshare -Ur \"$BERTH\" run --user 7 \"$IMAGE\" -- probe id").run()
@@ -156,7 +164,8 @@ import TestSupport
         for options in [["--root"], []] {
             for user in users {
                 let ended = try Command(
-                    ["setpriv", "--reuid=\(user)", "--regid=\(user)", "--clear-groups", box.fixture.berth, "run"] + options
+                    ["setpriv", "--reuid=\(user)", "--regid=\(user)", "--clear-groups", box.fixture.berth, "run"]
+                        + options
                         + [box.image, "--", "probe", "id"], environment: box.environment.merging(["HOME": "/"]) { $1 },
                     directory: "/"
                 ).run()
@@ -170,8 +179,11 @@ import TestSupport
         try box.directory.makeDirectory("scratch/berth-4321")
         for _ in 0..<2 {
             let ended = try Command(
-                ["setpriv", "--reuid=4321", "--regid=4321", "--clear-groups", box.fixture.berth, "run", box.image, "--",
-                    "probe", "id"], environment: box.environment.merging(["HOME": "/"]) { $1 }, directory: "/"
+                [
+                    "setpriv", "--reuid=4321", "--regid=4321", "--clear-groups", box.fixture.berth, "run", box.image,
+                    "--",
+                    "probe", "id",
+                ], environment: box.environment.merging(["HOME": "/"]) { $1 }, directory: "/"
             ).run()
             #expect(ended.status == 0, "\(ended)")
         }

@@ -411,7 +411,8 @@ import TestSupport
         try box.directory.write("scratch = \(box.path("scratch"))\n", to: "berth.conf")
         let ended = try box.run(probe: "id")
         #expect(ended.status == 0, "\(ended)")
-        #expect(try FileManager.default.contentsOfDirectory(atPath: box.path("scratch/berth-\(box.caller.user)")).isEmpty)
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: box.path("scratch/berth-\(box.caller.user)")).isEmpty)
         #expect(try FileManager.default.contentsOfDirectory(atPath: box.path("scratch")).count == 2)
     }
 }

@@ -40,7 +40,8 @@ import Testing
 
     static let letters: [Character: String] = [
         "a": "attach", "c": "cpu-shares", "d": "detach", "e": "env", "h": "hostname", "i": "interactive", "l": "label",
-        "m": "memory", "p": "publish", "P": "publish-all", "q": "quiet", "t": "tty", "u": "user", "v": "volume", "w": "workdir",
+        "m": "memory", "p": "publish", "P": "publish-all", "q": "quiet", "t": "tty", "u": "user", "v": "volume",
+        "w": "workdir",
     ]
 
     @Test func lettersAreDockers() {
@@ -70,7 +71,8 @@ import Testing
     }
 
     @Test func nvidiasLineIsReadAsItIs() throws {
-        let line = "--gpus all --rm -it --ipc=host --shm-size=16g --ulimit memlock=-1 --ulimit stack=67108864 "
+        let line =
+            "--gpus all --rm -it --ipc=host --shm-size=16g --ulimit memlock=-1 --ulimit stack=67108864 "
             + "-v /home/u/dir:/workspace -w /workspace"
         let options = try Self.parse(line.split(separator: " ").map(String.init))
         #expect(options.gpus == .all && options.workingDirectory == "/workspace")
@@ -84,9 +86,11 @@ import Testing
     }
 
     @Test(arguments: [
-        ["--init"], ["--name", "train"], ["--label", "a=b", "-l", "c"], ["--privileged"], ["--runtime=nvidia"], ["-m", "8g"],
+        ["--init"], ["--name", "train"], ["--label", "a=b", "-l", "c"], ["--privileged"], ["--runtime=nvidia"],
+        ["-m", "8g"],
         ["--cpus", "4"], ["-p", "8080:8080"], ["-p", "80"], ["-p", "0.0.0.0:80:80/tcp"], ["-P"], ["--restart=always"],
-        ["--shm-size", "1g"], ["--userns=host"], ["--sig-proxy=false"], ["--cgroupns", "private"], ["-v", "/a:/b:rshared"],
+        ["--shm-size", "1g"], ["--userns=host"], ["--sig-proxy=false"], ["--cgroupns", "private"],
+        ["-v", "/a:/b:rshared"],
         ["--security-opt", "no-new-privileges=false"], ["--security-opt", "systempaths=unconfined"],
     ]) func whatChangesNothingIsOneLine(_ words: [String]) throws {
         let options = try Self.parse(words)
@@ -96,7 +100,8 @@ import Testing
 
     @Test(arguments: [
         ["--nv"], ["--rocm"], ["--writable-tmpfs"], ["--no-healthcheck"], ["--restart=no"], ["--sig-proxy"],
-        ["--sig-proxy=true"], ["--init=false"], ["--privileged=0"], ["--disable-content-trust"], ["--userns", "keep-id"],
+        ["--sig-proxy=true"], ["--init=false"], ["--privileged=0"], ["--disable-content-trust"],
+        ["--userns", "keep-id"],
         ["--detach=false"], ["--isolation=default"], ["--cgroupns=host"],
     ]) func whatIsSoInAnyCaseIsSilent(_ words: [String]) throws {
         #expect(try Self.parse(words).notes.isEmpty)
@@ -132,7 +137,9 @@ import Testing
         let mount = try Self.parse(["--mount", "src=/a,dst=/b,ro,bind-propagation=rslave,noexec"]).mounts
         #expect(volume == mount)
         #expect(volume[0].propagation == [.isSlave, .recursive] && volume[0].attributes == [.noExecution])
-        #expect(try Self.parse(["--mount", "src=/a,dst=/b,bind-recursive=readonly,ro,consistency=cached"]).mounts[0].readOnly)
+        #expect(
+            try Self.parse(["--mount", "src=/a,dst=/b,bind-recursive=readonly,ro,consistency=cached"]).mounts[0]
+                .readOnly)
         #expect(try Self.parse(["--mount", "type=tmpfs,dst=/b,noexec"]).mounts[0].attributes == [.noExecution])
     }
 }

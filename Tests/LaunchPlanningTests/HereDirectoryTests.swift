@@ -8,16 +8,21 @@ import Testing
         try LaunchOptions(parsing: words + ["img"], workingDirectory: directory)
     }
 
-    static func plan(_ words: [String], in directory: String = "/lustre/ada/run", host: HostFacts = Sample.host) throws -> LaunchPlan {
+    static func plan(_ words: [String], in directory: String = "/lustre/ada/run", host: HostFacts = Sample.host) throws
+        -> LaunchPlan
+    {
         try LaunchPlan(
             options: try options(words, in: directory), image: Sample.image, site: SitePolicy(), host: host)
     }
 
     @Test func theCurrentDirectoryIsMountedAtItsPlaceAndEntered() throws {
         let plan = try Self.plan(["--here"])
-        let bind = PlannedStep(.bind(BindMount(source: "/lustre/ada/run", target: "/lustre/ada/run")), .option("--here"))
+        let bind = PlannedStep(
+            .bind(BindMount(source: "/lustre/ada/run", target: "/lustre/ada/run")), .option("--here"))
         #expect(plan.steps.contains(bind))
-        #expect(plan.process.workingDirectory == "/lustre/ada/run" && plan.process.workingDirectoryOrigin == .option("--here"))
+        #expect(
+            plan.process.workingDirectory == "/lustre/ada/run"
+                && plan.process.workingDirectoryOrigin == .option("--here"))
         #expect(plan.text.contains("rbind /lustre/ada/run on /lustre/ada/run  [--here]"))
         #expect(plan.text.contains("workdir /lustre/ada/run  [--here]"))
     }
@@ -33,8 +38,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "/", "/usr", "/usr/bin", "/usr/local/lib/python3", "/bin", "/sbin", "/lib", "/lib64", "/lib/x", "/etc", "/etc/ssl", "/proc/1",
-        "/sys", "/dev", "/dev/shm", "/dev/pts", "/var", "/var/lib", "/run", "/opt", "/boot", "/tmp/../usr", "/home/../", "/./usr/",
+        "/", "/usr", "/usr/bin", "/usr/local/lib/python3", "/bin", "/sbin", "/lib", "/lib64", "/lib/x", "/etc",
+        "/etc/ssl", "/proc/1",
+        "/sys", "/dev", "/dev/shm", "/dev/pts", "/var", "/var/lib", "/run", "/opt", "/boot", "/tmp/../usr", "/home/../",
+        "/./usr/",
         "//usr",
     ]) func aDirectoryThatHidesTheImageIsRefused(_ directory: String) {
         #expect {
@@ -45,7 +52,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "/home", "/home/ada", "/tmp", "/tmp/x", "/dev/shm/x", "/var/tmp", "/var/lib/jobs", "/run/user/1000", "/opt/project", "/root",
+        "/home", "/home/ada", "/tmp", "/tmp/x", "/dev/shm/x", "/var/tmp", "/var/lib/jobs", "/run/user/1000",
+        "/opt/project", "/root",
         "/usr2", "/libraries", "/data",
     ]) func othersAreMounted(_ directory: String) throws {
         #expect(try Self.options(["--here"], in: directory).here == directory)
@@ -68,19 +76,25 @@ import Testing
         settings.searchDomains = ["a.example"]
         let resolver = try #require(actions.firstIndex(of: .resolver(settings)))
         #expect(copied < resolver && copied < hosts)
-        #expect(plan.text.contains("resolver 'nameserver 10.0.0.1; search a.example' in /etc/resolv.conf  [--dns]"), "\(plan.text)")
+        #expect(
+            plan.text.contains("resolver 'nameserver 10.0.0.1; search a.example' in /etc/resolv.conf  [--dns]"),
+            "\(plan.text)")
     }
 
     @Test func linesOfTheHostStayThatNothingReplaces() {
-        let file = Array("# by hand\nnameserver 1.1.1.1\n  nameserver 2.2.2.2\nsearch old.example\noptions ndots:1".utf8)
+        let file = Array(
+            "# by hand\nnameserver 1.1.1.1\n  nameserver 2.2.2.2\nsearch old.example\noptions ndots:1".utf8)
         func text(_ change: (inout ResolverSettings) -> Void) -> String {
             var settings = ResolverSettings()
             change(&settings)
             return String(decoding: settings.applied(to: file), as: UTF8.self)
         }
-        #expect(text { $0.nameServers = ["9.9.9.9"] } == "# by hand\nsearch old.example\noptions ndots:1\nnameserver 9.9.9.9\n")
         #expect(
-            text { $0.searchDomains = ["."] } == "# by hand\nnameserver 1.1.1.1\n  nameserver 2.2.2.2\noptions ndots:1\n")
+            text { $0.nameServers = ["9.9.9.9"] }
+                == "# by hand\nsearch old.example\noptions ndots:1\nnameserver 9.9.9.9\n")
+        #expect(
+            text { $0.searchDomains = ["."] }
+                == "# by hand\nnameserver 1.1.1.1\n  nameserver 2.2.2.2\noptions ndots:1\n")
         #expect(text { $0.resolverOptions = ["rotate"] }.hasSuffix("search old.example\noptions rotate\n"))
     }
 
@@ -95,9 +109,18 @@ import Testing
         #expect(change { $0.added = [19] } == [0, 1, 14, 19])
         #expect(change { $0.dropped = [1] } == [0, 14])
         #expect(change { $0.dropsAll = true } == [])
-        #expect(change { $0.dropsAll = true; $0.added = [19] } == [19])
-        #expect(change { $0.addsAll = true; $0.dropped = [21] } == (0...40).filter { $0 != 21 })
-        #expect(change { $0.added = [1]; $0.dropped = [1] } == [0, 1, 14])
+        #expect(
+            change {
+                $0.dropsAll = true; $0.added = [19]
+            } == [19])
+        #expect(
+            change {
+                $0.addsAll = true; $0.dropped = [21]
+            } == (0...40).filter { $0 != 21 })
+        #expect(
+            change {
+                $0.added = [1]; $0.dropped = [1]
+            } == [0, 1, 14])
     }
 
     @Test func capabilitiesAreThoseThatTheCallerCanHave() throws {
@@ -126,7 +149,9 @@ import Testing
 
     @Test func aCleanEnvironmentHasTheJobsVariablesAndNoOthers() throws {
         var host = Sample.host
-        host.environment = ["SLURM_PROCID=1", "PMI_RANK=1", "CUDA_VISIBLE_DEVICES=0", "TERM=xterm", "EDITOR=vi", "NAME=x"]
+        host.environment = [
+            "SLURM_PROCID=1", "PMI_RANK=1", "CUDA_VISIBLE_DEVICES=0", "TERM=xterm", "EDITOR=vi", "NAME=x",
+        ]
         let process = try Self.plan(["--cleanenv", "-e", "NAME"], host: host).process
         for entry in ["SLURM_PROCID=1", "PMI_RANK=1", "CUDA_VISIBLE_DEVICES=0", "TERM=xterm", "NAME=x"] {
             #expect(process.environment.contains(entry), "\(entry)")

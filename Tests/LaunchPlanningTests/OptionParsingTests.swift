@@ -137,12 +137,15 @@ import Testing
                 $0.capabilities.added = [19, 23]
                 $0.capabilities.dropsAll = true
             }),
-        Spelling("--group-add", "video", "--group-add=44", "--group-add", "keep-groups", means: { $0.groups = ["video", "44"] }),
+        Spelling(
+            "--group-add", "video", "--group-add=44", "--group-add", "keep-groups",
+            means: { $0.groups = ["video", "44"] }),
         Spelling(
             "--add-host", "db:10.0.0.7", "--add-host=six=[2001:db8::7]", "--add-host", "self:host-gateway",
             means: { $0.hosts = "10.0.0.7 db\n2001:db8::7 six\n127.0.0.1 self\n" }),
         Spelling(
-            "--dns", "10.0.0.1", "--dns=::1", "--dns-search", "example.com", "--dns-option", "ndots:2", "--dns-opt=rotate",
+            "--dns", "10.0.0.1", "--dns=::1", "--dns-search", "example.com", "--dns-option", "ndots:2",
+            "--dns-opt=rotate",
             means: {
                 $0.resolver.nameServers = ["10.0.0.1", "::1"]
                 $0.resolver.searchDomains = ["example.com"]
@@ -156,7 +159,8 @@ import Testing
             }),
         Spelling(
             "--security-opt", "no-new-privileges", "--security-opt=no-new-privileges:true", "--security-opt",
-            "seccomp=unconfined", "--security-opt=apparmor=unconfined", "--security-opt", "label=disable", means: { _ in }),
+            "seccomp=unconfined", "--security-opt=apparmor=unconfined", "--security-opt", "label=disable",
+            means: { _ in }),
         Spelling("--pull", "newer", means: { $0.pull = .newer }),
         Spelling("--user", "1:2", means: { $0.user = "1:2" }),
         Spelling("-u", "web", means: { $0.user = "web" }),
@@ -319,10 +323,12 @@ import Testing
         ("--mount", ""), ("--mount", "source=/a"), ("--mount", "target=/b"), ("--mount", "source=/a,target=b"),
         ("--mount", "type=volume,source=/a,target=/b"), ("--mount", "type=,source=/a,target=/b"),
         ("--mount", "source=/a,target=/b,consistency=never"), ("--mount", "source=/a,target=/b,ro=maybe"),
-        ("--mount", "source=/a,target=/b,bind-propagation=up"), ("--mount", "type=tmpfs,target=/b,bind-propagation=slave"),
+        ("--mount", "source=/a,target=/b,bind-propagation=up"),
+        ("--mount", "type=tmpfs,target=/b,bind-propagation=slave"),
         ("--mount", "source=/a,target=/b,bind-recursive=writable"), ("--mount", "source=/a,target=/b,noexec=2"),
         ("--volume", "/a:/b:rslave,rprivate"), ("--volume", "/a:/b:U"), ("--bind", ""),
-        ("--pwd", "x"), ("--add-host", "db"), ("--add-host", "db:"), ("--add-host", "db:10.0.0"), ("--add-host", ":10.0.0.1"),
+        ("--pwd", "x"), ("--add-host", "db"), ("--add-host", "db:"), ("--add-host", "db:10.0.0"),
+        ("--add-host", ":10.0.0.1"),
         ("--add-host", "a b:10.0.0.1"), ("--add-host", "db:1:2"), ("--dns", "resolver"), ("--dns", "10.0.0.256"),
         ("--dns", "1::2::3"), ("--dns", ""), ("--dns-search", "a b"), ("--dns-option", ""), ("--shm-size", "0"),
         ("--shm-size", "big"), ("--cap-add", "SYS_FOO"), ("--cap-drop", ""), ("--group-add", ""), ("--group-add", "-1"),
@@ -349,7 +355,8 @@ import Testing
         ("--ulimit", "nofile=1:2:3"), ("--ulimit", "nofile=2:1"), ("--ulimit", "nofile=-2"), ("--ulimit", "nofile=1:"),
         ("--ulimit", "nofile=unlimited:1"),
         ("--hostname", "a b"), ("--hostname", "a/b"), ("--hostname", "a\n127.0.0.1 b"), ("--store", ""),
-        ("--preserve-fds", "-1"), ("--preserve-fds", "x"), ("--preserve-fds", ""), ("--hostname", ""), ("--hostname", String(repeating: "h", count: 65)),
+        ("--preserve-fds", "-1"), ("--preserve-fds", "x"), ("--preserve-fds", ""), ("--hostname", ""),
+        ("--hostname", String(repeating: "h", count: 65)),
         ("--hostname", String(repeating: "é", count: 33)),
         ("--pull", ""), ("--pull", "Always"), ("--pull", "sometimes"),
     ]
@@ -370,7 +377,9 @@ import Testing
         #expect(try Self.parse(["-h", "name", "img"]).hostname == "name")
     }
 
-    @Test(arguments: ["env", "gpus", "volume", "user", "workdir", "home"]) func aLongOptionWithOneDashIsRefused(_ name: String) {
+    @Test(arguments: ["env", "gpus", "volume", "user", "workdir", "home"]) func aLongOptionWithOneDashIsRefused(
+        _ name: String
+    ) {
         #expect(throws: OptionError.unknown(option: "-" + name)) { try Self.parse(["-" + name, "x", "img"]) }
         #expect(throws: OptionError.unknown(option: "-" + name)) { try Self.parse(["-\(name)=x", "img"]) }
     }
@@ -379,6 +388,9 @@ import Testing
         #expect(try Self.parse(["-v", "/a:/\u{301}x", "img"]).mounts == [Self.bind("/a", "/\u{301}x")])
         #expect(try Self.parse(["-v/a:/b", "--env=A=\u{301}", "img"]).variables == [.set(name: "A", value: "\u{301}")])
         #expect(try Self.parse(["-e\u{301}=1", "img"]).variables == [.set(name: "\u{301}", value: "1")])
-        #expect(try Self.parse(["--mount", "src=/\u{301},dst=/\u{FE0F}", "img"]).mounts == [Self.bind("/\u{301}", "/\u{FE0F}")])
+        #expect(
+            try Self.parse(["--mount", "src=/\u{301},dst=/\u{FE0F}", "img"]).mounts == [
+                Self.bind("/\u{301}", "/\u{FE0F}")
+            ])
     }
 }

@@ -290,9 +290,14 @@ import Testing
         let memory = LaunchOptions.Limit(limit: .lockedMemory, soft: .max, hard: nil)
         let files = LaunchOptions.Limit(limit: .openFiles, soft: 5, hard: 1_048_577)
         let capped = try plan(Sample.host, memory)
-        #expect(capped.process.limits.first { $0.limit == .lockedMemory }?.to == LimitValues(soft: 8 << 20, hard: 8 << 20))
-        #expect(capped.notes.count == 1 && capped.notes[0].hasPrefix("warning: --ulimit memlock=unlimited is above"), "\(capped.notes)")
-        #expect(try plan(Sample.host, files).process.limits.first { $0.limit == .openFiles }?.to == LimitValues(soft: 5, hard: 1_048_576))
+        #expect(
+            capped.process.limits.first { $0.limit == .lockedMemory }?.to == LimitValues(soft: 8 << 20, hard: 8 << 20))
+        #expect(
+            capped.notes.count == 1 && capped.notes[0].hasPrefix("warning: --ulimit memlock=unlimited is above"),
+            "\(capped.notes)")
+        #expect(
+            try plan(Sample.host, files).process.limits.first { $0.limit == .openFiles }?.to
+                == LimitValues(soft: 5, hard: 1_048_576))
         #expect(try plan(Sample.host, .init(limit: .openFiles, soft: 5, hard: 1_048_576)).notes.isEmpty)
         var root = Sample.root
         root.raisesHardLimits = true

@@ -4,7 +4,8 @@ import Testing
 /// What a squashfs file keeps of an image besides its files.
 @Suite struct SavedImageTests {
     static let awkward = [
-        "plain", "", "two words", "it's", "say \"hi\"", "$HOME `id` $(id)", "back\\slash", "line\nbreak", "tab\there", "*?[x]",
+        "plain", "", "two words", "it's", "say \"hi\"", "$HOME `id` $(id)", "back\\slash", "line\nbreak", "tab\there",
+        "*?[x]",
         "-n", "é\u{301}", "a=b", "#no comment", "semi;colon & more | pipe", "'", "\\'", "\"",
     ]
 

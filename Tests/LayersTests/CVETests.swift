@@ -291,7 +291,7 @@ import Testing
                 // Until there was something to withstand, however the two are scheduled.
                 for _ in 0..<100 where swaps.value < 20 {
                     // May well fail: what counts is where it did not write.
-                    _ = try? LayerUnpacker().unpack(BytesSource(tar), diffID: digest(tar), into: root)  // see above
+                    _ = try? LayerUnpacker().unpack(BytesSource(tar), diffID: digest(tar), into: root)
                 }
             } else {
                 while !done.isSet {

@@ -10,7 +10,9 @@ import Testing
         #expect(entry.hasPrefix("A="))
         #expect(entry[...].hasPrefix("A="))
         #expect(entry.firstIndex(of: "=") != nil && entry.lastIndex(of: "=") != nil && entry.contains("="))
-        #expect(entry.split(separator: "=", maxSplits: 1).map(String.init).last.map { Array($0.utf8) } == Array("\(mark)x".utf8))
+        #expect(
+            entry.split(separator: "=", maxSplits: 1).map(String.init).last.map { Array($0.utf8) }
+                == Array("\(mark)x".utf8))
         #expect(entry.split(whereSeparator: { $0 == "=" }).count == 2)
         #expect(String(entry.prefix { $0 != "=" }) == "A")
         #expect(Array(entry.dropFirst(2).utf8) == Array("\(mark)x".utf8))
@@ -28,7 +30,8 @@ import Testing
 
     @Test func piecesAreThoseOfTheStandardLibraryForASCII() {
         #expect("a,b,,c".split(separator: ",").map(String.init) == ["a", "b", "c"])
-        #expect("a,b,,c".split(separator: ",", omittingEmptySubsequences: false).map(String.init) == ["a", "b", "", "c"])
+        #expect(
+            "a,b,,c".split(separator: ",", omittingEmptySubsequences: false).map(String.init) == ["a", "b", "", "c"])
         #expect("a,b,c".split(separator: ",", maxSplits: 1).map(String.init) == ["a", "b,c"])
         #expect("".split(separator: ",", omittingEmptySubsequences: false).map(String.init) == [""])
         #expect(String("abc".dropFirst()) == "bc" && String("abc".dropFirst(9)).isEmpty)

@@ -46,7 +46,8 @@ import TestSupport
         let place = try TemporaryDirectory()
         let file = try place.write("x", to: "a/b/c")
         chown(place.path + "/" + part, 4321, 0)
-        #expect(try Self.fault(file) == UntrustedPath(path: place.path + "/" + part, reason: .owner(4321), expected: [0]))
+        #expect(
+            try Self.fault(file) == UntrustedPath(path: place.path + "/" + part, reason: .owner(4321), expected: [0]))
         #expect(try Self.fault(file, vouched: 4321) == nil)
         #expect(try Self.fault(file, vouched: 4322)?.expected == [4322, 0])
     }

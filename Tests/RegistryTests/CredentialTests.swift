@@ -250,7 +250,10 @@ import Testing
         ("machine r.io login a password b#c\n", "a:b#c"),
         ("macdef init\nmachine r.io login evil password evil\n\nmachine r.io login a password b\n", "a:b"),
         ("macdef init\r\nmachine r.io login evil password evil\r\n\r\nmachine r.io login a password b\r\n", "a:b"),
-        ("machine o.io login x password y macdef i\nmachine r.io login e password e\n\nmachine r.io login a password b", "a:b"),
+        (
+            "machine o.io login x password y macdef i\nmachine r.io login e password e\n\nmachine r.io login a password b",
+            "a:b"
+        ),
         ("machine r.io login a\nmachine r.io login c password d\n", "c:d"),
         ("machine r.io account q login a password b\n", "a:b"),
         ("default login d password e\nmachine r.io login a password b\n", "d:e"),
@@ -260,7 +263,10 @@ import Testing
         ("machine r.io login a password b\u{301}\n", "a:b\u{301}"),
         ("machine r.io login a password \u{301}b\n", "a:\u{301}b"),
         ("machine r.io password p login a\n", "a:p"),
-        ("machine r.io login a password $(echo x; (echo ')' \")\")) # comment\r\nmachine o.io login o password p", "a:x\n) )"),
+        (
+            "machine r.io login a password $(echo x; (echo ')' \")\")) # comment\r\nmachine o.io login o password p",
+            "a:x\n) )"
+        ),
         ("machine r.io login a password $(printf 'p\\r\\n') machine o.io login o password p", "a:p"),
     ]) func netrcLinesAreReadAsCurlReadsThem(text: String, expected: String) async throws {
         let home = try Home()

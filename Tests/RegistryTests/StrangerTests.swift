@@ -142,7 +142,11 @@ import Testing
         }
         for handler: FaultyServer.Handler in [
             AuthenticationTests.tokenRegistry { _, _ in false },
-            AuthenticationTests.tokenRegistry { _, _ in true } token: { _ in .status(.unauthorized) },
+            AuthenticationTests.tokenRegistry { _, _ in
+                true
+            } token: { _ in
+                .status(.unauthorized)
+            },
             { _ in .status(.unauthorized, ("WWW-Authenticate", "Basic realm=x")) },
             { _ in .status(.forbidden) },
             { $0.path == "/v2/" ? .status(.unauthorized, ("WWW-Authenticate", "Basic realm=x")) : .status(.notFound) },
@@ -172,21 +176,26 @@ import Testing
     }
 
     /// RFC 3986 section 5.4 as far as it is about http, and what browsers and curl make of bytes that no URL may have.
-    @Test(arguments: [
-        ("g", "http://a/b/c/g"), ("./g", "http://a/b/c/g"), ("g/", "http://a/b/c/g/"), ("/g", "http://a/g"),
-        ("//g", "http://g/"), ("?y", "http://a/b/c/d;p?y"), ("g?y", "http://a/b/c/g?y"), ("#s", "http://a/b/c/d;p?q"),
-        ("g#s", "http://a/b/c/g"), ("g?y#s", "http://a/b/c/g?y"), (";x", "http://a/b/c/;x"), ("", "http://a/b/c/d;p?q"),
-        (".", "http://a/b/c/"), ("./", "http://a/b/c/"), ("..", "http://a/b/"), ("../", "http://a/b/"),
-        ("../g", "http://a/b/g"), ("../..", "http://a/"), ("../../", "http://a/"), ("../../g", "http://a/g"),
-        ("../../../g", "http://a/g"), ("../../../../g", "http://a/g"), ("/./g", "http://a/g"), ("/../g", "http://a/g"),
-        ("g.", "http://a/b/c/g."), (".g", "http://a/b/c/.g"), ("g..", "http://a/b/c/g.."), ("..g", "http://a/b/c/..g"),
-        ("./../g", "http://a/b/g"), ("./g/.", "http://a/b/c/g/"), ("g/./h", "http://a/b/c/g/h"),
-        ("g/../h", "http://a/b/c/h"), ("g;x=1/../y", "http://a/b/c/y"), ("g?y/../x", "http://a/b/c/g?y/../x"),
-        ("https://B.example/x/../y z", "https://b.example/y%20z"), ("  /g ", "http://a/g"),
-        ("/\u{fc}\u{301}", "http://a/%C3%BC%CC%81"), ("/a%2e%2e", "http://a/a%2e%2e"), ("/100%", "http://a/100%25"),
-        ("mailto:x", nil), ("/a\\b", nil), ("/a\u{1}b", nil), ("http://h h/", nil), ("http://\u{e9}.example/", nil),
-        ("http://u@h/", nil), ("///", nil),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("g", "http://a/b/c/g"), ("./g", "http://a/b/c/g"), ("g/", "http://a/b/c/g/"), ("/g", "http://a/g"),
+            ("//g", "http://g/"), ("?y", "http://a/b/c/d;p?y"), ("g?y", "http://a/b/c/g?y"),
+            ("#s", "http://a/b/c/d;p?q"),
+            ("g#s", "http://a/b/c/g"), ("g?y#s", "http://a/b/c/g?y"), (";x", "http://a/b/c/;x"),
+            ("", "http://a/b/c/d;p?q"),
+            (".", "http://a/b/c/"), ("./", "http://a/b/c/"), ("..", "http://a/b/"), ("../", "http://a/b/"),
+            ("../g", "http://a/b/g"), ("../..", "http://a/"), ("../../", "http://a/"), ("../../g", "http://a/g"),
+            ("../../../g", "http://a/g"), ("../../../../g", "http://a/g"), ("/./g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g.", "http://a/b/c/g."), (".g", "http://a/b/c/.g"), ("g..", "http://a/b/c/g.."),
+            ("..g", "http://a/b/c/..g"),
+            ("./../g", "http://a/b/g"), ("./g/.", "http://a/b/c/g/"), ("g/./h", "http://a/b/c/g/h"),
+            ("g/../h", "http://a/b/c/h"), ("g;x=1/../y", "http://a/b/c/y"), ("g?y/../x", "http://a/b/c/g?y/../x"),
+            ("https://B.example/x/../y z", "https://b.example/y%20z"), ("  /g ", "http://a/g"),
+            ("/\u{fc}\u{301}", "http://a/%C3%BC%CC%81"), ("/a%2e%2e", "http://a/a%2e%2e"), ("/100%", "http://a/100%25"),
+            ("mailto:x", nil), ("/a\\b", nil), ("/a\u{1}b", nil), ("http://h h/", nil), ("http://\u{e9}.example/", nil),
+            ("http://u@h/", nil), ("///", nil),
+        ] as [(String, String?)])
     func locationsAreResolved(location: String, expected: String?) throws {
         let base = try #require(WebURL(parsing: "http://a/b/c/d;p?q"))
         #expect(base.resolving(location)?.text == expected)

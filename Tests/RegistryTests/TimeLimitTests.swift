@@ -113,7 +113,8 @@ import Testing
 
     @Test func anIndexThatLeadsOnAndOnIsGivenUp() async throws {
         let inner = SampleImage.descriptor(.ociIndex, Array("{}".utf8))
-        let index = #"{"schemaVersion":2,"mediaType":"\#(MediaType.ociIndex)","manifests":["#
+        let index =
+            #"{"schemaVersion":2,"mediaType":"\#(MediaType.ociIndex)","manifests":["#
             + Array(repeating: inner, count: 200).joined(separator: ",") + "]}"
         try await FaultyServer.with { request in
             request.path.hasSuffix("/1.0")

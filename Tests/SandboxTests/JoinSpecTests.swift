@@ -58,7 +58,8 @@ import TestSupport
         #expect(try JoinSpec(packet) == nil)
     }
 
-    @Test(arguments: ["Nuser\0", "Nother\0", "X\0", "Vx\0Nuser\0"]) func damagedWordsAreNotTaken(_ words: String) throws {
+    @Test(arguments: ["Nuser\0", "Nother\0", "X\0", "Vx\0Nuser\0"]) func damagedWordsAreNotTaken(_ words: String) throws
+    {
         let (one, other) = try LocalSockets.pair()
         let file = try Self.file()
         try file.descriptor.writeAll(Array(words.utf8))

@@ -119,7 +119,9 @@ import TestSupport
         let free = try TemporaryDirectory()
         let key = Self.key()
         // The name can be computed: another user has made it first, for all to write.
-        guard case .builder(var first) = try StepRendezvous.arrive(in: [taken.path], for: key, Self.alone) else { return }
+        guard case .builder(var first) = try StepRendezvous.arrive(in: [taken.path], for: key, Self.alone) else {
+            return
+        }
         let name = try #require(try Self.entries(taken).first)
         first.fail(localID: 0)
         #expect(mkdir(taken.path + "/" + name, 0o777) == 0 && chmod(taken.path + "/" + name, 0o777) == 0)
@@ -143,7 +145,8 @@ import TestSupport
             _ = try StepRendezvous.arrive(in: [open.path], for: Self.key(), Self.alone)
         }
         #expect(chmod(open.path, 0o1777) == 0)
-        guard case .builder(var builder) = try StepRendezvous.arrive(in: [open.path], for: Self.key(), Self.alone) else {
+        guard case .builder(var builder) = try StepRendezvous.arrive(in: [open.path], for: Self.key(), Self.alone)
+        else {
             Issue.record("not the builder")
             return
         }

@@ -332,7 +332,9 @@ import TestSupport
         }
     }
 
-    @Test(.enabled(if: geteuid() == 0, "gives files away: root only"), arguments: ["", "/.config", "/.config/berth/berth.conf"])
+    @Test(
+        .enabled(if: geteuid() == 0, "gives files away: root only"),
+        arguments: ["", "/.config", "/.config/berth/berth.conf"])
     func anotherUsersHomeConfiguresNothing(_ part: String) throws {
         let directory = try TemporaryDirectory()
         try directory.write("home = yes\n", to: "home/.config/berth/berth.conf")
@@ -346,7 +348,9 @@ import TestSupport
         #expect(try Self.read(directory) == SiteConfiguration())
     }
 
-    @Test(arguments: ["site.conf", "d", "d/site.conf"]) func aConfigurationThatOthersMayWriteIsRefused(_ part: String) throws {
+    @Test(arguments: ["site.conf", "d", "d/site.conf"]) func aConfigurationThatOthersMayWriteIsRefused(_ part: String)
+        throws
+    {
         let directory = try TemporaryDirectory()
         try directory.write("home = yes\n", to: "site.conf")
         try directory.write("home = yes\n", to: "d/site.conf")
@@ -390,7 +394,9 @@ import TestSupport
             #expect {
                 try Self.read(directory, ["BERTH_CONFIG": file])
             } throws: {
-                guard let error = $0 as? ConfigurationError, case .unreadable(let cause) = error.reason else { return false }
+                guard let error = $0 as? ConfigurationError, case .unreadable(let cause) = error.reason else {
+                    return false
+                }
                 return error.file == file && cause.errno == 2
             }
         }

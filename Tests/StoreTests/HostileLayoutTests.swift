@@ -15,7 +15,8 @@ import Testing
     static let layer = "layers/sha256-" + String(repeating: "0b", count: 32)
     static let places = [
         "version", "\(digest)/lease", "\(digest)/record", "\(digest)/manifest.json", "\(digest)/config.json",
-        "\(digest)/names", "\(layer)/summary", "\(layer)/tree", "\(layer)/boot", "\(layer)/bytes", digest, layer, "images",
+        "\(digest)/names", "\(layer)/summary", "\(layer)/tree", "\(layer)/boot", "\(layer)/bytes", digest, layer,
+        "images",
         "layers", "refs", "refs/docker", "refs/docker/docker.io/library/a/:1", "locks", "locks/pulling",
         "drafts", "rootfs", "mount", "listing", "unsettled", "squashfs", "containers",
     ]

@@ -10,7 +10,7 @@ import TestSupport
     /// Whether the temporary directory is where publishing does not wait for the disk.
     static let isLater: Bool = {
         // What can not even be opened here is skipped, too.
-        guard let shop = try? Workshop(), let store = try? shop.open(),  // see above
+        guard let shop = try? Workshop(), let store = try? shop.open(),
             case .later = store.durability
         else {
             FileHandle.standardError.write(

@@ -10,7 +10,8 @@ import Testing
     /// Everything that others can open, locked with flock(2).
     static func flock(_ shop: Workshop, _ kind: String) throws -> Running {
         // One process for each file, all at once.
-        let all = "for f in $(find \(shop.path) -type f); do flock \(kind) $f sh -c 'echo ready; exec sleep 600' & done; wait"
+        let all =
+            "for f in $(find \(shop.path) -type f); do flock \(kind) $f sh -c 'echo ready; exec sleep 600' & done; wait"
         let running = try Command(["setsid", "sh", "-c", all]).start()
         let files = try Command(["find", shop.path, "-type", "f"]).run().lines.count
         // Those that conflict wait; one lock at least is held for each file.

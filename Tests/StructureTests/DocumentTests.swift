@@ -59,7 +59,8 @@ import Testing
                 ? line.components(separatedBy: "**").filter { $0.hasPrefix("`") }.joined()
                 : line.hasPrefix("| `") && !line.hasPrefix("| `-")
                     ? line.components(separatedBy: " | ")[0] : ""
-            for message in cell.components(separatedBy: "`").enumerated().filter({ $0.offset % 2 == 1 }).map(\.element) {
+            for message in cell.components(separatedBy: "`").enumerated().filter({ $0.offset % 2 == 1 }).map(\.element)
+            {
                 let pieces = message.replacing(#/\.\.\.|HOST|IMAGE|NAME|/PATH|\bN\b|[:"(\d]/#, with: "\0")
                 for piece in pieces.split(separator: "\0").map({ $0.trimmingCharacters(in: .whitespaces) })
                 where piece.utf8.count > 9 && piece.contains(" ") {

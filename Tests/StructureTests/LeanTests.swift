@@ -40,7 +40,8 @@ import Testing
     /// that where it is imported. ImageSpec, which imports nothing, works on `utf8`.
     @Test func stringsAreTakenApartByTheirBytes() {
         let methods = [
-            ".hasPrefix(", ".hasSuffix(", ".split(separator: \"", ".split(whereSeparator: { $0 == \"", ".firstIndex(of: \"",
+            ".hasPrefix(", ".hasSuffix(", ".split(separator: \"", ".split(whereSeparator: { $0 == \"",
+            ".firstIndex(of: \"",
             ".lastIndex(of: \"", ".prefix { $0 != \"", ".prefix(while: { $0 != \"", ".drop { $0 == \"", ".first == \"",
         ]
         for file in Self.files("Sources", [".swift"]) {
@@ -57,7 +58,9 @@ import Testing
             }
             // The next character's place is behind what joins this one: `index(after:)` of `utf8` is the next byte's.
             for (number, line) in lines.enumerated() {
-                let isOfText = ["text", "entry", "path", "line", "value", "kind"].contains { line.contains($0 + ".index(after:") }
+                let isOfText = ["text", "entry", "path", "line", "value", "kind"].contains {
+                    line.contains($0 + ".index(after:")
+                }
                 #expect(!isOfText, "\(file):\(number + 1): utf8.index(after:)")
             }
         }
@@ -67,7 +70,9 @@ import Testing
     @Test func rootIsAskedForByName() {
         for file in Self.files("Sources", [".swift"]) where !file.hasSuffix("LinuxKernel/Identity.swift") {
             for (number, line) in Self.lines(file).enumerated() {
-                for words in ["Identity.userID == 0", "Identity.userID != 0", "host.userID == 0", "host.userID != 0", "geteuid()"] {
+                for words in [
+                    "Identity.userID == 0", "Identity.userID != 0", "host.userID == 0", "host.userID != 0", "geteuid()",
+                ] {
                     #expect(!line.contains(words), "\(file):\(number + 1): \(words): use isRoot")
                 }
             }

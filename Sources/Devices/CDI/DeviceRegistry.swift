@@ -129,7 +129,7 @@ extension DeviceRegistry {
                 // A name that two equally strong files define stands for neither.
                 guard
                     let name = try? QualifiedName(parsing: specification.kind + "=" + device.name),  // checked when compiled
-                    let found = try? self.device(name),  // see above
+                    let found = try? self.device(name),
                     found.specification.path == specification.path
                 else { continue }
                 result.append(found)

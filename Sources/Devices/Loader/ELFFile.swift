@@ -17,7 +17,7 @@ package struct ELFFile: ~Copyable {
 
     /// `nil` also where the file can not be opened.
     package init?(path: String) {
-        guard let opened = try? OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking, .noControllingTerminal])  // see above
+        guard let opened = try? OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking, .noControllingTerminal])
         else { return nil }
         self.init(opened)
     }

@@ -16,7 +16,8 @@ extension RegistryClient {
         if welcomes.withLock({ $0[call.access] }) != nil { return nil }
         guard await authorizer.mayHaveCredentials(for: call.access) else { return nil }
         let root = try await transport.send(
-            HTTPTransport.Request(url: WebURL(origin: registry, target: "/v2/"), reach: .registry), subject: call.subject)
+            HTTPTransport.Request(url: WebURL(origin: registry, target: "/v2/"), reach: .registry),
+            subject: call.subject)
         await root.discard()
         let challenges = AuthenticationChallenge.parse(root.headers["WWW-Authenticate"])
         let welcome: Welcome = root.status == 401 && !challenges.isEmpty ? .challenge : .open

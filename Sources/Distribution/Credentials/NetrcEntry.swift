@@ -26,7 +26,8 @@ struct NetrcEntry: Equatable {
             }
             while !isMacro, let word = words.next(isPassword: pending == "password") {
                 switch pending ?? word.lowercased() {
-                case "machine" where pending != nil: found.append(NetrcEntry(number: index + 1, machine: word.lowercased()))
+                case "machine" where pending != nil:
+                    found.append(NetrcEntry(number: index + 1, machine: word.lowercased()))
                 case "login" where pending != nil: found[found.count - 1].login = word
                 case "password" where pending != nil: found[found.count - 1].password = word
                 case "account" where pending != nil: break

@@ -56,7 +56,7 @@ final class ArchiveTarget: ExportTarget {
     /// Removes what exports of this name left that were killed.
     private static func sweep(_ prefix: String, in parent: DescriptorBox) {
         // Tidying: failing to is no reason not to export.
-        guard let names = try? parent.descriptor.entries() else { return }  // see above
+        guard let names = try? parent.descriptor.entries() else { return }
         for name in names where name.starts(with: prefix.utf8) {
             guard let file = try? parent.descriptor.open(name, [.readWrite, .noFollow, .nonBlocking]),  // another's, or gone
                 let status = try? file.status(), status.kind == .regular, status.userID == Identity.userID,  // likewise
@@ -64,7 +64,7 @@ final class ArchiveTarget: ExportTarget {
                 !name.suffix(4).elementsEqual(".new".utf8) || Clock.now.seconds - status.modified.seconds > 3600,
                 (try? file.tryLock(.exclusive)) == true  // its maker lives, or there is no way to know
             else { continue }
-            try? parent.descriptor.removeFile(name)  // see above
+            try? parent.descriptor.removeFile(name)
         }
     }
 
@@ -128,12 +128,12 @@ final class ArchiveTarget: ExportTarget {
                 try parent.descriptor.moveWithoutReplacing(draftName, to: name, in: parent.descriptor)
             } catch {
                 // EINVAL: a file system without RENAME_NOREPLACE. link(2) replaces nothing either.
-                guard error.errno == 22 else { throw error }
+                guard error.errno == Errno.EINVAL else { throw error }
                 try parent.descriptor.makeHardLink(name, to: draftName, in: parent.descriptor)
                 try parent.descriptor.removeFile(draftName)
             }
         } catch {
-            throw .destination(path, error.errno == 17 ? .exists : .system(error))  // EEXIST
+            throw .destination(path, error.errno == Errno.EEXIST ? .exists : .system(error))
         }
         state.withLock { $0.isDone = true }
     }

@@ -21,7 +21,7 @@ struct LayoutIndex {
     /// `nil` if the bytes are not an image index.
     init?(_ bytes: [UInt8]) {
         // An index that readers understand differently is not added to; not JSON: not an index.
-        guard let document = try? Documents.decode(JSONValue.self, from: bytes, as: .manifest),  // see above
+        guard let document = try? Documents.decode(JSONValue.self, from: bytes, as: .manifest),
             document.object != nil, document["layers"] == nil, document["config"] == nil,
             let manifests = document["manifests"].map(\.array) ?? [],
             manifests.allSatisfy({ $0.object != nil })

@@ -48,7 +48,7 @@ final class LayoutTarget: ExportTarget {
         do throws(SystemError) {
             existing = DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .directory]))
         } catch {
-            if error.errno != 2 { throw .destination(path, .system(error)) }  // ENOENT
+            if error.errno != Errno.ENOENT { throw .destination(path, .system(error)) }
         }
         if let existing {
             let names = try naming { () throws(SystemError) in try existing.descriptor.entries().map(\.displayPath) }
@@ -81,9 +81,9 @@ final class LayoutTarget: ExportTarget {
     /// Removes what exports left that were killed.
     private static func sweep(in place: DescriptorBox) {
         // Tidying: failing to is no reason not to export.
-        guard let names = try? place.descriptor.entries(startingWith: ".berth-export-") else { return }  // see above
+        guard let names = try? place.descriptor.entries(startingWith: ".berth-export-") else { return }
         for name in names where isDead(name, in: place) {
-            try? place.descriptor.removeTree(name)  // see above
+            try? place.descriptor.removeTree(name)
         }
     }
 
@@ -150,7 +150,7 @@ final class LayoutTarget: ExportTarget {
                 try parent.descriptor.moveWithoutReplacing(draftName, to: name, in: parent.descriptor)
             } catch {
                 // EINVAL: a file system without RENAME_NOREPLACE; a directory replaces none but an empty one.
-                guard error.errno == 22 else { throw error }
+                guard error.errno == Errno.EINVAL else { throw error }
                 try parent.descriptor.move(draftName, to: name, in: parent.descriptor)
             }
         }
@@ -166,7 +166,7 @@ final class LayoutTarget: ExportTarget {
                     try layout.descriptor.makeHardLink("oci-layout", to: "oci-layout", in: draft.descriptor)
                 } catch {
                     // EEXIST: another export was faster. EPERM, EOPNOTSUPP, EXDEV, EMLINK: no links here.
-                    if error.errno != 17 {
+                    if error.errno != Errno.EEXIST {
                         try draft.descriptor.move("oci-layout", to: "oci-layout", in: layout.descriptor)
                     }
                 }
@@ -178,7 +178,9 @@ final class LayoutTarget: ExportTarget {
                 return file
             } catch {
                 // EACCES, EROFS, ELOOP: a layout file that is not to be written.
-                guard error.meansNoLocks || [13, 30, 40].contains(error.errno) else { throw error }
+                guard error.meansNoLocks || [Errno.EACCES, Errno.EROFS, Errno.ELOOP].contains(error.errno) else {
+                    throw error
+                }
                 return layout
             }
         }
@@ -197,7 +199,7 @@ final class LayoutTarget: ExportTarget {
         try naming { () throws(SystemError) in
             for directory in ["blobs", "blobs/sha256"] {
                 do throws(SystemError) { try layout.descriptor.makeDirectory(directory, mode: 0o755) } catch {
-                    if error.errno != 17 { throw error }  // EEXIST
+                    if error.errno != Errno.EEXIST { throw error }
                 }
             }
             for digest in state.withLock({ $0.blobs }) {
@@ -207,10 +209,10 @@ final class LayoutTarget: ExportTarget {
                     state.withLock { $0.moved.append(digest) }
                 } catch {
                     switch error.errno {
-                    case 17: break  // EEXIST: the same bytes
+                    case Errno.EEXIST: break  // the same bytes
                     // Twice in this image, and moved already.
-                    case 2 where (try? layout.descriptor.status(of: Self.place(digest))) != nil: break  // as before
-                    case 22:
+                    case Errno.ENOENT where (try? layout.descriptor.status(of: Self.place(digest))) != nil: break  // as before
+                    case Errno.EINVAL:
                         try draft.descriptor.move(Self.place(digest), to: Self.place(digest), in: layout.descriptor)
                     default: throw error
                     }

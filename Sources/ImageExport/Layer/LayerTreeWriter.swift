@@ -247,7 +247,7 @@ struct LayerTreeWriter {
         _ name: String, of file: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> [UInt8]? {
         do throws(SystemError) { return try file.extendedAttribute(name) } catch {
-            if [1, 95].contains(error.errno) { return nil }  // EPERM, ENOTSUP
+            if [Errno.EPERM, Errno.EOPNOTSUPP].contains(error.errno) { return nil }
             throw error
         }
     }

@@ -38,7 +38,7 @@ package final class BlobCache: Sendable {
                 try root.makeDirectory(name, mode: 0o700)
                 try root.setPermissions(of: name, 0o1733)
             } catch {
-                if error.errno != 17 { throw error }  // EEXIST
+                if error.errno != Errno.EEXIST { throw error }
             }
             return try root.open(name, [.path, .directory, .noFollow])
         }
@@ -69,8 +69,8 @@ package final class BlobCache: Sendable {
     /// Names a blob that was verified.
     func publish(_ digest: Digest) {
         // The cache is a convenience: what can not be named is downloaded again.
-        try? partial.setPermissions(of: partialName(digest), 0o444)  // see above
-        try? partial.move(partialName(digest), to: digest.directoryName, in: blobs)  // see above
+        try? partial.setPermissions(of: partialName(digest), 0o444)
+        try? partial.move(partialName(digest), to: digest.directoryName, in: blobs)
     }
 
     /// Takes away what was found to be wrong.

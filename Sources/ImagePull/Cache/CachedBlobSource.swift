@@ -183,7 +183,7 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
         let wanted = Int(min(Int64(buffer.count), blob.size - position))
         let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
         // Unreadable is as good as not there.
-        guard let count = try? file.descriptor.read(into: part, at: position), count > 0 else { return nil }  // see above
+        guard let count = try? file.descriptor.read(into: part, at: position), count > 0 else { return nil }
         position += Int64(count)
         usedCache = true
         return UnsafeRawBufferPointer(rebasing: buffer[..<count])

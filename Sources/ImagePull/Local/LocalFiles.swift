@@ -88,7 +88,7 @@ struct DirectoryFiles: LocalFiles {
             guard status.kind == .regular else { return nil }
             return (FileChunks(DescriptorBox(file), bytes: Self.chunkBytes), status.size)
         } catch {
-            if error.errno == 2 || error.errno == 20 { return nil }  // ENOENT, ENOTDIR
+            if error.errno == Errno.ENOENT || error.errno == Errno.ENOTDIR { return nil }
             throw .local(.system(error), path: path)
         }
     }

@@ -138,7 +138,7 @@ package enum OverlayCompatibility: Equatable, Sendable {
                 prefix = EntryPath.join(prefix, name)
                 let status: FileStatus
                 do throws(SystemError) { status = try root.descriptor.status(of: prefix) } catch {
-                    if error.errno == 2 { break }  // ENOENT: not in this layer
+                    if error.errno == Errno.ENOENT { break }  // not in this layer
                     throw LayerError(.system(error))
                 }
                 if depth == components.count - 1 || status.kind != .directory { return (status, lower) }

@@ -74,7 +74,7 @@ package enum TreeRemoval {
     /// Removes what is in a directory but for directories, whose paths it returns.
     private static func empty(_ path: [UInt8], _ place: Place) -> [[UInt8]] {
         // What fails is left for the end.
-        guard let directory = place.open(path), let names = try? directory.entries() else {  // see above
+        guard let directory = place.open(path), let names = try? directory.entries() else {
             place.inParent(of: path) { parent, name in
                 try? parent.removeFile(name)  // no directory, or closed; see above
             }
@@ -99,7 +99,7 @@ package enum TreeRemoval {
             let parent = EntryPath.parent(path)
             if parent.isEmpty { return body(descriptor.descriptor, path) }
             // Gone or exchanged: left alone.
-            guard let opened = try? resolve(Array(parent)) else { return }  // see above
+            guard let opened = try? resolve(Array(parent)) else { return }
             body(opened, Array(path[(parent.count + 1)...]))
         }
 

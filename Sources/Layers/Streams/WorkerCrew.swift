@@ -24,7 +24,7 @@ final class WorkerCrew: @unchecked Sendable {
         if count == 1 { return work(0) }
         while members.count < min(size, count) - 1, !isDismissed {
             // Fewer hands do the same.
-            guard let thread = try? WorkerThread({ [self] in serve() }) else { break }  // see above
+            guard let thread = try? WorkerThread({ [self] in serve() }) else { break }
             members.append(JoinedThread(thread))
         }
         monitor.lock()

@@ -62,18 +62,18 @@ final class WriteBackWindow {
     /// In a small job what waits for the disk would fill the memory, and none of it can be reclaimed.
     private func handOver(_ file: DescriptorBox, upTo edge: Int64) {
         // Advice: a file system that does not take it writes when it likes, and who settles hears of errors.
-        try? file.descriptor.startWriteBack(at: started, bytes: edge - started)  // see above
+        try? file.descriptor.startWriteBack(at: started, bytes: edge - started)
         started = edge
         guard let limit else { return }
         while !earlier.isEmpty, earlierBytes + started - finished > limit { waitForOldest() }
         guard edge - limit > finished else { return }
-        try? file.descriptor.finishWriteBack(at: finished, bytes: edge - limit - finished)  // see above
+        try? file.descriptor.finishWriteBack(at: finished, bytes: edge - limit - finished)
         finished = edge - limit
     }
 
     private func waitForOldest() {
         let (file, from, bytes) = earlier.removeFirst()
-        try? file.descriptor.finishWriteBack(at: from, bytes: bytes)  // see above
+        try? file.descriptor.finishWriteBack(at: from, bytes: bytes)
         earlierBytes -= bytes
     }
 }

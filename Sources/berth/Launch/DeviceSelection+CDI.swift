@@ -63,7 +63,7 @@ extension DeviceSelector {
     private func trustHooks(of edits: [DeviceEdit]) throws(Failure) {
         for edit in edits {
             guard case .hook(let hook) = edit.action,
-                let fault = try? Trust().fault(on: hook.path)  // see above
+                let fault = try? Trust().fault(on: hook.path)
             else { continue }
             throw .report(
                 Report(

@@ -106,7 +106,8 @@ struct DeviceSelector {
         }
         if wantsPyTorch {
             let entries =
-                isForPlugin ? PyTorchVariables.sharedEntries(caller.variable) : PyTorchVariables.entries(caller.variable)
+                isForPlugin
+                ? PyTorchVariables.sharedEntries(caller.variable) : PyTorchVariables.entries(caller.variable)
             selection.edits += entries.map {
                 DeviceEdit(.variable($0, isDefault: true), .host("profile pytorch"))
             }

@@ -30,7 +30,8 @@ enum ImageFileKind {
         // `docker save` writes a few entries for each layer.
         for _ in 0..<20_000 {
             let header = try file.bytes(at: offset, count: 512)
-            guard header.count == 512, header[257..<262].elementsEqual("ustar".utf8), let size = tarSize(header[124..<136])
+            guard header.count == 512, header[257..<262].elementsEqual("ustar".utf8),
+                let size = tarSize(header[124..<136])
             else { break }
             var name = header.prefix(100).prefix { $0 != 0 }
             if name.starts(with: "./".utf8) { name = name.dropFirst(2) }
@@ -81,7 +82,9 @@ enum SIFContent {
             }
         return Report(
             "cannot run the SIF file \(path): \(reason)",
-            hint: "unpack it with `apptainer build --sandbox rootfs \(path)` and run dir:rootfs, or use the image that it was made of")
+            hint:
+                "unpack it with `apptainer build --sandbox rootfs \(path)` and run dir:rootfs, or use the image that it was made of"
+        )
     }
 }
 
@@ -123,7 +126,8 @@ struct SIFHeader {
             switch field(201, 4) {
             case 1:
                 let offset = field(17, 8)
-                return try file.bytes(at: offset, count: 4).elementsEqual("hsqs".utf8) ? .squashfs(offset: offset) : .damaged
+                return try file.bytes(at: offset, count: 4).elementsEqual("hsqs".utf8)
+                    ? .squashfs(offset: offset) : .damaged
             case 5: return .encrypted
             default: return .otherFileSystem
             }

@@ -119,7 +119,8 @@ struct ImageLocator {
         let (caller, configuration) = (request.caller, request.configuration)
         var environment = caller.environment
         if !configuration.insecureRegistries.isEmpty {
-            let all = [caller.variable("BERTH_INSECURE_REGISTRIES")].compactMap { $0 } + configuration.insecureRegistries
+            let all =
+                [caller.variable("BERTH_INSECURE_REGISTRIES")].compactMap { $0 } + configuration.insecureRegistries
             environment.removeAll { $0.hasPrefix("BERTH_INSECURE_REGISTRIES=") }
             environment.append("BERTH_INSECURE_REGISTRIES=" + all.joined(separator: ","))
         }
@@ -155,7 +156,8 @@ struct ImageLocator {
                     "cannot use \(path) as a root file system: \(error.sentence): owned by uid \(status.userID), "
                         + "mode \(String(status.permissions, radix: 8))",
                     hint: error.errno == Errno.EACCES
-                        ? "the owner can open it to other users with `chmod go+x \(path)`, or copy it and use the copy" : nil))
+                        ? "the owner can open it to other users with `chmod go+x \(path)`, or copy it and use the copy"
+                        : nil))
         }
         // There is nothing to mount the container on: whatever is mounted on the root, those who stand in it see what lies below.
         if let top = try? FileStatus(of: "/"), top.device == status.device, top.inode == status.inode {  // unreadable: not it

@@ -18,14 +18,15 @@ extension LaunchPlanner {
             },
             ownGPUs: devices.gpus.count,
             // Without a /dev/shm there is none inside either.
-            sharedMemory: try? OwnedFileDescriptor(opening: "/dev/shm", .path | .directory).space(),  // see above
+            sharedMemory: try? OwnedFileDescriptor(opening: "/dev/shm", .path | .directory).space(),
             lockedMemory: .onThisHost())
     }
 
     func requireLibraries(
         _ plan: LaunchPlan, _ image: ContainerImage, _ facts: RequirementFacts
     ) throws(Failure) {
-        let wanted = options.requirements.map { PlacedRequirement($0, .option("--require")) } + request.policy.requirements
+        let wanted =
+            options.requirements.map { PlacedRequirement($0, .option("--require")) } + request.policy.requirements
         // An image that is not there yet has nothing to look at: `--dry-run`.
         guard wanted.contains(where: { $0.requirement == .nccl }), image.trees.allSatisfy({ $0.hasPrefix("/") }) else {
             return

@@ -55,7 +55,9 @@ extension LaunchSource {
 
     private static func hasImageFileEnding(_ text: String) -> Bool {
         !text.utf8.contains(UInt8(ascii: ":"))
-            && [".sqsh", ".squashfs", ".sqfs", ".sif"].contains { text.utf8.suffix($0.utf8.count).elementsEqual($0.utf8) }
+            && [".sqsh", ".squashfs", ".sqfs", ".sif"].contains {
+                text.utf8.suffix($0.utf8.count).elementsEqual($0.utf8)
+            }
     }
 
     private static func require(_ workingDirectory: String, for path: String) throws(Failure) {
@@ -68,7 +70,8 @@ extension LaunchSource {
                 Report(
                     "cannot run \(path): \(error.sentence)",
                     hint: error.isAbsence
-                        ? "check the path on this node; an image of a registry is written without a leading / or ." : nil))
+                        ? "check the path on this node; an image of a registry is written without a leading / or ."
+                        : nil))
         }) { () throws(SystemError) in try FileStatus(of: path) }
         if status.kind == .directory {
             let isLayout = ["oci-layout", "index.json"].allSatisfy {
@@ -92,7 +95,8 @@ extension LaunchSource {
             throw .report(
                 Report(
                     "cannot run \(path): this tar file holds neither an OCI layout nor what `docker save` writes",
-                    hint: "a root file system in a tar file is to be unpacked: mkdir rootfs && tar -C rootfs -xf \(path), then run "
+                    hint:
+                        "a root file system in a tar file is to be unpacked: mkdir rootfs && tar -C rootfs -xf \(path), then run "
                         + "./rootfs"))
         case .unknown: throw .report(Self.unknown(path))
         }

@@ -59,9 +59,9 @@ struct LibrarySearch {
         _ path: String, in tree: String, _ flags: OpenFlags,
         _ body: (borrowing OwnedFileDescriptor) throws(SystemError) -> Value?
     ) -> Value? {
-        guard let directory = try? OwnedFileDescriptor(opening: tree, .path | .directory),  // see above
-            let file = try? directory.resolve(path, flags)  // see above
+        guard let directory = try? OwnedFileDescriptor(opening: tree, .path | .directory),
+            let file = try? directory.resolve(path, flags)
         else { return nil }
-        return try? body(file)  // see above
+        return try? body(file)
     }
 }

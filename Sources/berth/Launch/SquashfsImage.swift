@@ -100,11 +100,15 @@ enum ApptainerImage {
     static func environment(_ script: [UInt8]) -> [String] {
         var result: [String] = []
         for line in script.split(separator: UInt8(ascii: "\n")) {
-            guard line.starts(with: "export ".utf8), let equals = line.firstIndex(of: UInt8(ascii: "=")) else { continue }
+            guard line.starts(with: "export ".utf8), let equals = line.firstIndex(of: UInt8(ascii: "=")) else {
+                continue
+            }
             let name = line[..<equals].dropFirst(7)
             let opening = Array("\"${".utf8) + name + Array(":-\"".utf8)
             let value = line[(equals + 1)...]
-            guard !name.isEmpty, value.starts(with: opening), value.suffix(3).elementsEqual("\"}\"".utf8) else { continue }
+            guard !name.isEmpty, value.starts(with: opening), value.suffix(3).elementsEqual("\"}\"".utf8) else {
+                continue
+            }
             var text: [UInt8] = []
             var isEscaped = false
             for byte in value.dropFirst(opening.count).dropLast(3) {
@@ -126,17 +130,18 @@ extension LocatedImage {
     init(_ squashfs: UnpackedSquashfs, name: String) {
         func file(_ path: String) -> [UInt8] {
             // Not made by Enroot, or not what belongs there; a link in the tree stays in it.
-            guard let tree = try? OwnedFileDescriptor(opening: squashfs.tree, .path | .directory),  // see above
-                let file = try? tree.resolve(path, .readOnly | .nonBlocking),  // see above
-                (try? file.status().kind) == .regular  // see above
+            guard let tree = try? OwnedFileDescriptor(opening: squashfs.tree, .path | .directory),
+                let file = try? tree.resolve(path, .readOnly | .nonBlocking),
+                (try? file.status().kind) == .regular
             else { return [] }
-            return (try? file.readAll(limit: 16 << 20)) ?? []  // see above
+            return (try? file.readAll(limit: 16 << 20)) ?? []
         }
         let saved = SavedImage(
             environment: file(SavedImage.environmentPath), script: file(SavedImage.scriptPath),
             exact: file(SavedImage.exactPath))
         let isApptainers =
-            file(SavedImage.scriptPath).isEmpty && file(SavedImage.exactPath).isEmpty && !file(ApptainerImage.scriptPath).isEmpty
+            file(SavedImage.scriptPath).isEmpty && file(SavedImage.exactPath).isEmpty
+            && !file(ApptainerImage.scriptPath).isEmpty
         if isApptainers {
             image = ContainerImage(
                 trees: [squashfs.tree], environment: ApptainerImage.environment(file(ApptainerImage.environmentPath)),

@@ -8,7 +8,7 @@ extension DryRun {
     /// What holds the command to the plan. Asked for by `--dry-run` alone.
     func explanation(_ plan: LaunchPlan, _ edits: [DeviceEdit]) throws(Failure) -> Explanation {
         // Without /proc there are no cgroups to tell of.
-        let membership = try? CgroupMembership()  // see above
+        let membership = try? CgroupMembership()
         let limits = membership.map { CgroupLimits($0) }
         let inJob = request.caller.variable("SLURM_JOB_ID") != nil
         func limit(_ found: CgroupLimits.Limit?) -> Explanation.CgroupLimit? {
@@ -25,7 +25,7 @@ extension DryRun {
     ) -> Explanation.DeviceLayer {
         if let cgroupPolicy = plan.cgroupPolicy, let membership,
             // What can not be done is said when it is tried.
-            let part = try? CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask).parts().first(  // see above
+            let part = try? CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask).parts().first(
                 where: { $0.controllers.contains("devices") })
         {
             return .berth(version: part.isUnified ? 2 : 1, inPlace: part.inPlace)
@@ -51,7 +51,7 @@ extension DryRun {
         var places: [(name: String, place: String)] = []
         for path in request.written.environmentFiles {
             // Read once already, so that it can be.
-            guard let bytes = try? contents(of: path, limit: 1 << 20) else { continue }  // see above
+            guard let bytes = try? contents(of: path, limit: 1 << 20) else { continue }
             let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
             for (index, line) in lines.enumerated() {
                 let name = line.drop { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }.prefix {

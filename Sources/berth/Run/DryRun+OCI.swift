@@ -16,7 +16,8 @@ extension DryRun {
             }
         }
         var facts = OCIFacts(
-            userID: request.caller.userID, groupID: request.caller.groupID, absent: absentSources(plan), lastCapability: lastCapability,
+            userID: request.caller.userID, groupID: request.caller.groupID, absent: absentSources(plan),
+            lastCapability: lastCapability,
             hasTerminal: Streams.terminal(request.terminal) != nil)
         facts.supplementaryGroups = try mapError(to: Failure.system) { () throws(SystemError) in
             try Identity.supplementaryGroups()

@@ -39,7 +39,8 @@ struct DryRun {
                 throw error
             }
             Terminal.note(
-                "\(request.options.image) is not in the store yet: it would be pulled first, and decides the rest of the plan")
+                "\(request.options.image) is not in the store yet: it would be pulled first, and decides the rest of the plan"
+            )
             return nil
         }
     }

@@ -55,7 +55,7 @@ struct MergedTrees {
             let place = directory + "/" + name
             let status: FileStatus
             do throws(SystemError) { status = try FileStatus(of: place, followLinks: false) } catch {
-                if error.errno == 2 { continue }  // ENOENT: the layer below decides
+                if error.errno == Errno.ENOENT { continue }  // the layer below decides
                 throw error
             }
             if status.kind == .directory {
@@ -68,7 +68,8 @@ struct MergedTrees {
             switch status.kind {
             case .regular: return .file(place)
             case .symlink:
-                return .link(try OwnedFileDescriptor(opening: place, .path | .noFollow).linkTarget([UInt8]()).displayPath)
+                return .link(
+                    try OwnedFileDescriptor(opening: place, .path | .noFollow).linkTarget([UInt8]()).displayPath)
             default: return .absent  // a whiteout, or what is no file of accounts
             }
         }

@@ -11,7 +11,9 @@ extension JoinSpec {
     mutating func add(_ process: ProcessPlan, outside: [String]) {
         // By their bytes: two names that look alike may be two variables.
         let names = Set(process.environment.map { Self.name($0).kernelBytes })
-        for entry in outside where !names.contains(Self.name(entry).kernelBytes) { changes.append(.unsetVariable(Self.name(entry))) }
+        for entry in outside where !names.contains(Self.name(entry).kernelBytes) {
+            changes.append(.unsetVariable(Self.name(entry)))
+        }
         let same = Set(outside.map(\.kernelBytes))
         for entry in process.environment where !same.contains(entry.kernelBytes) { changes.append(.setVariable(entry)) }
         for change in process.limits { add(change.limit, change.to.soft, change.to.hard) }
@@ -48,7 +50,9 @@ extension JoinSpec {
 
     /// Of Slurm's PMIx: only the tasks have its variables.
     mutating func addPMIx() {
-        for variable in PMIxVariables.perTask { changes.append(.copyVariable(to: variable.name, from: variable.source)) }
+        for variable in PMIxVariables.perTask {
+            changes.append(.copyVariable(to: variable.name, from: variable.source))
+        }
     }
 
     static func name(_ entry: String) -> String { String(entry.prefix { $0 != "=" }) }

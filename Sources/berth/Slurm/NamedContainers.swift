@@ -13,7 +13,9 @@ extension PrepareCommand {
             try ImageStore.openOrCreate(path)
         }
         // A step that runs needs no lock, whose file would stay.
-        let isKept = try mapError(to: Failure.store) { () throws(StoreError) in try store.container(name.directory) != nil }
+        let isKept = try mapError(to: Failure.store) { () throws(StoreError) in
+            try store.container(name.directory) != nil
+        }
         if !isKept, let step = try attach(toStep: name) { return step }
         // Held until the container stands: of two steps that want the name at once one builds, the other joins.
         let lock = try lock(name, in: store)
@@ -71,7 +73,9 @@ extension PrepareCommand {
     private func lock(_ name: ContainerName, in store: ImageStore) throws(Failure) -> WorkLock {
         var isTold = false
         while true {
-            let lock = try mapError(to: Failure.store) { () throws(StoreError) in try store.tryLockContainer(name.directory) }
+            let lock = try mapError(to: Failure.store) { () throws(StoreError) in
+                try store.tryLockContainer(name.directory)
+            }
             if let lock { return lock }
             let now = Clock.monotonicNanoseconds
             if let deadline = plugin.deadline, now >= deadline {
@@ -90,7 +94,7 @@ extension PrepareCommand {
 
     private static func isFree(_ lease: DescriptorBox) -> Bool {
         // Where nothing can be locked nothing can be known to run.
-        (try? lease.descriptor.tryLock(.exclusive)) ?? true  // see above
+        (try? lease.descriptor.tryLock(.exclusive)) ?? true
     }
 
     /// From exclusive to shared: the same description, inherited by every task.

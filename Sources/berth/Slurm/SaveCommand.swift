@@ -66,7 +66,8 @@ struct SaveCommand {
         throw .report(
             Report(
                 "cannot save the container as \(text): berth reads Docker's archives and does not write them",
-                hint: "write oci-archive:FILE, which `docker load` takes since Docker 25, or docker://REGISTRY/NAME:TAG"))
+                hint: "write oci-archive:FILE, which `docker load` takes since Docker 25, or docker://REGISTRY/NAME:TAG"
+            ))
     }
 
     /// As an image: a named container's changes over its image's layers, or all of an unnamed one's files as one layer.
@@ -123,7 +124,8 @@ struct SaveCommand {
                 if error.errno != Errno.EEXIST { throw error }
             }
             let files: [(String, [UInt8], UInt32)] = [
-                (SavedImage.environmentPath, saved.environmentFile, 0o644), (SavedImage.scriptPath, saved.script, 0o755),
+                (SavedImage.environmentPath, saved.environmentFile, 0o644),
+                (SavedImage.scriptPath, saved.script, 0o755),
                 (SavedImage.exactPath, saved.exactFile, 0o644),
             ]
             for (name, bytes, mode) in files {

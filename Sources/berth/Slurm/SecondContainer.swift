@@ -17,15 +17,16 @@ extension PrepareCommand {
             let (own, other) = try LocalSockets.pair()
             let (user, mounts) = (try handle(.user), try handle(.mount))
             let answer = try other.descriptor.inheritableCopy()
-            let words = [
-                "berth", "slurm-copy-root", "--socket=\(answer.number)", "--mount=\(mounts?.number ?? -1)",
-            ] + (user.map { ["--user=\($0.number)"] } ?? [])
+            let words =
+                [
+                    "berth", "slurm-copy-root", "--socket=\(answer.number)", "--mount=\(mounts?.number ?? -1)",
+                ] + (user.map { ["--user=\($0.number)"] } ?? [])
             let ended = try Processes.run(
                 try Processes.ownPath(), arguments: words, environment: [], output: .standardError,
                 deadline: Clock.monotonicNanoseconds + 60_000_000_000)
             guard ended.status == 0, try own.descriptor.isReadable(withinMilliseconds: 0),
                 let copy = try own.descriptor.receive()?.descriptors.first
-            else { throw SystemError(call: "open_tree", errno: 1, subject: "the running container's root") }
+            else { throw SystemError(call: "open_tree", errno: Errno.EPERM, subject: "the running container's root") }
             return copy
         }
     }

@@ -16,7 +16,8 @@ import Testing
         func isTold(in text: String, _ scene: Scene) -> Bool {
             text.hasPrefix("berth: ")
                 && (text.contains("(\(error))") || error == "EROFS" && text.contains("is on a read-only"))
-                && (text.contains(scene.place.path) || text.contains("entry ") || text.contains("configuration /dev/null"))
+                && (text.contains(scene.place.path) || text.contains("entry ")
+                    || text.contains("configuration /dev/null"))
         }
     }
 

@@ -39,7 +39,7 @@ import Testing
         let end = Date().addingTimeInterval(20)
         while Date() < end {
             // Published between the two readings that it compares: the next round sees it.
-            let isThere = (try? scene.images())?.isEmpty == false  // see above
+            let isThere = (try? scene.images())?.isEmpty == false
             let leader = Self.holder(below: scene.store + "/drafts")
             let isNew = leader.map { !dead.contains($0) } ?? isThere
             if isNew, let since = killedAt {

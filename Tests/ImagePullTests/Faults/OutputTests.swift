@@ -125,7 +125,9 @@ import Testing
             let ended = try run(arguments, scene, "ulimit -v \(limit)")
             // A program in pieces may not even be loaded; Berth's own is in one.
             let isLoaded = !ended.errors.contains("error while loading shared libraries")
-            if isLoaded, arguments[0] == "pull", limit < 640 << 10 { #expect(ended.status == 125, "\(limit): \(ended)") }
+            if isLoaded, arguments[0] == "pull", limit < 640 << 10 {
+                #expect(ended.status == 125, "\(limit): \(ended)")
+            }
             #expect(ended.signal == nil && (!isLoaded || [0, 125].contains(ended.status)), "\(arguments): \(ended)")
         }
     }

@@ -11,7 +11,9 @@ final class RawServer: Sendable {
         case close
 
         static func send(_ text: String) -> Step { .send(Array(text.utf8)) }
-        static func repeating(_ text: String, every pause: TimeAmount) -> Step { .repeating(Array(text.utf8), every: pause) }
+        static func repeating(_ text: String, every pause: TimeAmount) -> Step {
+            .repeating(Array(text.utf8), every: pause)
+        }
     }
 
     private let channel: any Channel
