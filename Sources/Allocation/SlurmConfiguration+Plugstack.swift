@@ -1,9 +1,11 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 extension SlurmConfiguration {
     /// The lines of plugstack.conf and of the files that it includes, as words: spank(8). In no order, as what is asked is
     /// what is there.
-    package var plugstack: [[String]] {
+    ///
+    /// - Throws: What keeps a file or directory from being read; one that does not exist names nothing.
+    package func plugstack() throws(SystemError) -> [[String]] {
         guard let directory else { return [] }
         var result: [[String]] = []
         var left = [value(of: "PlugStackConfig", in: "slurm.conf") ?? directory + "/plugstack.conf"]
@@ -12,12 +14,16 @@ extension SlurmConfiguration {
             // Files may include each other.
             if seen.contains(file) || seen.count > 100 { continue }
             seen.append(file)
-            guard let bytes = try? contents(of: root + file, limit: 1 << 20) else { continue }  // absent: names nothing
+            let bytes: [UInt8]
+            do throws(SystemError) { bytes = try contents(of: root + file, limit: 1 << 20) } catch {
+                if error.isAbsence { continue }
+                throw error
+            }
             for line in String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline) {
                 let words = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" }.map(String.init)
                 guard words.count > 1 else { continue }
                 if words[0] == "include" {
-                    left += files(words[1].hasPrefix("/") ? words[1] : directory + "/" + words[1])
+                    left += try files(words[1].hasPrefix("/") ? words[1] : directory + "/" + words[1])
                 } else {
                     result.append(words)
                 }
@@ -27,17 +33,13 @@ extension SlurmConfiguration {
     }
 
     /// Of a pattern with `*` in its last component, at most one: what sites write.
-    private func files(_ pattern: String) -> [String] {
+    private func files(_ pattern: String) throws(SystemError) -> [String] {
         guard let slash = pattern.lastIndex(of: "/"), let star = pattern.lastIndex(of: "*"), star > slash else {
             return [pattern]
         }
         let directory = String(pattern[..<slash])
-        let (head, tail) = (
-            pattern[pattern.utf8.index(after: slash)..<star], pattern[pattern.utf8.index(after: star)...]
-        )
-        guard let place = try? OwnedFileDescriptor(opening: root + directory + "/", .readOnly | .directory),  // absent
-            let names = try? place.entries()  // unreadable: as absent
-        else { return [] }
+        let (head, tail) = (pattern[pattern.utf8.index(after: slash)..<star], pattern[pattern.utf8.index(after: star)...])
+        let names = try OwnedFileDescriptor.entries(of: root + directory + "/") ?? []
         return names.map(\.displayPath).sorted()
             .filter { $0.hasPrefix(head) && $0.hasSuffix(tail) && !$0.hasPrefix(".") }.map { directory + "/" + $0 }
     }

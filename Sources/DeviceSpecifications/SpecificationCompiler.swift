@@ -11,6 +11,7 @@ package enum SpecificationCompiler {
         for file in files.files {
             do throws(SpecificationError) {
                 if let fault = SpecificationFiles.fault(of: file) { throw SpecificationError(0, .untrusted(fault)) }
+                if let errno = file.fault { throw SpecificationError(0, .unreadable(errno: errno)) }
                 registry.specifications.append(
                     try SpecificationParser.parse(try text(file.path), path: file.path, priority: file.priority))
             } catch {

@@ -1,17 +1,20 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 /// What a device cgroup refuses here, of the kinds of nodes that schedulers grant. Nothing is opened.
 package enum DeviceConstraint {
     /// Sorted; empty where nothing is refused, or nothing is there.
-    package static func refused() -> [DeviceNode] {
-        grantable().filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) }
+    package static func refused() throws(SystemError) -> [DeviceNode] {
+        try grantable().filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) }
     }
 
     /// GPUs, their partitions and channels, and fabrics.
-    package static func grantable() -> [DeviceNode] {
+    package static func grantable() throws(SystemError) -> [DeviceNode] {
+        let host = HostTree()
         var nodes: [DeviceNode] = []
+        // In a directory that this user may not read, a mode refuses the nodes, whatever the cgroup says.
+        var unreadable: [SystemError] = []
         for directory in ["/dev", "/dev/dri", "/dev/infiniband", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels"] {
-            nodes += names(directory).map { DeviceNode(directory + "/" + $0) }.filter(isGrantable)
+            nodes += try host.names(directory, unreadable: &unreadable).map { DeviceNode(directory + "/" + $0) }.filter(isGrantable)
         }
         return nodes
     }
@@ -23,12 +26,5 @@ package enum DeviceConstraint {
         case .gpuControl: node.vendor == .amd
         default: false
         }
-    }
-
-    private static func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // absent: none of these
-            let names = try? directory.entries()
-        else { return [] }
-        return names.map(\.displayPath).sorted()
     }
 }

@@ -1,4 +1,4 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 /// The devices of the host's fabrics and what sysfs says of each, whether or not this process may open them.
 ///
@@ -30,37 +30,29 @@ package struct FabricDevices: Equatable, Sendable {
     package let devices: [Device]
 
     /// - Parameter root: Where `/dev` and `/sys` are looked for; empty for the host's own.
-    package init(root: String = "") {
+    /// - Throws: What keeps a directory from being read; one that does not exist holds no devices.
+    package init(root: String = "") throws(SystemError) {
+        let host = HostTree(root: root.isEmpty ? "/" : root)
         var result: [Device] = []
-        for name in Self.names(root + "/dev/infiniband") {
+        for name in try host.names("/dev/infiniband") {
             let node = DeviceNode("/dev/infiniband/" + name)
             guard node.kind == .verbs else { continue }
             let device = Self.line(root + "/sys/class/infiniband_verbs/\(name)/ibdev")
             let directory = root + "/sys/class/infiniband/" + device
+            let ports = device.isEmpty ? [] : try host.names("/sys/class/infiniband/\(device)/ports")
             result.append(
                 Device(
                     node: node, name: device,
                     driver: device.isEmpty ? "" : Self.driver(directory + "/device"),
-                    states: device.isEmpty
-                        ? []
-                        : Self.names(directory + "/ports").map { Self.line(directory + "/ports/\($0)/state") }.filter {
-                            !$0.isEmpty
-                        }))
+                    states: ports.map { Self.line(directory + "/ports/\($0)/state") }.filter { !$0.isEmpty }))
         }
-        for name in Self.names(root + "/dev") {
+        for name in try host.names("/dev") {
             let node = DeviceNode("/dev/" + name)
             guard node.kind == .slingshot else { continue }
             let directory = root + "/sys/class/cxi/\(name)/device"
             result.append(Device(node: node, name: name, driver: Self.driver(directory)))
         }
         devices = result
-    }
-
-    private static func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: path, .readOnly | .directory),  // absent: no such devices
-            let names = try? directory.entries()
-        else { return [] }
-        return names.map(\.displayPath).sorted()
     }
 
     private static func line(_ path: String) -> String {

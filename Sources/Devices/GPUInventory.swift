@@ -1,4 +1,4 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 /// All GPUs of the host, granted or not, in the order in which CUDA, ROCm and Slurm count them: NVIDIA's by PCI address,
 /// AMD's as the compute driver lists them. The number in `/dev/nvidiaN` follows another order on some hosts.
@@ -14,35 +14,39 @@ package struct GPUInventory: Equatable, Sendable {
     /// Whether GPUs that were not granted are among them: AMD's driver may hide those.
     package private(set) var isWhole = true
 
-    package init(_ vendor: DeviceNode.Vendor?, host: HostTree = HostTree()) {
+    /// - Throws: What keeps the list from being read. Without it nothing could be narrowed to what Slurm granted.
+    package init(_ vendor: DeviceNode.Vendor?, host: HostTree = HostTree()) throws(SystemError) {
         switch vendor {
-        case .nvidia: gpus = Self.nvidia(host)
+        case .nvidia: gpus = try Self.nvidia(host)
         case .amd:
-            if let topology = KFDTopology(host) {
+            if let topology = try KFDTopology(host) {
                 (gpus, isWhole) = (topology.gpus, topology.isWhole)
             } else {
-                gpus = Self.amd(host)
+                gpus = try Self.amd(host)
             }
         case nil: break
         }
     }
 
     /// `/proc/driver/nvidia/gpus/ADDRESS/information`, whose names sort as the addresses do.
-    private static func nvidia(_ host: HostTree) -> [GPU] {
+    private static func nvidia(_ host: HostTree) throws(SystemError) -> [GPU] {
         let base = "/proc/driver/nvidia/gpus"
-        return host.names(base).compactMap { address in
-            guard let text = host.text("\(base)/\(address)/information"),
+        var gpus: [GPU] = []
+        for address in try host.names(base) {
+            // One that is left out would shift the numbers of those behind it.
+            guard let text = try host.readable("\(base)/\(address)/information"),
                 let minor = HostDevices.field("Device Minor", in: text).flatMap({ Int($0) }),
                 HostDevices.field("GPU Excluded", in: text) != "Yes"
-            else { return nil }
+            else { continue }
             let uuid = HostDevices.field("GPU UUID", in: text) ?? ""
-            return GPU(address: address, uuid: uuid.hasPrefix("GPU-") ? uuid : "", node: "/dev/nvidia\(minor)")
+            gpus.append(GPU(address: address, uuid: uuid.hasPrefix("GPU-") ? uuid : "", node: "/dev/nvidia\(minor)"))
         }
+        return gpus
     }
 
     /// Without the compute driver's list: by PCI address.
-    private static func amd(_ host: HostTree) -> [GPU] {
-        host.names("/sys/class/drm").compactMap { name -> GPU? in
+    private static func amd(_ host: HostTree) throws(SystemError) -> [GPU] {
+        try host.names("/sys/class/drm").compactMap { name -> GPU? in
             guard DeviceNode("/dev/dri/" + name).kind == .gpu, let device = host.link("/sys/class/drm/\(name)/device"),
                 let address = device.split(separator: "/").last,
                 host.link("/sys/class/drm/\(name)/device/driver")?.hasSuffix("/amdgpu") ?? false

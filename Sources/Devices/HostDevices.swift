@@ -14,30 +14,35 @@ package struct HostDevices: Equatable, Sendable {
     /// RDMA verbs and their connection manager, Slingshot, and memory shared between processes; management nodes (umad,
     /// issm) are an administrator's.
     package let fabric: [DeviceNode]
+    /// Directories of nodes that this user may not read: none of their devices is granted.
+    package let unreadable: [SystemError]
 
     /// Looks below `/dev`. Where it holds none of the names by which every such driver shows, it is not even listed: that
     /// would be the dearest single thing that a launch reads.
     ///
     /// - Parameter openable: GPUs and MIG slices that others may open, for whom this is. Of what they name only such nodes
     ///   count as the host has; `nil` where this process asks for itself.
-    /// - Throws: `SystemError` where `/dev` itself can not be read.
+    /// - Throws: `SystemError` where a directory cannot be read for another reason than its mode.
     package init(host: HostTree = HostTree(), openable: [DeviceNode]? = nil) throws(SystemError) {
         func isGranted(_ node: DeviceNode) -> Bool { openable?.contains(node) ?? host.isGranted(node) }
         let directory = try OwnedFileDescriptor(opening: host.path("/dev"), .readOnly | .directory)
         let isNVIDIA = directory.holds("nvidiactl") || directory.holds("nvidia0")
         let isAMD = !isNVIDIA && directory.holds("kfd")
+        var unreadable: [SystemError] = []
         vendor = isNVIDIA ? .nvidia : isAMD ? .amd : nil
         let names = isNVIDIA ? try directory.entries(startingWith: "nvidia").sorted() : []
-        gpus = (isNVIDIA ? Self.nvidiaNodes(names) : isAMD ? Self.amdNodes(host) : []).filter(isGranted)
-        capabilities = names.contains("nvidia-caps") ? Self.slices(host, of: gpus).filter(isGranted) : []
+        gpus = (isNVIDIA ? Self.nvidiaNodes(names) : isAMD ? try Self.amdNodes(host, &unreadable) : []).filter(isGranted)
+        capabilities =
+            names.contains("nvidia-caps") ? try Self.slices(host, of: gpus, &unreadable).filter(isGranted) : []
         gpuControl =
             isNVIDIA
-            ? Self.control(names, capabilities, hasCopying: directory.holds("gdrdrv"), host)
+            ? try Self.control(names, capabilities, hasCopying: directory.holds("gdrdrv"), host, &unreadable)
             : isAMD ? Self.amdControl.filter(host.isGranted) : []
         let isFabric =
             directory.holds("infiniband") || directory.holds("cxi0") || directory.holds("xpmem")
             || directory.holds("knem")
-        fabric = isFabric ? try Self.fabrics(directory, host) : []
+        fabric = isFabric ? try Self.fabrics(directory, host, &unreadable) : []
+        self.unreadable = unreadable
     }
 
     /// Slices of neighbours in the same container, who may open them while this process may not.
@@ -56,23 +61,24 @@ package struct HostDevices: Equatable, Sendable {
 
     /// Whether or not this task has a GPU: a neighbour in the same container may.
     private static func control(
-        _ names: [String], _ capabilities: [DeviceNode], hasCopying: Bool, _ host: HostTree
-    ) -> [DeviceNode] {
+        _ names: [String], _ capabilities: [DeviceNode], hasCopying: Bool, _ host: HostTree,
+        _ unreadable: inout [SystemError]
+    ) throws(SystemError) -> [DeviceNode] {
         let nodes = names.map { DeviceNode("/dev/" + $0) }
         let plain = controlOrder.filter(nodes.contains)
         let further = nodes.filter { $0.kind == .storage || $0.kind == .nvSwitch }
         let channels =
             names.contains("nvidia-caps-imex-channels")
-            ? host.names("/dev/nvidia-caps-imex-channels").map { DeviceNode("/dev/nvidia-caps-imex-channels/" + $0) }
-            : []
+            ? try host.names("/dev/nvidia-caps-imex-channels", unreadable: &unreadable)
+                .map { DeviceNode("/dev/nvidia-caps-imex-channels/" + $0) } : []
         let copying: [DeviceNode] = hasCopying ? ["/dev/gdrdrv"] : []
         return plain.filter(host.isGranted) + capabilities + (channels + further + copying).filter(host.isGranted)
     }
 
     private static func fabrics(
-        _ directory: borrowing OwnedFileDescriptor, _ host: HostTree
+        _ directory: borrowing OwnedFileDescriptor, _ host: HostTree, _ unreadable: inout [SystemError]
     ) throws(SystemError) -> [DeviceNode] {
-        let verbs = host.names("/dev/infiniband").map { DeviceNode("/dev/infiniband/" + $0) }
+        let verbs = try host.names("/dev/infiniband", unreadable: &unreadable).map { DeviceNode("/dev/infiniband/" + $0) }
             .filter { $0.kind == .verbs || $0.kind == .connectionManager }
         let slingshot = try directory.entries(startingWith: "cxi").sorted().map { DeviceNode("/dev/" + $0) }
             .filter { $0.kind == .slingshot }
@@ -86,8 +92,10 @@ package struct HostDevices: Equatable, Sendable {
     ]
 
     /// The render nodes whose driver is AMD's, by rising number.
-    private static func amdNodes(_ host: HostTree) -> [DeviceNode] {
-        host.names("/dev/dri").filter { name in
+    private static func amdNodes(
+        _ host: HostTree, _ unreadable: inout [SystemError]
+    ) throws(SystemError) -> [DeviceNode] {
+        try host.names("/dev/dri", unreadable: &unreadable).filter { name in
             guard DeviceNode("/dev/dri/" + name).kind == .gpu else { return false }
             guard let driver = host.link("/sys/class/drm/\(name)/device/driver") else { return true }
             return driver.hasSuffix("/amdgpu")
@@ -98,18 +106,19 @@ package struct HostDevices: Equatable, Sendable {
     /// slices (`mig/config`, `mig/monitor`) is not among them, nor what belongs to other GPUs. A driver that does not
     /// say whose each is leaves it to what can be opened.
     /// https://docs.nvidia.com/datacenter/tesla/mig-user-guide/device-nodes-and-capabilities.html
-    private static func slices(_ host: HostTree, of gpus: [DeviceNode]) -> [DeviceNode] {
-        let nodes = host.names("/dev/nvidia-caps").map { DeviceNode("/dev/nvidia-caps/" + $0) }.filter {
-            $0.index != nil
-        }
+    private static func slices(
+        _ host: HostTree, of gpus: [DeviceNode], _ unreadable: inout [SystemError]
+    ) throws(SystemError) -> [DeviceNode] {
+        let nodes = try host.names("/dev/nvidia-caps", unreadable: &unreadable).map { DeviceNode("/dev/nvidia-caps/" + $0) }.filter { $0.index != nil }
         let base = "/proc/driver/nvidia/capabilities"
         guard !nodes.isEmpty, host.exists(base) else { return nodes }
         var result: [DeviceNode] = []
         for number in gpus.compactMap(\.index) {
             let slices = "\(base)/gpu\(number)/mig"
-            for instance in host.names(slices) where instance.hasPrefix("gi") {
+            for instance in try host.names(slices) where instance.hasPrefix("gi") {
                 let directory = "\(slices)/\(instance)"
-                let files = ["access"] + host.names(directory).filter { $0.hasPrefix("ci") }.map { $0 + "/access" }
+                let names = try host.names(directory)
+                let files = ["access"] + names.filter { $0.hasPrefix("ci") }.map { $0 + "/access" }
                 for file in files {
                     guard let minor = field("DeviceFileMinor", in: host.text("\(directory)/\(file)") ?? "") else {
                         continue

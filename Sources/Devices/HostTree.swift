@@ -15,6 +15,16 @@ package struct HostTree: Sendable {
         try? LinuxKernel.contents(of: prefix + path, limit: limit)
     }
 
+    /// Nothing where the file is absent only.
+    func readable(_ path: String, limit: Int = 1 << 20) throws(SystemError) -> String? {
+        do throws(SystemError) {
+            return String(decoding: try LinuxKernel.contents(of: prefix + path, limit: limit), as: UTF8.self)
+        } catch {
+            if error.isAbsence { return nil }
+            throw error
+        }
+    }
+
     package func text(_ path: String) -> String? { contents(path).map { String(decoding: $0, as: UTF8.self) } }
 
     package func exists(_ path: String) -> Bool { status(path) != nil }
@@ -24,11 +34,17 @@ package struct HostTree: Sendable {
     }
 
     /// The names in a directory, sorted; nothing where there is none.
-    package func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: prefix + path, .readOnly | .directory),
-            let names = try? directory.entries()
-        else { return [] }
-        return names.map(\.displayPath).sorted()
+    package func names(_ path: String) throws(SystemError) -> [String] {
+        (try OwnedFileDescriptor.entries(of: prefix + path) ?? []).map(\.displayPath).sorted()
+    }
+
+    /// The same for directories of device nodes. One that this user may not read grants nothing, so a launch can go on.
+    func names(_ path: String, unreadable: inout [SystemError]) throws(SystemError) -> [String] {
+        do throws(SystemError) { return try names(path) } catch {
+            guard error.errno == Errno.EACCES else { throw error }
+            unreadable.append(error)
+            return []
+        }
     }
 
     /// Where a symbolic link points, as it is written; `nil` for what is none.

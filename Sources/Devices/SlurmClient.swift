@@ -1,4 +1,4 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 /// What `srun`, `sbatch` and their kin need inside, found on the host: programs, Slurm's own libraries and plugins, its
 /// configuration, munge's socket, and the few other libraries that these ask for.
@@ -27,7 +27,7 @@ package struct SlurmClient: Sendable {
     package init?(
         configuration: String, pluginDirectories: [String], spankPlugins: [String], socket: String?, path: [String],
         host: HostTree = HostTree()
-    ) {
+    ) throws(SystemError) {
         self.host = host
         var elves: [String] = []
         for name in Self.programs {
@@ -37,12 +37,12 @@ package struct SlurmClient: Sendable {
         }
         guard let srun = elves.first, srun.hasSuffix("/srun") else { return nil }
         let own = (ELFFile(path: host.path(host.resolved(srun)))?.searchPath ?? []) + pluginDirectories
-        for directory in own where host.names(directory).contains(where: { $0.hasPrefix("libslurm") }) {
+        for directory in own where try host.names(directory).contains(where: { $0.hasPrefix("libslurm") }) {
             add(directory: directory)
         }
         for directory in pluginDirectories { add(directory: directory) }
         for directory in directories {
-            elves += host.names(directory).filter { $0.hasSuffix(".so") && Self.isOfClient($0) }.map {
+            elves += try host.names(directory).filter { $0.hasSuffix(".so") && Self.isOfClient($0) }.map {
                 directory + "/" + $0
             }
         }

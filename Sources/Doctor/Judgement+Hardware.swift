@@ -1,4 +1,5 @@
 internal import Devices
+internal import Diagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
 
@@ -143,6 +144,15 @@ extension Diagnosis {
             findings.append(Finding(area, "CDI", .ok, specifications.map(\.path).joined(separator: ", ")))
         }
         return findings
+    }
+
+    static func unreadable(_ facts: NodeFacts) -> [Finding] {
+        facts.unreadable.map { error in
+            Finding(
+                "devices", "directories", .warning, "\(error.subject) cannot be read: \(error.sentence)",
+                remedy: error.errno == Errno.EACCES
+                    ? "let users read it: chmod a+rx \(error.subject)" : "dmesg may name the reason")
+        }
     }
 
     static func fabrics(_ facts: NodeFacts) -> [Finding] {

@@ -1,12 +1,12 @@
 package import Devices
-internal import LinuxKernel
+package import LinuxKernel
 
 extension NodeFacts.NVIDIA {
-    package init(_ host: HostTree) {
+    package init(_ host: HostTree) throws(SystemError) {
         self.init()
         driver = NVIDIADriver.loadedVersion(host)
-        gpus = GPUInventory(.nvidia, host: host).gpus.count
-        let names = host.names("/dev")
+        gpus = try GPUInventory(.nvidia, host: host).gpus.count
+        let names = try host.names("/dev")
         nodes = names.map { DeviceNode("/dev/" + $0) }.filter { $0.kind == .gpu }
             .sorted { $0.index ?? 0 < $1.index ?? 0 }
         hasControl = names.contains("nvidiactl")
@@ -15,7 +15,7 @@ extension NodeFacts.NVIDIA {
         hasIMEX = (host.text("/proc/devices") ?? "").split(separator: "\n").contains {
             $0.hasSuffix(" nvidia-caps-imex-channels")
         }
-        let places = host.names("/dev/nvidia-caps-imex-channels").map {
+        let places = try host.names("/dev/nvidia-caps-imex-channels").map {
             DeviceNode("/dev/nvidia-caps-imex-channels/" + $0)
         }
         channels = places.count
@@ -25,11 +25,11 @@ extension NodeFacts.NVIDIA {
 }
 
 extension NodeFacts.AMD {
-    package init(_ host: HostTree) {
+    package init(_ host: HostTree) throws(SystemError) {
         self.init()
         hasKFD = host.exists("/dev/kfd")
         guard hasKFD else { return }
-        let inventory = GPUInventory(.amd, host: host)
+        let inventory = try GPUInventory(.amd, host: host)
         (gpus, isWhole) = (inventory.gpus.count, inventory.isWhole)
         let nodes: [DeviceNode] = ["/dev/kfd"] + inventory.gpus.map(\.node)
         granted = nodes.filter(host.isGranted)

@@ -49,6 +49,10 @@ extension NodeFacts {
         cdi = CDI(compile(directories), driver: nvidia.driver, nodes: nvidia.nodes)
         readLimits()
         slurm = Slurm(named: environment("SLURM_CONF"), root: "")
+        reading { (facts) throws(SystemError) in
+            facts.slurm.plugin = try SlurmConfiguration(root: "", named: environment("SLURM_CONF")).plugstack()
+                .first { $0[1].contains("spank_berth") }?.joined(separator: " ")
+        }
         credentials = Self.credentials(environment, home)
     }
 
@@ -78,14 +82,21 @@ extension NodeFacts {
     }
 
     private mutating func readDevices() {
-        nvidia = NVIDIA(HostTree())
+        reading { (facts) throws(SystemError) in facts.nvidia = try NVIDIA(HostTree()) }
         nvidia.refused = nvidia.nodes.filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) }
-        amd = AMD(HostTree())
-        fabrics = FabricDevices().devices
+        reading { (facts) throws(SystemError) in facts.amd = try AMD(HostTree()) }
+        reading { (facts) throws(SystemError) in facts.fabrics = try FabricDevices().devices }
         refusedFabrics = fabrics.map(\.node).filter { !OwnedFileDescriptor.mayReadAndWrite($0.path) }
-        constrained = DeviceConstraint.refused()
+        reading { (facts) throws(SystemError) in facts.constrained = try DeviceConstraint.refused() }
         hasConnectionManager = Self.exists("/dev/infiniband/rdma_cm")
         topologyFile = Fabric.companions.first(where: Self.exists)
+    }
+
+    /// What cannot be read is a finding, and the rest is looked at all the same.
+    private mutating func reading(_ body: (inout NodeFacts) throws(SystemError) -> Void) {
+        do throws(SystemError) { try body(&self) } catch {
+            if !unreadable.contains(error) { unreadable.append(error) }
+        }
     }
 
     private mutating func readLimits() {
@@ -193,13 +204,6 @@ extension NodeFacts {
 
     static func lines(_ path: String) -> [Substring] { text(path)?.split(whereSeparator: \.isNewline) ?? [] }
     static func line(_ path: String) -> String { lines(path).first.map(String.init) ?? "" }
-
-    static func names(_ path: String) -> [String] {
-        guard let directory = try? OwnedFileDescriptor(opening: path, [.readOnly, .directory]),  // absent: empty
-            let names = try? directory.entries()
-        else { return [] }
-        return names.map(\.displayPath).sorted()
-    }
 }
 
 extension NodeFacts.Slurm {
@@ -215,7 +219,6 @@ extension NodeFacts.Slurm {
         container = slurm.value(of: "JobContainerType", in: "slurm.conf")
         constrainsDevices = slurm.isSet("ConstrainDevices", in: "cgroup.conf")
         hasGres = slurm.value(of: "GresTypes", in: "slurm.conf") != nil
-        plugin = slurm.plugstack.first { $0[1].contains("spank_berth") }?.joined(separator: " ")
         slurmd = OtherProcess.named("slurmd")?.limit(.lockedMemory)
         hasMunge = NodeFacts.exists(root + "/run/munge/munge.socket.2")
     }

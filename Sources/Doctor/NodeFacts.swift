@@ -167,6 +167,8 @@ package struct NodeFacts: Equatable, Sendable {
     package var refusedFabrics: [DeviceNode] = []
     /// Those that a device cgroup refuses; a node's mode may refuse others.
     package var constrained: [DeviceNode] = []
+    /// Directories and files of devices and of Slurm's that exist and cannot be read.
+    package var unreadable: [SystemError] = []
     package var hasConnectionManager = false
     package var topologyFile: String?
     package var lockedMemory = LimitValues(soft: .max, hard: .max)

@@ -220,6 +220,18 @@ extension OwnedFileDescriptor {
         return names
     }
 
+    /// The names in a directory, in no order; `nil` where there is no such directory.
+    ///
+    /// - Throws: What keeps it from being read, with the directory's path.
+    package static func entries(of path: some PathBytes) throws(SystemError) -> [[UInt8]]? {
+        do throws(SystemError) {
+            return try OwnedFileDescriptor(opening: path, .readOnly | .directory).entries()
+        } catch {
+            if error.isAbsence { return nil }
+            throw SystemError(call: error.call, errno: error.errno, subject: path.displayPath)
+        }
+    }
+
     /// The names that begin so, in no order.
     package func entries(startingWith prefix: StaticString) throws(SystemError) -> [String] {
         var names: [String] = []

@@ -169,7 +169,7 @@ package struct CgroupEnforcer {
     }
 
     private static func sweep(_ own: borrowing OwnedFileDescriptor) {
-        guard let names = try? own.entries() else { return }  // then the next launch does
+        guard let names = try? own.entries() else { return }  // tidying: the next launch tries again
         for name in names where isOurs(name) {
             try? own.removeDirectory(name)  // EBUSY: somebody lives there
         }
@@ -178,7 +178,7 @@ package struct CgroupEnforcer {
     private func fill(_ cgroup: borrowing OwnedFileDescriptor, _ part: Part) throws(SystemError) {
         for controller in part.controllers {
             switch controller {
-            case "devices": try fill(cgroup, rules: deviceRules(), part)
+            case "devices": try fill(cgroup, rules: try deviceRules(), part)
             case "memory":
                 let file = part.isUnified ? "memory.max" : "memory.limit_in_bytes"
                 try Self.write("\(cgroupPolicy.memory ?? 0)", to: file, cgroup)
@@ -208,10 +208,10 @@ package struct CgroupEnforcer {
 
     /// The standard nodes, and what proves to be a node of those named. What is refused already stays so: in a cgroup
     /// that several tasks' grants are known in, each keeps its own.
-    package func deviceRules() -> [DeviceRule] {
+    package func deviceRules() throws(SystemError) -> [DeviceRule] {
         var rules = DeviceRule.standard
         for device in cgroupPolicy.devices ?? [] {
-            for node in cgroupPolicy.deviceDirectories.contains(device) ? Self.nodes(at: device) : [device] {
+            for node in cgroupPolicy.deviceDirectories.contains(device) ? try Self.nodes(at: device) : [device] {
                 guard let number = node.number, !OwnedFileDescriptor.isRefusedByCgroup(node.path) else { continue }
                 let rule = DeviceRule(number)
                 if !rules.contains(rule) { rules.append(rule) }
@@ -221,10 +221,8 @@ package struct CgroupEnforcer {
     }
 
     /// Those in a directory of nodes, or the node itself.
-    private static func nodes(at place: DeviceNode) -> [DeviceNode] {
-        guard let directory = try? OwnedFileDescriptor(opening: place.path, .readOnly | .directory),  // no directory: a node
-            let names = try? directory.entries()
-        else { return [place] }
+    private static func nodes(at place: DeviceNode) throws(SystemError) -> [DeviceNode] {
+        guard let names = try OwnedFileDescriptor.entries(of: place.path) else { return [place] }
         return names.map { DeviceNode(place.path + "/" + $0.displayPath) }
     }
 

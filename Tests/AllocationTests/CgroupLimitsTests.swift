@@ -84,10 +84,23 @@ import Testing
         #expect(slurm.value(of: "PropagateResourceLimitsExcept", in: "slurm.conf") == "MEMLOCK")
         #expect(slurm.value(of: "Absent", in: "slurm.conf") == nil)
         #expect(slurm.isSet("ConstrainDevices", in: "cgroup.conf") == true)
-        #expect(slurm.plugstack == [["required", "/a.so"], ["required", "/b/spank_berth.so", "berth=/b"]])
+        #expect(try slurm.plugstack() == [["required", "/a.so"], ["required", "/b/spank_berth.so", "berth=/b"]])
         #expect(slurm.isSet("ConstrainRAMSpace", in: "cgroup.conf") == false)
         #expect(slurm.isSet("ConstrainCores", in: "cgroup.conf") == false)
         #expect(slurm.isSet("ConstrainDevices", in: "absent.conf") == nil)
         _ = directory
+    }
+
+    @Test func whatCannotBeReadIsNotAbsent() throws {
+        let (slurm, directory) = try Self.slurm([
+            "etc/slurm/slurm.conf": "",
+            "etc/slurm/plugstack.conf": "include plugstack.conf.d/*.conf\ninclude absent.d/*.conf\ninclude none.conf\n",
+        ])
+        #expect(try slurm.plugstack() == [])
+        try directory.link("etc/slurm/plugstack.conf.d", to: "plugstack.conf.d")
+        #expect { try slurm.plugstack() } throws: {
+            let error = $0 as? SystemError
+            return error?.name == "ELOOP" && error?.subject.contains("/etc/slurm/plugstack.conf.d") ?? false
+        }
     }
 }

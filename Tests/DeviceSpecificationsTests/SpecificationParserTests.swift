@@ -1,5 +1,6 @@
 import DeviceSpecifications
 import Devices
+import Foundation
 import ImageDiagnostics
 import TestSupport
 import Testing
@@ -311,6 +312,27 @@ import Testing
             registry.refused.map { String($0.path.split(separator: "/").last ?? "") } == ["bad.yaml", "dangling.json"])
         #expect(registry.refused[0].reason.contains("9.9.9") && registry.refused[1].reason.contains("No such file"))
         #expect(DeviceRegistry(decoding: registry.encoded(key: files.key), key: files.key) == registry)
+    }
+
+    /// Its devices are not known, and whoever asks for one of them gets the reason.
+    @Test func aDirectoryThatCannotBeReadIsRefusedByName() throws {
+        let place = try TemporaryDirectory()
+        try place.write(Self.minimal(), to: "cdi/good.yaml")
+        try place.link("loop", to: "loop")
+        try place.write("", to: "file")
+        let paths = ["loop", "cdi", "absent", "file", "file/below"].map { place.path + "/" + $0 }
+        let files = SpecificationFiles(in: paths)
+        let registry = SpecificationCompiler.compile(files, describe: \.text)
+        #expect(registry.specifications.map(\.kind) == ["vendor.com/class"])
+        #expect(registry.refused.map(\.path) == [paths[0]])
+        #expect(registry.refused.first?.reason.contains("Too many levels of symbolic links") ?? false)
+        let wanted = try QualifiedName(parsing: "other.com/class=a")
+        #expect(throws: DeviceError.unknownKind("other.com/class", refused: registry.refused)) {
+            try registry.device(wanted)
+        }
+        // A directory that can be read again is another state.
+        try FileManager.default.removeItem(atPath: place.path + "/loop")
+        #expect(SpecificationFiles(in: paths).key != files.key)
     }
 
     @Test func librariesAreAskedForTheirNames() throws {

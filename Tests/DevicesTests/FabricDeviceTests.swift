@@ -1,5 +1,6 @@
 import Devices
 import Foundation
+import LinuxKernel
 import TestSupport
 import Testing
 
@@ -8,7 +9,7 @@ import Testing
     static func host(_ make: (TemporaryDirectory) throws -> Void) throws -> [FabricDevices.Device] {
         let directory = try TemporaryDirectory()
         try make(directory)
-        return FabricDevices(root: directory.path).devices
+        return try FabricDevices(root: directory.path).devices
     }
 
     static func adapter(
@@ -54,6 +55,16 @@ import Testing
         }
         #expect(devices == [FabricDevices.Device(node: "/dev/infiniband/uverbs0")])
         #expect(devices[0].isActive == nil)
+    }
+
+    @Test func aDirectoryThatCannotBeReadIsNotAbsent() throws {
+        let place = try TemporaryDirectory()
+        try place.makeDirectory("dev")
+        try place.link("dev/infiniband", to: "infiniband")
+        #expect { try FabricDevices(root: place.path) } throws: {
+            let error = $0 as? SystemError
+            return error?.name == "ELOOP" && error?.subject == place.path + "/dev/infiniband"
+        }
     }
 
     @Test func slingshotHasNodesOfItsOwn() throws {

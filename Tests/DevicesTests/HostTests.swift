@@ -20,6 +20,51 @@ import Testing
         Dictionary(uniqueKeysWithValues: names.map { ("dev/" + $0, "") })
     }
 
+    // MARK: Directories that cannot be read
+
+    /// A link to itself is ELOOP for root as well.
+    @Test(arguments: ["dev/infiniband", "dev/nvidia-caps", "dev/nvidia-caps-imex-channels"])
+    func aDirectoryOfNodesThatCannotBeReadIsNamed(_ directory: String) throws {
+        let (place, host) = try Self.host(Self.nodes("nvidia0", "nvidiactl"), links: [directory: place(directory)])
+        #expect { try HostDevices(host: host) } throws: {
+            let error = $0 as? SystemError
+            return error?.name == "ELOOP" && error?.subject == place.path + "/" + directory
+        }
+    }
+
+    private func place(_ directory: String) -> String { String(directory.split(separator: "/").last ?? "") }
+
+    /// An inventory with a gap would count other GPUs than Slurm does.
+    @Test(arguments: ["gpus", "gpus/0000:17:00.0/information"])
+    func anInventoryThatCannotBeReadIsNamed(_ path: String) throws {
+        let base = "proc/driver/nvidia/"
+        var files = ["0000:65:00.0": 1].reduce(into: [String: String]()) {
+            $0[base + "gpus/\($1.key)/information"] = "Device Minor: \t \($1.value)\n"
+        }
+        if path == "gpus" { files = [:] }
+        let (place, host) = try Self.host(files, links: [base + path: self.place(path)])
+        #expect { try GPUInventory(.nvidia, host: host) } throws: {
+            let error = $0 as? SystemError
+            return error?.name == "ELOOP" && error?.subject == place.path + "/" + base + path
+        }
+    }
+
+    @Test func aDirectoryThatTheUserMayNotReadGrantsNothing() throws {
+        let (place, host) = try Self.host(Self.nodes("nvidia0", "nvidiactl", "infiniband/uverbs0"))
+        defer { withExtendedLifetime(place) {} }
+        try FileManager.default.setAttributes(
+            [.posixPermissions: 0], ofItemAtPath: place.path + "/dev/infiniband")
+        let devices = try HostDevices(host: host)
+        // Root reads it in spite of its mode.
+        if Identity.userID == 0 {
+            #expect(devices.unreadable.isEmpty && devices.fabric == ["/dev/infiniband/uverbs0"])
+        } else {
+            #expect(devices.unreadable.map(\.subject) == [place.path + "/dev/infiniband"] && devices.fabric.isEmpty)
+        }
+        try FileManager.default.setAttributes(
+            [.posixPermissions: 0o755], ofItemAtPath: place.path + "/dev/infiniband")
+    }
+
     // MARK: Nodes
 
     @Test func aHostWithoutDevices() throws {
@@ -131,7 +176,7 @@ import Testing
         ]
         let (place, host) = try Self.host(files)
         defer { withExtendedLifetime(place) {} }
-        let inventory = GPUInventory(.amd, host: host)
+        let inventory = try GPUInventory(.amd, host: host)
         #expect(inventory.isWhole)
         #expect(
             inventory.gpus == [
@@ -146,7 +191,7 @@ import Testing
         files[nodes + "3/properties"] = ""
         let (other, constrained) = try Self.host(files)
         defer { withExtendedLifetime(other) {} }
-        let rest = GPUInventory(.amd, host: constrained)
+        let rest = try GPUInventory(.amd, host: constrained)
         #expect(!rest.isWhole && rest.gpus == inventory.gpus)
         #expect(rest.grantedBySlurm(open: open) { variables[$0] } == nil)
     }
@@ -162,7 +207,7 @@ import Testing
         }
         let (place, host) = try Self.host([:], links: links)
         defer { withExtendedLifetime(place) {} }
-        #expect(GPUInventory(.amd, host: host).gpus.map(\.node) == ["/dev/dri/renderD129", "/dev/dri/renderD128"])
+        #expect(try GPUInventory(.amd, host: host).gpus.map(\.node) == ["/dev/dri/renderD129", "/dev/dri/renderD128"])
     }
 
     // MARK: The order of GPUs
@@ -176,7 +221,7 @@ import Testing
         }
         files["proc/driver/nvidia/gpus/0000:91:00.0/information"] = "Device Minor: \t 9\nGPU Excluded:\t Yes\n"
         let (place, host) = try Self.host(files)
-        return (place, GPUInventory(.nvidia, host: host))
+        return (place, try GPUInventory(.nvidia, host: host))
     }
 
     static let open = (0..<4).map { DeviceNode("/dev/nvidia\($0)") }
@@ -318,7 +363,7 @@ import Testing
         let (place, host) = try Self.driver(version: version)
         let driver = try #require(NVIDIADriver(host: host))
         #expect(driver.version == "550.54.15")
-        let edits = driver.edits([.compute, .utility], host: host)
+        let edits = try driver.edits([.compute, .utility], host: host)
         let directory = "/usr/local/nvidia/lib64/"
         #expect(
             Set(Self.mounts(edits)) == [
@@ -346,24 +391,24 @@ import Testing
         let (tree8, host) = try Self.driver()
         defer { withExtendedLifetime(tree8) {} }
         let driver = try #require(NVIDIADriver(host: host))
-        func names(_ text: String?) -> Set<String> {
-            Set(
+        func names(_ text: String?) throws -> Set<String> {
+            try Set(
                 Self.mounts(driver.edits(NVIDIADriver.capabilities(text), host: host)).map {
                     String($0.split(separator: "/").last ?? "")
                 })
         }
-        #expect(names("utility") == ["libnvidia-ml.so.550.54.15", "nvidia-smi", "gsp_ga10x.bin", "socket"])
+        #expect(try names("utility") == ["libnvidia-ml.so.550.54.15", "nvidia-smi", "gsp_ga10x.bin", "socket"])
         #expect(
-            names("video").contains("libnvidia-encode.so.550.54.15") && !names("video").contains("libcuda.so.550.54.15")
+            try names("video").contains("libnvidia-encode.so.550.54.15") && !names("video").contains("libcuda.so.550.54.15")
         )
         #expect(
-            names("graphics").isSuperset(of: [
+            try names("graphics").isSuperset(of: [
                 "libGLX_nvidia.so.550.54.15", "libnvidia-egl-gbm.so.1.1.0", "nvidia_icd.json",
             ]))
-        #expect(names("all").isSuperset(of: names("graphics").union(names(nil))))
-        #expect(names(nil) == names("compute,utility") && names("nonsense, compute") == names("compute"))
+        #expect(try names("all").isSuperset(of: names("graphics").union(names(nil))))
+        #expect(try names(nil) == names("compute,utility") && names("nonsense, compute") == names("compute"))
         // Of another version, and of the toolkit: never.
-        #expect(names("all").isDisjoint(with: ["libnvidia-nvvm.so.535.1", "libcudart.so.12.4", "libc.so.6"]))
+        #expect(try names("all").isDisjoint(with: ["libnvidia-nvvm.so.535.1", "libcudart.so.12.4", "libc.so.6"]))
     }
 
     @Test func graphicsNeedTheGPUsOwnRenderNodes() throws {
@@ -375,7 +420,7 @@ import Testing
             }
         }
         let (place, host) = try Self.host(files)
-        let edits = NVIDIADriver.renderEdits(of: ["/dev/nvidia1", "/dev/nvidia2"], [.graphics], host: host)
+        let edits = try NVIDIADriver.renderEdits(of: ["/dev/nvidia1", "/dev/nvidia2"], [.graphics], host: host)
         #expect(
             edits
                 == ["card2", "renderD129"].map {
@@ -383,7 +428,7 @@ import Testing
                         .node(DeviceNode(place.path + "/dev/dri/" + $0), path: "/dev/dri/" + $0),
                         .host("graphics of /dev/nvidia1"))
                 })
-        #expect(NVIDIADriver.renderEdits(of: ["/dev/nvidia1"], [.compute, .utility], host: host).isEmpty)
+        #expect(try NVIDIADriver.renderEdits(of: ["/dev/nvidia1"], [.compute, .utility], host: host).isEmpty)
     }
 
     @Test func GPUDirectStorageReadsItsSettings() throws {

@@ -20,7 +20,7 @@ import Testing
         let (place, host) = try Self.tree()
         defer { withExtendedLifetime(place) {} }
         let client = try #require(
-            SlurmClient(
+            try SlurmClient(
                 configuration: "/opt/slurm/etc", pluginDirectories: ["/opt/slurm/lib/slurm", "/absent"],
                 spankPlugins: ["/site/spank_x.so", "/site/absent.so", "/opt/slurm/lib/slurm/auth_munge.so"],
                 socket: nil,
@@ -39,7 +39,7 @@ import Testing
         let (place, host) = try Self.tree()
         defer { withExtendedLifetime(place) {} }
         #expect(
-            SlurmClient(
+            try SlurmClient(
                 configuration: "/opt/slurm/etc", pluginDirectories: [], spankPlugins: [], socket: nil,
                 path: ["/opt/slurm/bin"], host: host) == nil)
     }
@@ -52,7 +52,7 @@ import Testing
             ("/site/s", ["/site", "/run/munge"]), ("/s", ["/run/munge"]), ("/usr/bin/srun/s", ["/run/munge"]),
         ] {
             let client = try #require(
-                SlurmClient(
+                try SlurmClient(
                     configuration: "/absent", pluginDirectories: [], spankPlugins: [], socket: socket,
                     path: ["/usr/bin"],
                     host: host))

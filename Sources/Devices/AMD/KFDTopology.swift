@@ -12,8 +12,8 @@ struct KFDTopology: Equatable, Sendable {
     static let path = "/sys/class/kfd/kfd/topology/nodes"
 
     /// `nil` where the driver is not loaded.
-    init?(_ host: HostTree) {
-        let numbers = host.names(Self.path).compactMap { Int($0) }.sorted()
+    init?(_ host: HostTree) throws(SystemError) {
+        let numbers = try host.names(Self.path).compactMap { Int($0) }.sorted()
         guard !numbers.isEmpty else { return nil }
         for number in numbers {
             guard let text = host.text("\(Self.path)/\(number)/properties"), !text.isEmpty else {

@@ -7,6 +7,8 @@ package struct SpecificationFiles: Equatable, Sendable {
         package let path: String
         /// The place of its directory in the list.
         package let priority: Int
+        /// The `errno` where this is a directory that could not be read.
+        package var fault: Int32?
     }
 
     /// The specification's; a later one is stronger.
@@ -16,13 +18,20 @@ package struct SpecificationFiles: Equatable, Sendable {
     /// Stands for these files in this state: another text, another size or another time make another key.
     package private(set) var key: String
 
-    /// Directories that do not exist hold nothing; what can not be looked at shows as a file that can not be read.
+    /// Directories that do not exist hold nothing. A file or directory that cannot be read is listed as a file, so that
+    /// the compiler refuses it by name and with the reason.
     package init(in directories: [String]) {
         key = directories.joined(separator: ":")
         for (priority, directory) in directories.enumerated() {
-            guard let opened = try? OwnedFileDescriptor(opening: directory, [.readOnly, .directory]),  // absent: see above
-                let names = try? opened.entries()  // likewise
-            else { continue }
+            let names: [[UInt8]]
+            do throws(SystemError) {
+                guard let found = try OwnedFileDescriptor.entries(of: directory) else { continue }
+                names = found
+            } catch {
+                key += ";\(directory),errno=\(error.errno)"
+                files.append(File(path: directory, priority: priority, fault: error.errno))
+                continue
+            }
             let wanted = names.filter { $0.ends(with: ".json") || $0.ends(with: ".yaml") }
                 .map(\.displayPath).sorted()
             for name in wanted {
@@ -51,7 +60,7 @@ package struct SpecificationFiles: Equatable, Sendable {
     }
 
     package static func fault(of file: File) -> UntrustedPath? {
-        (try? Trust().fault(on: file.path)) ?? directoryFault(of: file)  // unreadable: reading it says so
+        (try? Trust().fault(on: file.path)) ?? (file.fault == nil ? directoryFault(of: file) : nil)  // unreadable: reading it says so
     }
 
     /// The directory as an end and not as a way: in one that is writable for all, other users could add files.

@@ -1,4 +1,4 @@
-internal import LinuxKernel
+package import LinuxKernel
 
 /// NVIDIA's driver as it is installed on the host, found without a CDI specification: the libraries that the host's own
 /// loader knows, the programs, and the firmware.
@@ -136,7 +136,9 @@ extension NVIDIADriver {
     }
 
     /// Everything but device nodes, which are granted one by one.
-    package func edits(_ capabilities: [Capability], host: HostTree = HostTree()) -> [DeviceEdit] {
+    package func edits(
+        _ capabilities: [Capability], host: HostTree = HostTree()
+    ) throws(SystemError) -> [DeviceEdit] {
         let origin = DeviceEdit.Origin.host("NVIDIA driver \(version)")
         let attributes: MountAttributes = [.readOnly, .noSetUserID, .noDevices]
         func file(_ source: String, _ path: String) -> DeviceEdit {
@@ -169,7 +171,7 @@ extension NVIDIADriver {
         }
         for directory in ["/lib/firmware/nvidia/\(version)", "/usr/lib/firmware/nvidia/\(version)"]
         where host.exists(directory) {
-            for name in host.names(directory) where name.hasPrefix("gsp") && name.hasSuffix(".bin") {
+            for name in try host.names(directory) where name.hasPrefix("gsp") && name.hasSuffix(".bin") {
                 mounts.append(file("\(directory)/\(name)", "/lib/firmware/nvidia/\(version)/\(name)"))
             }
             break
@@ -194,14 +196,16 @@ extension NVIDIADriver {
     /// The nodes by which EGL and Vulkan reach these GPUs through the kernel's graphics system, where they are granted.
     package static func renderEdits(
         of gpus: [DeviceNode], _ capabilities: [Capability], host: HostTree = HostTree()
-    ) -> [DeviceEdit] {
+    ) throws(SystemError) -> [DeviceEdit] {
         guard capabilities.contains(.graphics) || capabilities.contains(.display) else { return [] }
-        return GPUInventory(.nvidia, host: host).gpus.filter { gpus.contains($0.node) }.flatMap { gpu in
-            host.names("/sys/bus/pci/devices/\(gpu.address)/drm")
+        var edits: [DeviceEdit] = []
+        for gpu in try GPUInventory(.nvidia, host: host).gpus where gpus.contains(gpu.node) {
+            edits += try host.names("/sys/bus/pci/devices/\(gpu.address)/drm")
                 .filter { $0.hasPrefix("card") || $0.hasPrefix("renderD") }.map { DeviceNode("/dev/dri/" + $0) }
                 .filter(host.isGranted)
                 .map { DeviceEdit(.node(host.node($0.path), path: $0.path), .host("graphics of \(gpu.node)")) }
         }
+        return edits
     }
 
     /// What GPUDirect Storage reads besides its nodes: its settings, and which disk is near which GPU.

@@ -52,7 +52,7 @@ extension DeviceSelector {
             for ignored in result.ignored { Terminal.note("\(ignored) of the CDI specification has no effect") }
         }
         if !speaksOfGPUs, !chosen.isEmpty, grant.devices.vendor == .nvidia,
-            let driver = driverEdits(chosen)
+            let driver = try driverEdits(chosen)
         {
             return result.edits + driver
         }

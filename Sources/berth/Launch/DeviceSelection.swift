@@ -18,6 +18,11 @@ struct DeviceGrant {
     init(_ request: LaunchRequest) throws(Failure) {
         let (openable, caller, isShared) = (request.openable, request.caller, request.isShared)
         devices = try mapError(to: Failure.system) { () throws(SystemError) in try HostDevices(openable: openable) }
+        if request.speaks {
+            for error in devices.unreadable {
+                Terminal.note("warning: the devices in \(error.subject) are not available: \(error.sentence)")
+            }
+        }
         // A task's own list would make each task of a step want another container.
         let perTask = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
         let variable = { (name: String) in isShared && perTask.contains(name) ? nil : caller.variable(name) }
@@ -25,7 +30,8 @@ struct DeviceGrant {
             (gpus, hostIndex) = (devices.gpus, nil)
             return
         }
-        let inventory = GPUInventory(devices.vendor)
+        let vendor = devices.vendor
+        let inventory = try mapError(to: Failure.system) { () throws(SystemError) in try GPUInventory(vendor) }
         let narrowed = inventory.grantedBySlurm(open: devices.gpus, variable: variable)
         gpus = narrowed ?? devices.gpus
         hostIndex = narrowed.map { _ in inventory.gpus.map(\.node) }
@@ -118,7 +124,8 @@ struct DeviceSelector {
     private func selectGPUs(_ selection: inout DeviceSelection) throws(Failure) {
         switch selection.request {
         case .count, .positions, .names:
-            let inventory = GPUInventory(grant.devices.vendor)
+            let vendor = grant.devices.vendor
+            let inventory = try mapError(to: Failure.system) { () throws(SystemError) in try GPUInventory(vendor) }
             selection.granted = inventory.sorted(selection.granted)
             try resolveNames(inventory, &selection)
         case .granted, .all, .none: break
@@ -150,7 +157,7 @@ struct DeviceSelector {
 
         var edits = try cdiEdits(registry, slices, chosen: chosen, granted: granted)
         if edits == nil, !chosen.isEmpty, grant.devices.vendor == .nvidia {
-            edits = driverEdits(chosen)
+            edits = try driverEdits(chosen)
         }
         if !chosen.isEmpty { edits = (edits ?? []) + Fabric.companionEdits() }
         if !chosen.isEmpty, grant.devices.gpuControl.contains(where: { $0.kind == .storage }) {
@@ -167,7 +174,7 @@ struct DeviceSelector {
     }
 
     /// What no CDI specification says.
-    func driverEdits(_ chosen: [DeviceNode]) -> [DeviceEdit]? {
+    func driverEdits(_ chosen: [DeviceNode]) throws(Failure) -> [DeviceEdit]? {
         guard let driver = NVIDIADriver() else {
             if request.speaks, let version = NVIDIADriver.loadedVersion(HostTree()) {
                 Terminal.note(
@@ -178,7 +185,9 @@ struct DeviceSelector {
             return nil
         }
         let wanted = NVIDIADriver.capabilities(variable("NVIDIA_DRIVER_CAPABILITIES"))
-        return driver.edits(wanted) + NVIDIADriver.renderEdits(of: chosen, wanted)
+        return try mapError(to: Failure.system) { () throws(SystemError) in
+            try driver.edits(wanted) + NVIDIADriver.renderEdits(of: chosen, wanted)
+        }
     }
 
     // MARK: Which GPUs

@@ -6,12 +6,12 @@ internal import SiteConfig
 
 extension LaunchPlanner {
     /// What the planner has to know where something is required; reading it costs a launch nothing otherwise.
-    func requirementFacts(_ devices: HostDevices) -> RequirementFacts {
+    func requirementFacts(_ devices: HostDevices) throws(SystemError) -> RequirementFacts {
         guard !options.requirements.isEmpty || !request.policy.requirements.isEmpty else {
             return RequirementFacts()
         }
         return RequirementFacts(
-            fabrics: FabricDevices().devices.map { device in
+            fabrics: try FabricDevices().devices.map { device in
                 RequirementFacts.FabricDevice(
                     node: device.node, name: device.name, driver: device.driver,
                     port: device.isActive.map { $0 ? .active : .down } ?? .unknown)

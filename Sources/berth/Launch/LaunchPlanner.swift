@@ -69,7 +69,7 @@ struct LaunchPlanner {
                     ? devices.gpuControl : devices.gpuControl.filter { !selection.withheld.contains($0) },
                 fabricNodes: devices.fabric,
                 raisesHardLimits: caller.isRoot && Identity.holds(.systemResource),
-                requirements: requirementFacts(devices))
+                requirements: try requirementFacts(devices))
             facts.deviceEdits = selection.edits
             if request.policy.mountHome, let home = caller.variable("HOME") { facts.hasHome = Self.isUsable(home) }
             if options.slurm { facts.accounts.others = request.slurmAccounts }

@@ -15,14 +15,14 @@ extension DryRun {
             found.map { Explanation.CgroupLimit(value: $0.value, cgroup: $0.cgroup) }
         }
         return Explanation(
-            devices: deviceLayer(plan, membership, inJob: inJob), memory: limit(limits?.memory),
+            devices: try deviceLayer(plan, membership, inJob: inJob), memory: limit(limits?.memory),
             cpuQuota: limit(limits?.cpuQuota), processes: limit(limits?.processes), affinity: Self.affinity,
             inJob: inJob, variables: try variablePlaces(), edits: edits, environment: request.caller.environment)
     }
 
     private func deviceLayer(
         _ plan: LaunchPlan, _ membership: CgroupMembership?, inJob: Bool
-    ) -> Explanation.DeviceLayer {
+    ) throws(Failure) -> Explanation.DeviceLayer {
         if let cgroupPolicy = plan.cgroupPolicy, let membership,
             // What can not be done is said when it is tried.
             let part = try? CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask).parts().first(
@@ -30,7 +30,7 @@ extension DryRun {
         {
             return .berth(version: part.isUnified ? 2 : 1, inPlace: part.inPlace)
         }
-        let refused = DeviceConstraint.refused()
+        let refused = try mapError(to: Failure.system) { () throws(SystemError) in try DeviceConstraint.refused() }
         if !refused.isEmpty {
             let places = (membership?.separate ?? []) + [membership?.unified].compactMap { $0 }
             return .cgroup(ofSlurm: places.contains { SlurmCgroup.isOfJob($0.path) }, refused: refused)
