@@ -38,7 +38,9 @@ extension SlurmConfiguration {
             return [pattern]
         }
         let directory = String(pattern[..<slash])
-        let (head, tail) = (pattern[pattern.utf8.index(after: slash)..<star], pattern[pattern.utf8.index(after: star)...])
+        let (head, tail) = (
+            pattern[pattern.utf8.index(after: slash)..<star], pattern[pattern.utf8.index(after: star)...]
+        )
         let names = try OwnedFileDescriptor.entries(of: root + directory + "/") ?? []
         return names.map(\.displayPath).sorted()
             .filter { $0.hasPrefix(head) && $0.hasSuffix(tail) && !$0.hasPrefix(".") }.map { directory + "/" + $0 }

@@ -14,7 +14,8 @@ package enum DeviceConstraint {
         // In a directory that this user may not read, a mode refuses the nodes, whatever the cgroup says.
         var unreadable: [SystemError] = []
         for directory in ["/dev", "/dev/dri", "/dev/infiniband", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels"] {
-            nodes += try host.names(directory, unreadable: &unreadable).map { DeviceNode(directory + "/" + $0) }.filter(isGrantable)
+            nodes += try host.names(directory, unreadable: &unreadable).map { DeviceNode(directory + "/" + $0) }.filter(
+                isGrantable)
         }
         return nodes
     }

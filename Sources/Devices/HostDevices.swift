@@ -31,7 +31,8 @@ package struct HostDevices: Equatable, Sendable {
         var unreadable: [SystemError] = []
         vendor = isNVIDIA ? .nvidia : isAMD ? .amd : nil
         let names = isNVIDIA ? try directory.entries(startingWith: "nvidia").sorted() : []
-        gpus = (isNVIDIA ? Self.nvidiaNodes(names) : isAMD ? try Self.amdNodes(host, &unreadable) : []).filter(isGranted)
+        gpus = (isNVIDIA ? Self.nvidiaNodes(names) : isAMD ? try Self.amdNodes(host, &unreadable) : []).filter(
+            isGranted)
         capabilities =
             names.contains("nvidia-caps") ? try Self.slices(host, of: gpus, &unreadable).filter(isGranted) : []
         gpuControl =
@@ -78,8 +79,10 @@ package struct HostDevices: Equatable, Sendable {
     private static func fabrics(
         _ directory: borrowing OwnedFileDescriptor, _ host: HostTree, _ unreadable: inout [SystemError]
     ) throws(SystemError) -> [DeviceNode] {
-        let verbs = try host.names("/dev/infiniband", unreadable: &unreadable).map { DeviceNode("/dev/infiniband/" + $0) }
-            .filter { $0.kind == .verbs || $0.kind == .connectionManager }
+        let verbs = try host.names("/dev/infiniband", unreadable: &unreadable).map {
+            DeviceNode("/dev/infiniband/" + $0)
+        }
+        .filter { $0.kind == .verbs || $0.kind == .connectionManager }
         let slingshot = try directory.entries(startingWith: "cxi").sorted().map { DeviceNode("/dev/" + $0) }
             .filter { $0.kind == .slingshot }
         let memory = ["knem", "xpmem"].filter { directory.holds($0) }.map { DeviceNode("/dev/" + $0) }
@@ -109,7 +112,9 @@ package struct HostDevices: Equatable, Sendable {
     private static func slices(
         _ host: HostTree, of gpus: [DeviceNode], _ unreadable: inout [SystemError]
     ) throws(SystemError) -> [DeviceNode] {
-        let nodes = try host.names("/dev/nvidia-caps", unreadable: &unreadable).map { DeviceNode("/dev/nvidia-caps/" + $0) }.filter { $0.index != nil }
+        let nodes = try host.names("/dev/nvidia-caps", unreadable: &unreadable).map {
+            DeviceNode("/dev/nvidia-caps/" + $0)
+        }.filter { $0.index != nil }
         let base = "/proc/driver/nvidia/capabilities"
         guard !nodes.isEmpty, host.exists(base) else { return nodes }
         var result: [DeviceNode] = []

@@ -8,7 +8,8 @@ extension Diagnosis {
     package init(of facts: NodeFacts) {
         self.init(
             Self.containers(facts) + Self.remoteMounts(facts) + Self.store(facts) + Self.gpus(facts)
-                + Self.unreadable(facts) + Self.fabrics(facts) + Self.limits(facts) + Self.cgroups(facts) + Self.slurm(facts)
+                + Self.unreadable(facts) + Self.fabrics(facts) + Self.limits(facts) + Self.cgroups(facts)
+                + Self.slurm(facts)
                 + Self.credentials(facts))
     }
 

@@ -399,7 +399,8 @@ import Testing
         }
         #expect(try names("utility") == ["libnvidia-ml.so.550.54.15", "nvidia-smi", "gsp_ga10x.bin", "socket"])
         #expect(
-            try names("video").contains("libnvidia-encode.so.550.54.15") && !names("video").contains("libcuda.so.550.54.15")
+            try names("video").contains("libnvidia-encode.so.550.54.15")
+                && !names("video").contains("libcuda.so.550.54.15")
         )
         #expect(
             try names("graphics").isSuperset(of: [

@@ -453,6 +453,7 @@ import Testing
         try root.makeDirectory("store/drafts")
         let store = NodeFacts.place(root.path + "/store", tryingWhiteouts: true)
         #expect(store.exists && store.takesWhiteouts != nil)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: root.path + "/store/drafts").isEmpty, "nothing stays")
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: root.path + "/store/drafts").isEmpty, "nothing stays")
     }
 }

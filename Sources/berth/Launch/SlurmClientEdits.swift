@@ -26,12 +26,14 @@ extension LaunchRequest {
         let loaded = try mapError(to: Failure.system) { () throws(SystemError) in try configuration.spankPlugins() }
         let plugins = configuration.value(of: "PluginDir", in: "slurm.conf") ?? ""
         guard
-            let client = try mapError(to: Failure.system, { () throws(SystemError) in
-                try SlurmClient(
-                    configuration: directory, pluginDirectories: plugins.split(separator: ":").map(String.init),
-                    spankPlugins: loaded, socket: configuration.authenticationSocket,
-                    path: path + ["/usr/bin", "/usr/local/bin", "/opt/slurm/bin"])
-            })
+            let client = try mapError(
+                to: Failure.system,
+                { () throws(SystemError) in
+                    try SlurmClient(
+                        configuration: directory, pluginDirectories: plugins.split(separator: ":").map(String.init),
+                        spankPlugins: loaded, socket: configuration.authenticationSocket,
+                        path: path + ["/usr/bin", "/usr/local/bin", "/opt/slurm/bin"])
+                })
         else {
             throw .report(
                 Report("--slurm: there is no srun on this node", hint: "install Slurm's programs, or have them in PATH")
@@ -60,7 +62,9 @@ extension SlurmConfiguration {
     /// Files that plugstack.conf names by an absolute path.
     fileprivate func spankPlugins() throws(SystemError) -> [String] {
         var result: [String] = []
-        for words in try plugstack() where words[1].hasPrefix("/") && !result.contains(words[1]) { result.append(words[1]) }
+        for words in try plugstack() where words[1].hasPrefix("/") && !result.contains(words[1]) {
+            result.append(words[1])
+        }
         return result
     }
 }

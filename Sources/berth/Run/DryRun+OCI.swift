@@ -31,7 +31,8 @@ extension DryRun {
         }
         if let cgroupPolicy = plan.cgroupPolicy, let membership = try? CgroupMembership() {  // without /proc no rules
             let confiner = CgroupEnforcer(cgroupPolicy, membership, isOfOneTask: SlurmCgroup.isTask)
-            facts.deviceRules = try mapError(to: Failure.system) { () throws(SystemError) in try confiner.deviceRules() }
+            facts.deviceRules = try mapError(to: Failure.system) { () throws(SystemError) in try confiner.deviceRules()
+            }
         }
         Terminal.print(plan.ociConfiguration(facts).text)
         if let overlay {

@@ -5,13 +5,13 @@ import Sandbox
 import TestSupport
 import Testing
 
-/// Which device nodes a confinement lets through.
-@Suite struct ConfinerTests {
+/// Which device nodes a policy lets through.
+@Suite struct CgroupEnforcerTests {
     private static func rules(directory: String) throws -> [DeviceRule] {
-        var confinement = Confinement(devices: [DeviceNode(directory)], origin: .option("--enforce"))
-        confinement.deviceDirectories = [DeviceNode(directory)]
+        var policy = CgroupPolicy(devices: [DeviceNode(directory)], origin: .option("--enforce"))
+        policy.deviceDirectories = [DeviceNode(directory)]
         let nowhere = CgroupMembership(separate: [], unified: nil)
-        return try Confiner(confinement, nowhere, isOfOneTask: { _ in false }).deviceRules()
+        return try CgroupEnforcer(policy, nowhere, isOfOneTask: { _ in false }).deviceRules()
     }
 
     /// Without its nodes the container would start and could open none of them.
