@@ -16,10 +16,6 @@ die() {
 
 need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root" "${2:-run it as root, or try Scripts/quickstart --local, which needs none}"; }
 
-# pin_packages: the packages from outside in the versions that were tested.  Package.resolved itself cannot be kept: a build
-# with BERTH_LEAN removes it, as that has no packages.  Newer ones: `swift package update`, then copy it there.
-pin_packages() { cp "$top/Scripts/packages.json" "$top/Package.resolved"; }
-
 # need COMMAND PACKAGE: a command that the caller cannot do without.
 need() { command -v "$1" >/dev/null || die "$1 is missing" "apt-get install $2"; }
 
