@@ -42,6 +42,26 @@ def exec_attach_to_a_running_unnamed_container():
 
 
 @test
+def exec_attach_finds_an_image_that_was_named_by_a_relative_path():
+    # The second step's working directory is another one.
+    where = "/home/alice/attach-test.sqsh"
+    small_squashfs(where)
+    script = """
+        srun --overlap -n1 --chdir=/home/alice --container-image=./attach-test.sqsh /bin/probe sleep 300 &
+        until squeue -h -s -j $SLURM_JOB_ID | grep -qw "$SLURM_JOB_ID.0"; do sleep .2; done
+        for i in $(seq 60); do
+            said=$(srun --overlap -n1 --chdir=/tmp --container-name=$SLURM_JOB_ID.0:exec /bin/probe id 2>&1)
+            status=$?; [ $status != 0 ] || break
+            sleep 1
+        done
+        echo "$said"; scancel --signal=KILL $SLURM_JOB_ID.0; wait; exit $status"""
+    try:
+        succeeds(run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, timeout=400))
+    finally:
+        node("node1", "rm", "-f", where)
+
+
+@test
 def exec_attach_starts_in_the_images_directory():
     forget("exec-test")
     first = f"--container-image={image('debian')} --container-name=exec-test bash -c 'cd /var; {READY}'"

@@ -67,6 +67,8 @@ struct LaunchRequest {
         let audience = audience ?? ((task?.localTasks ?? 1) > 1 ? .tasksOfStep : .thisProcess)
         var options = written
         options.variables = try Self.variables(ofFiles: written.environmentFiles) + written.variables
+        // A later step, which finds the image by this name, may have another working directory.
+        if let path = try LaunchSource.path(in: written.image, workingDirectory: workingDirectory) { options.image = path }
         options.commandIsSlurms = audience == .tasksOfPlugin
         if options.fabric == nil { options.fabric = configuration.fabric.flatMap(Fabric.init(rawValue:)) }
         (self.written, self.options, self.settings) = (written, options, settings)
