@@ -101,6 +101,10 @@ def one(random, names, number):
     assert ended.status in right, f"step {number}, {kind}: {ended}"
 
 
+def named_containers(host):
+    return set(node(host, "bash", "-c", f"cd {cluster.STORE}/containers 2>/dev/null && ls || true").split())
+
+
 def soak(steps, seed, say=print):
     names = ["soak-a", "soak-b"]
     for warm, command in ("debian", "true"), ("entrypoint", "true"), ("hello", "/hello"):
@@ -111,6 +115,7 @@ def soak(steps, seed, say=print):
     node("ctl", "bash", "-c", "rm -rf /srv/soak; mkdir -m 1777 /srv/soak")
     before, daemons_before = {host: traces(host) for host in cluster.NODES}, daemons()
     locks_before = {host: lock_files(host) for host in cluster.NODES}
+    named_before = {host: named_containers(host) for host in cluster.NODES}
     # Several at once; what each does depends on the seed alone.
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as several:
         ended = several.map(lambda number: one(random.Random(seed * 1000003 + number), names, number), range(steps))
@@ -126,8 +131,8 @@ def soak(steps, seed, say=print):
         # One for each name of a container or an image, and not for each step.
         assert lock_files(host) < locks_before[host] + 10, f"lock files in {host}'s store grow with the steps"
         assert not drafts, f"left in {host}'s store: {drafts}"
-        kept = node(host, "bash", "-c", f"cd {cluster.STORE}/containers 2>/dev/null && ls").split()
-        assert set(kept) <= set(names), f"left in {host}'s store: {kept}"
+        kept = named_containers(host) - named_before[host]
+        assert kept <= set(names), f"left in {host}'s store: {kept}"
     for name in names:
         node("node1", "rm", "-rf", f"{cluster.STORE}/containers/{name}")
     node("ctl", "rm", "-rf", "/srv/soak")
