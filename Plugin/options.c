@@ -15,7 +15,7 @@ struct options options = {
 /* A flag of srun, sbatch and salloc; those of Pyxis have its names and its grammar. */
 struct flag {
 	const char *name, *argument, *help;
-	const char *option;      /* of `berth run`; NULL where Berth is told in words of its own */
+	const char *option;      /* of `berth run`; NULL if the flag has no equal among them */
 	char **text;             /* takes an argument */
 	bool each;               /* of which each value with a comma behind it is an option */
 	int *choice, value;      /* or chooses */

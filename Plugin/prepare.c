@@ -1,6 +1,6 @@
 /*
- * The first task of the step on a node starts `berth slurm-prepare`, as root still, and nobody waits for it there: while berth pulls
- * and mounts, Slurm makes its tasks, and each of them waits at a socket, where only its own start is held up.
+ * The first task of the step on a node starts `berth slurm-prepare` while it is still root. slurmstepd does not wait: it goes on
+ * to fork the other tasks while berth pulls and mounts, and each task waits for its container at a socket.
  *
  * Not slurmstepd in user_init: it stands outside the job's mount namespace (job_container/tmpfs) and, with cgroup v2, outside
  * the step's devices, and it has threads, which do not come along in a fork.

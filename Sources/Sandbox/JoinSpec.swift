@@ -85,7 +85,7 @@ extension JoinSpec {
 
     /// Sends it to as many processes as read one packet each.
     ///
-    /// - Throws: `EPIPE` or `ECONNRESET` where nobody is left at the other end.
+    /// - Throws: `EPIPE` or `ECONNRESET` if the other end is closed.
     package func send(over connection: borrowing OwnedFileDescriptor, copies: Int = 1) throws(SystemError) {
         let (words, descriptors) = encoded()
         let file = try OwnedFileDescriptor(inMemory: "berth-container")

@@ -64,7 +64,7 @@ extension ImageStore {
         return true
     }
 
-    /// Whether the store is the caller's: what root leaves in somebody's store, he could not use.
+    /// Whether the caller owns the store. Files that root creates in a user's store are of no use to that user.
     var isCallers: Bool { (try? root.status())?.userID == Identity.userID }  // not to be told: not
 
     struct Naming {

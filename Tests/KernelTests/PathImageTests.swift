@@ -60,6 +60,19 @@ import TestSupport
         #expect(trees.output == "1\n", "\(trees)")
     }
 
+    /// Nothing is written: no store, no tree.
+    @Test(.enabled(if: hasSquashfs, "needs squashfs-tools"), arguments: Caller.all)
+    func aDryRunUnpacksNothing(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try Self.squash(box)
+        let words = ["--store", box.path("home/store"), "./image.sqsh", "--", "true"]
+        let text = try box.run(berth: ["run", "--dry-run"] + words)
+        #expect(text.status == 0 && text.errors.contains("would be unpacked first"), "\(text)")
+        let configuration = try box.run(berth: ["run", "--dry-run=oci"] + words)
+        #expect(configuration.status == 125 && configuration.errors.contains("not unpacked yet"), "\(configuration)")
+        #expect(!FileManager.default.fileExists(atPath: box.path("home/store")))
+    }
+
     @Test(.enabled(if: hasSquashfs, "needs squashfs-tools"), arguments: Caller.all)
     func theSquashfsPartitionOfASIFFileRuns(_ caller: Caller) throws {
         let box = try Box(caller)

@@ -1,7 +1,7 @@
 internal import Diagnostics
 internal import LinuxKernel
 
-/// What a file that somebody wants to run holds, by its content.
+/// The kind of an image file, by its content.
 enum ImageFileKind {
     case squashfs
     case sif(SIFContent)

@@ -25,6 +25,14 @@ struct ImageLocator {
 
     /// The image, pulled first where `--pull` wants it.
     func locate() throws(Failure) -> LocatedImage {
+        do throws(Failure) { return try locateOrPull() } catch {
+            guard request.audience == .tasksOfPlugin, case .reportedAlready = error else { throw error }
+            // Pyxis' words, which monitoring of sites looks for.
+            throw .report(Report("failed to import docker image: \(name)", hint: "see the error of `berth pull` above"))
+        }
+    }
+
+    private func locateOrPull() throws(Failure) -> LocatedImage {
         guard case .stored = request.source else { return try find() }
         if options.pull == .always {
             try pull()
@@ -42,7 +50,7 @@ struct ImageLocator {
         return try find()
     }
 
-    /// The image as it is now, without pulling it.
+    /// The image as it is now, without pulling it. A squashfs file is unpacked if it was not yet.
     func find() throws(Failure) -> LocatedImage {
         switch request.source {
         case .directory(let path): return try directory(path)
@@ -64,7 +72,13 @@ struct ImageLocator {
     ///
     /// - Parameter text: The digest; empty where any image of this name will do.
     func locate(digest text: String) throws(Failure) -> LocatedImage {
-        guard !text.isEmpty, let digest = try? Digest(parsing: text) else { return try locate() }  // none: any will do
+        if text.isEmpty { return try locate() }
+        guard let digest = try? Digest(parsing: text) else {  // what is wrong with it helps nobody
+            throw .report(
+                Report(
+                    "the container's record names no image: its digest is \"\(text)\"",
+                    hint: "remove the container with `berth containers rm`, and create it again"))
+        }
         if let image = try lookUp(digest) { return image }
         let image = try locate()
         guard image.image.digest == text else {
@@ -125,14 +139,8 @@ struct ImageLocator {
             environment.append("BERTH_INSECURE_REGISTRIES=" + all.joined(separator: ","))
         }
         let (given, deadline) = (environment, request.deadline)
-        do throws(Failure) {
-            try ImageTool.handing(configuration, given) { (environment) throws(Failure) in
-                try ImageTool.pull(arguments, environment: environment, deadline: deadline, image: name)
-            }
-        } catch {
-            guard request.audience == .tasksOfPlugin, case .reportedAlready = error else { throw error }
-            // Pyxis' words, which monitoring of sites looks for.
-            throw .report(Report("failed to import docker image: \(name)", hint: "see the error of `berth pull` above"))
+        try ImageTool.handing(configuration, given) { (environment) throws(Failure) in
+            try ImageTool.pull(arguments, environment: environment, deadline: deadline, image: name)
         }
     }
 

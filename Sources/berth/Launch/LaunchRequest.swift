@@ -51,8 +51,9 @@ struct LaunchRequest {
     let task: SlurmTask?
     /// When everything before the command must have ended, in `Clock.monotonicNanoseconds`.
     let deadline: UInt64?
-    /// The standard stream that is the terminal, if one is: slurmstepd's standard input is nobody's.
-    let terminal: Int32
+    /// The descriptor to look for a terminal at: standard error for tasks of the plugin, where slurmstepd's standard input
+    /// is not theirs; otherwise standard input.
+    var terminal: Int32 { audience == .tasksOfPlugin ? 2 : 0 }
     /// GPUs and MIG slices that the tasks may open, as they have reported; `nil` where this process asks the kernel itself.
     private(set) var openable: [DeviceNode]?
 
@@ -73,7 +74,6 @@ struct LaunchRequest {
         if options.fabric == nil { options.fabric = configuration.fabric.flatMap(Fabric.init(rawValue:)) }
         (self.written, self.options, self.settings) = (written, options, settings)
         (self.caller, self.task, self.audience, self.deadline) = (caller, task, audience, deadline)
-        terminal = audience == .tasksOfPlugin ? 2 : 0
         source = try LaunchSource(written.image, workingDirectory: workingDirectory)
         let wanted = written.platform
         platform = try mapError(to: Failure.platform) { () throws(PlatformError) in

@@ -80,7 +80,7 @@ extension LaunchSource {
             return isLayout ? .stored(.ociLayout(path: path, tag: nil)) : .directory(path)
         }
         guard status.kind == .regular else { throw .report(Self.unknown(path)) }
-        // One that cannot be read: whoever unpacks it says why.
+        // unsquashfs reports why an unreadable file cannot be read.
         guard let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking) else {
             return .squashfs(SquashfsFile(path: path, status: status, offset: 0))
         }

@@ -36,6 +36,12 @@ struct UnpackedSquashfs {
         }
     }
 
+    /// Whether a launch finds it unpacked. Looks only.
+    static func exists(_ file: SquashfsFile, storePath: String) -> Bool {
+        let tree = storePath + "/squashfs/" + ImageStore.fileKey(file.status) + "/tree"
+        return (try? FileStatus(of: tree)) != nil  // absent, or not to be seen: to be unpacked
+    }
+
     private static let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"]
 
     private static func find(_ program: String) -> String? {
@@ -91,12 +97,12 @@ struct UnpackedSquashfs {
     }
 }
 
-/// A SIF file of Apptainer's keeps its image's environment in a script of shell assignments, and how to run it in another.
+/// The environment and the command of an image in a SIF file. Apptainer keeps both as shell scripts.
 enum ApptainerImage {
     static let environmentPath = ".singularity.d/env/10-docker2singularity.sh"
     static let scriptPath = ".singularity.d/runscript"
 
-    /// `export NAME="${NAME:-"VALUE"}"`, a line for each; what is written in any other way is not taken. Nothing is executed.
+    /// Reads lines of the form `export NAME="${NAME:-"VALUE"}"` and ignores all others. Nothing is executed.
     static func environment(_ script: [UInt8]) -> [String] {
         var result: [String] = []
         for line in script.split(separator: UInt8(ascii: "\n")) {
@@ -136,23 +142,17 @@ extension LocatedImage {
             else { return [] }
             return (try? file.readAll(limit: 16 << 20)) ?? []
         }
-        let saved = SavedImage(
-            environment: file(SavedImage.environmentPath), script: file(SavedImage.scriptPath),
-            exact: file(SavedImage.exactPath))
-        let isApptainers =
-            file(SavedImage.scriptPath).isEmpty && file(SavedImage.exactPath).isEmpty
-            && !file(ApptainerImage.scriptPath).isEmpty
-        if isApptainers {
+        let (script, exact) = (file(SavedImage.scriptPath), file(SavedImage.exactPath))
+        if script.isEmpty, exact.isEmpty, !file(ApptainerImage.scriptPath).isEmpty {
             image = ContainerImage(
                 trees: [squashfs.tree], environment: ApptainerImage.environment(file(ApptainerImage.environmentPath)),
                 command: ["/" + ApptainerImage.scriptPath], name: name)
-            mountPoint = squashfs.tree
-            leases = [squashfs.lease].compactMap { $0 }
-            return
+        } else {
+            let saved = SavedImage(environment: file(SavedImage.environmentPath), script: script, exact: exact)
+            image = ContainerImage(
+                trees: [squashfs.tree], environment: saved.environment, entrypoint: saved.entrypoint,
+                command: saved.command, user: saved.user, workingDirectory: saved.workingDirectory, name: name)
         }
-        image = ContainerImage(
-            trees: [squashfs.tree], environment: saved.environment, entrypoint: saved.entrypoint,
-            command: saved.command, user: saved.user, workingDirectory: saved.workingDirectory, name: name)
         mountPoint = squashfs.tree
         leases = [squashfs.lease].compactMap { $0 }
     }

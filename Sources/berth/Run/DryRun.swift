@@ -1,4 +1,5 @@
 internal import Devices
+internal import Diagnostics
 internal import ImageSpec
 internal import LaunchPlanning
 internal import LinuxKernel
@@ -25,7 +26,7 @@ struct DryRun {
         let planner = LaunchPlanner(request, image ?? LocatedImage(image: unknown, mountPoint: "/", leases: []))
         let selection = try planner.selector(grant).select(gpus: grant.gpus)
         var plan = try planner.plan(grant, selection)
-        // What an image has that is not there yet nobody can tell.
+        // The paths of an image that was not pulled yet are unknown.
         if image != nil {
             let paths = PlannedPaths(plan)
             plan.process.dropVariables(exists: paths.exists)
@@ -34,6 +35,18 @@ struct DryRun {
     }
 
     private func imageIfPresent() throws(Failure) -> LocatedImage? {
+        if case .squashfs(let file) = request.source, !UnpackedSquashfs.exists(file, storePath: request.settings.storePath) {
+            // Unpacking would write a store, and a dry run writes nothing.
+            let name = request.options.image
+            guard request.options.dryRun != .oci else {
+                throw .report(
+                    Report(
+                        "\(name) is not unpacked yet, and --dry-run=oci needs its files",
+                        hint: "unpack it with `berth run \(name) -- true`"))
+            }
+            Terminal.note("\(name) is not unpacked yet: it would be unpacked first, and decides the rest of the plan")
+            return nil
+        }
         do throws(Failure) { return try ImageLocator(request).find() } catch {
             guard case .stored = request.source, request.options.pull != .never, request.options.dryRun != .oci else {
                 throw error

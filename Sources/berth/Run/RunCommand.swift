@@ -129,7 +129,7 @@ extension RunCommand {
 // MARK: Becoming the command
 
 extension RunCommand {
-    /// The file system stands; the leases stay open in the command, so that nobody collects what it runs from.
+    /// Executes the command. It inherits the leases, so that no collection removes its files.
     private func begin(_ process: ProcessPlan, _ leases: [DescriptorBox]) throws(Failure) -> Never {
         var process = process
         process.dropVariables(exists: ContainerPaths.exists)

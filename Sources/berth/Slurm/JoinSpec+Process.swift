@@ -33,7 +33,7 @@ extension JoinSpec {
         changes.append(.limit(number: limit.number, soft: soft, hard: hard))
     }
 
-    /// The tasks' lists of GPUs are each its own, and so may be the GPUs that they count: they are told which are shown.
+    /// Each task has its own list of GPUs, so each renumbers it by the GPUs that the container shows.
     mutating func renumber(_ selection: DeviceSelection, _ vendor: DeviceNode.Vendor?) {
         if selection.hostIndex == selection.containerIndex { return }
         renumbering = Renumbering(

@@ -8,7 +8,7 @@ internal import Store
 extension PrepareCommand {
     /// A named container: the one that runs, the one that is kept, or a new one.
     func container(named name: ContainerName) throws(Failure) -> JoinSpec {
-        let (path, image) = (plugin.settings.storePath, plugin.options.image)
+        let (path, image) = (try plugin.settings().storePath, plugin.options.image)
         let store = try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.openOrCreate(path)
         }
@@ -198,7 +198,7 @@ extension PrepareCommand {
 extension PluginRequest {
     /// The containers of a job that is over.
     func removeContainers(ofJob job: String) throws(Failure) {
-        let path = settings.storePath
+        let path = try settings().storePath
         try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.open(existing: path)?.removeContainers { $0.hasPrefix("job-\(job)-") }
         }

@@ -8,7 +8,6 @@ struct PluginRequest {
     let workingDirectory: String
     let options: LaunchOptions
     let name: ContainerName?
-    let settings: LaunchSettings
     /// When everything must have ended, in `Clock.monotonicNanoseconds`.
     let deadline: UInt64?
     let started: UInt64
@@ -29,7 +28,11 @@ struct PluginRequest {
         name = ContainerName(arguments.value("--name"), scope: arguments.value("--scope"))
         options = try Self.options(arguments, workingDirectory: workingDirectory)
         deadline = arguments.value("--timeout").flatMap { UInt64($0) }.map { [started] in started + $0 * 1_000_000_000 }
-        settings = try LaunchSettings(caller: caller, workingDirectory: workingDirectory, store: options.store)
+    }
+
+    /// Read where they are needed: a broken configuration must not keep a container from being saved to a directory.
+    func settings() throws(Failure) -> LaunchSettings {
+        try LaunchSettings(caller: caller, workingDirectory: workingDirectory, store: options.store)
     }
 
     /// The user's options, as far as the command line says: no file of the node's is read.
@@ -56,7 +59,7 @@ struct PluginRequest {
         var options = self.options
         options.image = image
         return try LaunchRequest(
-            options, caller: caller, workingDirectory: workingDirectory, settings: settings, audience: .tasksOfPlugin,
+            options, caller: caller, workingDirectory: workingDirectory, settings: try settings(), audience: .tasksOfPlugin,
             deadline: deadline)
     }
 

@@ -86,7 +86,7 @@ struct SaveCommand {
     }
 
     private func kept(_ name: ContainerName) throws(Failure) -> NamedContainer? {
-        let path = plugin.settings.storePath
+        let path = try plugin.settings().storePath
         return try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.open(existing: path)?.container(name.directory)
         }
