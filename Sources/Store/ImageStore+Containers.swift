@@ -50,6 +50,9 @@ extension ImageStore {
     package func makeContainer(
         _ name: String, image: String, digest: String, root tree: String? = nil
     ) throws(StoreError) -> NamedContainer {
+        guard !name.isEmpty, !name.hasPrefix("."), !name.contains("/") else {
+            throw .system(SystemError(call: "mkdir", errno: Errno.EINVAL, subject: "\(path)/containers/\(name)"))
+        }
         // Absent: the default.
         let status = tree.flatMap { try? FileStatus(of: $0) }
         let made: Void? = try optional { () throws(SystemError) in

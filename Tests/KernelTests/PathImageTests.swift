@@ -155,4 +155,15 @@ import TestSupport
         let ended = try box.run(berth: ["run", "./pipe", "--", "true"])
         #expect(ended.status == 125 && ended.errors.contains("pipe"), "\(ended)")
     }
+
+    /// Behind the colon the image tool would read a tag, and perhaps run another image.
+    @Test func aColonInTheNameOfALayoutIsRefused() throws {
+        let box = try Box(.ordinary)
+        for name in ["l:x", "l"] {
+            try box.directory.write("{}", to: name + "/oci-layout")
+            try box.directory.write("{}", to: name + "/index.json")
+        }
+        let ended = try box.run(berth: ["run", "./l:x", "--", "true"])
+        #expect(ended.status == 125 && ended.errors.contains("colon"), "\(ended)")
+    }
 }

@@ -77,7 +77,7 @@ extension LaunchSource {
             let isLayout = ["oci-layout", "index.json"].allSatisfy {
                 (try? FileStatus(of: path + "/" + $0).kind) == .regular  // absent or hidden: a root file system
             }
-            return isLayout ? .stored(.ociLayout(path: path, tag: nil)) : .directory(path)
+            return isLayout ? try untagged(.ociLayout(path: path, tag: nil)) : .directory(path)
         }
         guard status.kind == .regular else { throw .report(Self.unknown(path)) }
         // unsquashfs reports why an unreadable file cannot be read.
@@ -89,8 +89,8 @@ extension LaunchSource {
         case .squashfs: return .squashfs(SquashfsFile(path: path, status: status, offset: 0))
         case .sif(.squashfs(let offset)): return .squashfs(SquashfsFile(path: path, status: status, offset: offset))
         case .sif(let content): throw .report(content.report(path))
-        case .ociArchive: return .stored(.ociArchive(path: path, tag: nil))
-        case .dockerArchive: return .stored(.dockerArchive(path: path, tag: nil))
+        case .ociArchive: return try untagged(.ociArchive(path: path, tag: nil))
+        case .dockerArchive: return try untagged(.dockerArchive(path: path, tag: nil))
         case .otherArchive:
             throw .report(
                 Report(
@@ -100,6 +100,15 @@ extension LaunchSource {
                         + "./rootfs"))
         case .unknown: throw .report(Self.unknown(path))
         }
+    }
+
+    /// Behind a colon in its name the image tool would read a tag, and perhaps another image.
+    private static func untagged(_ source: ImageSource) throws(Failure) -> LaunchSource {
+        guard let path = source.path, path.utf8.contains(UInt8(ascii: ":")) else { return .stored(source) }
+        throw .report(
+            Report(
+                "cannot run \(path): a layout or an archive must not have a colon in its path, which begins a tag",
+                hint: "rename it, or make a symbolic link to it without a colon"))
     }
 
     private static func unknown(_ path: String) -> Report {

@@ -9,6 +9,7 @@ enum CheckCommand {
         do throws(Failure) {
             let arguments = try InternalArguments(words, verb: "slurm-check", PluginRequest.names + ["--save"])
             let options = try PluginRequest.options(arguments, workingDirectory: CallerContext().workingDirectory)
+            _ = try ContainerName.parse(arguments)
             if let path = arguments.value("--save") { try SaveCommand.checkDestination(path) }
             try LaunchSource.check(options.image)
         } catch {
@@ -24,7 +25,7 @@ enum SweepCommand {
         do throws(Failure) {
             let arguments = try InternalArguments(words, verb: "slurm-sweep", ["--job"])
             let plugin = try PluginRequest(arguments)
-            guard let job = arguments.value("--job"), !job.isEmpty else {
+            guard let job = arguments.value("--job"), UInt32(job) != nil else {
                 throw .report(Report("`berth slurm-sweep` needs --job=ID"))
             }
             try plugin.removeContainers(ofJob: job)

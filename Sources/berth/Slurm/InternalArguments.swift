@@ -49,9 +49,20 @@ struct ContainerName {
 
     var directory: String { scope.map { "job-\($0)-\(name)" } ?? name }
 
-    init?(_ text: String?, scope: String?) {
-        let parts = (text ?? "").split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        guard !parts[0].isEmpty, let when = When(rawValue: parts.count > 1 ? parts[1] : "auto") else { return nil }
-        (name, self.when, self.scope) = (parts[0], when, scope)
+    /// `nil` where none is given.
+    static func parse(_ arguments: InternalArguments) throws(Failure) -> ContainerName? {
+        guard let text = arguments.value("--name") else { return nil }
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let scope = arguments.value("--scope")
+        // The name becomes a directory's: it must be one component, and none that leads elsewhere.
+        guard !parts[0].isEmpty, !parts[0].hasPrefix("."), !parts[0].contains("/"), parts[0].utf8.count <= 200,
+            let when = When(rawValue: parts.count > 1 ? parts[1] : "auto"), scope.map({ UInt32($0) != nil }) ?? true
+        else {
+            throw .report(
+                Report(
+                    "a container can not be named \"\(text)\"",
+                    hint: "a name has 1 to 200 bytes, no slash and no leading dot; :auto, :create, :exec or :no_exec may follow"))
+        }
+        return ContainerName(name: parts[0], when: when, scope: scope)
     }
 }

@@ -25,9 +25,9 @@ struct PluginRequest {
         // Only tasks have it among their variables.
         caller = own.setting(arguments.value("--node").map { ["SLURM_NODEID=" + $0] } ?? [])
         workingDirectory = place?(own) ?? own.workingDirectory
-        name = ContainerName(arguments.value("--name"), scope: arguments.value("--scope"))
+        name = try ContainerName.parse(arguments)
         options = try Self.options(arguments, workingDirectory: workingDirectory)
-        deadline = arguments.value("--timeout").flatMap { UInt64($0) }.map { [started] in started + $0 * 1_000_000_000 }
+        deadline = arguments.value("--timeout").flatMap { UInt64($0) }.map { [started] in started + min($0, 31_536_000) * 1_000_000_000 }
     }
 
     /// Read where they are needed: a broken configuration must not keep a container from being saved to a directory.

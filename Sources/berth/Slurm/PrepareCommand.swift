@@ -54,7 +54,7 @@ struct PrepareCommand {
         hasMounts = arguments.has("--mounts")
         usesPMIx = !arguments.has("--script") && (plugin.caller.variable("SLURM_MPI_TYPE") ?? "").hasPrefix("pmix")
         tasks = WaitingTasks(
-            connection, tasks: arguments.value("--tasks").flatMap { Int($0) } ?? 1, gathers: arguments.has("--gather"),
+            connection, tasks: max(1, min(arguments.value("--tasks").flatMap { Int($0) } ?? 1, 65_536)), gathers: arguments.has("--gather"),
             hasPMIx: usesPMIx, deadline: plugin.deadline)
     }
 
