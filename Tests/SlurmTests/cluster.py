@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import termios
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -194,7 +195,7 @@ def spawn(*command, **keywords):
     environment = keywords.pop("environment", None)
     return subprocess.Popen(
         on("ctl", *command, environment=environment), env={**os.environ, "BERTH_LAB": str(LAB)},
-        stdin=keywords.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords,
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **keywords},
     )  # fmt: skip
 
 
@@ -248,6 +249,22 @@ def run(*command, input=None, timeout=300, environment=None):
     process = spawn(*command, environment=environment, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL)
     out, err = process.communicate(input)
     return Ended(shlex.join(map(str, command)), process.returncode, out, err)
+
+
+def in_terminal(*command, rows=24, columns=80, timeout=300, environment=None):
+    """Runs COMMAND as alice on ctl on a terminal of that size; `out` is everything that the terminal was sent."""
+    command = ("timeout", "--foreground", "--kill-after=10", timeout, *command)
+    ours, its = os.openpty()
+    termios.tcsetwinsize(its, (rows, columns))
+    with open(ours, "rb", buffering=0) as screen:
+        process = spawn(*command, environment=environment, stdin=its, stdout=its, stderr=its)
+        os.close(its)
+        out = bytearray()
+        with contextlib.suppress(OSError):  # EIO: nobody has the other side open any more
+            while part := screen.read(65536):
+                out += part
+        process.wait()
+    return Ended(shlex.join(map(str, command)), process.returncode, out.decode(errors="replace"), "")
 
 
 def srun(*words, **keywords):

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import cluster
-from cluster import PluginOptions, SlowLine, image, image_for_programs_of_hosts, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
+from cluster import PluginOptions, SlowLine, image, image_for_programs_of_hosts, in_terminal, job_of, node, run, spawn, srun, traces, wait_for, wait_traces, wait_until_quiet
 from harness import ENTRYPOINT, Skipped, at, contained, fails, forget, named, same, shell, succeeds, test
 from run_words import LIST_GPUS
 
@@ -80,8 +80,8 @@ def plugin_streams_and_terminal_are_slurms():
     ended = succeeds(inside("-n1", *shell("echo out; echo err >&2")))
     same((ended.out, ended.err), ("out\n", "err\n"))
     program = "test -t 0 && test -t 1 && tty && stty size"
-    chosen = f"srun --pty --container-image={image('debian')} bash -c '{program}'"
-    ended = succeeds(run("script", "-qec", f"stty rows 33 cols 99; {chosen}", "/dev/null"))
+    chosen = ("srun", "--pty", f"--container-image={image('debian')}", "bash", "-c", program)
+    ended = succeeds(in_terminal(*chosen, rows=33, columns=99))
     assert "33 99" in ended.out, ended
 
 
@@ -343,7 +343,7 @@ def plugin_shows_a_pull_while_it_runs():
         same(sorted(re.findall(r"berth: (node\d): container ready after .*: image \d", ended[1])), ["node1", "node2"], ended)
         # On a terminal: drawn anew in its place, with a bar for each layer, until it is gone.
         node("node1", "bash", "-c", f"chmod -R u+w {store}; rm -rf {store}")
-        ended = succeeds(run("script", "-qec", f"srun --pty -n1 -w node1 {chosen} true", "/dev/null", environment=environment))
+        ended = succeeds(in_terminal("srun", "--pty", "-n1", "-w", "node1", chosen, "true", environment=environment))
         bars = re.findall(r"\x1b\[J.*\r?\n +[0-9a-f]{12}  (#*)", ended.out)
         assert len(bars) > 20 and sorted(map(len, bars)) == [*map(len, bars)] and bars[0] != bars[-1], ended
     for host in cluster.NODES:

@@ -12,7 +12,7 @@ import re
 
 import cluster
 import harness
-from cluster import image, in_shell, job_of, node, run, spawn, srun, traces, wait_traces, wait_until_quiet
+from cluster import image, in_shell, in_terminal, job_of, node, run, spawn, srun, traces, wait_traces, wait_until_quiet
 from harness import needs_mpi, one_message, same, succeeds, test
 from run_words import LIST_GPUS, each_task_opens_one_gpu_of_its_own
 
@@ -121,10 +121,7 @@ def standard_input_and_output_are_the_tasks_own():
 @test
 def a_pseudo_terminal_works():
     program = "test -t 0 && test -t 1 && tty && stty size"
-    ended = run(
-        "script", "-qec", f"stty rows 33 cols 99; srun --pty berth run {image('debian')} -- bash -c '{program}'", "/dev/null"
-    )  # fmt: skip
-    same(ended.status, 0, ended)
+    ended = succeeds(in_terminal("srun", "--pty", "berth", "run", image("debian"), *in_shell(program), rows=33, columns=99))
     assert re.search(r"/dev/(pts/\d+|console)\s+33 99", ended.out), ended
 
 
