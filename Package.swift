@@ -25,7 +25,9 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [S
 // Dependencies point only downward. Tests/StructureTests compares this table with the imports.
 let leanTargets: [Target] = [
     .target(name: "CLinux"),
-    library("LinuxKernel", ["CLinux"]),
+    .systemLibrary(name: "CCapability", providers: [.apt(["libcap-dev"])]),
+    .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
+    library("LinuxKernel", ["CCapability", "CLinux"]),
     library("ImageSpec"),
     library("LaunchPlanning", ["Devices", "LinuxKernel"]),
     library("Sandbox", ["Devices", "LaunchPlanning", "LinuxKernel"]),
@@ -42,6 +44,11 @@ let leanTargets: [Target] = [
             "SiteConfig", "Store",
         ],
         swiftSettings: settings),
+    library("SeccompProfiles", ["CSeccomp", "ImageSpec", "LaunchPlanning", "LinuxKernel"]),
+    .executableTarget(
+        name: "compile-seccomp", dependencies: ["LaunchPlanning", "LinuxKernel", "SeccompProfiles"],
+        swiftSettings: settings),
+    tests("SeccompProfilesTests", ["LaunchPlanning", "LinuxKernel", "SeccompProfiles", "TestSupport"]),
     library(
         "Doctor", ["Allocation", "Devices", "Diagnostics", "LaunchPlanning", "LinuxKernel", "SiteConfig"]),
     tests(
@@ -122,7 +129,7 @@ let richTargets: [Target] = [
         "ImageDiagnostics",
         [
             "DeviceSpecifications", "Diagnostics", "Distribution", "ImageExport", "ImagePull", "ImageSpec", "Layers",
-            "LinuxKernel",
+            "LinuxKernel", "SeccompProfiles",
         ]),
     tests(
         "CommandTests",
@@ -140,7 +147,8 @@ let richTargets: [Target] = [
         dependencies: [
             "Allocation", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor",
             "ImageDiagnostics", "ImageExport",
-            "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel", "SiteConfig", "Store",
+            "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel", "SeccompProfiles", "SiteConfig",
+            "Store",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ],
         swiftSettings: settings),

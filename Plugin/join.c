@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +21,7 @@
 
 #include "plugin.h"
 
-#define VERSION "berth-container 5"
+#define VERSION "berth-container 6"
 
 enum { MOST_DESCRIPTORS = 16, MOST_GPUS = 1024 };
 
@@ -149,6 +151,30 @@ static int keep_capabilities(const char *list)
 	return (int)syscall(SYS_capset, &header, data);
 }
 
+/* FLAGS HEXADECIMAL: an array of struct sock_filter, which is loaded as it is. */
+static int load_filter(const char *word)
+{
+	static const char digits[] = "0123456789abcdef";
+	struct sock_filter instructions[BPF_MAXINSNS];
+	unsigned char *bytes = (unsigned char *)instructions;
+	char *next;
+	unsigned flags = (unsigned)strtoul(word, &next, 10);
+	size_t size = 0;
+
+	for (next += *next == ' '; *next; next += 2) {
+		const char *high = strchr(digits, next[0]), *low = next[1] ? strchr(digits, next[1]) : NULL;
+
+		if (!high || !low || size == sizeof instructions) {
+			errno = EPROTO;
+			return -1;
+		}
+		bytes[size++] = (unsigned char)((high - digits) << 4 | (low - digits));
+	}
+	struct sock_fprog program = {(unsigned short)(size / sizeof *instructions), instructions};
+
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+}
+
 static int next(struct container *container)
 {
 	return container->used < container->count ? container->descriptors[container->used++] : -1;
@@ -267,6 +293,8 @@ static int apply_join_word(spank_t spank, struct container *container, char *wor
 		return keep_capabilities(value);
 	case 'P':
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	case 'F':                    /* last: what it refuses is refused to this process, too */
+		return load_filter(value);
 	default:
 		errno = EPROTO;
 		return -1;

@@ -53,6 +53,8 @@ static const struct flag flags[] = {
 	LIST("device", "VENDOR/CLASS=NAME|/dev/NODE[,...]", device, "--device", "devices to show, by CDI or by path"),
 	TEXT("fabric", "auto|none|ib|efa", fabric, "--fabric", "the network between nodes"),
 	TEXT("profile", "pytorch|none", profile, "--profile", "variables for a kind of program"),
+	TEXT("seccomp", "none|default|PATH", seccomp, "--seccomp", "which filter of system calls the tasks have; none also "
+		"leaves out the one of --container-remap-root"),
 	CHOICE("container-slurm", slurm, YES, "--slurm", "show srun, sbatch and what they need inside"),
 	CHOICE("container-verbose", verbose, YES, NULL, "one line per node: what took how long"),
 };

@@ -88,6 +88,10 @@ extension Report {
         switch (action, failure) {
         case (.createNamespaces(let kinds, _), .system(let cause)) where kinds.contains(.user):
             return UserNamespaceAdvice.hint(for: cause.errno)
+        case (.mount("proc", _, _, _), .system(let cause)) where cause.errno == Errno.EPERM:
+            return
+                "a user may mount a /proc only where the whole of another one is seen, which containers cover in part: "
+                + "--pid host shows this one"
         case (_, .tooManyLayers):
             return "remove the image with `berth rmi` and pull it again: a pull merges such layers"
         case (.root(.overlay), .system(let cause)) where cause.call == "mount":
@@ -137,6 +141,10 @@ extension Report {
             self.init(
                 "cannot join the container of this step: setns: \(cause.sentence)",
                 hint: "the task that built it may have ended; start the step again")
+        case .seccomp:
+            self.init(
+                "cannot load the seccomp filter: \(cause.sentence)",
+                hint: "this kernel or an outer container allows no filters: --seccomp none runs without")
         case .capabilities, .identity:
             self.init("\(cause.call) \(cause.subject): \(cause.sentence)")
         }

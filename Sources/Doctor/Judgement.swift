@@ -82,6 +82,16 @@ extension Diagnosis {
         } else if reached("overlay-on-store") {
             findings.append(Finding(area, "overlay-on-store", .ok, "overlayfs joins directories of the store"))
         }
+        if let errno = failure("seccomp") {
+            findings.append(
+                Finding(
+                    area, "seccomp", .warning, "the filter of --root cannot be loaded (\(symbol(errno)))",
+                    remedy: errno == Errno.ENOENT || errno == Errno.EINVAL
+                        ? "install both programs below one prefix: Scripts/install PREFIX"
+                        : "the kernel needs CONFIG_SECCOMP_FILTER; `--seccomp none` runs without"))
+        } else if reached("seccomp") {
+            findings.append(Finding(area, "seccomp", .ok, "the filter of --root was loaded"))
+        }
         for mount in facts.siteMounts where mount.errno != 0 && !(mount.mayBeAbsent && mount.errno == Errno.ENOENT) {
             findings.append(
                 Finding(

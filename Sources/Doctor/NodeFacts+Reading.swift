@@ -103,7 +103,7 @@ extension NodeFacts {
         // getrlimit(2) fails for a limit that does not exist.
         if let limit = try? ResourceLimit.lockedMemory.current() { lockedMemory = limit }
         if let limit = try? ResourceLimit.openFiles.current() { openFiles = limit }
-        raisesHardLimits = isRoot && Identity.holds(.systemResource)
+        raisesHardLimits = isRoot && Capabilities.holds(.systemResource)
         if let step = OtherProcess.ancestors().first(where: { $0.name == "slurmstepd" }) {
             limitSources.slurmstepd = step.limit(.lockedMemory)
         }

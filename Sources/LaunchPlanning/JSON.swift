@@ -9,6 +9,8 @@ package indirect enum JSON: Equatable, Sendable {
     case null
     case array([JSON])
     case object([Member])
+    /// A document as another program has written it.
+    case raw(String)
 
     package struct Member: Equatable, Sendable {
         package let name: String
@@ -40,6 +42,7 @@ package indirect enum JSON: Equatable, Sendable {
         case .number(let number): bytes += Array(String(number).utf8)
         case .bool(let value): bytes += Array((value ? "true" : "false").utf8)
         case .null: bytes += Array("null".utf8)
+        case .raw(let text): bytes += Array(text.utf8)
         case .array(let values):
             Self.write(values, between: "[", "]", to: &bytes, indent) { value, bytes in
                 value.write(to: &bytes, indent: indent + 2)

@@ -61,6 +61,8 @@ package struct HostFacts: Equatable, Sendable {
     package var fabricNodes: [DeviceNode]
     /// What devices bring along besides: CDI's edits, the driver's files, the fabric's variables.
     package var deviceEdits: [DeviceEdit] = []
+    /// Of system calls, compiled, for the command.
+    package var filters: [SeccompFilter] = []
     /// Whether a hard limit can be raised: root's `CAP_SYS_RESOURCE`.
     package var raisesHardLimits: Bool
     /// Read only where something is required; empty elsewhere.

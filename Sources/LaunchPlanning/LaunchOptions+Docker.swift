@@ -18,6 +18,12 @@ extension LaunchOptions {
                     try MountRequest(
                         volume: isBare ? "./\(entry)" : String(entry), workingDirectory: cwd, option: "--bind"))
             }
+        case "privileged":
+            (capabilities.addsAll, capabilities.isPrivileged) = (true, true)
+            seccomp = SeccompChoice.none
+            note(
+                "--privileged: all capabilities, no seccomp filter; devices stay those that were granted, /sys read-only"
+            )
         case "pwd": workingDirectory = try Self.insidePath(value, "--pwd")
         case "fakeroot":
             if deniesRoot { throw .contradiction("--fakeroot", "--no-root") }

@@ -30,6 +30,15 @@ extension LaunchOptions {
                 "--shm-size: /dev/shm is the host's, shared by all ranks of the node; --ipc private gives the container one of "
                     + "that size, --require shm=SIZE checks that there is room")
         }
+        if usesInit {
+            if sharesProcesses {
+                usesInit = false
+                note("--init: with --pid host, orphaned processes are reaped by the host's process 1 or by Slurm")
+            } else {
+                unshare.insert(.process)
+            }
+        }
+        sharesProcesses = false
         guard let image = rest.popFirst(), !image.isEmpty else {
             if needsImage { throw .missingImage }
             return
@@ -141,7 +150,14 @@ extension LaunchOptions {
         case "require": requirements += try Requirement.parse(value)
         case "enforce": enforcement = try EnforcementRequest(parsing: value)
         case "cap-add", "cap-drop": try capabilities.read("--\(name)", value)
-        case "security-opt": try secure(value)
+        case "security-opt": try secure(value, cwd)
+        case "seccomp":
+            guard let choice = try SeccompChoice(name: value, workingDirectory: cwd) else {
+                throw .badValue(
+                    option: "--seccomp", value: value,
+                    expected: "none, default, fakeroot, or a profile's path with a slash")
+            }
+            seccomp = choice
         case "group-add":
             guard !value.isEmpty, UserSpelling(value.kernelBytes[...]) != .outOfRange, !value.contains(":") else {
                 throw .badValue(option: "--group-add", value: value, expected: "a group's name or number")
@@ -186,12 +202,14 @@ extension LaunchOptions {
                 case "net": unshare.insert(.network)
                 case "ipc": unshare.insert(.ipc)
                 case "uts": unshare.insert(.hostname)
+                case "pid": unshare.insert(.process)
                 default:
                     throw .badValue(
-                        option: "--unshare", value: value, expected: "net, ipc and uts; \(name) is an unknown namespace"
-                    )
+                        option: "--unshare", value: value,
+                        expected: "net, ipc, uts and pid; \(name) is an unknown namespace")
                 }
             }
+        case "init": usesInit = true
         case "preserve-fds":
             guard let count = Int(value), (0...1 << 20).contains(count) else {
                 throw .badValue(
@@ -237,7 +255,9 @@ extension LaunchOptions {
     /// Docker's words for whose a namespace is; the host's unless said otherwise.
     private mutating func share(_ name: String, _ value: String) throws(OptionError) {
         switch (name, value) {
+        case ("pid", "host"): sharesProcesses = true
         case (_, "host"): break
+        case ("pid", "private"): unshare.insert(.process)
         case ("network", "none"): unshare.insert(.network)
         case ("ipc", "private"): unshare.insert(.ipc)
         case ("network", _):
@@ -246,6 +266,8 @@ extension LaunchOptions {
                 expected: "host (the default), or none for nothing but a loopback interface: Berth makes no bridges")
         case ("ipc", _):
             throw .badValue(option: "--ipc", value: value, expected: "host (the default) or private")
+        case ("pid", _):
+            throw .badValue(option: "--pid", value: value, expected: "host (the default) or private")
         default:
             throw .badValue(option: "--\(name)", value: value, expected: "host, which is the default")
         }

@@ -78,6 +78,10 @@ package struct LaunchOptions: Equatable, Sendable {
     /// `--group-add`: names or numbers; root's alone.
     package var groups: [String] = []
     package var capabilities = CapabilityChange()
+    /// `--security-opt no-new-privileges=false`.
+    package var allowsNewPrivileges = false
+    /// `nil`: what the site says; none where it says nothing.
+    package var seccomp: SeccompChoice?
     package var hostname: String?
     /// Lines of /etc/hosts.
     package var hosts = ""
@@ -86,6 +90,10 @@ package struct LaunchOptions: Equatable, Sendable {
     package var sharedMemorySize: UInt64?
     /// Namespaces of the container's own that are the host's otherwise.
     package var unshare: NamespaceKinds = []
+    /// Process 1 of a PID namespace of the container's own is an init, and not the command.
+    package var usesInit = false
+    /// `--pid host`, written out; of interest to `--init`, while options are read.
+    var sharesProcesses = false
     /// How many of the caller's descriptors above the standard streams the command gets.
     package var preservedDescriptors = 0
     package var pull: PullPolicy = .missing
@@ -98,6 +106,18 @@ package struct LaunchOptions: Equatable, Sendable {
     package var notes: [String] = []
 
     package init() {}
+}
+
+/// A filter of system calls.
+package enum SeccompChoice: Equatable, Sendable {
+    /// Not even the one that `--root` brings.
+    case none
+    /// One that Berth comes with.
+    case builtIn(BuiltIn)
+    /// A profile as Docker writes them; absolute.
+    case file(String)
+
+    package enum BuiltIn: String, CaseIterable, Sendable { case standard = "default", fakeroot }
 }
 
 /// Variables for one kind of program, made of the scheduler's.

@@ -55,6 +55,7 @@ extension LaunchPlan {
                 if kinds.contains(.hostname) { namespaces.append("uts") }
                 if kinds.contains(.network) { namespaces.append("network") }
                 if kinds.contains(.ipc) { namespaces.append("ipc") }
+                if kinds.contains(.process) { namespaces.append("pid") }
                 map = ids
             case .root(.overlay(let trees)): layers = trees
             case .root(.tree(let path)): root = (path, readOnly: true)
@@ -107,6 +108,7 @@ extension LaunchPlan {
                     ("uidMappings", map.map { Self.mapping($0.insideUser, $0.outsideUser) }),
                     ("gidMappings", map.map { Self.mapping($0.insideGroup, $0.outsideGroup) }),
                     ("resources", resources(facts)),
+                    ("seccomp", SeccompFilter.configuration(of: process.filters).map { .raw($0) }),
                     ("readonlyPaths", readOnlyPaths.isEmpty ? nil : .strings(readOnlyPaths)))
             ))
     }
@@ -147,8 +149,8 @@ extension LaunchPlan {
             }
         }
         let bounding = (process.boundingCapabilities ?? Array(0...facts.lastCapability))
-            .filter { $0 <= facts.lastCapability && CapabilityName.all.indices.contains($0) }
-            .map { CapabilityName.all[$0] }
+            .filter { $0 <= facts.lastCapability && Capabilities.names.indices.contains($0) }
+            .map { Capabilities.names[$0] }
         // What execve(2) leaves: everything to uid 0, nothing to anybody else.
         let held = userID == 0 ? bounding : []
         return .members(
@@ -177,7 +179,7 @@ extension LaunchPlan {
                                 ("type", .string("RLIMIT_" + change.limit.rawValue.uppercased())),
                                 ("hard", .number(change.to.hard)), ("soft", .number(change.to.soft)))
                         })
-            ), ("noNewPrivileges", .bool(true)))
+            ), ("noNewPrivileges", .bool(process.noNewPrivileges)))
     }
 
     /// Without a policy everything is allowed, as under Berth: runtimes would refuse most otherwise.
@@ -216,16 +218,4 @@ extension MountFlags {
         if contains(.noExecution) { words.append("noexec") }
         return words
     }
-}
-
-/// capabilities(7), by number.
-enum CapabilityName {
-    static let all = [
-        "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-        "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-        "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-        "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-        "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-        "CHECKPOINT_RESTORE",
-    ].map { "CAP_" + $0 }
 }

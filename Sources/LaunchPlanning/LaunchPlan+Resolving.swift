@@ -19,7 +19,7 @@ extension LaunchPlan {
         }
         // From here on mounts; what follows creates files on the container's own file systems only.
         steps += Self.deviceMounts(host, image)
-        steps += Self.systemMounts(host)
+        steps += Self.systemMounts(options, host)
         steps += try Self.devices(options, host)
         steps += Self.coveredDeviceFiles(host)
         steps += Self.withMountPoints(Self.requestedMounts(options, site, host))
@@ -46,7 +46,7 @@ extension LaunchPlan {
     private static func notes(_ options: LaunchOptions, _ host: HostFacts) -> [String] {
         var notes: [String] = []
         let added = options.capabilities.addsAll || !options.capabilities.added.isEmpty
-        if added, !host.isRoot, !options.root {
+        if added, !host.isRoot, !options.root, !options.capabilities.isPrivileged {
             notes.append(
                 "note: --cap-add: an ordinary user's command has no capabilities; with --root it has all of them, over the "
                     + "container's own namespaces")
@@ -102,9 +102,14 @@ extension LaunchPlan {
         ]
     }
 
-    private static func systemMounts(_ host: HostFacts) -> [PlannedStep] {
+    private static func systemMounts(_ options: LaunchOptions, _ host: HostFacts) -> [PlannedStep] {
+        let hasOwnProcesses = options.unshare.contains(.process)
         var steps: [PlannedStep] = [
-            PlannedStep(.bind(BindMount(source: "/proc", target: "/proc")), .host),
+            hasOwnProcesses
+                ? PlannedStep(
+                    .mount(type: "proc", target: "/proc", flags: [.noSetUserID, .noDevices, .noExecution], data: ""),
+                    .option("--pid"))
+                : PlannedStep(.bind(BindMount(source: "/proc", target: "/proc")), .host),
             PlannedStep(.bind(BindMount(source: "/sys", target: "/sys", attributes: .readOnly)), .host),
             PlannedStep(.bind(BindMount(source: "/tmp", target: "/tmp")), .host),
         ]

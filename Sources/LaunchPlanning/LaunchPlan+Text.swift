@@ -35,7 +35,8 @@ extension LaunchPlan {
         }
         for group in process.namedGroups { lines.append("     group \(group)  [--group-add]") }
         lines.append("     workdir \(process.workingDirectory)  [\(process.workingDirectoryOrigin.summary)]")
-        lines.append("     no_new_privs" + own)
+        if process.noNewPrivileges { lines.append("     no_new_privs" + own) }
+        for filter in process.filters { lines.append("     seccomp \(filter.name)  [\(filter.origin.summary)]") }
         for (index, entry) in process.environment.enumerated() {
             let place =
                 process.environmentSources.indices.contains(index)
@@ -47,6 +48,7 @@ extension LaunchPlan {
                 "     not passed \(variable.name): \(variable.path) does not exist inside"
                     + (explanation == nil ? "" : "  [host]"))
         }
+        if process.firstProcess == .`init` { lines.append("     init as process 1  [--init]") }
         lines.append("     exec \(process.arguments.map(quoted).joined(separator: " "))")
         if let explanation { lines += explanation.lines(self) }
         // Words of the image and of the user, in which anything may be.
@@ -131,6 +133,7 @@ extension PlanAction {
             if kinds.contains(.hostname) { names.append("uts") }
             if kinds.contains(.network) { names.append("net") }
             if kinds.contains(.ipc) { names.append("ipc") }
+            if kinds.contains(.process) { names.append("pid") }
             let ids = map.map {
                 ", uid \($0.outsideUser) -> \($0.insideUser), gid \($0.outsideGroup) -> \($0.insideGroup)"
             }

@@ -192,6 +192,13 @@ package struct ProcessPlan: Equatable, Sendable {
     /// `nil`: what the user namespace gives. Numbers as in capabilities(7).
     package var boundingCapabilities: [Int]?
     package var capabilitiesOrigin = Origin.berth
+    /// Of a PID namespace of the container's own: what its process 1 is.
+    package enum FirstProcess: Equatable, Sendable { case command, `init` }
+    package var firstProcess: FirstProcess?
+    /// Whether no program gains privilege by being executed: prctl(2), `PR_SET_NO_NEW_PRIVS`.
+    package var noNewPrivileges = true
+    /// Of system calls, in the order in which they are loaded.
+    package var filters: [SeccompFilter] = []
 
     package init(
         arguments: [String], environment: [String], environmentSources: [UInt8] = [],

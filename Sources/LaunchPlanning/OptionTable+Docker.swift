@@ -90,9 +90,6 @@ extension RunOption {
         accepted("health-start-interval", noHealth),
         accepted("health-start-period", noHealth),
         accepted("health-timeout", noHealth),
-        accepted(
-            "init", takes: .none,
-            "there is no PID namespace: orphaned processes are reaped by the host's process 1 or by Slurm"),
         refused("io-maxbandwidth", windows, remedy: "leave it out"),
         refused("io-maxiops", windows, remedy: "leave it out"),
         refused("ip", noNetwork, remedy: onNode),
@@ -124,10 +121,10 @@ extension RunOption {
             "the out-of-memory killer acts on the job's cgroup, as the scheduler set it up"),
         limit("oom-score-adj", "choom(1) in front of berth sets the score"),
         limit("pids-limit", "as root there is --enforce pids=COUNT"),
-        accepted(
-            "privileged", takes: .none,
-            "grants nothing: the command has its user's rights and the granted devices; --root makes it uid 0 in a user "
-                + "namespace"),
+        RunOption(
+            "privileged", takes: .none, from: .docker,
+            meaning:
+                "is `--cap-add ALL --seccomp none`; devices stay those that were granted, and /sys stays read-only"),
         accepted(
             "publish", short: "p", repeats: true,
             "the network is the host's: the port is open there as soon as the command listens on it; another port or "
@@ -183,16 +180,16 @@ extension RunOption {
             "no-mount", takes: .one, answer: .accepted, "site mounts stay; --no-home leaves the home directory out"),
         apptainer(
             "containall", short: "C", takes: .none, answer: .refused,
-            "Berth has no PID namespace, and keeps the host's /proc and /tmp by default",
-            remedy: "write what you need of it: --cleanenv --no-home --ipc private --tmpfs /tmp"),
+            "Berth keeps the host's processes and /tmp by default",
+            remedy: "write what you need of it: --cleanenv --no-home --ipc private --pid private --tmpfs /tmp"),
         apptainer(
             "contain", takes: .none, answer: .refused,
             "Berth keeps the host's /tmp by default, and has a /dev of its own in any case",
             remedy: "write what you need of it: --no-home --tmpfs /tmp"),
         apptainer(
             "compat", takes: .none, answer: .refused,
-            "Berth has no PID namespace, and keeps the host's /proc and /tmp by default",
-            remedy: "write what you need of it: --cleanenv --no-home --ipc private --tmpfs /tmp"),
+            "Berth keeps the host's processes and /tmp by default",
+            remedy: "write what you need of it: --cleanenv --no-home --ipc private --pid private --tmpfs /tmp"),
         apptainer(
             "writable", takes: .none, answer: .refused, "an image is never changed",
             remedy:

@@ -112,8 +112,9 @@ package struct RunOption: Sendable {
         RunOption(
             "security-opt", repeats: true, from: .docker,
             meaning:
-                "takes what asks for fewer restrictions, and `no-new-privileges`, which always holds; a seccomp, AppArmor "
-                + "or SELinux profile is an error, as Berth applies none"),
+                "takes `seccomp=unconfined`, `seccomp=PROFILE.json`, `no-new-privileges` with or without `=false`, and what asks "
+                + "for fewer restrictions; an AppArmor or SELinux profile is an error, as Berth applies none"),
+        RunOption("seccomp"),
         RunOption(
             "read-only", takes: .none, from: .docker, meaning: "refuses writes to the container's root file system"),
         RunOption("root", takes: .none),
@@ -146,7 +147,12 @@ package struct RunOption: Sendable {
             meaning:
                 "sets the size of `/dev/shm` with `--ipc private`; otherwise `/dev/shm` is the host's and a line says so"
         ),
-        RunOption("pid", from: .docker, meaning: "takes `host`, the default"),
+        RunOption(
+            "pid", from: .docker,
+            meaning: "takes `host`, the default, and `private`: the command is process 1 of a PID namespace of its own"),
+        RunOption(
+            "init", takes: .none, from: .docker,
+            meaning: "is `--pid private` with an init as process 1, which reaps orphans and passes signals on"),
         RunOption("uts", from: .docker, meaning: "takes `host`, the default without `--hostname`"),
         RunOption("preserve-fds"),
         RunOption(

@@ -32,9 +32,12 @@ extension ProcessPlan {
             additionalGroups: asRoot ? Self.groups(host) : [],
             boundingCapabilities: asRoot ? Self.capabilitiesOfRoot : nil)
         if asRoot { namedGroups = options.groups }
+        filters = host.filters
+        if options.unshare.contains(.process) { firstProcess = options.usesInit ? .`init` : .command }
+        noNewPrivileges = !options.allowsNewPrivileges
         // In a user namespace uid 0 has all of them, and others none.
         if !options.capabilities.isEmpty, asRoot || options.root {
-            let base = asRoot ? Self.capabilitiesOfRoot : Array(CapabilityName.all.indices)
+            let base = asRoot ? Self.capabilitiesOfRoot : Array(Capabilities.names.indices)
             boundingCapabilities = options.capabilities.applied(to: base)
             capabilitiesOrigin = .option(
                 options.capabilities.added.isEmpty && !options.capabilities.addsAll ? "--cap-drop" : "--cap-add")

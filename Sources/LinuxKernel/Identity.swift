@@ -1,11 +1,5 @@
 internal import CLinux
 
-/// Some of capabilities(7), by their numbers.
-package enum Capability: UInt64, Sendable {
-    case systemAdministration = 21
-    case systemResource = 24
-}
-
 /// Who this process is, and how it gives up what it may do.
 package enum Identity {
     package static var userID: UInt32 { geteuid() }
@@ -75,42 +69,10 @@ package enum Identity {
         try checked("prctl", "PR_SET_NO_NEW_PRIVS") { berth_prctl(38, 1, 0, 0, 0) }
     }
 
-    /// Takes every capability but those named by their number out of the bounding set: capabilities(7).
-    package static func limitBoundingCapabilities(to kept: Set<Int>) throws(SystemError) {
-        for number in 0..<64 where !kept.contains(number) {
-            // EINVAL: the kernel knows no capability of that number, nor any above.
-            if berth_prctl(24 /* PR_CAPBSET_DROP */, UInt(number), 0, 0, 0) == -1 {
-                if berth_errno() == EINVAL { break }
-                throw SystemError.last("prctl", "PR_CAPBSET_DROP \(number)")
-            }
-        }
-        berth_prctl(47 /* PR_CAP_AMBIENT */, 4 /* PR_CAP_AMBIENT_CLEAR_ALL */, 0, 0, 0)
-        var low: UInt32 = 0
-        var high: UInt32 = 0
-        for number in kept {
-            if number < 32 { low |= 1 << UInt32(number) } else { high |= 1 << UInt32(number - 32) }
-        }
-        // What the process does not hold it can not ask for: capset refuses to add.
-        var held = try permittedCapabilities()
-        held.low &= low
-        held.high &= high
-        try checked("capset", "") { berth_capset(held.low, held.high) }
-    }
-
-    /// Whether this process may use a capability now.
-    package static func holds(_ capability: Capability) -> Bool {
-        var low: UInt32 = 0
-        var high: UInt32 = 0
-        // What was not asked successfully is not held. Permitted and effective are the same but in setuid programs.
-        guard berth_capget(&low, &high) == 0 else { return false }
-        return (UInt64(high) << 32 | UInt64(low)) & (1 << capability.rawValue) != 0
-    }
-
-    private static func permittedCapabilities() throws(SystemError) -> (low: UInt32, high: UInt32) {
-        var low: UInt32 = 0
-        var high: UInt32 = 0
-        try checked("capget", "") { berth_capget(&low, &high) }
-        return (low, high)
+    /// Has the kernel judge every system call from here on by a filter: an array of `struct sock_filter`. Takes
+    /// `no_new_privs`, or `CAP_SYS_ADMIN` in the user namespace. The corresponding call is `seccomp(2)`.
+    package static func load(filter: [UInt8], flags: UInt32) throws(SystemError) {
+        try checked("seccomp", "") { filter.withUnsafeBytes { berth_load_filter(flags, $0.baseAddress, $0.count) } }
     }
 
     /// Returns the mask that was in force. The corresponding call is `umask(2)`.

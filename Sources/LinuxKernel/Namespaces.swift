@@ -15,10 +15,12 @@ package struct NamespaceKinds: OptionSet, Sendable, Hashable {
     package static let hostname = NamespaceKinds(rawValue: BERTH_CLONE_NEWUTS)
     package static let network = NamespaceKinds(rawValue: BERTH_CLONE_NEWNET)
     package static let ipc = NamespaceKinds(rawValue: BERTH_CLONE_NEWIPC)
+    package static let process = NamespaceKinds(rawValue: BERTH_CLONE_NEWPID)
 }
 
 extension NamespaceKinds {
-    /// Names below `/proc/PID/ns`, the user namespace first: only its rights allow to enter the others.
+    /// Names below `/proc/PID/ns`, the user namespace first: only its rights allow to enter the others. No process can enter
+    /// another PID namespace; only its children do.
     package static let names: [(kind: NamespaceKinds, name: String)] = [
         (.user, "user"), (.mount, "mnt"), (.hostname, "uts"), (.network, "net"), (.ipc, "ipc"),
     ]
@@ -49,6 +51,20 @@ package enum Namespaces {
         try write("deny", to: "/proc/self/setgroups")
         try write("\(insideUser) \(outsideUser) 1", to: "/proc/self/uid_map")
         try write("\(insideGroup) \(outsideGroup) 1", to: "/proc/self/gid_map")
+    }
+
+    /// Continues as process 1 of the PID namespace that was created. The caller's process stays outside: it passes signals
+    /// on, stops when the command stops, and ends as it ends.
+    package static func becomeFirstProcess() throws(SystemError) {
+        try checked("fork", "PID namespace") { berth_become_first_process() }
+    }
+
+    /// The last thing before the command: it ends when the process outside does, whoever it is by now.
+    ///
+    /// - Parameter init: Whether process 1 stays, to reap orphans and pass signals on, with the command as its child.
+    package static func finishFirstProcess(init: Bool) throws(SystemError) {
+        try checked("prctl", "PR_SET_PDEATHSIG") { berth_end_with_parent() }
+        if `init` { try checked("fork", "init") { berth_leave_init_behind() } }
     }
 
     /// A new network namespace has a loopback interface that is down. The corresponding call is `ioctl(2)`,

@@ -6,7 +6,7 @@ extension ProcessPlan {
     ///
     /// The order matters: limits may need a capability, so they come before the capabilities go; the working directory is
     /// entered as the user who will use it, or as root where only root may (a WORKDIR of mode 0700), as in runc;
-    /// `no_new_privs` is last, as nothing before it executes anything.
+    /// `no_new_privs` is last, as nothing before it executes anything; only the filters of system calls come after it.
     ///
     /// - Parameter tell: Called with what the command has to do without.
     package consuming func start(_ tell: (SandboxNote) -> Void) throws(SandboxError) -> Never {
@@ -16,9 +16,11 @@ extension ProcessPlan {
         for change in limits {
             try stage(.limits) { () throws(SystemError) in try change.limit.set(change.to) }
         }
+        // Without no_new_privs it takes a capability, which goes now.
+        if !noNewPrivileges { try loadFilters() }
         if let kept = boundingCapabilities {
             try stage(.capabilities) { () throws(SystemError) in
-                try Identity.limitBoundingCapabilities(to: Set(kept))
+                try Capabilities.limit(to: Set(kept))
             }
         }
         var isThere = false
@@ -30,8 +32,24 @@ extension ProcessPlan {
         }
         try becomeUser()
         if !isThere { try enterWorkingDirectory(tell) }
-        try stage(.capabilities) { () throws(SystemError) in try Identity.forbidNewPrivileges() }
+        if noNewPrivileges {
+            try stage(.capabilities) { () throws(SystemError) in try Identity.forbidNewPrivileges() }
+            try loadFilters()
+        }
+        if let firstProcess {
+            let isInit = firstProcess == .`init`
+            try stage(.identity) { () throws(SystemError) in try Namespaces.finishFirstProcess(init: isInit) }
+        }
         throw .command(arguments[0], Self.execute(arguments, environment))
+    }
+
+    /// The last thing before the command: what they refuse, the launcher may have needed.
+    package func loadFilters() throws(SandboxError) {
+        for filter in filters {
+            try stage(.seccomp) { () throws(SystemError) in
+                try Identity.load(filter: filter.instructions, flags: filter.flags)
+            }
+        }
     }
 
     private mutating func becomeUser() throws(SandboxError) {

@@ -21,6 +21,8 @@ package struct JoinSpec: Sendable {
         case keepCapabilities([Int])
         /// prctl(2), `PR_SET_NO_NEW_PRIVS`.
         case noNewPrivileges
+        /// seccomp(2): `SECCOMP_FILTER_FLAG_*`, and an array of the kernel's `struct sock_filter`.
+        case filter(flags: UInt32, instructions: [UInt8])
     }
 
     /// GPUs as the host orders them, and which of them the container shows: lists by number count those.
@@ -81,7 +83,7 @@ package struct JoinSpec: Sendable {
 
 extension JoinSpec {
     /// What a packet begins with. Another version of Berth, which replaced this one during a job, has another number.
-    static let version = Array("berth-container 5\0".utf8)
+    static let version = Array("berth-container 6\0".utf8)
 
     /// Sends it to as many processes as read one packet each.
     ///
@@ -100,6 +102,15 @@ extension JoinSpec {
         // Without an offset: the file is everybody's.
         let bytes = try file.descriptor.read(exactly: Int(file.descriptor.status().size), at: 0)
         self.init(bytes, Array(packet.descriptors.dropFirst()))
+    }
+
+    /// Words end at a NUL, of which instructions are full.
+    private static func hexadecimal(_ bytes: [UInt8]) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        var text: [UInt8] = []
+        text.reserveCapacity(bytes.count * 2)
+        for byte in bytes { text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]] }
+        return String(decoding: text, as: UTF8.self)
     }
 
     func encoded() -> (words: [UInt8], descriptors: [DescriptorBox]) {
@@ -130,6 +141,7 @@ extension JoinSpec {
             case .limit(let number, let soft, let hard): add("L", "\(number) \(soft) \(hard)")
             case .keepCapabilities(let numbers): add("C", numbers.map(String.init).joined(separator: ","))
             case .noNewPrivileges: add("P")
+            case .filter(let flags, let instructions): add("F", "\(flags) \(Self.hexadecimal(instructions))")
             }
         }
         return (words, descriptors)

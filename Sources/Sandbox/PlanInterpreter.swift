@@ -187,10 +187,13 @@ package struct PlanInterpreter: ~Copyable {
         try system { () throws(SystemError) in
             try Namespaces.create(kinds)
             if kinds.contains(.network) { try Namespaces.startLoopback() }
-            guard let map else { return }
-            try Namespaces.mapIDs(
-                insideUser: map.insideUser, outsideUser: map.outsideUser, insideGroup: map.insideGroup,
-                outsideGroup: map.outsideGroup)
+            if let map {
+                try Namespaces.mapIDs(
+                    insideUser: map.insideUser, outsideUser: map.outsideUser, insideGroup: map.insideGroup,
+                    outsideGroup: map.outsideGroup)
+            }
+            // From here on in a child: what mounts a /proc decides whose processes it shows.
+            if kinds.contains(.process) { try Namespaces.becomeFirstProcess() }
         }
     }
 

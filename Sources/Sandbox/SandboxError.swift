@@ -57,7 +57,7 @@ package enum SandboxNote: Equatable, Sendable {
 }
 
 package enum ProcessStage: String, Sendable {
-    case limits, capabilities, identity, workingDirectory, join
+    case limits, capabilities, identity, workingDirectory, join, seccomp
 }
 
 package enum CommandFailure: Error, Equatable, Sendable {

@@ -64,6 +64,8 @@ package struct SiteConfiguration: Equatable, Sendable {
     package var fabric: String?
     package var fabricRules: [FabricLine] = []
     package var profile: String?
+    /// `none`, `default` or the absolute path of a profile.
+    package var seccomp: Setting?
     /// What the site's file said, where `BERTH_CONFIG` named a descriptor: a pipe can be read once.
     package private(set) var textByDescriptor: [UInt8]?
 
@@ -227,6 +229,11 @@ extension SiteConfiguration {
             limits.removeAll { $0.value.prefix { $0 != "=" } == limit }
             limits.append(Setting(name: name, value: value, file: file, line: line))
         case "enforce": enforcement = Setting(name: name, value: value, file: file, line: line)
+        case "seccomp":
+            guard value == "none" || value == "default" || Self.path(value) != nil else {
+                throw bad("none, default, or the absolute path of a profile")
+            }
+            seccomp = Setting(name: name, value: value, file: file, line: line)
         case "allow-device":
             guard let path = Self.path(value), path.hasPrefix("/dev/") else { throw bad("/dev/NODE") }
             allowedDevices.append(path)

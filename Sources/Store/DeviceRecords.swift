@@ -1,7 +1,7 @@
 internal import LinuxKernel
 
-/// Small files that a launch caches in the store. A record counts only if the caller owns it: another user's could name any
-/// file to mount. A store that `Trust` refuses is neither read nor written: a launch from `dir:` does not open it otherwise.
+/// Small files that a launch caches in the store: compiled CDI specifications and seccomp profiles. A record counts only if
+/// the caller owns it: another user's could name any file to mount. A store that `Trust` refuses is neither read nor written: a launch from `dir:` does not open it otherwise.
 package enum DeviceRecords {
     private static let directory = "devices"
     private static let limit = 16 << 20

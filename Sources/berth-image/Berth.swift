@@ -18,7 +18,7 @@ struct Berth: ParsableCommand {
         subcommands: [
             RunCommand.self, PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self,
             RemoveCommand.self, PruneCommand.self, ContainersCommand.self, PrefetchCommand.self, CDICommand.self,
-            DoctorCommand.self,
+            SeccompCommand.self, DoctorCommand.self,
         ])
 }
 

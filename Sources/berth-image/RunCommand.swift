@@ -126,9 +126,15 @@ struct RunOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Accept no-new-privileges, seccomp=unconfined, apparmor=unconfined and label=disable, which always hold.",
+            "Take seccomp=unconfined, seccomp=FILE, no-new-privileges, apparmor=unconfined and label=disable.",
             valueName: "what"))
     var securityOpt: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Filter system calls: none, default, fakeroot, or a profile's path.", valueName: "name|file"),
+        completion: .list(["none", "default", "fakeroot"]))
+    var seccomp: String?
 
     @Flag(help: "Refuse writes to the container's files.")
     var readOnly = false
@@ -172,7 +178,7 @@ struct RunOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Namespaces of the container's own that are the host's otherwise: net, ipc, uts.", valueName: "ns,…"))
+            "Namespaces of the container's own that are the host's otherwise: net, ipc, uts, pid.", valueName: "ns,…"))
     var unshare: String?
 
     @Option(
@@ -189,8 +195,13 @@ struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Size of /dev/shm with --ipc private.", valueName: "bytes"))
     var shmSize: String?
 
-    @Option(help: ArgumentHelp("host, which is always so.", valueName: "host"), completion: .list(["host"]))
+    @Option(
+        help: ArgumentHelp("Whose processes are seen: host (the default) or private.", valueName: "host|private"),
+        completion: .list(["host", "private"]))
     var pid: String?
+
+    @Flag(name: .customLong("init"), help: "Run an init as process 1 of a private PID namespace.")
+    var usesInit = false
 
     @Option(help: ArgumentHelp("host, which is the default.", valueName: "host"), completion: .list(["host"]))
     var uts: String?

@@ -4,10 +4,13 @@ internal import SiteConfig
 
 /// `berth-image`, beside which this program is installed: `PREFIX/bin/berth` and `PREFIX/libexec/berth/berth-image`.
 enum ImageTool {
-    static func path() throws(SystemError) -> String {
+    static func path() throws(SystemError) -> String { try directory() + "berth-image" }
+
+    /// `PREFIX/libexec/berth/`.
+    static func directory() throws(SystemError) -> String {
         let own = try Processes.ownPath()
         let components = own.split(separator: "/").dropLast(2)
-        return "/" + components.joined(separator: "/") + (components.isEmpty ? "" : "/") + "libexec/berth/berth-image"
+        return "/" + components.joined(separator: "/") + (components.isEmpty ? "" : "/") + "libexec/berth/"
     }
 
     static func become(_ arguments: [String]) -> Never {
@@ -69,14 +72,13 @@ enum ImageTool {
             environment.filter { !$0.hasPrefix("BERTH_CONFIG=") } + ["BERTH_CONFIG=/proc/self/fd/\(copy.number)"])
     }
 
-    /// Runs `berth-image cdi --record`, which reads JSON and YAML for us.
-    static func compile(directories: [String], environment: [String]) throws(Failure) -> [UInt8] {
+    /// Runs a verb of `berth-image` that reads JSON or YAML for us and prints a record.
+    static func compile(_ words: [String], environment: [String]) throws(Failure) -> [UInt8] {
         let (ended, path): (Processes.Ended, String)
         do throws(SystemError) {
             path = try self.path()
-            let arguments = ["berth", "cdi", "--record"] + directories.flatMap { ["--directory", $0] }
             ended = try Processes.run(
-                path, arguments: arguments, environment: environment, output: .capture(limit: 64 << 20))
+                path, arguments: ["berth"] + words, environment: environment, output: .capture(limit: 64 << 20))
         } catch {
             throw .report(missing(error))
         }

@@ -1,3 +1,4 @@
+internal import LaunchPlanning
 internal import LinuxKernel
 internal import Sandbox
 
@@ -56,6 +57,12 @@ enum ProbeCommand {
                     type: "overlay", over: here,
                     data: "lowerdir=\(store.descriptor.procPath),upperdir=/tmp/upper2,workdir=/tmp/work2" + marks)
             }
+        }
+        // At last: the filter of `--root` holds for what follows.
+        attempt("seccomp") { () throws(SystemError) in
+            let filter = try SeccompRecords.builtIn(.fakeroot)
+            try Identity.forbidNewPrivileges()
+            try Identity.load(filter: filter.instructions, flags: filter.flags)
         }
         Processes.exit(0)
     }

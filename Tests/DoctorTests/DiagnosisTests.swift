@@ -178,6 +178,7 @@ import Testing
             $0.trials = [.init("mount-namespace", 0), .init("tmpfs", 0), .init("overlay", 0)]
         },
         Change("mounting is refused", "mounts", .error) { $0.trials = well.prefix(2) + [.init("mount-namespace", 1)] },
+        Change("no filter", "seccomp", .warning) { $0.trials = well + [.init("seccomp", 22)] },
         Change("an old kernel", "overlayfs", .error) { $0.trials = well.prefix(4) + [.init("overlay", 1)] },
         Change("an old kernel, as root", "overlayfs", .error) {
             $0.kernel = "5.10.0-32-amd64"

@@ -60,6 +60,9 @@ struct Fixture: Sendable {
         try directory.makeDirectory("bin")
         berth = directory.path + "/bin/berth"
         try FileManager.default.copyItem(atPath: found, toPath: berth)
+        try directory.makeDirectory("libexec/berth")
+        try FileManager.default.copyItem(
+            atPath: root + "/build/libexec/berth/seccomp", toPath: directory.path + "/libexec/berth/seccomp")
         probe = directory.path + "/bin/probe"
         let source = root + "/Tests/Probe/probe.c"
         let compiled = try Command(["cc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", probe, source]).run()

@@ -24,7 +24,8 @@ import TestSupport
     @Test func quietSuppressesNotes() throws {
         let box = try Box(.any)
         let all = [
-            "--init", "--name", "a", "--label", "b=c", "--privileged", "--runtime", "runc", "--shm-size", "1g", "-m",
+            "--init", "--pid", "host", "--name", "a", "--label", "b=c", "--privileged", "--runtime", "runc",
+            "--shm-size", "1g", "-m",
             "1g",
         ]
         let told = try box.run(all, probe: "exit")
@@ -36,7 +37,7 @@ import TestSupport
     @Test(arguments: [
         (["-d"], "--detach cannot be honoured"), (["-p", "8080:80"], "--publish 8080:80 cannot be honoured"),
         (["--network", "bridge"], "option --network can not be"), (["--containall"], "--containall cannot be honoured"),
-        (["--security-opt", "seccomp=p.json"], "--security-opt seccomp=p.json cannot be honoured"),
+        (["--security-opt", "seccomp=p.json"], "cannot read the seccomp profile "),
     ]) func refusalsStartNothing(_ options: [String], _ says: String) throws {
         let box = try Box(.any)
         let ended = try box.run(options, probe: "exit", "3")

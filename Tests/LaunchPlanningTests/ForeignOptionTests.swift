@@ -86,12 +86,13 @@ import Testing
     }
 
     @Test(arguments: [
-        ["--init"], ["--name", "train"], ["--label", "a=b", "-l", "c"], ["--privileged"], ["--runtime=nvidia"],
+        ["--init", "--pid", "host"], ["--name", "train"], ["--label", "a=b", "-l", "c"], ["--privileged"],
+        ["--runtime=nvidia"],
         ["-m", "8g"],
         ["--cpus", "4"], ["-p", "8080:8080"], ["-p", "80"], ["-p", "0.0.0.0:80:80/tcp"], ["-P"], ["--restart=always"],
         ["--shm-size", "1g"], ["--userns=host"], ["--sig-proxy=false"], ["--cgroupns", "private"],
         ["-v", "/a:/b:rshared"],
-        ["--security-opt", "no-new-privileges=false"], ["--security-opt", "systempaths=unconfined"],
+        ["--security-opt", "systempaths=unconfined"],
     ]) func whatChangesNothingIsOneLine(_ words: [String]) throws {
         let options = try Self.parse(words)
         #expect(options.notes.count == 1, "\(options.notes)")
@@ -109,7 +110,7 @@ import Testing
 
     @Test(arguments: [
         ["-d"], ["-dit"], ["--detach"], ["-p", "8080:80"], ["-p", "127.0.0.1:80:80"], ["-p", "127.0.0.1::80"],
-        ["--runtime", "runsc"], ["--security-opt", "seccomp=profile.json"], ["--security-opt", "apparmor=strict"],
+        ["--runtime", "runsc"], ["--security-opt", "apparmor=strict"],
         ["--security-opt=label=type:svirt_t"], ["--disable-content-trust=false"], ["--sysctl", "net.core.somaxconn=1"],
         ["--volumes-from", "x"], ["--ip=10.0.0.2"], ["--cidfile", "f"], ["--containall"], ["-C"], ["--writable"],
         ["--isolation", "hyperv"], ["--cgroup-parent", "/x"],
@@ -141,5 +142,45 @@ import Testing
             try Self.parse(["--mount", "src=/a,dst=/b,bind-recursive=readonly,ro,consistency=cached"]).mounts[0]
                 .readOnly)
         #expect(try Self.parse(["--mount", "type=tmpfs,dst=/b,noexec"]).mounts[0].attributes == [.noExecution])
+    }
+}
+
+/// What may be done to the process, beyond capabilities.
+@Suite struct SecurityOptionTests {
+    private func parse(_ words: [String]) throws(OptionError) -> LaunchOptions {
+        try LaunchOptions(parsing: words + ["image"], workingDirectory: "/work")
+    }
+
+    @Test func aFilterIsANameOrAPath() throws {
+        #expect(try parse([]).seccomp == nil)
+        #expect(try parse(["--seccomp", "none"]).seccomp == SeccompChoice.none)
+        #expect(try parse(["--security-opt", "seccomp=unconfined"]).seccomp == SeccompChoice.none)
+        #expect(try parse(["--seccomp=default"]).seccomp == .builtIn(.standard))
+        #expect(try parse(["--security-opt", "seccomp=builtin"]).seccomp == .builtIn(.standard))
+        #expect(try parse(["--seccomp", "./p.json"]).seccomp == .file("/work/p.json"))
+        #expect(try parse(["--security-opt", "seccomp:p.json"]).seccomp == .file("/work/p.json"))
+        #expect(throws: OptionError.self) { try parse(["--seccomp", "strict"]) }
+        #expect(throws: OptionError.self) { try parse(["--seccomp", ""]) }
+    }
+
+    @Test func newPrivilegesAreAllowedByName() throws {
+        #expect(try !parse(["--security-opt", "no-new-privileges"]).allowsNewPrivileges)
+        #expect(try parse(["--security-opt", "no-new-privileges=false"]).allowsNewPrivileges)
+    }
+
+    @Test func privilegedIsAllCapabilitiesAndNoFilter() throws {
+        let options = try parse(["--privileged"])
+        #expect(options.capabilities.addsAll && options.seccomp == SeccompChoice.none && options.notes.count == 1)
+        #expect(options.containerCapabilities(isRoot: true).count == Capabilities.names.count)
+    }
+
+    @Test func capabilitiesOfProfilesAreTheContainers() throws {
+        #expect(try parse([]).containerCapabilities(isRoot: false).isEmpty)
+        #expect(try parse(["--root"]).containerCapabilities(isRoot: false).contains("CAP_SYS_ADMIN"))
+        #expect(
+            try !parse(["--root", "--cap-drop", "SYS_ADMIN"]).containerCapabilities(isRoot: false).contains(
+                "CAP_SYS_ADMIN"))
+        #expect(try !parse([]).containerCapabilities(isRoot: true).contains("CAP_SYS_ADMIN"))
+        #expect(try parse(["--cap-add", "sys_admin"]).containerCapabilities(isRoot: true).contains("CAP_SYS_ADMIN"))
     }
 }

@@ -160,7 +160,16 @@ import Testing
         Spelling(
             "--security-opt", "no-new-privileges", "--security-opt=no-new-privileges:true", "--security-opt",
             "seccomp=unconfined", "--security-opt=apparmor=unconfined", "--security-opt", "label=disable",
-            means: { _ in }),
+            means: { $0.seccomp = SeccompChoice.none }),
+        Spelling("--seccomp=default", means: { $0.seccomp = .builtIn(.standard) }),
+        Spelling("--pid", "private", means: { $0.unshare = [.process] }),
+        Spelling("--unshare=pid", means: { $0.unshare = [.process] }),
+        Spelling(
+            "--init",
+            means: {
+                $0.usesInit = true
+                $0.unshare = [.process]
+            }),
         Spelling("--pull", "newer", means: { $0.pull = .newer }),
         Spelling("--user", "1:2", means: { $0.user = "1:2" }),
         Spelling("-u", "web", means: { $0.user = "web" }),
@@ -338,7 +347,8 @@ import Testing
         ("--mount", "type=tmpfs,target=/b,tmpfs-mode=9"), ("--mount", "type=tmpfs,target=/b,tmpfs-mode=4777"),
         ("--tmpfs", ""), ("--tmpfs", "t"), ("--tmpfs", "/t:"), ("--tmpfs", "/t:size=x"), ("--tmpfs", "/t:mode=9"),
         ("--tmpfs", "/t:size"), ("--tmpfs", "/t:huge=always"),
-        ("--network", "bridge"), ("--ipc", "container:x"), ("--pid", "private"), ("--uts", ""), ("--user", ""),
+        ("--network", "bridge"), ("--ipc", "container:x"), ("--pid", "container:x"), ("--seccomp", "strict"),
+        ("--uts", ""), ("--user", ""),
         ("--env", ""), ("--env", "=x"),
         ("--workdir", "relative"), ("--workdir", ""), ("--workdir", "./x"),
         ("--gpus", ""), ("--gpus", "two"), ("--gpus", "-1"), ("--gpus", "0,"), ("--gpus", "0,0"), ("--gpus", "device="),

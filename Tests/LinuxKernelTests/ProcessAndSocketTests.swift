@@ -1,3 +1,4 @@
+import Foundation
 import LinuxKernel
 import Testing
 import TestSupport
@@ -227,5 +228,16 @@ import TestSupport
         let many = try (0..<64).map { _ in try Random.hexadecimal(bytes: 12) }
         #expect(Set(many).count == 64)
         #expect(many.allSatisfy { $0.utf8.count == 24 && $0.allSatisfy { "0123456789abcdef".contains($0) } })
+    }
+}
+
+@Suite struct CapabilityTests {
+    /// As capsh(1) has them, which uses the same library.
+    @Test func namesAreThoseOfCapsh() throws {
+        try #require(FileManager.default.isExecutableFile(atPath: "/usr/sbin/capsh"), "libcap2-bin")
+        let mask = String((UInt64(1) << Capabilities.names.count) - 1, radix: 16)
+        let decoded = try Command(["/usr/sbin/capsh", "--decode=\(mask)"]).run()
+        #expect(
+            decoded.output.hasSuffix("=" + Capabilities.names.joined(separator: ",").lowercased() + "\n"), "\(decoded)")
     }
 }

@@ -203,6 +203,13 @@ static void make_node(int n, char **a) {
     (void)n;
     told(a[0], !mknod(a[0], S_IFCHR | 0666, makedev((unsigned)atoi(a[1]), (unsigned)atoi(a[2]))));
 }
+static void make_fifo(int n, char **a) { (void)n; told(a[0], !mkfifo(a[0], 0644)); }
+// A system call by number: the arguments are numbers, and 0 where none is given.
+static void call(int n, char **a) {
+    long argument[6] = {0};
+    for (int i = 1; i < n && i < 7; i++) argument[i - 1] = strtol(a[i], NULL, 0);
+    told(a[0], syscall(atol(a[0]), argument[0], argument[1], argument[2], argument[3], argument[4], argument[5]) >= 0);
+}
 static void change_directory(int n, char **a) { (void)n; if (chdir(a[0])) told(a[0], 0); }
 
 static void working_directory(int n, char **a) {
@@ -453,6 +460,7 @@ static void escape(int n, char **a) {
 
 static const struct { const char *name; int least; void (*body)(int, char **); } commands[] = {
     {"error", 1, to_error}, {"args", 0, arguments}, {"caps", 0, capabilities}, {"cat", 1, cat}, {"bpf", 4, attach_program},
+    {"call", 1, call}, {"mkfifo", 1, make_fifo},
     {"cd", 1, change_directory}, {"chmod", 2, change_mode}, {"chown", 2, change_owner}, {"cwd", 0, working_directory},
     {"dispositions", 0, dispositions}, {"env", 0, env}, {"escape", 1, escape}, {"exec", 1, become}, {"exit", 0, leave},
     {"fds", 0, descriptors}, {"hostname", 0, host}, {"id", 0, id}, {"identity", 1, identity}, {"input", 0, read_input},

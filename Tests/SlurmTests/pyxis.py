@@ -306,6 +306,31 @@ def remap_root_is_the_sites_default_where_it_says_so():
 
 
 @test
+def remap_root_pretends_owners_and_users():
+    filters = int(succeeds(srun("-n1", "-w", "node1", *shell("grep -s Seccomp_filters /proc/self/status"))).out.split()[-1])
+    look = "touch /f && chown 7:8 /f && stat -c %u:%g /f; mknod /n c 1 3; grep Seccomp_filters /proc/self/status"
+    for tasks in ("-n1", "-n2"):
+        ended = succeeds(contained(tasks, "--container-remap-root", *shell(look)))
+        same(sorted(set(ended.lines)), sorted(["0:0", f"Seccomp_filters:\t{filters + 1}"]), ended)
+    fails(contained("--container-remap-root", "--container-seccomp=none", *shell("touch /f && chown 7:8 /f")), "Invalid argument")
+    same(succeeds(contained("grep", "Seccomp_filters", "/proc/self/status")).lines, [f"Seccomp_filters:\t{filters}"])
+
+
+@test
+def seccomp_refuses_what_the_profile_says():
+    # kexec_load(2) of a user is EPERM anyway; a keyring is not.
+    look = shell("grep Seccomp_filters /proc/self/status; chroot / true 2>&1")
+    ended = contained("--container-remap-root", "--container-seccomp=default", *look)
+    same(len(succeeds(ended).lines), 1, ended)
+    forbids = '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chroot"],"action":"SCMP_ACT_ERRNO","errnoRet":95}]}'
+    node("node1", "sh", "-c", f"echo '{forbids}' >/srv/profile.json")
+    fails(contained("--container-remap-root", "--container-seccomp=/srv/profile.json", *look), "not supported")
+    with cluster.SiteFile("seccomp = /srv/profile.json\n"):
+        fails(contained("--container-remap-root", *look), "not supported")
+    fails(contained("--container-seccomp=/srv/nothing.json", "true"), "cannot read the seccomp profile /srv/nothing.json")
+
+
+@test
 def an_image_without_entrypoint_and_command_runs_in_all_forms():
     forget("bare-test")
     for words in ((), ("--container-name=bare-test",), ("--container-name=bare-test",), ("--container-entrypoint",)):

@@ -10,7 +10,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
 #include <malloc.h>
 #include <net/if.h>
@@ -71,6 +71,13 @@ static inline int berth_openat2(int dir, const char *path, uint64_t flags, uint6
     return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
 }
 static inline int berth_unshare(int flags) { return unshare(flags); }
+/* Init.c. Forks: the child, process 1 of the PID namespace that was made, gets 0. This process passes signals on to it and
+   ends as it ends. -1 with errno. */
+int berth_become_first_process(void);
+/* Of that child: SIGKILL when its parent ends. To be called again when the user changes, as the kernel forgets it then. */
+int berth_end_with_parent(void);
+/* Forks: the child gets 0 and goes on. This process reaps, passes signals on, and ends with it. -1 with errno. */
+int berth_leave_init_behind(void);
 static inline int berth_setns(int fd, int type) { return setns(fd, type); }
 static inline int berth_pivot_root(const char *new_root, const char *put_old) { return (int)syscall(SYS_pivot_root, new_root, put_old); }
 static inline int berth_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data) { return mount(source, target, type, flags, data); }
@@ -83,6 +90,11 @@ static inline int berth_open_tree(int dir, const char *path, unsigned flags) { r
 static inline int berth_move_mount(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) { return (int)syscall(SYS_move_mount, from_dir, from, to_dir, to, flags); }
 static inline int berth_close_range(unsigned first, unsigned last, unsigned flags) { return (int)syscall(SYS_close_range, first, last, flags); }
 static inline int berth_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) { return prctl(option, a, b, c, d); }
+/* seccomp(2), SECCOMP_SET_MODE_FILTER: instructions are an array of struct sock_filter. */
+static inline int berth_load_filter(unsigned flags, const void *instructions, size_t bytes) {
+    struct sock_fprog program = {(unsigned short)(bytes / sizeof(struct sock_filter)), (struct sock_filter *)(uintptr_t)instructions};
+    return (int)syscall(SYS_seccomp, 1, flags, &program);
+}
 static inline int berth_fcntl(int fd, int command, long argument) { return fcntl(fd, command, argument); }
 /* A lock of the whole file that belongs to the open file description: 0, or -1 with errno. */
 static inline int berth_lock(int fd, int exclusive, int wait) {
@@ -118,16 +130,6 @@ static inline int berth_is_mount_root(int dir, const char *path) {
 }
 static inline unsigned berth_major(uint64_t device) { return gnu_dev_major(device); }
 static inline unsigned berth_minor(uint64_t device) { return gnu_dev_minor(device); }
-static inline int berth_capset(uint32_t effective_low, uint32_t effective_high) {
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2] = {{effective_low, effective_low, 0}, {effective_high, effective_high, 0}};
-    return (int)syscall(SYS_capset, &header, data);
-}
-static inline int berth_capget(uint32_t *permitted_low, uint32_t *permitted_high) {
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0}; struct __user_cap_data_struct data[2];
-    int result = (int)syscall(SYS_capget, &header, data);
-    if (result == 0) { *permitted_low = data[0].permitted; *permitted_high = data[1].permitted; } return result;
-}
 static inline int berth_loopback_up(void) {
     struct ifreq request = {.ifr_name = "lo"}; int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); if (fd < 0) return -1;
     int result = ioctl(fd, SIOCGIFFLAGS, &request); request.ifr_flags |= IFF_UP;

@@ -125,7 +125,8 @@ extension LaunchRequest {
             return registry
         }
         let bytes = try ImageTool.handing(configuration, caller.environment) { (environment) throws(Failure) in
-            try ImageTool.compile(directories: directories, environment: environment)
+            try ImageTool.compile(
+                ["cdi", "--record"] + directories.flatMap { ["--directory", $0] }, environment: environment)
         }
         // Between our look and the compiler's the files may have changed: then this is right, and not to be kept.
         if let registry = DeviceRegistry(decoding: bytes, key: files.key) {

@@ -29,7 +29,7 @@ struct LaunchPlanner {
     func plan(_ grant: DeviceGrant, _ selection: DeviceSelection) throws(Failure) -> LaunchPlan {
         var options = options
         options.gpus = selection.request
-        let facts = try facts(grant.devices, selection)
+        let facts = try facts(grant.devices, selection, try request.seccompFilters())
         warnOfLockedMemory(facts)
         var container = image.image
         if options.root, !caller.isRoot {
@@ -55,7 +55,9 @@ struct LaunchPlanner {
             .resolve("/etc/apt/apt.conf.d", .path | .directory)) != nil
     }
 
-    private func facts(_ devices: HostDevices, _ selection: DeviceSelection) throws(Failure) -> HostFacts {
+    private func facts(
+        _ devices: HostDevices, _ selection: DeviceSelection, _ filters: [SeccompFilter]
+    ) throws(Failure) -> HostFacts {
         try mapError(to: Failure.system) { () throws(SystemError) in
             var limits: LimitTable = [:]
             for limit in limitsInPlay { limits[limit] = try StartingState.callersValue(of: limit) }
@@ -68,9 +70,10 @@ struct LaunchPlanner {
                 gpuControlNodes: selection.withheld.isEmpty
                     ? devices.gpuControl : devices.gpuControl.filter { !selection.withheld.contains($0) },
                 fabricNodes: devices.fabric,
-                raisesHardLimits: caller.isRoot && Identity.holds(.systemResource),
+                raisesHardLimits: caller.isRoot && Capabilities.holds(.systemResource),
                 requirements: try requirementFacts(devices))
             facts.deviceEdits = selection.edits
+            facts.filters = filters
             if request.policy.mountHome, let home = caller.variable("HOME") { facts.hasHome = Self.isUsable(home) }
             if options.slurm { facts.accounts.others = request.slurmAccounts }
             return facts

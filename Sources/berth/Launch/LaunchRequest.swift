@@ -65,11 +65,24 @@ struct LaunchRequest {
         var written = written
         written.settleRoot(siteDefault: configuration.root, isRoot: caller.isRoot)
         let task = SlurmTask(environment: caller.variable)
-        let audience = audience ?? ((task?.localTasks ?? 1) > 1 ? .tasksOfStep : .thisProcess)
+        // A process cannot enter another PID namespace: each task has a container of its own.
+        let isAlone = written.unshare.contains(.process)
+        let audience = audience ?? ((task?.localTasks ?? 1) > 1 && !isAlone ? .tasksOfStep : .thisProcess)
+        if isAlone, audience == .tasksOfPlugin {
+            throw .options(
+                .refused(
+                    option: "--unshare pid",
+                    reason:
+                        "the tasks of a step run already when they join the container, and a process cannot change its PID "
+                        + "namespace",
+                    remedy: "leave it out, or use `srun berth run --pid private ...`"))
+        }
         var options = written
         options.variables = try Self.variables(ofFiles: written.environmentFiles) + written.variables
         // A later step, which finds the image by this name, may have another working directory.
-        if let path = try LaunchSource.path(in: written.image, workingDirectory: workingDirectory) { options.image = path }
+        if let path = try LaunchSource.path(in: written.image, workingDirectory: workingDirectory) {
+            options.image = path
+        }
         options.commandIsSlurms = audience == .tasksOfPlugin
         if options.fabric == nil { options.fabric = configuration.fabric.flatMap(Fabric.init(rawValue:)) }
         (self.written, self.options, self.settings) = (written, options, settings)

@@ -18,6 +18,8 @@ extension LaunchOptions {
         shared.preservedDescriptors = 0
         shared.groups = []
         shared.capabilities = CapabilityChange()
+        shared.seccomp = nil
+        shared.allowsNewPrivileges = false
         shared.cleansEnvironment = false
         shared.notes = []
         shared.quiet = false

@@ -24,7 +24,10 @@ extension JoinSpec {
             add(limit, now.hard, now.hard)
         }
         if let kept = process.boundingCapabilities { changes.append(.keepCapabilities(kept)) }
-        changes.append(.noNewPrivileges)
+        if process.noNewPrivileges { changes.append(.noNewPrivileges) }
+        for filter in process.filters {
+            changes.append(.filter(flags: filter.flags, instructions: filter.instructions))
+        }
     }
 
     /// Slurm would set the submitting shell's soft limit again, unless it finds none to set.

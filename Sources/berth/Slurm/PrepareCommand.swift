@@ -54,7 +54,8 @@ struct PrepareCommand {
         hasMounts = arguments.has("--mounts")
         usesPMIx = !arguments.has("--script") && (plugin.caller.variable("SLURM_MPI_TYPE") ?? "").hasPrefix("pmix")
         tasks = WaitingTasks(
-            connection, tasks: max(1, min(arguments.value("--tasks").flatMap { Int($0) } ?? 1, 65_536)), gathers: arguments.has("--gather"),
+            connection, tasks: max(1, min(arguments.value("--tasks").flatMap { Int($0) } ?? 1, 65_536)),
+            gathers: arguments.has("--gather"),
             hasPMIx: usesPMIx, deadline: plugin.deadline)
     }
 
@@ -111,6 +112,10 @@ struct PrepareCommand {
         if let launcher {
             let words = plugin.options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.image.entrypoint
             if !words.isEmpty {
+                // This process only hands the container on from here.
+                try mapError(to: Failure.sandbox) { [process = plan.process] () throws(SandboxError) in
+                    try process.loadFilters()
+                }
                 try run(words, launcher, &plan.process, deadline: request.deadline)
                 phases.end("entrypoint")
             }

@@ -1,0 +1,142 @@
+// Process 1 of a PID namespace, and the process outside that stands for it: all that runs after a fork. No memory is
+// allocated, nothing is imported but system calls.
+#include "CLinux.h"
+
+#include <sys/signalfd.h>
+
+// What process 1 tells the one outside: that the command has stopped, or which signal ended it.
+struct message {
+    char kind;
+    unsigned char number;
+};
+static int messages = -1;
+
+static void end_like(int signal) {
+    sigset_t one;
+    struct rlimit none = {0, 0};
+
+    setrlimit(RLIMIT_CORE, &none);  // the command's own is there already
+    berth_set_signal(signal, 0);
+    sigemptyset(&one);
+    sigaddset(&one, signal);
+    kill(getpid(), signal);
+    sigprocmask(SIG_UNBLOCK, &one, NULL);
+    _exit(128 + signal);
+}
+
+// Whoever waits for the end of a pipe waits for the command alone: of all descriptors only this one stays, as 3.
+static void keep_only(int fd) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int stream = 0; stream < 3 && null >= 0; stream++) dup2(null, stream);
+    dup2(fd, 3);
+    berth_close_range(4, ~0U, 0);
+}
+
+// Passes signals on, stops when the command stops, and ends as it ends.
+__attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
+    sigset_t all;
+    struct message message;
+    int ended = 0;
+
+    keep_only(incoming);
+    sigfillset(&all);
+    int signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+    struct pollfd waits[] = {{.fd = signals, .events = POLLIN}, {.fd = 3, .events = POLLIN}};
+
+    for (;;) {
+        struct signalfd_siginfo info;
+        int status;
+
+        poll(waits, 2, -1);
+        if (waits[1].revents & POLLIN && read(3, &message, sizeof message) == sizeof message) {
+            if (message.kind == 's') kill(getpid(), SIGSTOP);
+            else ended = message.number;
+        } else if (waits[1].revents & POLLHUP) {
+            waits[1].fd = -1;
+        }
+        while (read(signals, &info, sizeof info) == sizeof info) {
+            // What the terminal sends, the command gets itself: it is of the same process group.
+            if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL) kill(child, (int)info.ssi_signo);
+        }
+        if (waitpid(child, &status, WNOHANG) != child) continue;
+        while (ended == 0 && waits[1].fd >= 0 && read(3, &message, sizeof message) == sizeof message)
+            if (message.kind == 'k') ended = message.number;
+        if (ended != 0) end_like(ended);
+        if (WIFSIGNALED(status)) end_like(WTERMSIG(status));
+        _exit(WEXITSTATUS(status));
+    }
+}
+
+int berth_become_first_process(void) {
+    int ends[2];
+    sigset_t all, before;
+
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t child = fork();
+    if (child > 0) {
+        close(ends[1]);
+        stand_for(child, ends[0]);
+    }
+    int code = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    close(ends[0]);
+    messages = ends[1];
+    errno = code;
+    return child;
+}
+
+int berth_end_with_parent(void) {
+    struct pollfd parent = {.fd = messages};
+
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return -1;
+    // It may have ended before: no one reads then.
+    if (poll(&parent, 1, 0) == 1 && parent.revents & POLLERR) _exit(125);
+    return 0;
+}
+
+// Process 1, which stays: reaps what is left to it, passes signals on, and ends with the command.
+__attribute__((noreturn)) static void serve(pid_t command, const sigset_t *all) {
+    keep_only(messages);
+    messages = 3;
+    for (;;) {
+        siginfo_t info;
+        int status;
+        pid_t one;
+
+        if (sigwaitinfo(all, &info) < 0) continue;
+        if (info.si_signo != SIGCHLD) {
+            if (info.si_code != SI_KERNEL) kill(command, info.si_signo);
+            continue;
+        }
+        while ((one = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+            struct message message = {'k', 0};
+
+            if (one != command) continue;
+            if (WIFSTOPPED(status)) {
+                message.kind = 's';
+                (void)!write(messages, &message, sizeof message);
+                continue;
+            }
+            if (!WIFSIGNALED(status)) _exit(WEXITSTATUS(status));
+            message.number = (unsigned char)WTERMSIG(status);
+            (void)!write(messages, &message, sizeof message);
+            _exit(128 + WTERMSIG(status));
+        }
+    }
+}
+
+int berth_leave_init_behind(void) {
+    sigset_t all, before;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t command = fork();
+    if (command > 0) serve(command, &all);
+    int code = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = code;
+    return command;
+}

@@ -1,0 +1,59 @@
+internal import CCapability
+internal import CLinux
+
+/// Some of capabilities(7), by their numbers.
+package enum Capability: Int32, Sendable {
+    case systemAdministration = 21
+    case systemResource = 24
+}
+
+/// capabilities(7) by libcap: their names, and those of this process.
+package enum Capabilities {
+    /// `CAP_…` by number: those that this libcap has names for.
+    package static let names: [String] = {
+        var names: [String] = []
+        // A number without a name is written in digits.
+        while let name = cap_to_name(cap_value_t(names.count)) {
+            defer { cap_free(name) }
+            let text = String(cString: name)
+            guard text.hasPrefix("cap_") else { break }
+            names.append(text.uppercased())
+        }
+        return names
+    }()
+
+    /// Takes every capability but those named by their number out of the bounding set and from this process, none of them
+    /// inheritable or ambient.
+    package static func limit(to kept: Set<Int>) throws(SystemError) {
+        for number in 0..<Int(cap_max_bits()) where !kept.contains(number) {
+            try checked("cap_drop_bound", "\(number)") { cap_drop_bound(cap_value_t(number)) }
+        }
+        // EINVAL before Linux 4.3: there are none then.
+        _ = cap_reset_ambient()
+        guard let held = cap_get_proc(), let new = cap_init() else { throw SystemError.last("cap_get_proc", "") }
+        defer {
+            cap_free(UnsafeMutableRawPointer(held))
+            cap_free(UnsafeMutableRawPointer(new))
+        }
+        for number in kept {
+            // What the process does not hold it cannot ask for.
+            guard has(held, cap_value_t(number), CAP_PERMITTED) else { continue }
+            var value = cap_value_t(number)
+            cap_set_flag(new, CAP_PERMITTED, 1, &value, CAP_SET)
+            cap_set_flag(new, CAP_EFFECTIVE, 1, &value, CAP_SET)
+        }
+        try checked("cap_set_proc", "") { cap_set_proc(new) }
+    }
+
+    /// Whether this process may use a capability now. What was not asked successfully is not held.
+    package static func holds(_ capability: Capability) -> Bool {
+        guard let held = cap_get_proc() else { return false }
+        defer { cap_free(UnsafeMutableRawPointer(held)) }
+        return has(held, capability.rawValue, CAP_EFFECTIVE)
+    }
+
+    private static func has(_ set: cap_t, _ number: cap_value_t, _ kind: cap_flag_t) -> Bool {
+        var value = CAP_CLEAR
+        return cap_get_flag(set, number, kind, &value) == 0 && value == CAP_SET
+    }
+}
