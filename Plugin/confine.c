@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +24,9 @@
 static pid_t confining = -1;
 static int signal_to_confine = -1;
 
-/* Whether the site's file has anything for it to do: where it has not, no task waits. What the lines mean, berth says. */
-bool site_confines(void)
+static bool file_confines(const char *path)
 {
-	FILE *file = fopen(SITE_FILE, "re");
+	FILE *file = fopen(path, "re");
 	char *line = NULL;
 	size_t room = 0;
 	bool found = !file && errno != ENOENT && errno != ENOTDIR;
@@ -39,6 +39,22 @@ bool site_confines(void)
 	free(line);
 	if (file)
 		fclose(file);
+	return found;
+}
+
+/*
+ * Whether the site's files have anything for berth to do: where they have not, no task waits. What the lines mean, berth
+ * decides. A directory that cannot be read is berth's to report.
+ */
+bool site_confines(void)
+{
+	glob_t drop_ins = {0};
+	int status = glob(SITE_FILE ".d/*.conf", GLOB_ERR, NULL, &drop_ins);
+	bool found = file_confines(SITE_FILE) || (status != 0 && status != GLOB_NOMATCH);
+
+	for (size_t i = 0; i < drop_ins.gl_pathc && !found; i++)
+		found = file_confines(drop_ins.gl_pathv[i]);
+	globfree(&drop_ins);
 	return found;
 }
 

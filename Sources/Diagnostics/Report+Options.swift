@@ -79,6 +79,13 @@ extension Report {
                     ?? "docs/reference/configuration.md lists all settings")
         case .badValue(let name, let value, let expected):
             self.init("\(place): \(name) can not be \"\(value)\"", hint: "it takes \(expected)")
+        case .unsetVariable(let setting, let variable):
+            self.init(
+                "\(place): \(setting) needs \(variable), which has no value here that a path can contain",
+                hint: variable.hasPrefix("$SLURM")
+                    ? "run this in a job of Slurm"
+                        + (setting == "mount" ? ", or add nofail to the mount's options" : "")
+                    : "berth config show \(setting) prints the line")
         case .notText:
             self.init(
                 "\(place): it holds a NUL byte", hint: "a configuration is a text file in UTF-8: save it as such again")
@@ -87,6 +94,21 @@ extension Report {
                 "cannot read the configuration \(error.file): it is not a regular file",
                 hint: "BERTH_CONFIG takes a file, /dev/null for none, or the pipe of a shell's <(COMMAND)")
         case .notAnAssignment: self.init("\(place): not of the form name = value", hint: "start a comment with #")
+        }
+    }
+
+    package init(_ refusal: RegistryPolicy.Refusal) {
+        let places = Set(refusal.rules.map(\.place)).sorted().joined(separator: ", ")
+        let prefixes = refusal.rules.map(\.prefix)
+        if refusal.rules.contains(where: { !$0.isAllowed }) {
+            self.init(
+                "images of \(refusal.name) are not permitted: registries = deny \(prefixes.joined(separator: " ")) (\(places))",
+                hint: "choose another image, or ask the administrator; `berth config show registries` lists the rules")
+        } else {
+            let shown = prefixes.prefix(6).joined(separator: ", ") + (prefixes.count > 6 ? ", ..." : "")
+            self.init(
+                "images of \(refusal.name) are not permitted: no prefix of registries = allow fits (\(places))",
+                hint: "permitted are \(shown)")
         }
     }
 

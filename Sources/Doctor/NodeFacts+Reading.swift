@@ -1,9 +1,9 @@
 internal import Allocation
 package import Devices
-internal import Diagnostics
+package import Diagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
-internal import SiteConfig
+package import SiteConfig
 
 extension NodeFacts {
     /// Looks at this node, as this user.
@@ -21,9 +21,10 @@ extension NodeFacts {
         kernel = Self.line("/proc/sys/kernel/osrelease")
         isInJob = environment("SLURM_JOB_ID") != nil
         let home = environment("HOME") ?? "/"
-        let account = NameService.users.entry(id: Identity.outerUserID)?.homeDirectory
+        let entry = NameService.users.entry(id: Identity.outerUserID)
+        let account = entry?.homeDirectory
         let site = readConfiguration(
-            environment, SiteConfiguration.homes(environment: environment, accountHome: account))
+            environment, SiteConfiguration.homes(environment: environment, accountHome: account), entry)
         let path = site.storePath(
             option: option, environment: environment, userID: Identity.userID, isRoot: isRoot, accountHome: account)
         remoteMounts = Self.remoteMounts(Self.lines("/proc/self/mountinfo"))
@@ -57,21 +58,12 @@ extension NodeFacts {
     }
 
     private mutating func readConfiguration(
-        _ environment: (String) -> String?, _ homes: [String]
+        _ environment: @escaping (String) -> String?, _ homes: [String], _ account: [String]?
     ) -> SiteConfiguration {
         do throws(ConfigurationError) {
-            let site = try SiteConfiguration.read(environment: environment, homes: homes)
-            for setting in site.limits + site.requirements + [site.enforcement].compactMap({ $0 }) {
-                do throws(OptionError) {
-                    switch setting.name {
-                    case "ulimit": _ = try LaunchOptions.Limit(parsing: setting.value, option: setting.name)
-                    case "require": _ = try Requirement.parse(setting.value, option: setting.name)
-                    default: _ = try EnforcementRequest(parsing: setting.value, option: setting.name)
-                    }
-                } catch {
-                    let report = Report(error)
-                    configuration = ("\(setting.place): \(report.what)", report.hint ?? "")
-                }
+            let site = try SiteConfiguration.read(environment: environment, homes: homes, account: account)
+            if let report = site.reports.last {
+                configuration = (report.what, report.hint ?? "")
             }
             return site
         } catch {
@@ -263,5 +255,27 @@ extension NodeFacts {
             }
         }
         return names.reduce(into: []) { all, name in if !all.contains(name) { all.append(name) } }
+    }
+}
+
+extension SiteConfiguration {
+    /// What is wrong with values whose meaning this module does not know: `ulimit`, `require` and `enforce`, and variables
+    /// that are not set here.
+    package var reports: [Report] {
+        var reports = unresolved.map { Report($0) }
+        for setting in limits + requirements + [enforcement].compactMap({ $0 }) {
+            do throws(OptionError) {
+                switch setting.name {
+                case "ulimit": _ = try LaunchOptions.Limit(parsing: setting.value, option: setting.name)
+                case "require": _ = try Requirement.parse(setting.value, option: setting.name)
+                default: _ = try EnforcementRequest(parsing: setting.value, option: setting.name)
+                }
+            } catch {
+                var report = Report(error)
+                report.what = "\(setting.place): \(report.what)"
+                reports.append(report)
+            }
+        }
+        return reports
     }
 }

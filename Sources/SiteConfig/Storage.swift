@@ -79,8 +79,11 @@ extension SiteConfiguration {
         package let host: String
         /// What stands before the repository there; empty where it has the same name.
         package let path: String
+        /// Named by the site; `registries` limits any other mirror.
+        package let isSites: Bool
 
-        init?(_ value: String) {
+        init?(_ value: String, isSites: Bool) {
+            self.isSites = isSites
             let words = SiteConfiguration.words(value)
             guard words.count == 2, SiteConfiguration.isRegistry(words[0]) else { return nil }
             let place = words[1].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)

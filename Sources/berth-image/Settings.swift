@@ -15,18 +15,19 @@ struct Settings {
     let environment: [String: String]
     let configuration: SiteConfiguration
     /// In the caller's line of passwd(5).
-    let accountHome: String?
+    let account: [String]?
+    var accountHome: String? { account?.homeDirectory }
     /// From `SiteConfiguration.homes`.
     let homes: [String]
 
     init() throws(Failure) {
         let environment = ProcessInfo.processInfo.environment
         self.environment = environment
-        let account = NameService.users.entry(id: Identity.outerUserID)?.homeDirectory
-        let homes = SiteConfiguration.homes(environment: { environment[$0] }, accountHome: account)
-        (accountHome, self.homes) = (account, homes)
+        let account = NameService.users.entry(id: Identity.outerUserID)
+        let homes = SiteConfiguration.homes(environment: { environment[$0] }, accountHome: account?.homeDirectory)
+        (self.account, self.homes) = (account, homes)
         configuration = try reporting({ Report($0) }) { () throws(ConfigurationError) in
-            try SiteConfiguration.read(environment: { environment[$0] }, homes: homes)
+            try SiteConfiguration.read(environment: { environment[$0] }, homes: homes, account: account)
         }
     }
 
@@ -140,19 +141,29 @@ struct Settings {
         return FileManager.default.currentDirectoryPath + "/" + path
     }
 
-    /// Where an image is asked for before its registry is.
+    /// What `registries` of berth.conf permits.
+    func permit(_ reference: Reference) throws(Failure) {
+        try reporting({ Report($0) }) { () throws(RegistryPolicy.Refusal) in
+            try configuration.registries.check(registry: reference.registry, repository: reference.repository)
+        }
+    }
+
+    /// Where an image is asked for before its registry is. A user's mirror must itself be permitted: it decides what a
+    /// tag means.
     func mirrors(of source: ImageSource) throws(Failure) -> [Reference] {
         guard case .docker(let reference) = source else { return [] }
+        try permit(reference)
         var mirrors: [Reference] = []
         for mirror in configuration.mirrors where mirror.registry == reference.registry {
-            do throws(ReferenceError) {
-                mirrors.append(try reference.mirrored(at: mirror.host, path: mirror.path))
-            } catch {
+            let mirrored: Reference
+            do throws(ReferenceError) { mirrored = try reference.mirrored(at: mirror.host, path: mirror.path) } catch {
                 throw Failure(
                     Report(
                         "mirror = \(mirror.registry) \(mirror.host)/\(mirror.path) names no place of a registry",
                         hint: "write mirror = REGISTRY HOST[:PORT][/PATH] into berth.conf"))
             }
+            if !mirror.isSites { try permit(mirrored) }
+            mirrors.append(mirrored)
         }
         return mirrors
     }

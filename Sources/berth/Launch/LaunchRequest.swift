@@ -16,7 +16,8 @@ struct LaunchSettings {
     /// - Parameter store: The value of `--store`.
     init(caller: CallerContext, workingDirectory: String, store: String?) throws(Failure) {
         configuration = try mapError(to: Failure.configuration) { () throws(ConfigurationError) in
-            try SiteConfiguration.read(environment: caller.variable, homes: caller.homes)
+            try SiteConfiguration.read(
+                environment: caller.variable, homes: caller.homes, account: caller.account)
         }
         policy = try SitePolicy(configuration)
         let path = configuration.storePath(
@@ -88,6 +89,13 @@ struct LaunchRequest {
         (self.written, self.options, self.settings) = (written, options, settings)
         (self.caller, self.task, self.audience, self.deadline) = (caller, task, audience, deadline)
         source = try LaunchSource(written.image, workingDirectory: workingDirectory)
+        // Whether or not the store has it already.
+        if case .stored(.docker(let reference)) = source {
+            try mapError(to: { .report(Report($0)) }) { () throws(RegistryPolicy.Refusal) in
+                try configuration.registries.check(
+                    registry: reference.registry, repository: reference.repository)
+            }
+        }
         let wanted = written.platform
         platform = try mapError(to: Failure.platform) { () throws(PlatformError) in
             try wanted.map { (text) throws(PlatformError) in try Platform(parsing: text) } ?? .host

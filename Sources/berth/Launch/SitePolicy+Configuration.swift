@@ -6,13 +6,15 @@ internal import SiteConfig
 extension SitePolicy {
     init(_ configuration: SiteConfiguration) throws(Failure) {
         self.init()
+        if let error = configuration.unresolved.first { throw .configuration(error) }
         mountHome = configuration.home
         scratchDirectory = configuration.scratch
-        for setting in configuration.places {
+        for setting in configuration.settings {
             switch setting.name {
             case "home": homePlace = setting.place
             case "scratch": scratchPlace = setting.place
-            default: scratchLimitPlace = setting.place
+            case "scratch-limit": scratchLimitPlace = setting.place
+            default: break
             }
         }
         if let text = configuration.scratchLimit {
