@@ -14,6 +14,12 @@ let settings: [SwiftSetting] = [
     .unsafeFlags(["-warnings-as-errors", "-Xcc", "-D_GNU_SOURCE"]),
 ]
 
+// Scripts/build names a directory of archives, which the linker prefers to the system's shared libraries.
+let archives: [LinkerSetting] =
+    Context.environment["BERTH_ARCHIVES"].map {
+        [.unsafeFlags(["-L", $0, "-Xlinker", "-z", "-Xlinker", "relro"])]
+    } ?? []
+
 func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
@@ -24,7 +30,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [S
 
 // Dependencies point only downward. Tests/StructureTests compares this table with the imports.
 let leanTargets: [Target] = [
-    .target(name: "CLinux"),
+    .target(name: "CLinux", cSettings: lean ? [] : [.define("BERTH_OLD_GLIBC")]),
     .systemLibrary(name: "CCapability", providers: [.apt(["libcap-dev"])]),
     .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
     library("LinuxKernel", ["CCapability", "CLinux"]),
@@ -73,13 +79,14 @@ let leanTargets: [Target] = [
         ],
         exclude: ["Golden"]),
     tests("KernelTests", ["TestSupport"]),
-    tests("StructureTests", ["LaunchPlanning", "TestSupport"]),
+    tests("StructureTests", ["LaunchPlanning", "SiteConfig", "TestSupport"]),
 ]
 
 let richTargets: [Target] = [
-    .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+    // Without pkg-config: its -L would come before that of the archives.
+    .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
-    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
     library("Hashing", ["ImageSpec", .product(name: "Crypto", package: "swift-crypto")]),
     library(
         "Layers",
@@ -145,13 +152,13 @@ let richTargets: [Target] = [
     .executableTarget(
         name: "berth-image",
         dependencies: [
-            "Allocation", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor",
-            "ImageDiagnostics", "ImageExport",
-            "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel", "SeccompProfiles", "SiteConfig",
+            "Allocation", "CLinux", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor",
+            "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel",
+            "SeccompProfiles", "SiteConfig",
             "Store",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ],
-        swiftSettings: settings),
+        swiftSettings: settings, linkerSettings: archives),
 ]
 
 let richDependencies: [Package.Dependency] = [

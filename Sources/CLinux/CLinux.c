@@ -1,6 +1,7 @@
 #include "CLinux.h"
 
 #include <stdbool.h>
+#include <sys/random.h>
 
 // What Swift's start takes; with less it would die of SIGSEGV or SIGILL before it could say a word.
 #define LEAST_STACK ((rlim_t)1 << 20)
@@ -83,3 +84,32 @@ __attribute__((constructor)) static void save_arguments(int argc, char **argv) {
 }
 
 char **berth_argv(void) { return arguments; }
+
+// Scripts/build writes the commit into this section of a finished program: nothing is compiled again for another commit.
+__attribute__((section(".berth_commit"))) const char berth_commit_text[64] = "";
+
+const char *berth_commit(void) { return berth_commit_text; }
+
+// Of all that berth-image needs of glibc, three functions are newer than 2.34, which Rocky 9 has: swift-numerics and
+// libstdc++ name them. The launcher is static.
+#if defined(BERTH_OLD_GLIBC) && (defined(__x86_64__) || defined(__aarch64__))
+#ifdef __x86_64__
+#define FIRST_GLIBC "GLIBC_2.2.5"
+#else
+#define FIRST_GLIBC "GLIBC_2.17"
+#endif
+double berth_hypot(double x, double y);
+float berth_hypotf(float x, float y);
+__asm__(".symver berth_hypot, hypot@" FIRST_GLIBC);
+__asm__(".symver berth_hypotf, hypotf@" FIRST_GLIBC);
+
+double hypot(double x, double y) { return berth_hypot(x, y); }
+float hypotf(float x, float y) { return berth_hypotf(x, y); }
+
+uint32_t arc4random(void) {
+    uint32_t value;
+    while (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value)
+        if (errno != EINTR) abort();
+    return value;
+}
+#endif

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import CLinux
 internal import Diagnostics
 internal import LinuxKernel
 
@@ -14,11 +15,11 @@ struct Berth: ParsableCommand {
               berth run debian:12 -- cat /etc/os-release
               srun -n8 berth run registry.example.com/team/train:7 -- python3 train.py
             """,
-        version: "berth \(Version.text)",
+        version: "berth \(Version.text)" + (Version.commit.map { " (\($0))" } ?? ""),
         subcommands: [
             RunCommand.self, PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self,
             RemoveCommand.self, PruneCommand.self, ContainersCommand.self, PrefetchCommand.self, CDICommand.self,
-            SeccompCommand.self, DoctorCommand.self,
+            ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
         ])
 }
 
@@ -42,4 +43,9 @@ struct Berth: ParsableCommand {
 
 enum Version {
     static let text = "0.1.0"
+    /// `nil` unless Scripts/build has written it into the program.
+    static var commit: String? {
+        let text = String(cString: berth_commit())
+        return text.isEmpty ? nil : text
+    }
 }

@@ -216,6 +216,9 @@ static inline int berth_trim_threshold(int bytes) { return mallopt(M_TRIM_THRESH
 static inline int berth_processor_count(void) { cpu_set_t set; return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1; }
 static inline int berth_isatty(int fd) { return isatty(fd); }
 
+// The commit that this program was made from; empty where nothing says.
+const char *berth_commit(void);
+
 // MS_* and friends are unsigned macros of several shapes; one type for all.
 static const unsigned long BERTH_MS_RDONLY = MS_RDONLY, BERTH_MS_NOSUID = MS_NOSUID, BERTH_MS_NODEV = MS_NODEV,
     BERTH_MS_NOEXEC = MS_NOEXEC, BERTH_MS_REMOUNT = MS_REMOUNT, BERTH_MS_BIND = MS_BIND, BERTH_MS_MOVE = MS_MOVE,
