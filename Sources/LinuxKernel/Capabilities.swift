@@ -26,11 +26,11 @@ package enum Capabilities {
     /// inheritable or ambient.
     package static func limit(to kept: Set<Int>) throws(SystemError) {
         for number in 0..<Int(cap_max_bits()) where !kept.contains(number) {
-            try checked("cap_drop_bound", "\(number)") { cap_drop_bound(cap_value_t(number)) }
+            try checked("prctl", "PR_CAPBSET_DROP \(number)") { cap_drop_bound(cap_value_t(number)) }
         }
-        // EINVAL before Linux 4.3: there are none then.
+        // Fails on kernels that have none.
         _ = cap_reset_ambient()
-        guard let held = cap_get_proc(), let new = cap_init() else { throw SystemError.last("cap_get_proc", "") }
+        guard let held = cap_get_proc(), let new = cap_init() else { throw SystemError.last("capget", "") }
         defer {
             cap_free(UnsafeMutableRawPointer(held))
             cap_free(UnsafeMutableRawPointer(new))
@@ -42,7 +42,7 @@ package enum Capabilities {
             cap_set_flag(new, CAP_PERMITTED, 1, &value, CAP_SET)
             cap_set_flag(new, CAP_EFFECTIVE, 1, &value, CAP_SET)
         }
-        try checked("cap_set_proc", "") { cap_set_proc(new) }
+        try checked("capset", "") { cap_set_proc(new) }
     }
 
     /// Whether this process may use a capability now. What was not asked successfully is not held.

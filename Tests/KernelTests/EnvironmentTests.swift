@@ -243,7 +243,9 @@ import TestSupport
         ])
         let ended = try command.run()
         #expect(ended.status == 0, "\(ended)")
-        #expect(box.directory.text("home/trace") == "", "\(box.directory.text("home/trace") ?? "no trace")")
+        // libcap asks which capabilities the kernel knows when a program starts.
+        let changes = box.directory.text("home/trace")?.split(separator: "\n").filter { !$0.contains("PR_CAPBSET_READ") }
+        #expect(changes == [], "\(changes ?? ["no trace"])")
     }
 
     @Test func aDryRunOfAnImageThatIsNotThereMakesNoStore() throws {
