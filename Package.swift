@@ -154,8 +154,7 @@ let richTargets: [Target] = [
         dependencies: [
             "Allocation", "CLinux", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor",
             "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel",
-            "SeccompProfiles", "SiteConfig",
-            "Store",
+            "Sandbox", "SeccompProfiles", "SiteConfig", "Store",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ],
         swiftSettings: settings, linkerSettings: archives),

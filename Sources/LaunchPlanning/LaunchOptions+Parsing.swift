@@ -9,20 +9,38 @@ extension LaunchOptions {
     package init(
         parsing arguments: [String], workingDirectory cwd: String, needsImage: Bool = true
     ) throws(OptionError) {
+        try self.init(arguments, cwd, needsImage: needsImage, names: nil)
+    }
+
+    /// Reads the arguments after `berth exec`, where `image` is the container. Directly behind the options, `--` leaves it
+    /// out.
+    ///
+    /// - Parameter names: The options that there are.
+    package init(parsing arguments: [String], workingDirectory cwd: String, names: [String]) throws(OptionError) {
+        try self.init(arguments, cwd, needsImage: false, names: names)
+    }
+
+    private init(
+        _ arguments: [String], _ cwd: String, needsImage: Bool, names: [String]?
+    ) throws(OptionError) {
         self.init()
         var rest = arguments[...]
         while let argument = rest.first {
             if argument == "--" {
                 rest.removeFirst()
+                if names != nil {
+                    command = Array(rest)
+                    return
+                }
                 break
             }
             guard argument.hasPrefix("-"), argument != "-" else { break }
             rest.removeFirst()
             if argument == "--help" { throw .helpRequested }
             if argument.hasPrefix("--") {
-                try readLong(argument, &rest, cwd)
+                try readLong(argument, &rest, cwd, names)
             } else {
-                try readShort(argument, &rest, cwd)
+                try readShort(argument, &rest, cwd, names)
             }
         }
         if sharedMemorySize != nil, !unshare.contains(.ipc) {
@@ -49,11 +67,13 @@ extension LaunchOptions {
     }
 
     private mutating func readLong(
-        _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String
+        _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String, _ names: [String]?
     ) throws(OptionError) {
         let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let name = String(parts[0])
-        guard let option = RunOption.named(name) else { throw .unknown(option: "--\(name)") }
+        guard let option = RunOption.named(name), names?.contains(option.name) ?? true else {
+            throw .unknown(option: "--\(name)")
+        }
         switch option.argument {
         case .none:
             // Docker's flags take a boolean; one that is said to be off is one that is not given.
@@ -79,7 +99,7 @@ extension LaunchOptions {
 
     /// `-q`, `-e NAME=VALUE`, `-eNAME=VALUE`, and flags run together.
     private mutating func readShort(
-        _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String
+        _ argument: String, _ rest: inout ArraySlice<String>, _ cwd: String, _ names: [String]?
     ) throws(OptionError) {
         var letters = argument.dropFirst()
         // A long option with one dash: `-env A=1` would set the host's variable `nv`.
@@ -88,7 +108,9 @@ extension LaunchOptions {
         if word.utf8.count > 2 || word == "rm", RunOption.named(word) != nil { throw .unknown(option: "-\(word)") }
         while let letter = letters.first {
             letters = letters.dropFirst()
-            guard let option = RunOption.lettered(letter) else { throw .unknown(option: "-\(letter)") }
+            guard let option = RunOption.lettered(letter), names?.contains(option.name) ?? true else {
+                throw .unknown(option: "-\(letter)")
+            }
             if option.argument != .one {
                 guard letters.first != "=" else { throw .unexpectedValue(option: "-\(letter)") }
                 try apply(option, "", cwd)
@@ -218,7 +240,15 @@ extension LaunchOptions {
             preservedDescriptors = count
         case "network", "ipc", "pid", "uts": try share(name, value)
         // How it is in any case: the streams and the terminal are the caller's, and nothing stays behind.
-        case "interactive", "tty", "rm": break
+        case "interactive", "rm": break
+        case "tty": tty = true
+        case "name":
+            guard Self.isName(value) else {
+                throw .badValue(
+                    option: "--name", value: value,
+                    expected: "letters, digits, _, . and -, the first a letter or digit; numbers alone name jobs")
+            }
+            self.name = value
         case "pull":
             guard let policy = PullPolicy(rawValue: value) else {
                 throw .badValue(option: "--pull", value: value, expected: "missing, always, newer or never")
@@ -301,6 +331,14 @@ extension LaunchOptions {
     /// `root =` of the site's file is for ordinary users whose command line says neither.
     package mutating func settleRoot(siteDefault: Bool, isRoot: Bool) {
         if siteDefault, !isRoot, !deniesRoot { root = true }
+    }
+
+    /// Docker's rule, but for what reads as a job, a step or a process.
+    private static func isName(_ text: String) -> Bool {
+        func isAlphanumeric(_ byte: UInt8) -> Bool { isOfHostName(byte) && !"-._".utf8.contains(byte) }
+        guard let first = text.utf8.first, isAlphanumeric(first), text.utf8.count <= 200 else { return false }
+        return text.utf8.allSatisfy(isOfHostName)
+            && !text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || $0 == UInt8(ascii: ".") }
     }
 
     private static func isOfHostName(_ byte: UInt8) -> Bool {

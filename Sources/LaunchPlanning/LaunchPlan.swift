@@ -173,6 +173,8 @@ package struct ProcessPlan: Equatable, Sendable {
         case unchanged
         /// `--user`, or `USER` of the image's configuration, looked up inside: only where Berth runs as root.
         case named(String, Origin)
+        /// Of a process that runs in the container: `berth exec` of root, in a container that has no user namespace.
+        case like(user: UInt32, group: UInt32, supplementaryGroups: [UInt32])
     }
 
     package var arguments: [String]

@@ -110,10 +110,6 @@ extension RunOption {
         limit("memory-reservation", memory),
         limit("memory-swap", memory),
         limit("memory-swappiness", memory),
-        accepted(
-            "name",
-            "a container of `berth run` has no name: find its processes with ps(1); with the Slurm plugin there is "
-                + "srun --container-name"),
         refused("network-alias", repeats: true, noNetwork, remedy: onNode),
         RunOption("no-healthcheck", takes: .none, from: .docker, meaning: noHealth),
         accepted(

@@ -159,6 +159,10 @@ package struct RunOption: Sendable {
             "interactive", short: "i", takes: .none, from: .docker, meaning: "standard input is always the caller's"),
         RunOption("tty", short: "t", takes: .none, from: .docker, meaning: "the terminal is always the caller's"),
         RunOption(
+            "name", from: .docker,
+            meaning:
+                "names the container for `berth ps` and `berth exec`; the name is free again when the container ends"),
+        RunOption(
             "rm", takes: .none, from: .docker, meaning: "a container is always removed when its last process ends"),
         RunOption(
             "pull", from: .docker,

@@ -10,6 +10,12 @@ package enum Clock {
         return UInt64(time.seconds) * 1_000_000_000 + UInt64(time.nanoseconds)
     }
 
+    /// What `OtherProcess.startTicks` counts, in hundredths of a second: `CLOCK_BOOTTIME`.
+    package static var ticksSinceBoot: UInt64 {
+        let time = read(CLOCK_BOOTTIME)
+        return UInt64(time.seconds) * 100 + UInt64(time.nanoseconds) / 10_000_000
+    }
+
     /// The corresponding call is `nanosleep(2)`; a signal may end it early.
     package static func sleep(milliseconds: Int) {
         var time = timespec()

@@ -41,7 +41,7 @@ package struct FileHolder: Equatable, Sendable {
     }
 
     /// `/slurm/uid_1000/job_1234/step_0/task_0` of cgroups of version 1, and `…/job_1234/step_0/user` of version 2.
-    static func job(inCgroup text: String) -> String? {
+    package static func job(inCgroup text: String) -> String? {
         for line in text.split(separator: "\n") {
             let parts = line.split(separator: "/")
             guard let job = parts.first(where: { $0.hasPrefix("job_") })?.dropFirst(4), !job.isEmpty else { continue }

@@ -58,8 +58,16 @@ package enum Identity {
     /// Becomes another user for good, groups first. The corresponding calls are `setgroups(2)`, `setresgid(2)`,
     /// `setresuid(2)`.
     package static func become(user: UInt32, group: UInt32, supplementaryGroups: [UInt32]) throws(SystemError) {
-        try checked("setgroups", "\(supplementaryGroups)") { setgroups(supplementaryGroups.count, supplementaryGroups) }
+        try become(group: group, supplementaryGroups: supplementaryGroups)
+        try become(user: user)
+    }
+
+    package static func become(group: UInt32, supplementaryGroups: [UInt32]) throws(SystemError) {
+        try join(supplementaryGroups)
         try checked("setresgid", "\(group)") { setresgid(group, group, group) }
+    }
+
+    package static func become(user: UInt32) throws(SystemError) {
         try checked("setresuid", "\(user)") { setresuid(user, user, user) }
     }
 

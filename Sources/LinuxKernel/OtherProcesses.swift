@@ -4,19 +4,44 @@ package struct OtherProcess: Equatable, Sendable {
     /// The first 15 bytes of the program's name.
     package let name: String
     package let parent: Int
+    /// When it started, in hundredths of a second since boot.
+    package let startTicks: UInt64
+    /// Processor time in hundredths of a second, all its threads together.
+    package let processorTicks: UInt64
+    /// Resident memory in bytes; pages that processes share count in each.
+    package let residentBytes: UInt64
 
     /// `nil` where it is gone, or hidden by `hidepid`.
     package init?(_ processID: Int) {
-        guard let bytes = try? contents(of: "/proc/\(processID)/stat", limit: 4096),
-            // The name stands in parentheses and may hold any.
-            let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
+        guard let bytes = try? contents(of: "/proc/\(processID)/stat", limit: 4096) else { return nil }  // gone
+        self.init(processID, stat: bytes)
+    }
+
+    /// - Parameter directory: `/proc/PID`, opened: it never stands for another process of that number.
+    package init?(_ processID: Int, in directory: borrowing OwnedFileDescriptor) {
+        guard let bytes = try? directory.open("stat", .readOnly).readAll(limit: 4096) else { return nil }  // gone
+        self.init(processID, stat: bytes)
+    }
+
+    private init?(_ processID: Int, stat bytes: [UInt8]) {
+        // The name stands in parentheses and may hold any.
+        guard let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
             open < close
         else { return nil }
         let fields = bytes[(close + 1)...].split(separator: UInt8(ascii: " "))
-        guard fields.count > 1, let parent = Int(String(decoding: fields[1], as: UTF8.self)) else { return nil }
+        func number(_ index: Int) -> UInt64? {
+            index < fields.count ? UInt64(String(decoding: fields[index], as: UTF8.self)) : nil
+        }
+        guard let parent = number(1), let user = number(11), let system = number(12), let start = number(19),
+            // A zombie is no process any more.
+            !fields[0].elementsEqual("Z".utf8)
+        else { return nil }
         self.processID = processID
-        self.parent = parent
+        self.parent = Int(parent)
         name = String(decoding: bytes[(open + 1)..<close], as: UTF8.self)
+        startTicks = start
+        processorTicks = user + system
+        residentBytes = (number(21) ?? 0) &* UInt64(Memory.pageBytes)
     }
 
     /// From this process's parent up to the first of its PID namespace.
@@ -50,7 +75,7 @@ package struct OtherProcess: Equatable, Sendable {
         return Self.limit(limit, in: String(decoding: bytes, as: UTF8.self))
     }
 
-    static func limit(_ limit: ResourceLimit, in text: String) -> LimitValues? {
+    package static func limit(_ limit: ResourceLimit, in text: String) -> LimitValues? {
         let label = label(of: limit)
         guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix(label + "  ") }) else { return nil }
         let words = line.dropFirst(label.utf8.count).split(separator: " ")

@@ -193,7 +193,9 @@ package enum Processes {
     /// The absolute path of the program this process runs, by `/proc/self/exe`.
     package static func ownPath() throws(SystemError) -> String {
         let directory = try OwnedFileDescriptor(opening: "/proc/self", .path | .directory)
-        return try directory.linkTarget("exe").displayPath
+        let path = try directory.linkTarget("exe").displayPath
+        // A sealed copy has no path; who made it has given it the original's as its name.
+        return path.hasPrefix("/memfd:berth") ? arguments().first ?? path : path
     }
 
     /// Has this process sent SIGTERM when its parent ends, however that happens; at once where it has ended already. The

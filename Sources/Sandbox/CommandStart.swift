@@ -16,6 +16,10 @@ extension ProcessPlan {
         for change in limits {
             try stage(.limits) { () throws(SystemError) in try change.limit.set(change.to) }
         }
+        // Before the capabilities for it go, which the first process may have had to become what it is.
+        if case .like(_, let group, let groups) = user {
+            try stage(.identity) { () throws(SystemError) in try Identity.become(group: group, supplementaryGroups: groups) }
+        }
         // Without no_new_privs it takes a capability, which goes now.
         if !noNewPrivileges { try loadFilters() }
         if let kept = boundingCapabilities {
@@ -24,7 +28,7 @@ extension ProcessPlan {
             }
         }
         var isThere = false
-        if case .named = user {
+        if user != .unchanged {
             do throws(SandboxError) {
                 try enterWorkingDirectory(tell)
                 isThere = true
@@ -56,6 +60,11 @@ extension ProcessPlan {
         for name in namedGroups {
             let group = try Self.group(name)
             if !additionalGroups.contains(group) { additionalGroups.append(group) }
+        }
+        if case .like(let user, _, _) = user {
+            // Root stays root without a capability for it.
+            guard user != Identity.userID else { return }
+            return try stage(.identity) { () throws(SystemError) in try Identity.become(user: user) }
         }
         guard case .named(let user, _) = user else {
             guard !additionalGroups.isEmpty else { return }
@@ -92,7 +101,8 @@ extension ProcessPlan {
         do throws(AccountError) { return try AccountFiles.groupID(name, group: group) } catch { throw .account(error) }
     }
 
-    private static func resolve(_ user: String) throws(SandboxError) -> AccountFiles.ResolvedUser {
+    /// In the container that this process stands in.
+    package static func resolve(_ user: String) throws(SandboxError) -> AccountFiles.ResolvedUser {
         let passwd: [UInt8]
         let group: [UInt8]
         do throws(StepFailure) {

@@ -6,7 +6,7 @@ extension PlanInterpreter {
     /// upper directory.
     mutating func makeScratch(_ kind: Scratch) throws(StepFailure) {
         try openTrees()
-        let (mountPoint, label) = (self.mountPoint, self.label)
+        let (mountPoint, label) = (self.mountPoint, self.label?.text)
         var size = "size=16m"
         if case .memory(let limit) = kind { size = limit.map { "size=\($0)" } ?? "size=50%" }
         let options = size + ",mode=755"

@@ -28,7 +28,7 @@ package struct PlanInterpreter: ~Copyable {
     /// The mount of a container that runs already, to show in place of a new overlay.
     package var rootCopy: DescriptorBox?
     /// What the container's mounts are called in mountinfo(5), by which it can be found again.
-    package var label: String?
+    package var label: ContainerLabel?
     /// What the launch does without.
     package private(set) var notes: [SandboxNote] = []
     /// Keeps a scratch directory on disk from being swept while anything runs in the container.
@@ -94,7 +94,8 @@ package struct PlanInterpreter: ~Copyable {
                     }
                 }
                 try Mounts.mount(
-                    type: "tmpfs", over: target.box.descriptor, .noSetUserID | .noExecution, data: "size=64k,mode=755")
+                    type: "tmpfs", over: target.box.descriptor, .noSetUserID | .noExecution, data: "size=64k,mode=755",
+                    source: label?.text)
             }
             deviceDirectory = nil
             inside().forget()

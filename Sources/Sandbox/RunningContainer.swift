@@ -1,59 +1,153 @@
 package import LinuxKernel
 
-/// A container that runs on this node, found by the name of its mounts and pinned by descriptor: its processes may end
-/// meanwhile, and their numbers be used again.
+/// A container that runs on this node, found by the label of its mounts.
 ///
 /// Nothing keeps a list of running containers. The kernel has one: the mounts of every process, in mountinfo(5).
 package struct RunningContainer: Sendable {
-    package let label: String
-    /// Those that are not this process's own, the user namespace first.
-    package let namespaces: [(kind: NamespaceKinds, descriptor: DescriptorBox)]
+    package let label: ContainerLabel
+    /// The oldest process first. Those that still are the launcher come last: their environment is not the container's.
+    package fileprivate(set) var processes: [OtherProcess]
+    package let mounts: [UInt8]
+    /// What `/proc/PID/ns/mnt` of its processes reads.
+    fileprivate let space: [UInt8]
 
-    package var kinds: NamespaceKinds { namespaces.reduce(into: []) { $0.formUnion($1.kind) } }
+    /// Whether no process of it has become its command yet.
+    package var isStarting: Bool { processes.first?.isLauncher ?? true }
+
+    /// Those of this user, in the order of their first processes' start; as root, all users'. The container that this process
+    /// is in itself is not among them.
+    package static func all() throws(SystemError) -> [RunningContainer] {
+        try scan { _ in true }
+    }
 
     /// The first of this user's containers that `matches` knows by its label.
-    package static func find(_ matches: (String) -> Bool) throws(SystemError) -> RunningContainer? {
-        let processes = try OwnedFileDescriptor(opening: "/proc", .readOnly | .directory)
-        let own = try processes.linkTarget("self/ns/mnt")
-        var seen: [[UInt8]] = [own]
-        for name in try processes.entries() {
-            guard let first = name.first, (UInt8(ascii: "1")...UInt8(ascii: "9")).contains(first),
+    package static func find(_ matches: (ContainerLabel) -> Bool) throws(SystemError) -> RunningContainer? {
+        try scan(matches).first
+    }
+
+    private static func scan(_ matches: (ContainerLabel) -> Bool) throws(SystemError) -> [RunningContainer] {
+        let all = try OwnedFileDescriptor(opening: "/proc", .readOnly | .directory)
+        let own = try all.linkTarget("self/ns/mnt")
+        let isRoot = Identity.isRoot
+        var spaces: [[UInt8]] = [own]
+        /// Of each space, its container's place in `found`; `nil` where it is none.
+        var places: [Int?] = [nil]
+        var found: [RunningContainer] = []
+        for name in try all.entries() {
+            guard let digit = name.first, (UInt8(ascii: "1")...UInt8(ascii: "9")).contains(digit),
+                let number = Int(name.displayPath),
                 // Of a process that ends meanwhile everything below is gone, and that is all right.
-                let process = try? processes.open(name, .readOnly | .directory),
-                let status = try? process.status(), status.userID == Identity.userID,
-                let space = try? process.linkTarget("ns/mnt"), !seen.contains(space)
+                let directory = try? all.open(name, .readOnly | .directory),
+                let status = try? directory.status(), isRoot || status.userID == Identity.userID,
+                let space = try? directory.linkTarget("ns/mnt")
             else { continue }
-            seen.append(space)
-            guard let mounts = try? process.open("mountinfo", .readOnly).readAll(),
-                let label = label(in: mounts), matches(label),
-                let container = try? RunningContainer(label: label, process: process)
+            if let known = spaces.firstIndex(of: space) {
+                guard let place = places[known], let process = OtherProcess(number, in: directory) else { continue }
+                let later = found[place].processes.firstIndex { process < $0 } ?? found[place].processes.count
+                found[place].processes.insert(process, at: later)
+                continue
+            }
+            spaces.append(space)
+            places.append(nil)
+            guard let mounts = try? directory.open("mountinfo", .readOnly).readAll(),
+                let label = label(in: mounts), matches(label), let process = OtherProcess(number, in: directory)
             else { continue }
-            return container
+            places[places.count - 1] = found.count
+            found.append(RunningContainer(label: label, processes: [process], mounts: mounts, space: space))
         }
-        return nil
+        return found.sorted { $0.processes[0] < $1.processes[0] }
     }
 
-    private init(label: String, process: borrowing OwnedFileDescriptor) throws(SystemError) {
-        self.label = label
-        let here = try OwnedFileDescriptor(opening: "/proc/self", .readOnly | .directory)
-        var found: [(NamespaceKinds, DescriptorBox)] = []
-        for (kind, name) in NamespaceKinds.names
-        where try process.linkTarget("ns/\(name)") != here.linkTarget("ns/\(name)") {
-            // A magic link: followed, it is the namespace itself.
-            found.append((kind, DescriptorBox(try process.open("ns/\(name)", .readOnly))))
-        }
-        namespaces = found
-    }
-
-    /// The source of the first mount whose name is one of ours; blanks in it are `\040`.
-    static func label(in mounts: [UInt8]) -> String? {
+    /// The label of the first mount that has one; blanks in it are `\040`.
+    static func label(in mounts: [UInt8]) -> ContainerLabel? {
         for line in mounts.split(separator: UInt8(ascii: "\n")) {
             let fields = line.split(separator: UInt8(ascii: " "))
             guard let dash = fields.firstIndex(where: { $0.elementsEqual("-".utf8) }), fields.count > dash + 2,
                 fields[dash + 2].starts(with: "berth:".utf8)
             else { continue }
-            return String(decoding: Mounts.unescaped(fields[dash + 2]), as: UTF8.self)
+            return ContainerLabel(String(decoding: Mounts.unescaped(fields[dash + 2]), as: UTF8.self))
         }
         return nil
+    }
+}
+
+extension RunningContainer {
+    /// Its oldest process that still runs; `nil` where all have ended.
+    package func pin() -> ContainerProcess? {
+        for process in processes {
+            // The number may be another process's by now.
+            guard let directory = try? OwnedFileDescriptor(opening: "/proc/\(process.processID)", .readOnly | .directory),
+                (try? directory.linkTarget("ns/mnt")) == space,
+                OtherProcess(process.processID, in: directory)?.startTicks == process.startTicks
+            else { continue }
+            return ContainerProcess(process: process, directory: DescriptorBox(directory))
+        }
+        return nil
+    }
+
+    /// The namespaces of its first process that are not this process's own.
+    ///
+    /// - Throws: `ESRCH` where the container has ended.
+    package func namespaces() throws(SystemError) -> [(kind: NamespaceKinds, descriptor: DescriptorBox)] {
+        while let process = pin() {
+            do throws(SystemError) { return try process.namespaces() } catch {
+                // Of a process that ended in between; the next one is the oldest then.
+                if process.isRunning { throw error }
+            }
+        }
+        throw SystemError(call: "open", errno: Errno.ESRCH, subject: "/proc")
+    }
+
+    /// Device nodes of the host that are mounted inside, by their places there.
+    package var devices: [String] {
+        var nodes: [String] = []
+        for line in mounts.split(separator: UInt8(ascii: "\n")) {
+            let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 5)
+            guard fields.count > 4, fields[4].starts(with: "/dev/".utf8) else { continue }
+            nodes.append(String(decoding: Mounts.unescaped(fields[4]), as: UTF8.self))
+        }
+        return nodes
+    }
+}
+
+extension OtherProcess {
+    /// A process of Berth's on its way to becoming a command.
+    fileprivate var isLauncher: Bool { name == "berth" }
+
+    /// Older, and the container's own rather than the launcher.
+    fileprivate static func < (one: OtherProcess, other: OtherProcess) -> Bool {
+        if one.isLauncher != other.isLauncher { return other.isLauncher }
+        return (one.startTicks, one.processID) < (other.startTicks, other.processID)
+    }
+}
+
+extension RunningContainer {
+    /// Whether a user may mean this one: by its name, `JOB.STEP`, `JOB` or the number of one of its processes.
+    package func answers(to text: String) -> Bool {
+        guard !text.isEmpty else { return false }
+        if text == label.name || text == label.step || text == label.job { return true }
+        guard let number = Int(text) else { return false }
+        return processes.contains { $0.processID == number }
+    }
+
+    /// Its name, else its step, else its first process.
+    package var shownName: String {
+        !label.name.isEmpty ? label.name : !label.step.isEmpty ? label.step : "\(processes[0].processID)"
+    }
+}
+
+extension RunningContainer {
+    /// How many tasks of a step are in it: different values of Slurm's rank in its processes' environments.
+    package var tasks: Int {
+        var ranks: [String] = []
+        for process in processes {
+            // Gone, or not to be read: it counts with the others.
+            guard let bytes = try? contents(of: "/proc/\(process.processID)/environ") else { continue }
+            for entry in bytes.split(separator: 0) where entry.starts(with: "SLURM_PROCID=".utf8) {
+                let rank = String(decoding: entry, as: UTF8.self)
+                if !ranks.contains(rank) { ranks.append(rank) }
+            }
+        }
+        return max(1, ranks.count)
     }
 }

@@ -17,7 +17,8 @@ struct Berth: ParsableCommand {
             """,
         version: "berth \(Version.text)" + (Version.commit.map { " (\($0))" } ?? ""),
         subcommands: [
-            RunCommand.self, PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self,
+            RunCommand.self, ExecHelp.self, ShellHelp.self, PsCommand.self, PullCommand.self, ImagesCommand.self,
+            InspectCommand.self, ExportCommand.self,
             RemoveCommand.self, PruneCommand.self, ContainersCommand.self, PrefetchCommand.self, CDICommand.self,
             ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
         ])

@@ -57,7 +57,7 @@ enum CommandLineRun {
             Berth.configuration.subcommands.first { $0.configuration.commandName == name }?.configuration.commandName
         }
         if let name = arguments.first, !name.hasPrefix("-"), verb == nil {
-            return unknown(name, Array(arguments.dropFirst()))
+            return unknown(name)
         }
         if let report = unknownOption(error, arguments, verb) { return report }
         let text = Berth.message(for: error)
@@ -107,38 +107,23 @@ enum CommandLineRun {
             ?? known.first { option.utf8.count == 2 && $0.hasPrefix("-" + option) }
     }
 
-    private static func unknown(_ name: String, _ rest: [String]) -> Report {
+    private static func unknown(_ name: String) -> Report {
         let hint =
             switch name {
             case "login": "use `docker login` or `podman login`, whose files are read"
             case "build": "build it elsewhere; `berth export` makes an image of a directory or of a container's changes"
             case "push", "save", "commit": "`berth export IMAGE DESTINATION` writes an image out, changed ones too"
             case "load", "import": "`berth run docker-archive:FILE` and oci-archive:FILE need no loading"
-            // Apptainer's; its options come before the image, and most of them are known to `berth run` as well.
-            case "exec", "shell":
-                "`berth run --entrypoint \"\" \(inImage(name, rest))` starts one in a new container of an image; in a running "
-                    + "container `nsenter --user --mount --preserve-credentials --target PID COMMAND` does, as root without --user"
             case "attach":
-                "`nsenter --user --mount --preserve-credentials --target PID COMMAND` starts one in the container of a "
-                    + "process of yours (as root without --user); with the Slurm plugin: srun --container-name"
+                "`berth exec CONTAINER COMMAND` starts a command in a running container, `berth shell CONTAINER` a shell"
             case "version": "`berth --version` shows it"
-            case "ps", "stop", "kill", "rm", "logs":
-                "a container is the processes in it: look for them with ps(1), end them with kill(1) or scancel(1)"
+            case "stop", "kill", "rm", "logs":
+                "a container is the processes in it: `berth ps` lists the containers, kill(1) or scancel(1) ends them"
             default:
                 nearest(to: name).map { "did you mean `berth \($0)`? `berth --help` lists the commands" }
                     ?? "`berth --help` lists the commands; an image is started with `berth run \(name)`"
             }
         return Report("there is no command \"\(name)\"", hint: hint)
-    }
-
-    /// An image and a command behind it, as far as they can be seen: an option may take the next word.
-    private static func inImage(_ verb: String, _ rest: [String]) -> String {
-        guard let image = rest.first, !image.hasPrefix("-") else {
-            return verb == "shell" ? "IMAGE -- /bin/sh" : "IMAGE -- COMMAND"
-        }
-        let command = rest.dropFirst().filter { $0 != "--" }
-        return "\(image) -- "
-            + (verb == "shell" ? "/bin/sh" : command.isEmpty ? "COMMAND" : command.joined(separator: " "))
     }
 
     /// A verb that begins so, is a slip away, or two where it is long.

@@ -216,6 +216,9 @@ struct RunOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Accepted for compatibility with Docker; the terminal is always inherited.")
     var tty = false
 
+    @Option(help: ArgumentHelp("Name the container, for berth ps and berth exec.", valueName: "name"))
+    var name: String?
+
     @Flag(help: "Accepted for compatibility with Docker; a container is always removed when it ends.")
     var rm = false
 

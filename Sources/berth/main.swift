@@ -7,7 +7,7 @@ let arguments = Array(Processes.arguments().dropFirst())
 let rest = Array(arguments.dropFirst())
 let isOwn =
     switch arguments.first {
-    case "run", "confine", "probe", "report-environment", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
+    case "run", "exec", "shell", "confine", "probe", "report-environment", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
         "slurm-copy-root":
         true
     default: false
@@ -19,6 +19,16 @@ switch arguments.first {
 case "run" where rest.first != "--version":
     do throws(Failure) { try RunCommand(rest).carryOut() } catch {
         if case .wantsHelp = error { ImageTool.become(["run", "--help"]) }
+        Terminal.fail(error.report)
+    }
+case "exec" where rest.first != "--version":
+    do throws(Failure) { try ExecCommand(rest).carryOut() } catch {
+        if case .wantsHelp = error { ImageTool.become(["exec", "--help"]) }
+        Terminal.fail(error.report)
+    }
+case "shell" where rest.first != "--version":
+    do throws(Failure) { try ShellCommand.carryOut(rest) } catch {
+        if case .wantsHelp = error { ImageTool.become(["shell", "--help"]) }
         Terminal.fail(error.report)
     }
 case "confine": do throws(Failure) { try ConfineCommand(rest).carryOut() } catch { Terminal.fail(error.report) }

@@ -96,7 +96,7 @@ import Testing
 
     @Test(arguments: [
         ("pul", "did you mean `berth pull`?"), ("imgaes", "did you mean `berth images`?"),
-        ("exec", "nsenter"), ("version", "berth --version"), ("debian", "berth run debian"),
+        ("attach", "berth exec"), ("stop", "berth ps"), ("version", "berth --version"), ("debian", "berth run debian"),
         ("rn", "did you mean `berth run`?"),
         ("PULL", "did you mean `berth pull`?"), ("prefecth", "did you mean `berth prefetch`?"),
         ("doc", "did you mean `berth doctor`?"), ("x", "berth run x"),

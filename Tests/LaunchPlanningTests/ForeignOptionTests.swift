@@ -86,7 +86,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ["--init", "--pid", "host"], ["--name", "train"], ["--label", "a=b", "-l", "c"], ["--privileged"],
+        ["--init", "--pid", "host"], ["--label", "a=b", "-l", "c"], ["--privileged"],
         ["--runtime=nvidia"],
         ["-m", "8g"],
         ["--cpus", "4"], ["-p", "8080:8080"], ["-p", "80"], ["-p", "0.0.0.0:80:80/tcp"], ["-P"], ["--restart=always"],

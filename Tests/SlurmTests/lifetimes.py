@@ -42,6 +42,30 @@ def exec_attach_to_a_running_unnamed_container():
 
 
 @test
+def exec_gives_what_attaching_gives():
+    # The mark is in the container's own file system, the mount and the variable are of the first step's command line.
+    show = "cat /mark; echo $FIRST $BERTH_TEST_IMAGE; test -e /mnt/mounted && pwd"
+    script = f"""
+        touch /srv/mounted
+        exec 3< <(FIRST=given exec srun --overlap -n1 --container-image={image("debian")} --container-mounts=/srv:/mnt \
+            bash -c 'echo x >/mark; {READY}')
+        read -r ready <&3
+        show='{show}'
+        srun --overlap -n1 berth exec $SLURM_JOB_ID.0 bash -c "$show"
+        srun --overlap -n1 berth exec -- bash -c "$show"
+        srun --overlap -n1 --container-name=$SLURM_JOB_ID.0 bash -c "$show"
+        srun --overlap -n1 berth exec $SLURM_JOB_ID bash -c 'exit 7'; echo $?
+        srun --overlap -n1 berth ps --format "{{{{.Step}}}} {{{{.Tasks}}}} {{{{.User}}}}"
+        berth ps --job $SLURM_JOB_ID --format "{{{{.Node}}}} {{{{.Container}}}}"
+        scancel --signal=KILL $SLURM_JOB_ID.0; rm -f /srv/mounted; echo $SLURM_JOB_ID"""
+    ended = succeeds(run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, timeout=300))
+    job = ended.lines[-1]
+    seen = ["x", "given debian", "/workspace"]
+    same(ended.lines[:-1], [*seen, *seen, *seen, "7", f"{job}.0 1 alice", f"node1 {job}.0"], ended)
+    assert "outside job" not in ended.err, ended
+
+
+@test
 def exec_attach_finds_an_image_that_was_named_by_a_relative_path():
     # The second step's working directory is another one.
     where = "/home/alice/attach-test.sqsh"

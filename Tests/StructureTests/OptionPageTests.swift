@@ -76,7 +76,7 @@ import Testing
         | Apptainer | Berth |
         |---|---|
         | `apptainer exec IMAGE COMMAND` | `berth run --entrypoint "" IMAGE -- COMMAND` |
-        | `apptainer shell IMAGE` | `berth run --entrypoint "" IMAGE -- /bin/sh` |
+        | `apptainer shell IMAGE` | `berth shell IMAGE` |
         | `apptainer run IMAGE` | `berth run IMAGE`: the image's ENTRYPOINT and CMD |
         | `docker://IMAGE` | the same, or without `docker://` |
         | `image.sif` | `berth run ./image.sif`: the squashfs partition is unpacked once |

@@ -58,6 +58,9 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -137,6 +140,21 @@ static inline int berth_loopback_up(void) {
 }
 static inline int berth_memfd(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 static inline int berth_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+static inline int berth_pidfd_getfd(int process, int number) { return (int)syscall(SYS_pidfd_getfd, process, number, 0); }
+/* A file in memory that can be sealed and executed; MFD_EXEC is of Linux 6.3. */
+static inline int berth_memfd_program(const char *name) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x10 /* MFD_EXEC */);
+    return fd >= 0 || errno != EINVAL ? fd : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+static inline int berth_seal(int fd) { return fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL); }
+static inline int berth_is_sealed(int fd) { int seals = fcntl(fd, F_GET_SEALS); return seals >= 0 && (seals & F_SEAL_WRITE) != 0; }
+/* Whether a descriptor is a SOCK_SEQPACKET of unix(7) whose other end is closed. */
+static inline int berth_is_bundle(int fd) {
+    int type = 0, domain = 0; socklen_t size = sizeof type;
+    struct pollfd end = {.fd = fd};
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0
+        && type == SOCK_SEQPACKET && domain == AF_UNIX && poll(&end, 1, 0) == 1 && (end.revents & POLLHUP) != 0;
+}
 static inline int berth_pipe2(int *ends, int flags) { return pipe2(ends, flags); }
 static inline int berth_getrlimit(int resource, uint64_t *soft, uint64_t *hard) {
     struct rlimit limit; int result = getrlimit((__rlimit_resource_t)resource, &limit);

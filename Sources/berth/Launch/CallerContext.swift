@@ -22,11 +22,8 @@ struct CallerContext {
     /// The same caller with further variables, which replace those of the same name.
     func setting(_ entries: [String]) -> CallerContext {
         if entries.isEmpty { return self }
-        func name(_ entry: String) -> Substring { entry.prefix { $0 != "=" } }
-        let names = entries.map { Array(name($0).utf8) }
         var changed = self
-        changed.environment.removeAll { entry in names.contains(Array(name(entry).utf8)) }
-        changed.environment += entries
+        changed.environment.set(entries)
         return changed
     }
 
@@ -66,6 +63,16 @@ struct CallerContext {
     /// Somebody else's entry, by name.
     func passwdLine(of name: String) -> String? {
         NameService.users.entry(name: name)?.joined(separator: ":")
+    }
+}
+
+extension [String] {
+    /// Of an environment: further variables, which replace those of the same name.
+    mutating func set(_ entries: [String]) {
+        func name(_ entry: String) -> Substring { entry.prefix { $0 != "=" } }
+        let names = entries.map { [UInt8](name($0).utf8) }
+        removeAll { entry in names.contains([UInt8](name(entry).utf8)) }
+        self += entries
     }
 }
 

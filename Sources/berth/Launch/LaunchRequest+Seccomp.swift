@@ -36,7 +36,7 @@ extension LaunchRequest {
         ]
     }
 
-    private static func builtIn(_ name: SeccompChoice.BuiltIn, _ origin: Origin) throws(Failure) -> SeccompFilter {
+    static func builtIn(_ name: SeccompChoice.BuiltIn, _ origin: Origin) throws(Failure) -> SeccompFilter {
         do throws(SystemError) {
             var filter = try SeccompRecords.builtIn(name)
             filter.origin = origin

@@ -111,6 +111,11 @@ struct LaunchRequest {
     /// Of the tasks that share a container, one speaks for all.
     var speaks: Bool { !options.quiet && (task?.localID ?? 0) == 0 }
 
+    /// `JOB.STEP`, or `JOB` outside of steps; empty outside of jobs.
+    var step: String {
+        task.map { "\($0.jobID).\($0.stepID)" } ?? caller.variable("SLURM_JOB_ID") ?? ""
+    }
+
     /// With what only the tasks know.
     func completed(by reports: WaitingTasks.Reports) -> LaunchRequest {
         var complete = self
@@ -124,7 +129,7 @@ struct LaunchRequest {
         for note in notes { Terminal.say(Report(note.text)) }
     }
 
-    private static func variables(ofFiles paths: [String]) throws(Failure) -> [LaunchOptions.Variable] {
+    static func variables(ofFiles paths: [String]) throws(Failure) -> [LaunchOptions.Variable] {
         var result: [LaunchOptions.Variable] = []
         for path in paths {
             let text = try mapError(to: { (error: SystemError) in

@@ -10,6 +10,8 @@ struct RunCommand {
     let request: LaunchRequest
     /// Of the caller's, for the command.
     let descriptors: InheritedDescriptors
+    /// The command is a shell, whichever the image has.
+    var isShell = false
     private let started = Clock.monotonicNanoseconds
 
     init(_ arguments: [String]) throws(Failure) {
@@ -43,6 +45,8 @@ struct RunCommand {
             Processes.exit(0)
         }
         if request.audience == .tasksOfStep, let task = request.task { try joinStep(task) }
+        let claim = try claimName()
+        defer { withExtendedLifetime(claim) {} }
         let grant = try DeviceGrant(request)
         let image = try ImageLocator(request).locate()
         let plan = try LaunchPlanner(request, image).plan(grant, gpus: grant.gpus)
@@ -54,9 +58,18 @@ struct RunCommand {
     private func enter(_ plan: LaunchPlan, over image: LocatedImage) throws(Failure) -> DescriptorBox? {
         try plan.enforceCgroupPolicy()
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
+        interpreter.label = ContainerLabel(
+            step: request.step, name: request.options.name ?? "",
+            filter: ContainerLabel.filterNames(plan.process.filters), digest: image.image.digest, image: image.image.name)
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
         request.tell(interpreter.notes)
         return interpreter.scratchLease
+    }
+
+    /// Released by execve(2), when others find the container by its name.
+    private func claimName() throws(Failure) -> NameClaim? {
+        guard let name = request.options.name else { return nil }
+        return try NameClaim(name, step: request.step, storePath: request.settings.storePath)
     }
 }
 
@@ -95,6 +108,8 @@ extension RunCommand {
     private func build(
         _ grant: DeviceGrant, for builder: inout StepRendezvous.Builder, _ own: StepRendezvous.Arrival, tasks: Int
     ) throws(Failure) -> Never {
+        let claim = try claimName()
+        defer { withExtendedLifetime(claim) {} }
         let image = try ImageLocator(request).locate()
         let wait = request.configuration.joinWait
         let arrivals = try mapError(to: Failure.rendezvous) { () throws(RendezvousError) in
@@ -133,6 +148,7 @@ extension RunCommand {
     private func begin(_ process: ProcessPlan, _ leases: [DescriptorBox]) throws(Failure) -> Never {
         var process = process
         process.dropVariables(exists: ContainerPaths.exists)
+        if isShell { process.arguments = [ContainerShell.path(preferring: request.caller.variable("SHELL"))] }
         try mapError(to: Failure.system) { () throws(SystemError) in
             try descriptors.handOn()
             for lease in try Self.inFewNumbers(leases) {

@@ -81,7 +81,7 @@ extension PrepareCommand {
         process.environmentSources = []
     }
 
-    private static func isOfScheduler(_ entry: String) -> Bool {
+    static func isOfScheduler(_ entry: String) -> Bool {
         ["SLURM", "PMI_", "PMIX_", "TERM="].contains(where: entry.hasPrefix)
     }
 

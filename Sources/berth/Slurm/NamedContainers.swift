@@ -153,25 +153,36 @@ extension PrepareCommand {
             name.when == .auto || name.when == .exec, plugin.options.image.isEmpty,
             let running = try find({ $0.step == name.name })
         else { return nil }
-        return try attach(to: running, name.name)
+        let environment = running.pin().flatMap { try? $0.environment() } ?? []  // ended: joining says so
+        return try attach(to: running, name.name, environment: environment)
     }
 
     private func find(_ matches: (ContainerLabel) -> Bool) throws(Failure) -> RunningContainer? {
         try mapError(to: Failure.system) { () throws(SystemError) in
-            try RunningContainer.find { ContainerLabel($0).map(matches) ?? false }
+            try RunningContainer.find(matches)
         }
     }
 
+    /// - Parameter environment: Of the container's first process. It wins over the caller's, as for `berth exec`, but not
+    ///   over the variables that are each task's own, or that `--container-env` names.
     private func attach(
-        to running: RunningContainer, _ name: String, _ lease: DescriptorBox? = nil
+        to running: RunningContainer, _ name: String, _ lease: DescriptorBox? = nil, environment: [String] = []
     ) throws(Failure) -> JoinSpec {
-        guard let label = ContainerLabel(running.label) else { preconditionFailure("it was found by its label") }
+        let label = running.label
+        let namespaces = try mapError(to: Failure.system) { () throws(SystemError) in try running.namespaces() }
+        let kinds = namespaces.reduce(into: NamespaceKinds()) { $0.formUnion($1.kind) }
         for (kind, word) in [(.network, "network"), (.ipc, "IPC"), (.hostname, "UTS")] as [(NamespaceKinds, String)]
-        where plugin.options.unshare.contains(kind) && !running.kinds.contains(kind) {
+        where plugin.options.unshare.contains(kind) && !kinds.contains(kind) {
             throw .report(
                 Report(
                     "the running container \(name) is not in a separate \(word) namespace",
                     hint: "leave out --container-unshare, or end the container first"))
+        }
+        if (try? running.pin()?.processNamespace()) != nil {  // ended: joining says so
+            throw .report(
+                Report(
+                    "the running container \(name) has a PID namespace, which tasks of another step cannot enter",
+                    hint: "run the command with `srun --overlap berth exec \(name) COMMAND`"))
         }
         if hasMounts {
             Terminal.note("attaching to the running container \(name): ignoring --container-mounts")
@@ -183,11 +194,15 @@ extension PrepareCommand {
         var process = try planner.plan(grant, gpus: []).process
         let leases = image.leases + [lease].compactMap { $0 }
         var spec = try mapError(to: Failure.system) { () throws(SystemError) in
-            try JoinSpec(namespaces: running.namespaces, leases: leases)
+            try JoinSpec(namespaces: namespaces, leases: leases)
         }
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in try spec.join() }
         spec.directory = try enterWorkingDirectory(process)
+        let named = zip(process.environment, process.environmentSources)
+            .filter { $0.1 == VariableSource.option.rawValue }.map(\.0)
         drop(&process)
+        process.environment.set(environment.filter { !Self.isOfScheduler($0) })
+        process.environment.set(named)
         spec.add(process, outside: plugin.caller.environment)
         if planner.selector(grant).wantsPyTorch { spec.addRanks(process) }
         if usesPMIx { spec.addPMIx() }

@@ -96,11 +96,10 @@ struct PrepareCommand {
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         interpreter.rootCopy = root
         let launcher = entrypoint == .ignored ? nil : try EntrypointLauncher()
-        interpreter.label =
-            ContainerLabel(
-                step: step, files: try container.map { (kept) throws(Failure) in try kept.identity() } ?? "",
-                digest: image.image.digest, image: image.image.name
-            ).text
+        interpreter.label = ContainerLabel(
+            step: step, name: plugin.name?.name ?? "",
+            files: try container.map { (kept) throws(Failure) in try kept.identity() } ?? "",
+            filter: ContainerLabel.filterNames(plan.process.filters), digest: image.image.digest, image: image.image.name)
         // Before the container's /proc takes the place of the host's: it may be anything.
         let own = try mapError(to: Failure.system) { () throws(SystemError) in try Namespaces.own() }
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }

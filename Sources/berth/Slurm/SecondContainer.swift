@@ -9,8 +9,9 @@ extension PrepareCommand {
     /// A copy of the running container's root, without what is mounted below it. Taking it means to stand inside, from
     /// where there is no way back: another process does.
     func rootCopy(of running: RunningContainer) throws(Failure) -> DescriptorBox {
+        let namespaces = try mapError(to: Failure.system) { () throws(SystemError) in try running.namespaces() }
         func handle(_ kind: NamespaceKinds) throws(SystemError) -> (box: DescriptorBox, number: Int32)? {
-            guard let space = running.namespaces.first(where: { $0.kind == kind }) else { return nil }
+            guard let space = namespaces.first(where: { $0.kind == kind }) else { return nil }
             return try space.descriptor.descriptor.inheritableCopy()
         }
         return try mapError(to: Failure.system) { () throws(SystemError) in
@@ -33,7 +34,8 @@ extension PrepareCommand {
 
     /// Into the running container's user namespace; the plan makes no other.
     func join(_ running: RunningContainer, _ plan: inout LaunchPlan) throws(Failure) {
-        guard let user = running.namespaces.first(where: { $0.kind == .user }) else { return }
+        let namespaces = try mapError(to: Failure.system) { () throws(SystemError) in try running.namespaces() }
+        guard let user = namespaces.first(where: { $0.kind == .user }) else { return }
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in
             do throws(SystemError) { try Namespaces.join(user.descriptor.descriptor, .user) } catch {
                 throw .process(.join, error)

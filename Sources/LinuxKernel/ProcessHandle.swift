@@ -1,0 +1,49 @@
+internal import CLinux
+
+/// A process by descriptor, whose number may be another process's by the time it is used: pidfd_open(2).
+package struct ProcessHandle: ~Copyable {
+    private let handle: OwnedFileDescriptor
+
+    package init(_ processID: Int) throws(SystemError) {
+        handle = OwnedFileDescriptor(
+            rawValue: try checked("pidfd_open", "\(processID)") { berth_pidfd_open(Int32(clamping: processID)) })
+    }
+
+    /// A copy of one of its descriptors. The corresponding call is `pidfd_getfd(2)`.
+    package func descriptor(_ number: Int32) throws(SystemError) -> OwnedFileDescriptor {
+        let raw = handle.rawValue
+        return OwnedFileDescriptor(
+            rawValue: try checked("pidfd_getfd", "\(number)") { berth_pidfd_getfd(raw, number) })
+    }
+}
+
+extension OwnedFileDescriptor {
+    /// Whether this may be the socket of `LocalSockets.bundle`.
+    package var isBundle: Bool { berth_is_bundle(rawValue) == 1 }
+}
+
+extension Identity {
+    /// Until the next execve(2), processes in the user namespace that this process is about to join can neither trace it nor
+    /// open its files below `/proc/PID`. The corresponding call is `prctl(2)`, `PR_SET_DUMPABLE`.
+    package static func hideFromTracing() throws(SystemError) {
+        try checked("prctl", "PR_SET_DUMPABLE") { berth_prctl(4, 0, 0, 0, 0) }
+    }
+}
+
+extension Processes {
+    /// Goes on as a sealed copy of this program in memory, unless it is one, or a file that this user cannot write to.
+    ///
+    /// In a container, a script whose interpreter is `/proc/self/exe` starts this program again, where processes of the
+    /// container can open its file: CVE-2019-5736.
+    package static func continueSealed() throws(SystemError) {
+        let program = try OwnedFileDescriptor(opening: "/proc/self/exe", .readOnly)
+        if berth_is_sealed(program.rawValue) == 1 { return }
+        let status = try program.status()
+        guard Identity.isRoot || status.userID == Identity.userID else { return }
+        let copy = OwnedFileDescriptor(rawValue: try checked("memfd_create", "berth") { berth_memfd_program("berth") })
+        try copy.writeAll(try program.readAll(limit: 256 << 20))
+        try checked("fcntl", "F_ADD_SEALS") { berth_seal(copy.rawValue) }
+        let words = [try ownPath()] + arguments().dropFirst()
+        throw execute(copy.procPath, arguments: words, environment: environment())
+    }
+}
