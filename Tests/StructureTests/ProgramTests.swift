@@ -156,6 +156,10 @@ import TestSupport
         #expect(
             Self.page("docs/reference/commands/\(verb).md").contains("berth \(verb)"),
             "docs/reference/commands/\(verb).md is missing or of something else")
+        #expect(
+            Self.page("docs/reference/commands/\(verb).md").contains("\n<!-- man: berth-\(verb)(1): "),
+            "docs/reference/commands/\(verb).md is the source of no man page")
+        #expect(Self.page("docs/reference/commands/berth.md").contains("\n| [`berth \(verb)`](\(verb).md) | "))
     }
 
     @Test(arguments: RunOption.all.map(\.name)) func everyOptionOfRunIsOnItsPage(_ name: String) {
