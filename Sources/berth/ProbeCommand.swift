@@ -9,6 +9,8 @@ internal import Sandbox
 enum ProbeCommand {
     static func carryOut(_ arguments: [String]) -> Never {
         let isRoot = Identity.isRoot
+        // Before anything covers it.
+        let filter = Result { () throws(SystemError) in try SeccompRecords.builtIn(.fakeroot) }
         // As the caller, before any namespace: a site's `scratch` holds a directory for each user.
         if arguments.count > 1 {
             attempt("scratch") { () throws(SystemError) in try ScratchDirectory.attempt(below: arguments[1]) }
@@ -60,7 +62,7 @@ enum ProbeCommand {
         }
         // At last: the filter of `--root` holds for what follows.
         attempt("seccomp") { () throws(SystemError) in
-            let filter = try SeccompRecords.builtIn(.fakeroot)
+            let filter = try filter.get()
             try Identity.forbidNewPrivileges()
             try Identity.load(filter: filter.instructions, flags: filter.flags)
         }

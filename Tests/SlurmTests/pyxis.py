@@ -318,7 +318,6 @@ def remap_root_pretends_owners_and_users():
 
 @test
 def seccomp_refuses_what_the_profile_says():
-    # kexec_load(2) of a user is EPERM anyway; a keyring is not.
     look = shell("grep Seccomp_filters /proc/self/status; chroot / true 2>&1")
     ended = contained("--container-remap-root", "--container-seccomp=default", *look)
     same(len(succeeds(ended).lines), 1, ended)
