@@ -3,7 +3,7 @@ internal import LinuxKernel
 
 /// Which variables the command sees. From weakest to strongest: the host's, the image's, the devices', `--env-file`,
 /// `--env`.
-enum ContainerEnvironment {
+package enum ContainerEnvironment {
     /// Set inside by Berth or a shell, the state of the shell outside, or about locales, of which images have few; besides Berth's own, `BERTH_…`. Everything
     /// else passes, if the paths in it exist inside: `ProcessPlan.dropVariables`, once the container stands.
     static let hostOnly = [
@@ -14,7 +14,7 @@ enum ContainerEnvironment {
 
     static func resolve(
         options: LaunchOptions, image: ContainerImage, site: SitePolicy, host: HostFacts
-    ) -> (entries: [String], sources: [UInt8]) {
+    ) -> (entries: [String], sources: [UInt8], hidden: [String]) {
         var variables = OrderedVariables()
         for entry in host.environment {
             // Steps that are started from inside are to find the same store.
@@ -34,9 +34,17 @@ enum ContainerEnvironment {
         }
         if let hostname = options.hostname { variables.set("HOSTNAME", hostname, .option) }
         for entry in image.environment {
-            // HOME is where this user's files are; an image's own idea of it is for its own user.
-            guard let (name, value) = split(entry), name != "HOME" || host.isRoot else { continue }
-            variables.set(name, value, .image)
+            if let (name, value) = ofImage(entry, host) { variables.set(name, value, .image) }
+        }
+        // The host's value wins, unless a path in it does not exist inside.
+        var hidden: [String] = []
+        for entry in image.defaults {
+            guard let (name, value) = ofImage(entry, host) else { continue }
+            if name != "PATH", variables.hasValue(name) {
+                hidden.append(entry)
+            } else {
+                variables.set(name, value, .image)
+            }
         }
         for edit in host.deviceEdits {
             guard case .variable(let entry, let isDefault) = edit.action, let (name, value) = split(entry) else {
@@ -52,8 +60,18 @@ enum ContainerEnvironment {
         }
         if !image.name.isEmpty { variables.set("BERTH_IMAGE", image.name, .berth) }
         if !image.digest.isEmpty { variables.set("BERTH_IMAGE_DIGEST", image.digest, .berth) }
-        return (variables.entries, variables.sources)
+        return (variables.entries, variables.sources, hidden)
     }
+
+    /// A variable of the image's, unless it is none of an image's to set: what the scheduler says of the job, which a process
+    /// in an image must not get from elsewhere, and HOME, which is where this user's files are.
+    private static func ofImage(_ entry: String, _ host: HostFacts) -> (String, String)? {
+        guard let (name, value) = split(entry), !isOfScheduler(name), name != "HOME" || host.isRoot else { return nil }
+        return (name, value)
+    }
+
+    /// Slurm's variables, PMI's and PMIx'.
+    package static func isOfScheduler(_ entry: String) -> Bool { entry.hasPrefix("SLURM") || entry.hasPrefix("PMI") }
 
     /// What `--cleanenv` lets through: what describes the task and its place, the terminal, and the way to the network.
     private static func isOfJob(_ name: String) -> Bool {
@@ -63,7 +81,7 @@ enum ContainerEnvironment {
             "https_proxy", "no_proxy", "all_proxy", "ftp_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
             "FTP_PROXY",
         ]
-        return names.contains(name) || name.hasPrefix("SLURM") || name.hasPrefix("PMI")
+        return names.contains(name) || isOfScheduler(name)
     }
 
     static func becomesImageUser(_ options: LaunchOptions, _ image: ContainerImage, _ host: HostFacts) -> Bool {
@@ -95,6 +113,11 @@ private struct OrderedVariables {
     }
 
     func holds(_ name: String) -> Bool { position(name.utf8) != nil }
+
+    /// Whether it is set, and not empty.
+    func hasValue(_ name: String) -> Bool {
+        position(name.utf8).map { entries[$0].utf8.count > name.utf8.count + 1 } ?? false
+    }
 
     mutating func set(_ name: String, _ value: String, _ source: VariableSource) {
         let entry = name + "=" + value

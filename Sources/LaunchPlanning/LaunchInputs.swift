@@ -8,6 +8,8 @@ package struct ContainerImage: Equatable, Sendable {
     /// Whether the trees may be joined or covered by an overlay.
     package var overlay: Bool
     package var environment: [String]
+    /// Variables that hold only where the host has none of that name: those of a SIF file.
+    package var defaults: [String] = []
     package var entrypoint: [String]
     package var command: [String]
     /// `USER`, empty where the image has none.

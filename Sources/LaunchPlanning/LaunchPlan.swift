@@ -181,6 +181,8 @@ package struct ProcessPlan: Equatable, Sendable {
     package var environment: [String]
     /// Of each of them, the raw value of a `VariableSource`.
     package var environmentSources: [UInt8]
+    /// Variables of the image in whose place the host's stand.
+    package var hiddenDefaults: [String] = []
     /// What the host has and the command does not get.
     package var dropped: [DroppedVariable] = []
     package var workingDirectory: String

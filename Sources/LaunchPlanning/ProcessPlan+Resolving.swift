@@ -31,6 +31,7 @@ extension ProcessPlan {
                 ? options.user.map { .named($0, .option("--user")) } ?? .named(image.user, .image) : .unchanged,
             additionalGroups: asRoot ? Self.groups(host) : [],
             boundingCapabilities: asRoot ? Self.capabilitiesOfRoot : nil)
+        hiddenDefaults = variables.hidden
         if asRoot { namedGroups = options.groups }
         filters = host.filters
         if options.unshare.contains(.process) { firstProcess = options.usesInit ? .`init` : .command }

@@ -17,7 +17,9 @@ package struct SavedImage: Equatable, Sendable {
     package var workingDirectory = ""
 
     package init(_ image: ContainerImage) {
-        (environment, entrypoint, command) = (image.environment, image.entrypoint, image.command)
+        (environment, entrypoint, command) = (
+            image.environment + image.defaults, image.entrypoint, image.command
+        )
         (user, workingDirectory) = (image.user, image.workingDirectory)
     }
 

@@ -164,6 +164,10 @@ extension ProcessPlan {
             if isOfHost, let missing = Self.missing(entry, exists) {
                 // Where a shell was and what it ran last: every shell sets these, and no user asks for them.
                 if missing.name != "_", missing.name != "OLDPWD" { dropped.append(missing) }
+                guard let ofImage = hiddenDefaults.first(where: { $0.hasPrefix(missing.name + "=") }) else { continue }
+                environment[kept] = ofImage
+                environmentSources[kept] = VariableSource.image.rawValue
+                kept += 1
                 continue
             }
             environment[kept] = entry

@@ -37,6 +37,12 @@ package struct ImageKey: Hashable, Sendable {
         if text.utf8.count < 4200, !text.utf8.contains(where: { $0 == 0x0A || $0 == 0 }) { self.source = text }
     }
 
+    package func isFor(_ platform: Platform) -> Bool {
+        // Everywhere else it is spelled out.
+        let parts = (components.last ?? "").split(separator: "+", maxSplits: 1)
+        return (parts.count > 1 ? String(parts[1]) : nil) == (platform == .host ? nil : Self.encoded(platform))
+    }
+
     init?(components: [String]) {
         guard components.count > 1, components.allSatisfy({ $0 != "." && $0 != ".." && !$0.contains("/") }) else {
             return nil
@@ -85,8 +91,15 @@ package struct ImageKey: Hashable, Sendable {
     private static func fingerprint(of path: String) throws(StoreError) -> String {
         let status: FileStatus
         do throws(SystemError) { status = try FileStatus(of: path) } catch { throw .source(path: path, error) }
-        return
-            "\(status.device)-\(status.inode)-\(status.size)-\(status.modified.seconds).\(status.modified.nanoseconds)"
+        return fingerprint(status)
+    }
+
+    /// Of a file in its present state. With the time of change, which no program sets: a file may be written in place, and its
+    /// other time be set back.
+    static func fingerprint(_ status: FileStatus) -> String {
+        let (modified, changed) = (status.modified, status.changed)
+        return "\(status.device)-\(status.inode)-\(status.size)-\(modified.seconds).\(modified.nanoseconds)"
+            + "-\(changed.seconds).\(changed.nanoseconds)"
     }
 }
 

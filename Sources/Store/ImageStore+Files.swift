@@ -29,22 +29,19 @@ extension ImageStore {
     private static let files = "squashfs"
 
     /// The key of a file in its present state.
-    package static func fileKey(_ status: FileStatus) -> String {
-        "\(status.device)-\(status.inode)-\(status.size)-\(status.modified.seconds).\(status.modified.nanoseconds)"
-    }
+    package static func fileKey(_ status: FileStatus) -> String { ImageKey.fingerprint(status) }
 
-    /// Waits until no other process unpacks this file. Blocks.
-    package func unpackedFile(_ key: String) throws(StoreError) -> UnpackedFile {
-        let lock = try workLock(Self.files + "/" + key)
+    /// The file as it was unpacked, or a draft to unpack it to, locked; `nil` while another process unpacks it.
+    package func unpackedFile(_ key: String) throws(StoreError) -> UnpackedFile? {
         let place = Self.files + "/" + key
-        var lease: DescriptorBox?
-        var isWhole = false
-        // Damaged: unpacked again.
-        let found = try sparingDamage { () throws(StoreError) in
-            isWhole = try isSoundTree(place + "/tree")
-            return isWhole ? try leaseFile(key) : nil
+        func file(_ lease: DescriptorBox?, _ lock: DescriptorBox?) -> UnpackedFile {
+            UnpackedFile(
+                tree: "\(path)/\(place)/tree", draft: "\(path)/\(place).new/tree", lease: lease, key: key, lock: lock)
         }
-        lease = found
+        // Without the lock, which many launches of one file would pass from hand to hand.
+        if let lease = try leaseWhole(key) { return file(lease, nil) }
+        guard let lock = try tryWorkLock(place) else { return nil }
+        let lease = try leaseWhole(key)
         if lease == nil {
             try repairFiles()
             try storing { () throws(SystemError) in
@@ -55,8 +52,27 @@ extension ImageStore {
                 try all.makeDirectory(key + ".new", mode: 0o700)
             }
         }
-        return UnpackedFile(
-            tree: "\(path)/\(place)/tree", draft: "\(path)/\(place).new/tree", lease: lease, key: key, lock: lock)
+        return file(lease, lock.descriptor)
+    }
+
+    /// `nil` for what is damaged, too: to be unpacked again.
+    private func leaseWhole(_ key: String) throws(StoreError) -> DescriptorBox? {
+        try sparingDamage { () throws(StoreError) in
+            try isSoundTree("\(Self.files)/\(key)/tree") ? try leaseFile(key) : nil
+        }
+    }
+
+    /// Removes what was unpacked of a file before that failed.
+    package func abandon(_ file: UnpackedFile) {
+        // The first error is the one to report; prune tries again.
+        try? root.removeTree("\(Self.files)/\(file.key).new")
+    }
+
+    /// Who unpacks a file at present, as far as the caller may see.
+    package func unpackers(of key: String) -> [FileHolder] {
+        // To be told to people: without a lock file there is nobody.
+        guard let lock = try? openFile("locks/" + Self.lockName(Self.files + "/" + key)) else { return [] }
+        return FileHolder.all(of: lock)
     }
 
     private func repairFiles() throws(StoreError) {

@@ -58,6 +58,9 @@ import TestSupport
         }
         let trees = try Command(["sh", "-c", "ls -d '\(box.path("home/store"))'/squashfs/*/tree | wc -l"]).run()
         #expect(trees.output == "1\n", "\(trees)")
+        // Closed to others, who could write to files of mode 666 in it.
+        let mode = try Command(["stat", "-c", "%a", box.path("home/store")]).run()
+        #expect(mode.output == (caller == .root ? "755\n" : "700\n"), "\(mode)")
     }
 
     /// Nothing is written: no store, no tree.
@@ -90,10 +93,48 @@ import TestSupport
         // A writable layer in front, as Apptainer adds one.
         let file = Self.sif([(2, 4, [UInt8](repeating: 3, count: 4096)), (1, 2, Array(squashfs))])
         try Data(file).write(to: URL(fileURLWithPath: box.path("image.sif")))
-        let ended = try box.run(berth: [
-            "run", "--store", box.path("home/store"), "./image.sif", "--", "probe", "env", "MODEL",
-        ])
+        let words = ["run", "--store", box.path("home/store"), "./image.sif", "--", "probe", "env", "MODEL"]
+        let ended = try box.run(berth: words)
         #expect(ended.status == 0 && ended.output.contains("a \"b\" $c"), "\(ended)")
+        let own = try box.run(berth: words, environment: ["MODEL": "mine"])
+        #expect(own.status == 0 && own.output.contains("mine"), "\(own)")
+    }
+
+    /// One process unpacks; the others wait and say for whom, and not for longer than they may.
+    @Test(.enabled(if: hasSquashfs, "needs squashfs-tools"), arguments: Caller.all)
+    func aFileThatAnotherProcessUnpacksIsWaitedFor(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try Self.squash(box)
+        let store = box.path("home/store")
+        let words = ["run", "--store", store, "./image.sqsh", "--", "probe", "env", "HOME"]
+        #expect(try box.run(berth: words).status == 0)
+        // As if the file had not been unpacked yet.
+        let cleared = try Command(["sh", "-c", "chmod -R u+w \(store)/squashfs; rm -r \(store)/squashfs/*; ls \(store)/locks"]).run()
+        let lock = try #require(cleared.output.split(separator: "\n").first { $0.hasPrefix("squashfs-") }, "\(cleared)")
+        var held = Optional(try FileLocks.hold("\(store)/locks/\(lock)", .exclusive))
+        let late = try box.shell("exec 3</dev/null; exec $BERTH slurm-prepare --socket=3 --timeout=0 -- --store \(store) $HERE/image.sqsh").run()
+        #expect(late.status == 125 && late.errors.contains("still being unpacked by"), "\(late)")
+        let waiting = try box.command(berth: words).start()
+        try waiting.until("the note") { $0.complained.contains("waiting for") }
+        withExtendedLifetime(held) {}
+        held = nil
+        let ended = try waiting.wait()
+        #expect(ended.status == 0 && ended.errors.contains("which unpacks \(box.path("image.sqsh"))"), "\(ended)")
+    }
+
+    @Test(.enabled(if: hasSquashfs, "needs squashfs-tools"), arguments: Caller.all)
+    func anUnpackThatFailsLeavesNothing(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try Self.squash(box)
+        // The tables at the end are whole, and blocks of files are not.
+        let file = try FileHandle(forWritingTo: URL(fileURLWithPath: box.path("image.sqsh")))
+        try file.seek(toOffset: 96)
+        try file.write(contentsOf: Data(repeating: 0xFF, count: 4096))
+        try file.close()
+        let ended = try box.run(berth: ["run", "--store", box.path("home/store"), "./image.sqsh", "--", "true"])
+        #expect(ended.status == 125 && ended.errors.contains("cannot unpack"), "\(ended)")
+        let left = try FileManager.default.contentsOfDirectory(atPath: box.path("home/store/squashfs"))
+        #expect(left == [])
     }
 
     @Test(
@@ -154,6 +195,36 @@ import TestSupport
         try #require(pipe.status == 0)
         let ended = try box.run(berth: ["run", "./pipe", "--", "true"])
         #expect(ended.status == 125 && ended.errors.contains("pipe"), "\(ended)")
+    }
+
+    /// A tar file is read from end to end to tell its kind, unless the store has an image of it.
+    @Test func anArchiveThatTheStoreHasIsNotReadForItsKind() throws {
+        let box = try Box(.ordinary)
+        try box.directory.write("x", to: "other/file")
+        _ = try Command(["tar", "-C", box.path("other"), "-cf", box.path("a.tar"), "."]).run()
+        let words = ["run", "--pull", "never", "--store", box.path("home/store"), "./a.tar", "--", "true"]
+        let unknown = try box.run(berth: words)
+        #expect(unknown.status == 125 && unknown.errors.contains("holds neither an OCI layout"), "\(unknown)")
+        var status = stat()
+        try #require(stat(box.path("a.tar"), &status) == 0)
+        let (modified, changed) = (status.st_mtim, status.st_ctim)
+        let key =
+            "\(status.st_dev)-\(status.st_ino)-\(status.st_size)-\(modified.tv_sec).\(modified.tv_nsec)"
+            + "-\(changed.tv_sec).\(changed.tv_nsec)"
+        try box.directory.write("berth-store 1\n", to: "home/store/version")
+        let digest = "sha256:" + String(repeating: "a", count: 64)
+        try box.directory.write(digest + "\n", to: "home/store/refs/docker-archive/\(key)/:latest")
+        let known = try box.run(berth: words)
+        #expect(known.status == 125 && known.errors.contains("is not in the store"), "\(known)")
+    }
+
+    /// A later step may have another working directory.
+    @Test func aRelativePathBehindASchemeIsMadeAbsolute() throws {
+        let box = try Box(.ordinary)
+        for name in ["dir:rootfs", "dir:./rootfs", "./rootfs"] {
+            let ended = try box.run(berth: ["run", name, "--", "probe", "env", "BERTH_IMAGE"])
+            #expect(ended.output.contains((name.hasPrefix("dir:") ? "dir:" : "") + box.rootfs), "\(name): \(ended)")
+        }
     }
 
     /// Behind the colon the image tool would read a tag, and perhaps run another image.

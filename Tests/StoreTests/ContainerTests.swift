@@ -107,7 +107,7 @@ import Testing
     static func unpack(_ shop: Workshop, _ store: ImageStore, _ name: String) throws -> String {
         let path = try shop.directory.write("squash " + name, to: name)
         let key = ImageStore.fileKey(try FileStatus(of: path))
-        let place = try store.unpackedFile(key)
+        let place = try #require(try store.unpackedFile(key))
         #expect(place.lease == nil)
         try FileManager.default.createDirectory(atPath: place.draft + "/etc", withIntermediateDirectories: true)
         try Data(repeating: 7, count: 10_000).write(to: URL(fileURLWithPath: place.draft + "/etc/file"))
@@ -136,7 +136,7 @@ import Testing
         rules.includesNamed = true
         do {
             let key = ImageStore.fileKey(try FileStatus(of: kept))
-            let used = try store.unpackedFile(key)
+            let used = try #require(try store.unpackedFile(key))
             #expect(used.lease != nil)
             _ = consume used
         }
@@ -153,13 +153,63 @@ import Testing
         let store = try shop.open()
         let path = try Self.unpack(shop, store, "used.sqsh")
         let key = ImageStore.fileKey(try FileStatus(of: path))
-        let used = try store.unpackedFile(key)
+        let used = try #require(try store.unpackedFile(key))
         try FileManager.default.removeItem(atPath: path)
         var rules = CollectionRules()
         rules.includesNamed = true
         #expect(try store.collect(rules).files == 0)
         #expect(try store.collect(rules).inUse == 1)
         withExtendedLifetime(used.lease) {}
+    }
+
+    /// Written in place, as long as it was, and dated back: only the time of change tells.
+    @Test func aFileThatWasWrittenInPlaceIsAnotherOne() throws {
+        let shop = try Workshop()
+        let path = try shop.directory.write("one", to: "image.sqsh")
+        let before = try FileStatus(of: path)
+        let file = try OwnedFileDescriptor(opening: path, .readWrite)
+        let archive = try Workshop.key("oci-archive:" + path)
+        // Until the clock of the file system has gone on.
+        while try file.status().changed == before.changed {
+            try file.writeAll(Array("two".utf8))
+            try file.seek(to: 0)
+            try file.setTimes(accessed: before.accessed, modified: before.modified)
+        }
+        let after = try FileStatus(of: path)
+        #expect(after.modified == before.modified && after.size == before.size && after.inode == before.inode)
+        #expect(ImageStore.fileKey(after) != ImageStore.fileKey(before))
+        #expect(try Workshop.key("oci-archive:" + path) != archive)
+    }
+
+    @Test func oneProcessUnpacksAFileAndLeavesNothingWhereItFails() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        let path = try shop.directory.write("squash", to: "image.sqsh")
+        let key = ImageStore.fileKey(try FileStatus(of: path))
+        do {
+            let place = try #require(try store.unpackedFile(key))
+            try FileManager.default.createDirectory(atPath: place.draft + "/etc", withIntermediateDirectories: true)
+            chmod(place.draft + "/etc", 0)
+            // Another process, which has descriptors of its own.
+            #expect(try ImageStore.open(creating: shop.path).unpackedFile(key) == nil)
+            store.abandon(place)
+            #expect(try shop.names("squashfs") == [])
+            withExtendedLifetime(place.lock) {}
+        }
+        #expect(try soon { try store.unpackedFile(key) != nil })
+    }
+
+    @Test func whatAKilledUnpackLeavesIsCollected() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        let path = try shop.directory.write("squash", to: "image.sqsh")
+        let key = ImageStore.fileKey(try FileStatus(of: path))
+        var place = try store.unpackedFile(key)
+        try FileManager.default.createDirectory(atPath: try #require(place?.draft) + "/etc", withIntermediateDirectories: true)
+        #expect(try store.collect().files == 0, "its process lives")
+        place = nil
+        #expect(try soon { try store.collect().files == 1 })
+        #expect(try shop.names("squashfs") == [] && shop.names("drafts") == [])
     }
 
     @Test(arguments: HostileLayoutTests.Wrong.allCases, ["", "/tree", "/lease", "/source", "/bytes"])
@@ -171,7 +221,7 @@ import Testing
         let key = ImageStore.fileKey(try FileStatus(of: path))
         try HostileLayoutTests.put(wrong, at: shop.path + "/squashfs/" + key + part)
         _ = try store.unpackedFiles()
-        let place = try store.unpackedFile(key)
+        let place = try #require(try store.unpackedFile(key))
         if place.lease == nil {
             try FileManager.default.createDirectory(atPath: place.draft, withIntermediateDirectories: true)
             let (tree, lease) = try store.publish(place, source: path)

@@ -110,7 +110,7 @@ import Testing
             #expect(try shop.names("locks").count == 1)
             _ = try store.collect()
             #expect(try !isThere(store.tryWorkLock("containers/job-1-a")))
-            let file = try store.unpackedFile("key")
+            let file = try #require(try store.unpackedFile("key"))
             _ = try store.collect()
             #expect(try !isThere(store.tryWorkLock("squashfs/key")))
             // The draft is still there.

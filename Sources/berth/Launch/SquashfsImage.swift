@@ -11,7 +11,7 @@ struct SquashfsFile {
     let offset: UInt64
 }
 
-/// A squashfs file system, unpacked once into the user's store as `squashfs/DEVICE-INODE-SIZE-TIME/tree`, and never as
+/// A squashfs file system, unpacked once into the user's store as `squashfs/DEVICE-INODE-SIZE-TIMES/tree`, and never as
 /// another user than the one who runs it.
 struct UnpackedSquashfs {
     let path: String
@@ -23,16 +23,55 @@ struct UnpackedSquashfs {
         let store = try mapError(to: Failure.store) { () throws(StoreError) in
             try ImageStore.openOrCreate(storePath)
         }
-        let key = ImageStore.fileKey(file.status)
-        let place = try mapError(to: Failure.store) { () throws(StoreError) in try store.unpackedFile(key) }
+        let place = try Self.place(of: file, in: store, deadline)
         if let lease = place.lease {
             (tree, self.lease) = (place.tree, lease)
             return
         }
-        try Self.unpack(file, to: place.draft, over: store.mountPoint, deadline)
-        let path = path
-        (tree, self.lease) = try mapError(to: Failure.store) { () throws(StoreError) in
-            try store.publish(place, source: path)
+        do throws(Failure) {
+            try Self.unpack(file, to: place.draft, over: store.mountPoint, deadline)
+            (tree, self.lease) = try mapError(to: Failure.store) { () throws(StoreError) in
+                try store.publish(place, source: file.path)
+            }
+        } catch {
+            store.abandon(place)
+            throw error
+        }
+    }
+
+    /// How long another process may take to unpack the file, unless the launch has a deadline.
+    private static let patience: UInt64 = 3_600_000_000_000
+
+    /// Waits until no other process unpacks the file.
+    private static func place(
+        of file: SquashfsFile, in store: ImageStore, _ deadline: UInt64?
+    ) throws(Failure) -> UnpackedFile {
+        let key = ImageStore.fileKey(file.status)
+        let start = Clock.monotonicNanoseconds
+        let end = deadline ?? start + patience
+        var isTold = false
+        while true {
+            let place = try mapError(to: Failure.store) { () throws(StoreError) in try store.unpackedFile(key) }
+            if let place { return place }
+            let now = Clock.monotonicNanoseconds
+            func others() -> String {
+                let holders = store.unpackers(of: key).map { "process \($0.processID) (\($0.command))" }
+                return holders.isEmpty ? "another process" : holders.joined(separator: ", ")
+            }
+            if now >= end {
+                throw .report(
+                    Report(
+                        deadline == nil
+                            ? "\(file.path) was still being unpacked by \(others()) after an hour"
+                            : "\(file.path) was still being unpacked by \(others()) at the end of the start time-out",
+                        hint: "end that process if it hangs"
+                            + (deadline == nil ? "" : "; " + PrepareCommand.timeoutHint)))
+            }
+            if !isTold, now - start > 2_000_000_000 {
+                isTold = true
+                Terminal.note("waiting for \(others()), which unpacks \(file.path)")
+            }
+            Processes.sleep(milliseconds: 20)
         }
     }
 
@@ -97,38 +136,10 @@ struct UnpackedSquashfs {
     }
 }
 
-/// The environment and the command of an image in a SIF file. Apptainer keeps both as shell scripts.
+/// Where Apptainer keeps the environment and the command of an image in a SIF file.
 enum ApptainerImage {
     static let environmentPath = ".singularity.d/env/10-docker2singularity.sh"
     static let scriptPath = ".singularity.d/runscript"
-
-    /// Reads lines of the form `export NAME="${NAME:-"VALUE"}"` and ignores all others. Nothing is executed.
-    static func environment(_ script: [UInt8]) -> [String] {
-        var result: [String] = []
-        for line in script.split(separator: UInt8(ascii: "\n")) {
-            guard line.starts(with: "export ".utf8), let equals = line.firstIndex(of: UInt8(ascii: "=")) else {
-                continue
-            }
-            let name = line[..<equals].dropFirst(7)
-            let opening = Array("\"${".utf8) + name + Array(":-\"".utf8)
-            let value = line[(equals + 1)...]
-            guard !name.isEmpty, value.starts(with: opening), value.suffix(3).elementsEqual("\"}\"".utf8) else {
-                continue
-            }
-            var text: [UInt8] = []
-            var isEscaped = false
-            for byte in value.dropFirst(opening.count).dropLast(3) {
-                if byte == UInt8(ascii: "\\"), !isEscaped {
-                    isEscaped = true
-                    continue
-                }
-                isEscaped = false
-                text.append(byte)
-            }
-            result.append(RawText.string(name + [UInt8(ascii: "=")] + text))
-        }
-        return result
-    }
 }
 
 extension LocatedImage {
@@ -144,9 +155,12 @@ extension LocatedImage {
         }
         let (script, exact) = (file(SavedImage.scriptPath), file(SavedImage.exactPath))
         if script.isEmpty, exact.isEmpty, !file(ApptainerImage.scriptPath).isEmpty {
-            image = ContainerImage(
-                trees: [squashfs.tree], environment: ApptainerImage.environment(file(ApptainerImage.environmentPath)),
-                command: ["/" + ApptainerImage.scriptPath], name: name)
+            let environment = ApptainerEnvironment(script: file(ApptainerImage.environmentPath))
+            var found = ContainerImage(
+                trees: [squashfs.tree], environment: environment.fixed, command: ["/" + ApptainerImage.scriptPath],
+                name: name)
+            found.defaults = environment.defaults
+            image = found
         } else {
             let saved = SavedImage(environment: file(SavedImage.environmentPath), script: script, exact: exact)
             image = ContainerImage(
