@@ -9,7 +9,6 @@ extension Report {
         switch error {
         case .unknown(let option): self.init("unknown option \(option)", hint: Self.instead(of: option) ?? help)
         case .missingValue(let option): self.init("option \(option) needs a value", hint: help)
-        case .unexpectedValue(let option): self.init("option \(option) takes no value", hint: help)
         case .missingImage:
             self.init(
                 "no image given",

@@ -36,6 +36,16 @@ package indirect enum JSON: Equatable, Sendable {
         return String(decoding: bytes, as: UTF8.self)
     }
 
+    /// A string in it that is no UTF-8, which JSON cannot hold.
+    package var unwritable: String? {
+        switch self {
+        case .string(let text): RawText.holdsBytes(text) ? text : nil
+        case .array(let values): values.lazy.compactMap(\.unwritable).first
+        case .object(let members): members.lazy.compactMap(\.value.unwritable).first
+        case .number, .bool, .null: nil
+        }
+    }
+
     private func write(to bytes: inout [UInt8], indent: Int) {
         switch self {
         case .string(let string): Self.write(string, to: &bytes)

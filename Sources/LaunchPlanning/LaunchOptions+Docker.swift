@@ -39,7 +39,7 @@ extension LaunchOptions {
                 option: "--disable-content-trust=false",
                 reason: "Berth verifies the digest of each image, and not the signatures of Docker Content Trust",
                 remedy: option.remedy)
-        case "sig-proxy": if try !Self.boolean(value, option) { note(option) }
+        case "sig-proxy": if try Self.boolean(value, option) { removeNote(option) } else { note(option) }
         case "cgroupns":
             guard ["host", "private", ""].contains(value) else {
                 throw .badValue(option: "--cgroupns", value: value, expected: "host or private")
@@ -61,13 +61,14 @@ extension LaunchOptions {
         if !notes.contains(line) { notes.append(line) }
     }
 
+    mutating func removeNote(_ option: RunOption) {
+        notes.removeAll { $0 == "note: --\(option.name): \(option.meaning)" }
+    }
+
     /// Of a flag that takes its value behind `=` only.
     private static func boolean(_ value: String, _ option: RunOption) throws(OptionError) -> Bool {
-        switch value {
-        case "", "true", "1": return true
-        case "false", "0": return false
-        default: throw .unexpectedValue(option: "--\(option.name)")
-        }
+        if value.isEmpty { return true }
+        return try boolean(value, "--\(option.name)")
     }
 
     static func insidePath(_ value: String, _ option: String) throws(OptionError) -> String {

@@ -76,12 +76,7 @@ extension LaunchOptions {
         }
         switch option.argument {
         case .none:
-            // Docker's flags take a boolean; one that is said to be off is one that is not given.
-            switch parts.count == 2 ? parts[1] : "true" {
-            case "true", "1": try apply(option, "", cwd)
-            case "false", "0": break
-            default: throw .unexpectedValue(option: "--\(name)")
-            }
+            try applyFlag(option, parts.count == 2 ? String(parts[1]) : "true", "--\(name)", cwd)
         case .optional: try apply(option, parts.count == 2 ? String(parts[1]) : "", cwd)
         case .one:
             if parts.count == 2 {
@@ -112,9 +107,12 @@ extension LaunchOptions {
                 throw .unknown(option: "-\(letter)")
             }
             if option.argument != .one {
-                guard letters.first != "=" else { throw .unexpectedValue(option: "-\(letter)") }
-                try apply(option, "", cwd)
-                continue
+                // Of several letters the last one may have a value: `-it=false`.
+                guard letters.first == "=" else {
+                    try apply(option, "", cwd)
+                    continue
+                }
+                return try applyFlag(option, String(letters.dropFirst()), "-\(letter)", cwd)
             }
             if letters.first == "=" { letters = letters.dropFirst() }
             if !letters.isEmpty {
@@ -127,6 +125,35 @@ extension LaunchOptions {
                 throw .missingValue(option: "-\(letter)")
             }
             return
+        }
+    }
+
+    /// Docker's flags take a boolean. One that is off is as if it had not been given: the last one counts.
+    private mutating func applyFlag(
+        _ option: RunOption, _ value: String, _ spelling: String, _ cwd: String
+    ) throws(OptionError) {
+        if try Self.boolean(value, spelling) { return try apply(option, "", cwd) }
+        switch option.name {
+        case "here": here = nil
+        case "cleanenv": cleansEnvironment = false
+        case "slurm": slurm = false
+        case "read-only": readOnly = false
+        case "root", "fakeroot": root = false
+        case "no-root": deniesRoot = false
+        case "home": if home == true { home = nil }
+        case "no-home": if home == false { home = nil }
+        case "quiet": quiet = false
+        case "verbose": verbose = false
+        default: removeNote(option)
+        }
+    }
+
+    /// As Go's strconv.ParseBool reads it, and so Docker.
+    package static func boolean(_ value: String, _ option: String) throws(OptionError) -> Bool {
+        switch value {
+        case "1", "t", "T", "TRUE", "true", "True": return true
+        case "0", "f", "F", "FALSE", "false", "False": return false
+        default: throw .badValue(option: option, value: value, expected: "true or false, or no value")
         }
     }
 
@@ -413,6 +440,7 @@ extension DeviceRequest {
         guard inside.hasPrefix("/") else {
             throw .badValue(option: "--device", value: text, expected: "an absolute path inside the container")
         }
+        if isRootPath(inside) { throw .badValue(option: "--device", value: text, expected: MountRequest.belowRoot) }
         self.init(hostPath: parts[0], containerPath: inside)
     }
 }

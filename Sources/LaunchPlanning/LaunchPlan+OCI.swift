@@ -99,7 +99,7 @@ extension LaunchPlan {
             (
                 "annotations",
                 layers.isEmpty
-                    ? nil : .members(("berth.rootfs.lowerdir", .string(layers.reversed().joined(separator: ":"))))
+                    ? nil : .members(("berth.rootfs.lowerdir", .string(Self.lowerDirectories(layers))))
             ),
             (
                 "linux",
@@ -111,6 +111,20 @@ extension LaunchPlan {
                     ("seccomp", SeccompFilter.configuration(of: process.filters).map { .raw($0) }),
                     ("readonlyPaths", readOnlyPaths.isEmpty ? nil : .strings(readOnlyPaths)))
             ))
+    }
+
+    /// The value of overlayfs' `lowerdir` for mount(8), the highest first.
+    package static func lowerDirectories(_ trees: [String]) -> String {
+        trees.reversed().map { tree in
+            var escaped: [UInt8] = []
+            for byte in tree.utf8 {
+                if [UInt8(ascii: "\\"), UInt8(ascii: ":"), UInt8(ascii: ",")].contains(byte) {
+                    escaped.append(UInt8(ascii: "\\"))
+                }
+                escaped.append(byte)
+            }
+            return String(decoding: escaped, as: UTF8.self)
+        }.joined(separator: ":")
     }
 
     private static func mapping(_ inside: UInt32, _ outside: UInt32) -> JSON {

@@ -51,6 +51,9 @@ extension LaunchPlan {
                 "note: --cap-add: an ordinary user's command has no capabilities; with --root it has all of them, over the "
                     + "container's own namespaces")
         }
+        if options.home == true, isRootPath(host.accounts.home), home(options, SitePolicy(), host) == nil {
+            notes.append("note: --home: the home directory of \(host.accounts.userName) is /, which is not mounted")
+        }
         if !host.isRoot {
             for group in options.groups
             where !host.accounts.groups.contains(where: { $0.name == group || String($0.id) == group }) {
@@ -181,6 +184,8 @@ extension LaunchPlan {
         let isIgnored = host.isRoot || (options.home == nil && !host.hasHome)
         let named = isIgnored ? nil : host.variable("HOME").flatMap { $0.hasPrefix("/") && $0 != "/" ? $0 : nil }
         let source = named ?? host.accounts.home
+        // Of users without one, such as `nobody`. It would be all of the host.
+        if isRootPath(source) { return nil }
         return (source, options.root && !host.isRoot ? insideAccounts(options, host).home : source)
     }
 

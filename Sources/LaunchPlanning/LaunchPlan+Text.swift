@@ -49,7 +49,7 @@ extension LaunchPlan {
                     + (explanation == nil ? "" : "  [host]"))
         }
         if process.firstProcess == .`init` { lines.append("     init as process 1  [--init]") }
-        lines.append("     exec \(process.arguments.map(quoted).joined(separator: " "))")
+        lines.append("     exec \(process.arguments.map(shellQuoted).joined(separator: " "))")
         if let explanation { lines += explanation.lines(self) }
         // Words of the image and of the user, in which anything may be.
         return lines.map(TerminalText.escaped).joined(separator: "\n") + "\n"
@@ -71,7 +71,8 @@ extension CgroupPolicy {
     }
 }
 
-private func quoted(_ word: String) -> String {
+/// As a word of a shell's command line.
+package func shellQuoted(_ word: String) -> String {
     let plain =
         !word.isEmpty
         && word.utf8.allSatisfy {
@@ -157,12 +158,12 @@ extension PlanAction {
         case .symlink(let path, let target): return "symlink \(path) -> \(target)"
         case .copy(let source, let target): return "copy \(source) to \(target), if present"
         case .append(let text, let target):
-            return "append \(quoted(text.split(separator: "\n").joined(separator: "; "))) to \(target)"
+            return "append \(shellQuoted(text.split(separator: "\n").joined(separator: "; "))) to \(target)"
         case .resolver(let settings):
             let lines = settings.applied(to: []).split(separator: UInt8(ascii: "\n")).map {
                 String(decoding: $0, as: UTF8.self)
             }
-            return "resolver \(quoted(lines.joined(separator: "; "))) in /etc/resolv.conf"
+            return "resolver \(shellQuoted(lines.joined(separator: "; "))) in /etc/resolv.conf"
         case .accounts(let accounts):
             let groups = accounts.groups.map { "\($0.name)(\($0.id))" }.joined(separator: ",")
             return "names \(accounts.userName)(\(accounts.userID)) groups \(groups) home \(accounts.home)"
@@ -172,7 +173,7 @@ extension PlanAction {
         case .loader(let update): return update.summary
         case .hook(let hook):
             return
-                "hook \(hook.isInside ? "inside " : "")\(hook.path) \(hook.arguments.dropFirst().map(quoted).joined(separator: " "))"
+                "hook \(hook.isInside ? "inside " : "")\(hook.path) \(hook.arguments.dropFirst().map(shellQuoted).joined(separator: " "))"
         case .sealRoot: return "root read-only"
         case .pivot: return "pivot_root"
         case .hostname(let name): return "hostname \(name)"

@@ -15,6 +15,7 @@ extension MountRequest {
         let host = absolutePath(source, from: cwd)
         let target = parts.count > 1 ? parts[1] : host
         guard target.hasPrefix("/") else { throw bad("an absolute path inside the container after the colon") }
+        if isRootPath(target) { throw bad(Self.belowRoot) }
         var readOnly: Bool?
         var recursive: Bool?
         var attributes: MountAttributes = []
@@ -50,6 +51,8 @@ extension MountRequest {
         self.propagation = propagation
     }
 
+    static let belowRoot = "a path below / inside the container: what is mounted on / itself would not be seen"
+
     /// The words of mount(8) and of Docker's `bind-propagation`.
     static func propagation(_ word: String) -> MountFlags? {
         switch word {
@@ -70,6 +73,7 @@ extension MountRequest {
         func bad(_ expected: String) -> OptionError { .badValue(option: "--tmpfs", value: text, expected: expected) }
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         guard let target = parts.first, target.hasPrefix("/") else { throw bad("DST[:size=BYTES,mode=OCTAL,ro]") }
+        if isRootPath(target) { throw bad(Self.belowRoot) }
         var (size, mode, readOnly, noExecution) = (UInt64?.none, UInt32(0o1777), false, false)
         for word in parts.count == 2 ? parts[1].split(separator: ",", omittingEmptySubsequences: false) : [] {
             let pair = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -96,6 +100,13 @@ extension MountRequest {
     /// Docker's `--mount type=bind|tmpfs,source=…,target=…`.
     package init(mount text: String, workingDirectory cwd: String) throws(OptionError) {
         func bad(_ expected: String) -> OptionError { .badValue(option: "--mount", value: text, expected: expected) }
+        /// `readonly`, `readonly=true`, `readonly=0`.
+        func flag(_ value: String?) throws(OptionError) -> Bool {
+            guard let value else { return true }
+            do throws(OptionError) { return try LaunchOptions.boolean(value, "--mount") } catch {
+                throw bad("true or false")
+            }
+        }
         var type = "bind"
         var source: String?
         var target: String?
@@ -112,9 +123,9 @@ extension MountRequest {
             case "type": type = value ?? ""
             case "source", "src": source = value
             case "target", "dst", "destination": target = value
-            case "readonly", "ro": readOnly = try flag(value, bad)
-            case "rw": readOnly = try !flag(value, bad)
-            case "bind-nonrecursive": recursive = try !flag(value, bad)
+            case "readonly", "ro": readOnly = try flag(value)
+            case "rw": readOnly = try !flag(value)
+            case "bind-nonrecursive": recursive = try !flag(value)
             case "bind-recursive":
                 // A read-only mount is so with all that is mounted below it.
                 guard value == "enabled" || value == "disabled" || value == "readonly" else {
@@ -126,9 +137,9 @@ extension MountRequest {
                     throw bad("bind-propagation=private, rprivate, slave, rslave, shared or rshared")
                 }
                 propagation = flags
-            case "noexec": if try flag(value, bad) { attributes.insert(.noExecution) }
-            case "nosuid": if try flag(value, bad) { attributes.insert(.noSetUserID) }
-            case "nodev": if try flag(value, bad) { attributes.insert(.noDevices) }
+            case "noexec": if try flag(value) { attributes.insert(.noExecution) }
+            case "nosuid": if try flag(value) { attributes.insert(.noSetUserID) }
+            case "nodev": if try flag(value) { attributes.insert(.noDevices) }
             // For other systems' file sharing.
             case "consistency" where ["cached", "delegated", "consistent", "default"].contains(value): break
             case "tmpfs-size":
@@ -146,6 +157,7 @@ extension MountRequest {
             }
         }
         guard let target, target.hasPrefix("/") else { throw bad("target=ABSOLUTE-PATH") }
+        if isRootPath(target) { throw bad(Self.belowRoot) }
         switch type {
         case "bind":
             guard let source, !source.isEmpty else { throw bad("source=PATH") }
@@ -164,15 +176,6 @@ extension MountRequest {
         }
         self.attributes = attributes
         self.propagation = propagation
-    }
-}
-
-/// `readonly`, `readonly=true`, `readonly=0`.
-private func flag(_ value: String?, _ bad: (String) -> OptionError) throws(OptionError) -> Bool {
-    switch value {
-    case nil, "true", "1": return true
-    case "false", "0": return false
-    default: throw bad("true or false")
     }
 }
 

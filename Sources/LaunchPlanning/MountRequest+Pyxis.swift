@@ -27,6 +27,7 @@ extension MountRequest {
         guard parts.count == 1 || isPath(parts[1]) else { throw bad("a path inside the container after the colon") }
         // Inside there is no directory of the user's to start from but the root.
         let target = parts.count == 1 ? absolutePath(source, from: cwd) : absolutePath(parts[1], from: "/")
+        if isRootPath(target) { throw bad(Self.belowRoot) }
         switch source {
         case "tmpfs": self.init(kind: .tmpfs(size: nil, mode: 0o1777), target: target)
         case "umount": self.init(kind: .unmount, target: target)

@@ -182,7 +182,6 @@ package struct RunOption: Sendable {
 package enum OptionError: Error, Equatable, Sendable {
     case unknown(option: String)
     case missingValue(option: String)
-    case unexpectedValue(option: String)
     case missingImage
     /// The value does not have the form that the option takes.
     case badValue(option: String, value: String, expected: String)

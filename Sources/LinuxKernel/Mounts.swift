@@ -84,10 +84,19 @@ package enum Mounts {
         try detachedCopy(of: path, startingAt: directory.rawValue, recursive: false)
     }
 
+    /// A copy of a place that has been opened already; see there.
+    package static func detachedCopy(
+        of place: borrowing OwnedFileDescriptor, recursive: Bool
+    ) throws(SystemError) -> OwnedFileDescriptor? {
+        try detachedCopy(of: "", startingAt: place.rawValue, recursive: recursive)
+    }
+
     private static func detachedCopy(
         of path: some PathBytes, startingAt directory: Int32, recursive: Bool
     ) throws(SystemError) -> OwnedFileDescriptor? {
-        let flags = UInt32(1 /* OPEN_TREE_CLONE */) | UInt32(O_CLOEXEC) | (recursive ? UInt32(BERTH_AT_RECURSIVE) : 0)
+        let flags =
+            UInt32(1 /* OPEN_TREE_CLONE */) | UInt32(O_CLOEXEC) | UInt32(bitPattern: BERTH_AT_EMPTY_PATH)
+            | (recursive ? UInt32(BERTH_AT_RECURSIVE) : 0)
         var raw: Int32 = -1
         try path.withCPath { (cPath) throws(SystemError) in
             raw = berth_open_tree(directory, cPath, flags)
@@ -154,8 +163,7 @@ package enum Mounts {
 
     /// The mount points below what `target` stands for, by their paths: proc_pid_mountinfo(5).
     package static func points(below target: borrowing OwnedFileDescriptor) throws(SystemError) -> [[UInt8]] {
-        let own = try OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory)
-        let top = try own.linkTarget("\(target.rawValue)") + [UInt8(ascii: "/")]
+        let top = try target.currentPath() + [UInt8(ascii: "/")]
         return ByteLines(try contents(of: "/proc/self/mountinfo")).compactMap { line in
             let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 5)
             guard fields.count > 4 else { return nil }
@@ -224,6 +232,11 @@ package enum Mounts {
 }
 
 extension OwnedFileDescriptor {
+    /// Where it is at present, with no link on the way: proc_pid_fd(5).
+    package func currentPath() throws(SystemError) -> [UInt8] {
+        try OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory).linkTarget("\(rawValue)")
+    }
+
     /// A path for this directory: `.`, with it as working directory, as a path through /proc costs the kernel an inode
     /// each time; but that where the directory may not be entered.
     fileprivate func entered() -> String { fchdir(rawValue) == 0 ? "." : procPath }

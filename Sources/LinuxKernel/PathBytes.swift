@@ -39,6 +39,15 @@ extension [UInt8]: PathBytes {
     package var displayPath: String { String(decoding: self, as: UTF8.self) }
 }
 
+/// Whether an absolute path names the root, as far as it can be seen without following a link.
+package func isRootPath(_ path: String) -> Bool {
+    var depth = 0
+    for component in path.utf8.split(separator: UInt8(ascii: "/")) where !component.elementsEqual(".".utf8) {
+        if component.elementsEqual("..".utf8) { depth = max(0, depth - 1) } else { depth += 1 }
+    }
+    return depth == 0
+}
+
 private func terminated(
     _ bytes: UnsafeRawBufferPointer, _ body: (UnsafePointer<CChar>) throws(SystemError) -> Void
 ) throws(SystemError) {

@@ -8,6 +8,11 @@ package enum RawText {
     /// All code points of the plane's last rows begin with this byte, and no other code points do but their neighbours.
     private static let lead: UInt8 = 0xF4
 
+    /// Whether bytes ride in it that are no text.
+    package static func holdsBytes(_ text: String) -> Bool {
+        text.unicodeScalars.contains { $0.value >= first + 0x80 }
+    }
+
     static func string(_ bytes: UnsafePointer<CChar>) -> String {
         if strchr(bytes, Int32(lead)) == nil, let text = String(validatingCString: bytes) { return text }
         let count = strlen(bytes)

@@ -6,6 +6,21 @@ extension PlanInterpreter {
     /// upper directory.
     mutating func makeScratch(_ kind: Scratch) throws(StepFailure) {
         try openTrees()
+        openSources()
+        switch kind {
+        case .memory: break
+        case .directory(let path):
+            try system { () throws(SystemError) in
+                let place = try ScratchDirectory.make(below: path, user: outerUserID)
+                upper = DescriptorBox(place.directory)
+                scratchLease = DescriptorBox(place.lease)
+            }
+        case .container(let path):
+            try system { () throws(SystemError) in
+                upper = DescriptorBox(try OwnedFileDescriptor(opening: path, .readOnly | .directory))
+            }
+            isReused = true
+        }
         let (mountPoint, label) = (self.mountPoint, self.label?.text)
         var size = "size=16m"
         if case .memory(let limit) = kind { size = limit.map { "size=\($0)" } ?? "size=50%" }
@@ -28,24 +43,12 @@ extension PlanInterpreter {
                 throw error
             }
         }
-        switch kind {
-        case .memory:
+        if case .memory = kind {
             try system { () throws(SystemError) in
                 try base.makeDirectory("upper", mode: 0o755)
                 try base.makeDirectory("work", mode: 0o755)
                 upper = DescriptorBox(try base.duplicate())
             }
-        case .directory(let path):
-            try system { () throws(SystemError) in
-                let place = try ScratchDirectory.make(below: path, user: outerUserID)
-                upper = DescriptorBox(place.directory)
-                scratchLease = DescriptorBox(place.lease)
-            }
-        case .container(let path):
-            try system { () throws(SystemError) in
-                upper = DescriptorBox(try OwnedFileDescriptor(opening: path, .readOnly | .directory))
-            }
-            isReused = true
         }
         scratch = DescriptorBox(base)
     }
@@ -63,9 +66,38 @@ extension PlanInterpreter {
                 do throws(SystemError) {
                     trees.append(DescriptorBox(try OwnedFileDescriptor(opening: path, .path | .directory)))
                 } catch {
-                    throw error.errno == Errno.ENOENT ? .sourceMissing(path) : .sourceUnreadable(path, error)
+                    throw StepFailure(source: path, error)
                 }
             }
+        }
+    }
+
+    /// Where the scratch covers the tree that is run, and not an empty directory of the store: what a user or the site mounts
+    /// may be a part of that tree.
+    private mutating func openSources() {
+        let coversTree = plan.steps.contains { step in
+            switch step.action {
+            case .root(.overlay(let lower)): lower.contains(mountPoint)
+            case .root(.tree(let path)): path == mountPoint
+            default: false
+            }
+        }
+        // Unreadable /proc: as it is.
+        guard coversTree, let top = trees.last, let covered = try? top.descriptor.currentPath() else { return }
+        // `WORK/..` leads nowhere once it is covered.
+        mountPoint = RawText.string(covered[...])
+        for step in plan.steps {
+            guard case .bind(let bind) = step.action else { continue }
+            switch step.origin {
+            case .option, .site: break
+            default: continue
+            }
+            // Absent or closed: the mount says so.
+            guard let place = try? OwnedFileDescriptor(opening: bind.source, .path),
+                let path = try? place.currentPath(), path.starts(with: covered),
+                path.count == covered.count || path[covered.count] == UInt8(ascii: "/")
+            else { continue }
+            sources.append((bind.source, DescriptorBox(place)))
         }
     }
 

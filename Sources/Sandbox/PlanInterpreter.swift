@@ -8,7 +8,7 @@ package import LinuxKernel
 package struct PlanInterpreter: ~Copyable {
     let plan: LaunchPlan
     /// An existing directory that may be covered by our mounts: seen covered in this namespace only.
-    let mountPoint: String
+    var mountPoint: String
     /// Of the caller, before any namespace was made.
     let outerUserID = Identity.outerUserID
     var root: RootDirectory?
@@ -22,6 +22,8 @@ package struct PlanInterpreter: ~Copyable {
     /// The upper directory has the files of an earlier container.
     var isReused = false
     var trees: [DescriptorBox] = []
+    /// Sources of mounts that lie beneath the mount point, opened before the scratch covers them.
+    var sources: [(path: String, place: DescriptorBox)] = []
     /// A directory of the scratch's, detached, to become /dev.
     var deviceDirectory: DescriptorBox?
     private var filesMade = 0
@@ -55,6 +57,7 @@ package struct PlanInterpreter: ~Copyable {
         root = nil
         scratch = nil
         upper = nil
+        sources = []
     }
 
     private mutating func perform(_ action: PlanAction) throws(StepFailure) {
@@ -160,7 +163,7 @@ package struct PlanInterpreter: ~Copyable {
         var isFile = false
         if let source {
             // Absent: the mount itself says so, and nothing is to be made for it.
-            guard let status = try? FileStatus(of: source) else { return }
+            guard let status = try? status(ofSource: source) else { return }
             isFile = status.kind != .directory
         }
         do throws(StepFailure) {
@@ -221,7 +224,7 @@ package struct PlanInterpreter: ~Copyable {
     private mutating func perform(_ bind: BindMount) throws(StepFailure) {
         guard let copy = try detachedCopy(of: bind) else { return }
         let kind = try system { () throws(SystemError) in try copy.descriptor.status().kind }
-        if bind.device, ![.characterDevice, .blockDevice, .directory].contains(kind) { throw .notADevice(bind.source) }
+        if bind.isOfWrongKind(kind) { throw .notADevice(bind.source) }
         let sourceIsDirectory = kind == .directory
         let target: RootDirectory.Place
         do throws(StepFailure) {
@@ -248,7 +251,7 @@ package struct PlanInterpreter: ~Copyable {
                 guard error.meansNoSuchCall else { throw .system(error) }
                 attributesLeft = bind.attributes
                 try system { () throws(SystemError) in
-                    let place = try OwnedFileDescriptor(opening: bind.source, .path)
+                    let place = try openSource(bind.source)
                     try Mounts.bind(place, over: target.box.descriptor, recursive: bind.recursive)
                 }
             }
@@ -297,14 +300,30 @@ package struct PlanInterpreter: ~Copyable {
 
     private func detachedCopy(of bind: BindMount) throws(StepFailure) -> Source? {
         do throws(SystemError) {
-            if let copy = try Mounts.detachedCopy(of: bind.source, recursive: bind.recursive) {
-                return Source(descriptor: copy, isDetached: true)
-            }
-            return Source(descriptor: try OwnedFileDescriptor(opening: bind.source, .path), isDetached: false)
+            let copy =
+                if let opened = source(bind.source) {
+                    try Mounts.detachedCopy(of: opened.descriptor, recursive: bind.recursive)
+                } else {
+                    try Mounts.detachedCopy(of: bind.source, recursive: bind.recursive)
+                }
+            if let copy { return Source(descriptor: copy, isDetached: true) }
+            return Source(descriptor: try openSource(bind.source), isDetached: false)
         } catch {
             if bind.optional { return nil }
-            throw error.errno == Errno.ENOENT ? .sourceMissing(bind.source) : .sourceUnreadable(bind.source, error)
+            throw StepFailure(source: bind.source, error)
         }
+    }
+
+    private func source(_ path: String) -> DescriptorBox? { sources.first { $0.path == path }?.place }
+
+    private func openSource(_ path: String) throws(SystemError) -> OwnedFileDescriptor {
+        if let opened = source(path) { return try opened.descriptor.duplicate() }
+        return try OwnedFileDescriptor(opening: path, .path)
+    }
+
+    private func status(ofSource path: String) throws(SystemError) -> FileStatus {
+        if let opened = source(path) { return try opened.descriptor.status() }
+        return try FileStatus(of: path)
     }
 
     func setAttributes(

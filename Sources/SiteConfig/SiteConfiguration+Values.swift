@@ -60,7 +60,8 @@ extension SiteConfiguration.FabricLine {
         case "fabric-mount":
             let words = SiteConfiguration.words(rest)
             let paths = words.compactMap { SiteConfiguration.unescaped($0) }
-            guard (1...2).contains(paths.count), paths.count == words.count, paths.allSatisfy({ $0.hasPrefix("/") })
+            guard (1...2).contains(paths.count), paths.count == words.count, paths.allSatisfy({ $0.hasPrefix("/") }),
+                paths.last.map(isRootPath) == false
             else { return nil }
             self.init(fabric: fields[0], kind: .mount(source: paths[0], target: paths.last ?? paths[0]), place: place)
         case "fabric-library":

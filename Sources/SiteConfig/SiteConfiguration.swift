@@ -168,6 +168,7 @@ extension SiteConfiguration {
                 let kind = mount.type == "tmpfs" ? "tmpfs" : "bind mount"
                 throw bad("\(Mount.form); \"\(option)\" is no option of a \(kind)")
             }
+            if isRootPath(mount.target) { throw bad("\(Mount.form), where TARGET is a path below /") }
             mounts.append(mount)
         case "ulimit":
             guard value.contains("=") else { throw bad("NAME=SOFT[:HARD]") }

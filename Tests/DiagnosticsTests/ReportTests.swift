@@ -49,7 +49,6 @@ import TestSupport
                 ("environment file", Report(OptionError.environmentFile("job.env", line: 3, name: "export A"))),
                 ("environment file, no name", Report(OptionError.environmentFile("job.env", line: 3, name: ""))),
                 ("missing value", Report(OptionError.missingValue(option: "--volume"))),
-                ("unexpected value", Report(OptionError.unexpectedValue(option: "--root"))),
                 ("missing image", Report(OptionError.missingImage)),
                 (
                     "bad value",

@@ -248,6 +248,54 @@ import TestSupport
         #expect(changes == [], "\(changes ?? ["no trace"])")
     }
 
+    /// With the words of the launch itself.
+    @Test(arguments: Caller.all, ["--dry-run", "--dry-run=oci"])
+    func aDryRunFailsWhereALaunchWould(_ caller: Caller, _ format: String) throws {
+        let box = try Box(caller)
+        try box.directory.write("x", to: "f")
+        try box.directory.write("scratch = \(box.path("absent"))\n", to: "scratch.conf")
+        try box.directory.write("mount = /nowhere /m\nmount = /nowhere /n none nofail\n", to: "mount.conf")
+        let before = try box.fingerprint(".")
+        for (words, configuration) in [
+            (["-v", "./absent:/x"], ""), (["-v", "./f/x:/x"], ""), (["--device", "/dev/absent"], ""),
+            ([], "scratch.conf"), ([], "mount.conf"),
+        ] {
+            let environment = configuration.isEmpty ? [:] : ["BERTH_CONFIG": box.path(configuration)]
+            let launch = try box.command(words, probe: ["id"], environment: environment).run()
+            let dry = try box.command([format] + words, probe: ["id"], environment: environment).run()
+            #expect(launch.status == 125 && dry.status == 125, "\(words): \(launch) \(dry)")
+            #expect(dry.errors.contains(launch.errors), "\(words): \(launch) \(dry)")
+            #expect(dry.lines.first == (format == "--dry-run" ? "steps" : "{"), "\(dry)")
+        }
+        #expect(try box.fingerprint(".") == before)
+    }
+
+    /// JSON holds UTF-8 only: another name in its place would be another file.
+    @Test func aNameThatIsNotUTF8IsNotWrittenIntoAConfiguration() throws {
+        let box = try Box(.any)
+        let script = "cd \"$HERE/home\" && d=$(printf 'a\\377b') && mkdir -p \"$d\" && X=$(printf 'v\\377') "
+        let path = try box.shell(script + "exec $BERTH run --dry-run=oci -v \"./$d:/x\" $IMAGE -- probe id").run()
+        #expect(path.status == 125 && path.output == "", "\(path)")
+        #expect(path.errors.contains("a\\xffb cannot be written into a config.json: it is not UTF-8"), "\(path)")
+        let variable = try box.shell(script + "BAD=$(printf 'v\\377') exec $BERTH run --dry-run=oci $IMAGE -- probe id").run()
+        #expect(variable.status == 0 && !variable.output.contains("BAD="), "\(variable)")
+        #expect(variable.errors.contains("leaves out variables whose values are not UTF-8: "), "\(variable)")
+    }
+
+    /// A command line that a shell takes, with the layers that overlayfs takes.
+    @Test(.needsRoot) func theOverlayCommandOfAConfigurationCanBePasted() throws {
+        let box = try Box(.root)
+        let name = "a b:c,d'e"
+        try FileManager.default.moveItem(atPath: box.rootfs, toPath: box.path(name))
+        let ended = try box.shell("$BERTH run --dry-run=oci \"dir:$HERE/\(name)\" -- probe id").run()
+        #expect(ended.status == 0, "\(ended)")
+        let command = try #require(ended.errors.range(of: "mkdir -p rootfs").map { String(ended.errors[$0.lowerBound...]) })
+        let script = "mount -t tmpfs none \"$HERE/home\" && cd \"$HERE/home\" && \(command)\n test -e rootfs/bin/probe"
+        try box.directory.write(script, to: "script")
+        let mounted = try box.shell("exec unshare -m sh \"$HERE/script\"").run()
+        #expect(mounted.status == 0, "\(mounted) \(command)")
+    }
+
     @Test func aDryRunOfAnImageThatIsNotThereMakesNoStore() throws {
         let box = try Box(.any)
         let ended = try box.run(berth: ["run", "--dry-run", "--store", box.path("home/store"), "example.invalid/x:1"])

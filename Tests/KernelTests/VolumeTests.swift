@@ -52,6 +52,44 @@ import TestSupport
         #expect(box.directory.text("d/new") == "n")
     }
 
+    /// The container is made over the directory that is run; what is mounted of it, or lies in it, is the host's all the same.
+    @Test(arguments: Caller.all) func partsOfTheRootFileSystemThatIsRunAreMounted(_ caller: Caller) throws {
+        let box = try Self.box(caller)
+        try box.directory.write("inner", to: "rootfs/work/f")
+        try box.directory.link("link", to: "rootfs/work")
+        box.give("rootfs")
+        let mounts = ["-v", "./rootfs/work:/one", "-v", "./link:/one/two", "-v", "./rootfs/work/f:/three", "-v", "./rootfs:/four"]
+        let ended = try box.run(
+            mounts, probe: "cat", "/one/f", "/one/two/f", "/three", "/four/work/f", "--", "write", "/one/new", "n", "--",
+            "ls", "/four/work")
+        #expect(ended.output == "innerinnerinnerinner/one/new: ok\n/four/work: f new two\n", "\(ended)")
+        // Made where the mount comes to lie, and the only thing that is.
+        #expect(box.directory.text("rootfs/work/new") == "n")
+        for script in ["cd rootfs/work && $BERTH run --here .. -- probe cat f", "cd rootfs/work && $BERTH run -v .:/w .. -- probe cat /w/f"] {
+            let here = try box.shell(script).run()
+            #expect(here.status == 0 && here.output == "inner", "\(script): \(here)")
+        }
+        let absent = try box.run(["-v", "./rootfs/absent:/x"], probe: "id")
+        #expect(absent.status == 125 && absent.errors.contains("rootfs/absent: source path does not exist"), "\(absent)")
+    }
+
+    /// Where it would hide all that the image has, and be seen by nobody.
+    @Test(arguments: ["/", "//", "/.", "/..", "/a/..", "/./../"]) func nothingIsMountedOnTheRoot(_ target: String) throws {
+        let box = try Self.box()
+        try box.directory.write("mount = /tmp \(target)\n", to: "site.conf")
+        for dry in [[], ["--dry-run"]] as [[String]] {
+            for words in [
+                ["-v", "/tmp:" + target], ["--mount", "type=bind,src=/tmp,dst=" + target], ["--tmpfs", target],
+                ["--mount", "type=tmpfs,dst=" + target], ["--bind", "/tmp:" + target], ["--device", "/dev/null:" + target],
+            ] {
+                let ended = try box.run(dry + words, probe: "id")
+                #expect(ended.status == 125 && ended.errors.contains("a path below /"), "\(dry) \(words): \(ended)")
+            }
+            let site = try box.command(dry, probe: ["id"], environment: ["BERTH_CONFIG": box.path("site.conf")]).run()
+            #expect(site.status == 125 && site.errors.contains("a path below /"), "\(site)")
+        }
+    }
+
     @Test(arguments: Caller.all) func aDirectoryOverOneOfTheImages(_ caller: Caller) throws {
         let box = try Self.box(caller)
         try box.directory.write("covered", to: "rootfs/data/old")
@@ -164,10 +202,10 @@ import TestSupport
             testDescription: "links in a circle", options: ["-v", "./d:/circle/x"], says: ["too many symbolic links"]),
         Refusal(
             testDescription: "the root itself", options: ["-v", "./d:/"],
-            says: ["cannot mount on /: that is the container's root itself"]),
+            says: ["a path below / inside the container"]),
         Refusal(
-            testDescription: "the root by a detour", options: ["--mount", "type=tmpfs,target=/bin/.."],
-            says: ["the container's root itself"]),
+            testDescription: "the root by a link", options: ["--mount", "type=tmpfs,target=/top"],
+            says: ["cannot mount on /top: that is the container's root itself"]),
         Refusal(
             testDescription: "device missing", options: ["--device", "/dev/missing"],
             says: ["/dev/missing", "does not exist on this host"]),
@@ -179,6 +217,7 @@ import TestSupport
         let box = try Self.box()
         try box.directory.link("rootfs/out", to: "../../..")
         try box.directory.link("rootfs/circle", to: "circle")
+        try box.directory.link("rootfs/top", to: "/")
         box.give("rootfs")
         let before = try box.fingerprint()
         let ended = try box.run(refusal.options, probe: "ls", "/")

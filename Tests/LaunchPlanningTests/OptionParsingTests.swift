@@ -235,7 +235,7 @@ import Testing
         let option = try #require(RunOption.all.first { $0.name == name })
         switch option.argument {
         case .none:
-            #expect(throws: OptionError.unexpectedValue(option: "--\(name)")) {
+            #expect(throws: Self.noBoolean("--\(name)", "x")) {
                 try Self.parse(["--\(name)=x", "img"])
             }
             #expect(throws: Never.self) { try Self.parse(["--\(name)", "img"]) }
@@ -274,7 +274,7 @@ import Testing
         (["--=x", "img"], .unknown(option: "--")),
         (["-x", "img"], .unknown(option: "-x")),
         (["-qx", "img"], .unknown(option: "-x")),
-        (["-q=yes", "img"], .unexpectedValue(option: "-q")),
+        (["-q=yes", "img"], noBoolean("-q", "yes")),
         (["--Quiet", "img"], .unknown(option: "--Quiet")),
         (["--home", "--no-home", "img"], .contradiction("--home", "--no-home")),
         (["--no-home", "--home", "img"], .contradiction("--home", "--no-home")),
@@ -282,8 +282,32 @@ import Testing
         (["-q", "--help", "img"], .helpRequested),
         (["-v", "data:/b", "img"], .namedVolume("data")),
         (["--mount", "source=data,target=/b", "img"], .namedVolume("data")),
-        (["--read-only=maybe", "img"], .unexpectedValue(option: "--read-only")),
+        (["--read-only=maybe", "img"], noBoolean("--read-only", "maybe")),
+        (["-it=maybe", "img"], noBoolean("-t", "maybe")),
     ]
+
+    static func noBoolean(_ option: String, _ value: String) -> OptionError {
+        .badValue(option: option, value: value, expected: "true or false, or no value")
+    }
+
+    /// What strconv.ParseBool of Go takes; the last one of a flag counts.
+    @Test(arguments: ["1", "t", "T", "TRUE", "true", "True"], ["0", "f", "F", "FALSE", "false", "False"])
+    func flagsTakeDockersBooleans(_ on: String, _ off: String) throws {
+        let plain = try Self.parse(["img"])
+        for option in RunOption.table where option.argument == .none {
+            var spellings = ["--\(option.name)"]
+            if let letter = option.short { spellings.append("-\(letter)") }
+            for spelling in spellings {
+                #expect(try Self.parse([spelling + "=" + off, "img"]) == plain, "\(spelling)=\(off)")
+                if option.answer == .refused { continue }
+                let set = try Self.parse([spelling, "img"])
+                #expect(try Self.parse([spelling + "=" + on, "img"]) == set, "\(spelling)=\(on)")
+                #expect(try Self.parse([spelling, spelling + "=" + off, "img"]) == plain, "\(spelling) \(spelling)=\(off)")
+            }
+        }
+        #expect(try Self.parse(["-it=" + off, "-d=" + off, "--sig-proxy=" + on, "img"]) == plain)
+        #expect(throws: (any Error).self) { try Self.parse(["-d=" + on, "img"]) }
+    }
 
     @Test(arguments: [["-v", "./a:/b"], ["--mount", "src=.,dst=/b"], ["--store", "s"]])
     func aRelativePathNeedsADirectoryToBeRelativeTo(_ words: [String]) {

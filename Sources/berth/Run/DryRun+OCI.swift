@@ -1,4 +1,5 @@
 internal import Allocation
+internal import Diagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
 internal import Sandbox
@@ -6,6 +7,9 @@ internal import Sandbox
 extension DryRun {
     /// The plan as `config.json` of the OCI runtime-spec, on standard output.
     func printOCIConfiguration(_ plan: LaunchPlan) throws(Failure) {
+        var plan = plan
+        let names = plan.process.environment.filter(RawText.holdsBytes).map(JoinSpec.name)
+        plan.process.environment.removeAll(where: RawText.holdsBytes)
         var trees: [String] = []
         var overlay: [String]?
         for step in plan.steps {
@@ -34,12 +38,25 @@ extension DryRun {
             facts.deviceRules = try mapError(to: Failure.system) { () throws(SystemError) in try confiner.deviceRules()
             }
         }
-        Terminal.print(plan.ociConfiguration(facts).text)
+        let configuration = plan.ociConfiguration(facts)
+        if let text = configuration.unwritable {
+            throw .report(
+                Report(
+                    "\(TerminalText.escaped(text)) cannot be written into a config.json: it is not UTF-8",
+                    hint: "give the file a name in UTF-8, or make a symbolic link of such a name to it"))
+        }
+        Terminal.print(configuration.text)
+        if !names.isEmpty {
+            Terminal.note(
+                "warning: config.json leaves out variables whose values are not UTF-8: \(names.joined(separator: ", "))")
+        }
         if let overlay {
+            let options =
+                "lowerdir=\(LaunchPlan.lowerDirectories(overlay)),upperdir=upper,workdir=work"
+                + (request.caller.isRoot ? "" : ",userxattr")
             Terminal.note(
                 "in the bundle's directory, before the runtime: mkdir -p rootfs upper work && mount -t overlay overlay -o "
-                    + "lowerdir=\(overlay.reversed().joined(separator: ":")),upperdir=upper,workdir=work"
-                    + (request.caller.isRoot ? "" : ",userxattr") + " rootfs")
+                    + "\(shellQuoted(options)) rootfs")
         }
     }
 

@@ -3,6 +3,7 @@ internal import Diagnostics
 internal import ImageSpec
 internal import LaunchPlanning
 internal import LinuxKernel
+internal import Sandbox
 
 /// `berth run --dry-run`: what would be done, as far as it can be known without doing it.
 struct DryRun {
@@ -15,6 +16,25 @@ struct DryRun {
         switch format {
         case .text: Terminal.print(plan.text(try explanation(plan, edits)))
         case .oci: try printOCIConfiguration(plan)
+        }
+        try check(plan)
+    }
+
+    /// What a launch would fail at, as it would say it.
+    private func check(_ plan: LaunchPlan) throws(Failure) {
+        for (index, step) in plan.steps.enumerated() {
+            var failure: StepFailure?
+            switch step.action {
+            case .bind(let bind): failure = bind.sourceFailure
+            case .scratch(.directory(let path)):
+                do throws(SystemError) { _ = try OwnedFileDescriptor(opening: path, .readOnly | .directory) } catch {
+                    failure = .system(error)
+                }
+            default: continue
+            }
+            if let failure {
+                throw .sandbox(.step(index: index + 1, count: plan.steps.count, step, failure))
+            }
         }
     }
 
