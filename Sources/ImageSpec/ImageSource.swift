@@ -26,6 +26,14 @@ extension ImageSource {
     /// Schemes of other tools whose names cannot be meant as a repository; named so that the error can say what to do.
     static let foreignSchemes = ["docker-daemon", "containers-storage", "ostree", "oci-dir"]
 
+    /// The path of a local image.
+    package var path: String? {
+        switch self {
+        case .docker: nil
+        case .ociLayout(let path, _), .ociArchive(let path, _), .dockerArchive(let path, _), .directory(let path): path
+        }
+    }
+
     package init(parsing text: String) throws(ImageSourceError) {
         if text.isEmpty { throw .empty }
         guard let (scheme, rest) = try Self.scheme(of: text) else {

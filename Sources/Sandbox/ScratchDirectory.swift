@@ -73,10 +73,14 @@ package enum ScratchDirectory {
     private static func sweep(_ parent: borrowing OwnedFileDescriptor) {
         guard let names = try? parent.entries() else { return }
         for name in names {
-            guard let directory = try? parent.open(name, .readOnly | .directory | .noFollow),  // gone already
-                let lease = try? directory.open("lease", .readWrite | .noFollow),  // not one of ours, or just being made
-                (try? lease.tryLock(.exclusive)) == true  // no lock: leave it
-            else { continue }
+            guard let directory = try? parent.open(name, .readOnly | .directory | .noFollow) else { continue }  // gone already
+            if let lease = try? directory.open("lease", .readWrite | .noFollow) {  // being made, or never finished
+                guard (try? lease.tryLock(.exclusive)) == true else { continue }  // no lock: leave it
+            } else {
+                guard let status = try? directory.status(), Clock.now.seconds - status.modified.seconds > 3600 else {  // gone
+                    continue
+                }
+            }
             try? parent.removeTree(name)  // the next launch tries again
         }
     }

@@ -1,5 +1,5 @@
 package import ImageSpec
-internal import LinuxKernel
+package import LinuxKernel
 
 /// An image in the store, with the names it is known by.
 package struct StoredImage: Equatable, Sendable {
@@ -51,17 +51,51 @@ extension ImageStore {
         return (manifest, config)
     }
 
-    /// Takes a name away; the image goes with the next `prune` when it has no other. `false` where there was none.
-    package func removeName(_ key: ImageKey) throws(StoreError) -> Bool {
-        guard let digest = try digest(of: key) else { return false }
-        let others = try names(of: digest).filter { $0 != key }
-        try storing { () throws(SystemError) in
-            try root.removeFile("refs/" + key.path)
-            // The digests were noted along with the name; by themselves they would keep the image for ever.
-            guard others.allSatisfy(\.isPinned) else { return }
-            for other in others { try root.removeFile("refs/" + other.path) }
+    /// The names of layouts and archives that people know as `matches` says, in whatever state of the file: a name stays when
+    /// the file is gone or has changed.
+    package func localNames(where matches: (String) -> Bool) throws(StoreError) -> [(key: ImageKey, digest: Digest)] {
+        var found: [(key: ImageKey, digest: Digest)] = []
+        for naming in try namesAndDigests(includingPinned: false) where naming.key.components[0] != "docker" {
+            // A name that an older version wrote is known by the image's record.
+            let record = naming.key.source == nil ? try anyRecord("images/\(naming.digest.directoryName)/record") : nil
+            if matches(naming.key.display(pulledAs: record?.record.name ?? "")) {
+                found.append((naming.key, naming.digest))
+            }
         }
-        return true
+        return found
+    }
+
+    /// The images whose digest begins so, in hexadecimal, as `berth images` lists them.
+    package func digests(beginningWith prefix: String) throws(StoreError) -> [Digest] {
+        var found: [Digest] = []
+        for name in try entries("images") {
+            for algorithm in Digest.Algorithm.allCases where name.hasPrefix(algorithm.rawValue + "-" + prefix) {
+                let hex = name.dropFirst(algorithm.rawValue.utf8.count + 1)
+                if let digest = try? Digest(parsing: "\(algorithm.rawValue):\(hex)") { found.append(digest) }  // no image
+            }
+        }
+        return found
+    }
+
+    /// The lease of an image that is in use on this node or, where locks reach that far, on others.
+    package func useLease(of digest: Digest) throws(StoreError) -> DescriptorBox? {
+        let lease = try sparingDamage { () throws(StoreError) in
+            try openLease("images/\(digest.directoryName)/lease")
+        }
+        // Without locks there is nothing to be seen.
+        guard let lease, (try? lease.descriptor.isUnlocked()) == false else { return nil }
+        return lease
+    }
+
+    /// Takes names of one image away; the image goes with the next `prune` when it has no other.
+    package func removeNames(_ keys: [ImageKey], of digest: Digest) throws(StoreError) {
+        let others = try names(of: digest).filter { !keys.contains($0) }
+        // The digests were noted along with the name; by themselves they would keep the image for ever.
+        let gone = keys + (others.allSatisfy(\.isPinned) ? others : [])
+        for key in gone {
+            // Another removal may have been faster.
+            _ = try optional { () throws(SystemError) in try root.removeFile("refs/" + key.path) }
+        }
     }
 
     /// Whether the caller owns the store. Files that root creates in a user's store are of no use to that user.
@@ -113,11 +147,11 @@ extension ImageStore {
 
 extension ImageKey {
     /// A digest rather than a tag.
-    var isPinned: Bool { components.last?.hasPrefix("@") ?? false }
+    package var isPinned: Bool { components.last?.hasPrefix("@") ?? false }
 
     /// As a person would write it. The key of a local source says only what stat(2) said of it; where the image was
     /// first pulled from such a one, that name is told instead.
-    func display(pulledAs name: String) -> String {
+    package func display(pulledAs name: String) -> String {
         let kind = components[0]
         if let source { return source }
         // A name that an older version wrote.

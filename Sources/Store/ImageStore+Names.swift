@@ -1,4 +1,4 @@
-internal import ImageSpec
+package import ImageSpec
 internal import LinuxKernel
 
 /// From an image to its names: beside its record, files named `names…` hold the keys that it was ever given. They are
@@ -19,7 +19,7 @@ extension ImageStore {
     }
 
     /// The names that stand for the image at present.
-    func names(of digest: Digest) throws(StoreError) -> [ImageKey] {
+    package func names(of digest: Digest) throws(StoreError) -> [ImageKey] {
         let (noted, isComplete) = try notedNames(of: digest)
         // An image of a berth that made no notes, or a note that a power cut left empty.
         guard isComplete else { return try namesAndDigests().filter { $0.digest == digest }.map(\.key) }

@@ -82,16 +82,22 @@ package final class ImageStore: Sendable {
     ) throws(StoreError) -> ImageStore {
         var made = ""
         var isChecked = false
-        for component in path.utf8.split(separator: UInt8(ascii: "/")) {
+        let components = path.utf8.split(separator: UInt8(ascii: "/"))
+        let lastEnd = components.last?.endIndex
+        for component in components {
             let parent = made.isEmpty ? "/" : made
             made += "/" + String(path[component.startIndex..<component.endIndex])
             if (try? FileStatus(of: made)) != nil { continue }  // absent, or to be made: see below
             if !isChecked { try checkParent(parent, of: path, owner: owner) }
             isChecked = true
             let directory = made
+            // Images have files and directories that everyone may write to: a user's own store is closed. Root's may be read by
+            // others once the site names it.
+            let isClosed = !isShared && !Identity.isRoot && component.endIndex == lastEnd
+            let mode: UInt32 = isClosed ? 0o700 : 0o755
             try storing { () throws(SystemError) in
                 do throws(SystemError) {
-                    try OwnedFileDescriptor(opening: "/", .path | .directory).makeDirectory(directory, mode: 0o755)
+                    try OwnedFileDescriptor(opening: "/", .path | .directory).makeDirectory(directory, mode: mode)
                 } catch {
                     // Another pull may have made it.
                     if (try? FileStatus(of: directory)) == nil { throw error }  // absent: the first error tells why

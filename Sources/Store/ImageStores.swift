@@ -46,6 +46,12 @@ package struct ImageStores: Sendable {
         return nil
     }
 
+    /// Whether one of the stores has a name for it. What is wrong with a store, looking the image up says.
+    package static func haveName(of source: ImageSource, _ platform: Platform, in places: [StorePlace]) -> Bool {
+        guard let key = try? ImageKey(source, platform: platform) else { return false }  // the file is gone meanwhile
+        return places.contains { (try? FileStatus(of: $0.path + "/refs/" + key.path)) != nil }  // absent
+    }
+
     /// An image by the name it was asked for, wherever name and image are; for a launch.
     package static func lease(_ key: ImageKey, in places: [StorePlace]) throws(StoreError) -> ImageLease? {
         for place in places {

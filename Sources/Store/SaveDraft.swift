@@ -14,6 +14,8 @@ package final class SaveDraft {
 
     private static let squashfs = ".sqsh"
     private static let lockSuffix = ".lock"
+    /// Of a lock that is not held yet: `createLocked`.
+    private static let newLockSuffix = ".lock.new"
     /// A save that takes longer than a day is not expected.
     private static let longest: Int64 = 86_400
 
@@ -23,7 +25,7 @@ package final class SaveDraft {
         let directory = slash == path.startIndex ? "/" : String(path[..<slash])
         let base = String(path[path.utf8.index(after: slash)...])
         let parent = try OwnedFileDescriptor(opening: directory, .readOnly | .directory)
-        Self.sweep(base + Self.mark, in: parent, LockReach(of: parent, path: directory))
+        Self.sweep(base, in: parent, LockReach(of: parent, path: directory))
         let name = base + Self.mark + (try Random.hexadecimal(bytes: 4))
         let lock = try parent.createLocked(name + Self.lockSuffix, .exclusive, mode: 0o600)
         do throws(SystemError) { try lock.writeAll(Array((Boot.identifier ?? "").utf8)) } catch {
@@ -46,50 +48,61 @@ package final class SaveDraft {
         try? parent.removeFile(name + Self.lockSuffix)
     }
 
-    private static func sweep(_ prefix: String, in parent: borrowing OwnedFileDescriptor, _ reach: LockReach) {
+    /// - Parameters:
+    ///   - base: What the drafts were to become.
+    ///   - now: In seconds since 1970.
+    ///   - lock: Acquires the lock of a draft.
+    static func sweep(
+        _ base: String, in parent: borrowing OwnedFileDescriptor, _ reach: LockReach, now: Int64 = Clock.now.seconds,
+        lock: (borrowing OwnedFileDescriptor) throws(SystemError) -> Bool = { (file) throws(SystemError) in
+            try file.tryLock(.exclusive)
+        }
+    ) {
         // Tidying: failing to is no reason not to save.
         guard let names = try? parent.entries() else { return }
+        let prefix = base + mark
         var drafts: Set<String> = []
         for name in names where name.starts(with: prefix.utf8) {
             let (digits, suffix) = (name.dropFirst(prefix.utf8.count).prefix(8), name.dropFirst(prefix.utf8.count + 8))
             guard digits.count == 8, digits.allSatisfy(isHexadecimal),
-                ["", squashfs, lockSuffix].contains(where: { suffix.elementsEqual($0.utf8) })
+                ["", squashfs, lockSuffix, newLockSuffix].contains(where: { suffix.elementsEqual($0.utf8) })
             else { continue }
             drafts.insert(prefix + String(decoding: digits, as: UTF8.self))
         }
-        for draft in drafts { sweep(draft: draft, in: parent, reach) }
+        for draft in drafts where isDead(draft, in: parent, reach, now, lock) {
+            // The lock last: without it the rest would be taken for that of an older version.
+            for suffix in ["", squashfs, newLockSuffix, lockSuffix] { try? parent.removeTree(draft + suffix) }
+        }
     }
 
-    private static func sweep(draft: String, in parent: borrowing OwnedFileDescriptor, _ reach: LockReach) {
+    private static func isDead(
+        _ draft: String, in parent: borrowing OwnedFileDescriptor, _ reach: LockReach, _ now: Int64,
+        _ acquire: (borrowing OwnedFileDescriptor) throws(SystemError) -> Bool
+    ) -> Bool {
         let lock: OwnedFileDescriptor
         do throws(SystemError) {
             lock = try parent.open(draft + lockSuffix, .readWrite | .noFollow | .nonBlocking)
         } catch {
-            // Without a lock: of a version that made none. Another user's, if it cannot be opened.
-            if error.isAbsence, isOld(draft, in: parent) || isOld(draft + squashfs, in: parent) {
-                remove(draft, in: parent)
+            // Without a lock: of a version that made none, or of a save that ended before it had one. Another user's, if the
+            // lock cannot be opened.
+            guard error.isAbsence else { return false }
+            return ["", squashfs, newLockSuffix].contains { suffix in
+                guard let status = try? parent.status(of: draft + suffix) else { return false }  // absent
+                return status.userID == Identity.userID && now - status.changed.seconds > longest
             }
-            return
         }
-        guard let status = try? lock.status(), status.kind == .regular, status.userID == Identity.userID,  // not ours
-            (try? lock.tryLock(.exclusive)) == true  // its owner lives, or there is no way to know
-        else { return }
+        guard let status = try? lock.status(), status.kind == .regular, status.userID == Identity.userID else {  // not ours
+            return false
+        }
+        let isOld = now - status.modified.seconds > longest
+        do throws(SystemError) { guard try acquire(lock) else { return false } } catch {
+            // Without locks the age alone tells.
+            return error.meansNoLocks && isOld
+        }
         // A lock that stays on its node proves nothing about saves on others, and the boot tells nodes apart.
         let boot = try? lock.readAll(limit: 64)  // unreadable: not known to be of this boot
-        let isOurs = boot != nil && boot == Boot.identifier.map { Array($0.utf8) }
-        guard reach == .everybody || isOurs || Clock.now.seconds - status.modified.seconds > longest else { return }
-        remove(draft, in: parent)
-        try? parent.removeFile(draft + lockSuffix)
-    }
-
-    private static func remove(_ draft: String, in parent: borrowing OwnedFileDescriptor) {
-        try? parent.removeTree(draft)
-        try? parent.removeTree(draft + squashfs)
-    }
-
-    private static func isOld(_ name: String, in parent: borrowing OwnedFileDescriptor) -> Bool {
-        guard let status = try? parent.status(of: name) else { return false }  // absent
-        return status.userID == Identity.userID && Clock.now.seconds - status.changed.seconds > longest
+        let isOfThisBoot = boot != nil && boot == Boot.identifier.map { Array($0.utf8) }
+        return reach == .everybody || isOfThisBoot || isOld
     }
 
     private static func isHexadecimal(_ byte: UInt8) -> Bool {

@@ -6,6 +6,7 @@ internal import ImageDiagnostics
 internal import ImagePull
 internal import ImageSpec
 internal import Layers
+internal import LaunchPlanning
 internal import LinuxKernel
 internal import SiteConfig
 internal import Store
@@ -113,8 +114,11 @@ struct Settings {
     }
 
     func source(_ text: String) throws(Failure) -> ImageSource {
-        let source = try reporting({ Report($0) }) { () throws(ImageSourceError) in try ImageSource(parsing: text) }
-        return switch source {
+        absolute(try reporting({ Report($0) }) { () throws(ImageSourceError) in try ImageSource(parsing: text) })
+    }
+
+    func absolute(_ source: ImageSource) -> ImageSource {
+        switch source {
         case .docker: source
         case .ociLayout(let path, let tag): .ociLayout(path: absolute(path), tag: tag)
         case .ociArchive(let path, let tag): .ociArchive(path: absolute(path), tag: tag)
@@ -129,16 +133,16 @@ struct Settings {
     }
 
     func absolute(_ path: String) -> String {
-        if path.hasPrefix("/") { return path }
+        if path.hasPrefix("/") { return absolutePath(path, from: "/") }
         // $PWD keeps the links by which the user came here. It is believed only where it is true, as by the launcher: a
         // program that changes directory without a shell leaves it behind.
         if let named = environment["PWD"], named.hasPrefix("/"),
             let there = try? FileStatus(of: named), let here = try? FileStatus(of: "."),  // else it is not it
             there.device == here.device, there.inode == here.inode
         {
-            return named + "/" + path
+            return absolutePath(path, from: named)
         }
-        return FileManager.default.currentDirectoryPath + "/" + path
+        return absolutePath(path, from: FileManager.default.currentDirectoryPath)
     }
 
     /// What `registries` of berth.conf permits.

@@ -84,12 +84,12 @@ import TestSupport
         #expect(try store.images().map(\.names) == [names])
         #expect(try store.image(digest)?.names == names)
         #expect(try store.digest(of: key) == digest)
-        // Moved: the same file, and the same name.
+        // Moved, which the time of change shows, too: another name beside the first.
         try FileManager.default.moveItem(atPath: file, toPath: file + ".old")
         let moved = try Workshop.key("oci-archive:\(file).old:v1")
-        #expect(moved == key)
+        #expect(moved != key)
         try store.name(digest, [moved])
-        #expect(try store.images().map(\.names) == [["docker.io/library/a:1", "oci-archive:\(file).old:v1"]])
+        #expect(try store.images().map(\.names) == [["docker.io/library/a:1", "oci-archive:\(file).old:v1", names[1]]])
     }
 
     /// A name of one image must not be a directory of another's: `a:1` beside `a/b:1`.
@@ -268,6 +268,43 @@ import TestSupport
         // The digest alone was never a name that somebody gave.
         #expect(try store.collect().images == 1)
         #expect(try !isThere(store.lease(pinned)))
+    }
+
+    /// For `berth rmi`: an archive's name stays when the file is another one, or none.
+    @Test func namesOfArchivesAreFoundWhateverBecameOfTheFile() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        let path = try shop.directory.write("one", to: "image.tar")
+        let name = "oci-archive:" + path
+        let old = try Workshop.key(name)
+        try store.publish(try Workshop.record(1), manifest: [], config: [], names: [old])
+        try shop.directory.write("another", to: "image.tar")
+        let new = try Workshop.key(name)
+        let foreign = try Workshop.key(name, platform: "linux/riscv64")
+        try store.publish(try Workshop.record(2), manifest: [], config: [], names: [new, foreign, try Workshop.key("a:1")])
+        try FileManager.default.removeItem(atPath: path)
+        let found = try store.localNames { $0 == name }
+        #expect(Set(found.map(\.key)) == [old, new, foreign])
+        #expect(try Set(found.filter { $0.key.isFor(.host) }.map(\.digest)) == [Workshop.digest(1), Workshop.digest(2)])
+        let other = try Platform(parsing: "linux/riscv64")
+        #expect(foreign.isFor(other) && !new.isFor(other))
+        #expect(try store.localNames { $0 == name + "x" }.isEmpty)
+        let hex = try Workshop.digest(1).hex
+        #expect(try store.digests(beginningWith: String(hex.prefix(12))) == [try Workshop.digest(1)])
+        #expect(try store.digests(beginningWith: "ffffffffffff").isEmpty)
+        try store.removeNames([old], of: try Workshop.digest(1))
+        #expect(try store.collect().images == 1)
+    }
+
+    @Test func anImageInUseIsKnown() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        try store.publish(try Workshop.record(1), manifest: [], config: [], names: [try Workshop.key("a:1")])
+        #expect(try soon { try store.useLease(of: try Workshop.digest(1)) == nil })
+        let lease = try store.lease(try Workshop.digest(1))
+        #expect(try ImageStore.open(creating: shop.path).useLease(of: try Workshop.digest(1)) != nil)
+        _ = consume lease
+        #expect(try store.useLease(of: try Workshop.digest(9)) == nil)
     }
 
     @Test func imagesAreListedWithTheirNames() throws {

@@ -1,6 +1,6 @@
 import Foundation
 import LinuxKernel
-import Store
+@testable import Store
 import TestSupport
 import Testing
 
@@ -58,6 +58,66 @@ import Testing
         #expect(mkfifo(place.path + "/saved.berth-12345678.lock", 0o600) == 0)
         try SaveDraft(for: place.path + "/saved").remove()
         #expect(try Self.names(place) == ["saved.berth-12345678", "saved.berth-12345678.lock"])
+    }
+
+    /// What a save is known by, and whether the next one removes it.
+    struct Leftover: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        var files = ["", ".sqsh", ".lock"]
+        /// Of the lock file; `nil` for this boot's.
+        var boot: String? = nil
+        var reach = LockReach.everybody
+        /// In seconds.
+        var age: Int64 = 10
+        var isHeld = false
+        /// The error that locking ends with.
+        var failure: Int32? = nil
+        var isRemoved = true
+    }
+
+    private static let day: Int64 = 86_400
+
+    static let leftovers: [Leftover] = [
+        Leftover(testDescription: "its lock is free"),
+        Leftover(testDescription: "its lock is held", age: 9 * day, isHeld: true, isRemoved: false),
+        Leftover(testDescription: "of another boot, locks reach every node", boot: "other"),
+        Leftover(testDescription: "of this boot, locks stay on the node", reach: .thisNode),
+        Leftover(testDescription: "of another boot, locks stay", boot: "other", reach: .thisNode, isRemoved: false),
+        Leftover(testDescription: "of another boot, locks stay, old", boot: "other", reach: .thisNode, age: day + 60),
+        Leftover(testDescription: "killed before it was noted, locks stay", boot: "", reach: .thisNode, isRemoved: false),
+        Leftover(testDescription: "no locks", failure: ENOLCK, isRemoved: false),
+        Leftover(testDescription: "no locks, old", age: day + 60, failure: ENOLCK),
+        Leftover(testDescription: "locking fails, old", age: day + 60, failure: EIO, isRemoved: false),
+        Leftover(testDescription: "without a lock", files: ["", ".sqsh"], isRemoved: false),
+        Leftover(testDescription: "without a lock, old", files: ["", ".sqsh"], age: day + 60),
+        Leftover(testDescription: "a squashfs file alone, old", files: [".sqsh"], age: day + 60),
+        Leftover(testDescription: "a lock in the making", files: [".lock.new"], isRemoved: false),
+        Leftover(testDescription: "a lock in the making, old", files: [".lock.new"], age: day + 60),
+        Leftover(testDescription: "a lock alone", files: [".lock"]),
+        Leftover(testDescription: "both locks", files: [".lock", ".lock.new"]),
+    ]
+
+    @Test(arguments: leftovers) func whatIsRemovedIsDecidedByLockBootAndAge(_ leftover: Leftover) throws {
+        let place = try TemporaryDirectory()
+        let name = "saved.berth-12345678"
+        for suffix in leftover.files {
+            if suffix.isEmpty {
+                try place.write("x", to: name + "/file")
+            } else {
+                try place.write(leftover.boot ?? Boot.identifier ?? "", to: name + suffix, mode: 0o600)
+            }
+        }
+        try place.write("the user's own", to: "saved.berth-12345678.sqsh.old")
+        let parent = try OwnedFileDescriptor(opening: place.path, .readOnly | .directory)
+        SaveDraft.sweep("saved", in: parent, leftover.reach, now: Clock.now.seconds + leftover.age) {
+            (file) throws(SystemError) in
+            if let errno = leftover.failure { throw SystemError(call: "fcntl", errno: errno, subject: "lock") }
+            if leftover.isHeld { return false }
+            return try file.tryLock(.exclusive)
+        }
+        let left = try Self.names(place).filter { $0 != "saved.berth-12345678.sqsh.old" }
+        #expect(left == (leftover.isRemoved ? [] : leftover.files.map { name + $0 }.sorted()))
+        #expect(try Self.names(place).contains("saved.berth-12345678.sqsh.old"))
     }
 
     @Test func aDirectoryThatIsNotThereIsNamed() throws {

@@ -51,6 +51,13 @@ struct Workshop: Sendable {
 }
 
 extension ImageStore {
+    /// `false` where there is no such name.
+    func removeName(_ key: ImageKey) throws(StoreError) -> Bool {
+        guard let digest = try digest(of: key) else { return false }
+        try removeNames([key], of: digest)
+        return true
+    }
+
     /// Waits for the lock of a container's name. Blocks.
     func lockContainer(_ name: String) throws(StoreError) -> WorkLock {
         WorkLock(descriptor: try workLock("containers/" + name))
