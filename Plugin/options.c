@@ -48,7 +48,7 @@ static const struct flag flags[] = {
 	TEXT("unshare", "NS[,NS...]", unshare, "--unshare", "new namespaces for the container: net, ipc, uts"),
 	TEXT("gpus", "all|none|granted|COUNT|device=N,N", gpus, "--gpus", "which of the granted GPUs to show"),
 	LIST("require", "NEED[,NEED...]", require, "--require", "what must be there, or the step fails"),
-	TEXT("pull", "missing|always|never", pull, "--pull", "when to ask the registry"),
+	TEXT("pull", "missing|always|newer|never", pull, "--pull", "when to ask the registry"),
 	LIST("ulimit", "NAME=SOFT[:HARD][,...]", ulimit, "--ulimit", "resource limits of the tasks"),
 	LIST("device", "VENDOR/CLASS=NAME|/dev/NODE[,...]", device, "--device", "devices to show, by CDI or by path"),
 	TEXT("fabric", "auto|none|ib|efa", fabric, "--fabric", "the network between nodes"),

@@ -39,7 +39,7 @@ package indirect enum JSON: Equatable, Sendable {
     /// A string in it that is no UTF-8, which JSON cannot hold.
     package var unwritable: String? {
         switch self {
-        case .string(let text): RawText.holdsBytes(text) ? text : nil
+        case .string(let text), .raw(let text): RawText.holdsBytes(text) ? text : nil
         case .array(let values): values.lazy.compactMap(\.unwritable).first
         case .object(let members): members.lazy.compactMap(\.value.unwritable).first
         case .number, .bool, .null: nil

@@ -62,7 +62,7 @@ extension LaunchOptions {
     }
 
     mutating func removeNote(_ option: RunOption) {
-        notes.removeAll { $0 == "note: --\(option.name): \(option.meaning)" }
+        notes.removeAll { $0.hasPrefix("note: --\(option.name): ") }
     }
 
     /// Of a flag that takes its value behind `=` only.

@@ -144,6 +144,11 @@ extension LaunchOptions {
         case "no-home": if home == false { home = nil }
         case "quiet": quiet = false
         case "verbose": verbose = false
+        case "init": usesInit = false
+        case "privileged" where capabilities.isPrivileged:
+            (capabilities.addsAll, capabilities.isPrivileged) = (false, false)
+            seccomp = nil
+            removeNote(option)
         default: removeNote(option)
         }
     }

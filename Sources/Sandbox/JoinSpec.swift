@@ -89,11 +89,16 @@ extension JoinSpec {
     ///
     /// - Throws: `EPIPE` or `ECONNRESET` if the other end is closed.
     package func send(over connection: borrowing OwnedFileDescriptor, copies: Int = 1) throws(SystemError) {
+        let all = try attachments()
+        for _ in 0..<copies { try connection.send(Self.version, all) }
+    }
+
+    /// The descriptors that go with a packet: the same for every process.
+    func attachments() throws(SystemError) -> [DescriptorBox] {
         let (words, descriptors) = encoded()
         let file = try OwnedFileDescriptor(inMemory: "berth-container")
         try file.writeAll(words)
-        let all = [DescriptorBox(file)] + descriptors
-        for _ in 0..<copies { try connection.send(Self.version, all) }
+        return [DescriptorBox(file)] + descriptors
     }
 
     /// `nil` where the packet is not one, or of another version.

@@ -157,14 +157,26 @@ extension StepRendezvous {
         }
 
         /// Hands the container that this process now stands in to all who wait.
+        ///
+        /// - Throws: What kept one of them from getting it, which then has heard of the failure; the others have it.
         package mutating func share(_ container: JoinSpec) throws(RendezvousError) {
             try acceptWhoHasCome()
+            // One file in memory for all, whatever their number.
+            let attachments = try talking { () throws(SystemError) in try container.attachments() }
             leave()
-            for (connection, _) in waiting {
-                // One that has died meanwhile is no concern of the others.
-                try? container.send(over: connection.descriptor)
+            var refused: [(connection: DescriptorBox, arrival: Arrival)] = []
+            var failure: SystemError?
+            for member in waiting {
+                do throws(SystemError) { try member.connection.descriptor.send(JoinSpec.version, attachments) } catch {
+                    // One that has died meanwhile is no concern of the others.
+                    if error.errno == Errno.EPIPE || error.errno == Errno.ECONNRESET { continue }
+                    refused.append(member)
+                    failure = failure ?? error
+                }
             }
-            waiting = []
+            // To be told by `fail`.
+            waiting = refused
+            if let failure { throw .system(failure) }
         }
 
         /// Tells all who wait that there will be no container.

@@ -51,6 +51,23 @@ import TestSupport
         #expect(try Self.entries(place) == [], "the builder removes the place")
     }
 
+    /// One file in memory for all tasks of the node, not one for each.
+    @Test func allTasksGetTheSameFile() throws {
+        let place = try TemporaryDirectory()
+        guard case .builder(var builder) = try StepRendezvous.arrive(in: [place.path], for: Self.key(), Self.alone) else {
+            Issue.record("another task has the lock")
+            return
+        }
+        let tasks = try (1...3).map { number in
+            let task = try Self.connect(below: place.path)
+            try task.descriptor.send(Array("\(number)\n".utf8))
+            return task
+        }
+        try builder.share(JoinSpec(namespaces: [], leases: []))
+        let files = try tasks.map { try $0.descriptor.receive()?.descriptors.first?.descriptor.status().inode }
+        #expect(files[0] != nil && Set(files).count == 1, "\(files)")
+    }
+
     /// More tasks than fit in the builder's queue while it pulls: those outside wait like those in it.
     @Test func aFullQueueIsWaitedFor() throws {
         let place = try TemporaryDirectory()

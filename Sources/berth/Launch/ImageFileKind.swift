@@ -10,14 +10,15 @@ enum ImageFileKind {
     case otherArchive
     case unknown
 
-    init(_ file: borrowing OwnedFileDescriptor) throws(SystemError) {
+    /// - Parameter known: The kind of an archive, where it is known without reading it.
+    init(_ file: borrowing OwnedFileDescriptor, known: () -> ImageFileKind?) throws(SystemError) {
         let head = try file.bytes(at: 0, count: 512)
         if head.starts(with: "hsqs".utf8) {
             self = .squashfs
         } else if let header = SIFHeader(head) {
             self = .sif(try header.content(of: file))
         } else if head.count >= 262, head[257..<262].elementsEqual("ustar".utf8) {
-            self = try Self.archive(file)
+            if let kind = known() { self = kind } else { self = try Self.archive(file) }
         } else {
             self = .unknown
         }

@@ -92,7 +92,7 @@ struct ImageLocator {
     }
 
     private func lookUp(_ digest: Digest? = nil) throws(Failure) -> LocatedImage? {
-        let places = storePlaces
+        let places = request.settings.storePlaces
         if let digest {
             return try mapError(to: Failure.store) { () throws(StoreError) in
                 guard let lease = try ImageStores.lease(digest, in: places) else { return nil }
@@ -106,17 +106,6 @@ struct ImageLocator {
             guard let lease = try ImageStores.lease(key, in: places) else { return nil }
             return LocatedImage(lease, name: name)
         }
-    }
-
-    /// The caller's own store, then the site's.
-    private var storePlaces: [StorePlace] {
-        let path = request.settings.storePath
-        let stores = request.configuration.sharedStores
-        if stores.isEmpty { return [StorePlace(path: path)] }
-        let shared = stores.map { StorePlace(path: $0.path, owner: $0.owner) }
-        // The site may vouch for it where it is the own one, too.
-        let own = shared.first { $0.path == path } ?? StorePlace(path: path)
-        return [own] + shared.filter { $0.path != path }
     }
 
     private func pull() throws(Failure) {

@@ -6,12 +6,23 @@ internal import LaunchPlanning
 internal import LinuxKernel
 internal import Sandbox
 internal import SiteConfig
+internal import Store
 
 /// The site's settings and the store as they apply to one caller: read once, whatever is launched with them.
 struct LaunchSettings {
     let configuration: SiteConfiguration
     let policy: SitePolicy
     let storePath: String
+
+    /// The caller's own store, then the site's.
+    var storePlaces: [StorePlace] {
+        let (path, stores) = (storePath, configuration.sharedStores)
+        if stores.isEmpty { return [StorePlace(path: path)] }
+        let shared = stores.map { StorePlace(path: $0.path, owner: $0.owner) }
+        // The site may vouch for it where it is the own one, too.
+        let own = shared.first { $0.path == path } ?? StorePlace(path: path)
+        return [own] + shared.filter { $0.path != path }
+    }
 
     /// - Parameter store: The value of `--store`.
     init(caller: CallerContext, workingDirectory: String, store: String?) throws(Failure) {
@@ -81,24 +92,25 @@ struct LaunchRequest {
         var options = written
         options.variables = try Self.variables(ofFiles: written.environmentFiles) + written.variables
         // A later step, which finds the image by this name, may have another working directory.
-        if let path = try LaunchSource.path(in: written.image, workingDirectory: workingDirectory) {
-            options.image = path
-        }
+        options.image = try LaunchSource.canonicalName(written.image, workingDirectory: workingDirectory)
         options.commandIsSlurms = audience == .tasksOfPlugin
         if options.fabric == nil { options.fabric = configuration.fabric.flatMap(Fabric.init(rawValue:)) }
         (self.written, self.options, self.settings) = (written, options, settings)
         (self.caller, self.task, self.audience, self.deadline) = (caller, task, audience, deadline)
-        source = try LaunchSource(written.image, workingDirectory: workingDirectory)
+        let wanted = written.platform
+        let platform = try mapError(to: Failure.platform) { () throws(PlatformError) in
+            try wanted.map { (text) throws(PlatformError) in try Platform(parsing: text) } ?? .host
+        }
+        self.platform = platform
+        source = try LaunchSource(written.image, workingDirectory: workingDirectory) { source in
+            ImageStores.haveName(of: source, platform, in: settings.storePlaces)
+        }
         // Whether or not the store has it already.
         if case .stored(.docker(let reference)) = source {
             try mapError(to: { .report(Report($0)) }) { () throws(RegistryPolicy.Refusal) in
                 try configuration.registries.check(
                     registry: reference.registry, repository: reference.repository)
             }
-        }
-        let wanted = written.platform
-        platform = try mapError(to: Failure.platform) { () throws(PlatformError) in
-            try wanted.map { (text) throws(PlatformError) in try Platform(parsing: text) } ?? .host
         }
     }
 

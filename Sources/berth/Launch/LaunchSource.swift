@@ -15,9 +15,11 @@ enum LaunchSource {
 
 extension LaunchSource {
     /// A leading `/` or `.` names a file or directory, and so does the ending of an image file: what it is, its content says.
-    init(_ text: String, workingDirectory: String) throws(Failure) {
+    ///
+    /// - Parameter isStored: Whether a store has a name for it: then no archive needs to be read to tell its kind.
+    init(_ text: String, workingDirectory: String, isStored: (ImageSource) -> Bool) throws(Failure) {
         if let path = try Self.path(in: text, workingDirectory: workingDirectory) {
-            self = try Self.atPath(path)
+            self = try Self.atPath(path, isStored)
             return
         }
         let source = try mapError(to: Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: text) }
@@ -32,6 +34,17 @@ extension LaunchSource {
     static func check(_ text: String) throws(Failure) {
         if text.isEmpty || isPath(text) || hasImageFileEnding(text) { return }
         _ = try mapError(to: Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: text) }
+    }
+
+    /// The name by which it is found from another working directory, too.
+    static func canonicalName(_ text: String, workingDirectory: String) throws(Failure) -> String {
+        if let path = try path(in: text, workingDirectory: workingDirectory) { return path }
+        // Most are of registries, and need not be read twice.
+        guard ["oci", "docker-archive:", "dir:"].contains(where: text.hasPrefix) else { return text }
+        let source = try mapError(to: Failure.source) { () throws(ImageSourceError) in try ImageSource(parsing: text) }
+        guard let path = source.path else { return text }
+        try require(workingDirectory, for: path)
+        return source.absolute(from: workingDirectory).description
     }
 
     /// The absolute path of an image that is a file or a directory; `nil` for any other.
@@ -64,7 +77,9 @@ extension LaunchSource {
         if workingDirectory.isEmpty, path.utf8.first != UInt8(ascii: "/") { throw .options(.noWorkingDirectory(path)) }
     }
 
-    private static func atPath(_ path: String) throws(Failure) -> LaunchSource {
+    private static func atPath(
+        _ path: String, _ isStored: (ImageSource) -> Bool
+    ) throws(Failure) -> LaunchSource {
         let status = try mapError(to: { (error: SystemError) in
             .report(
                 Report(
@@ -84,7 +99,12 @@ extension LaunchSource {
         guard let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking) else {
             return .squashfs(SquashfsFile(path: path, status: status, offset: 0))
         }
-        let kind = try mapError(to: Failure.system) { () throws(SystemError) in try ImageFileKind(file) }
+        let kind = try mapError(to: Failure.system) { () throws(SystemError) in
+            try ImageFileKind(file) {
+                if isStored(.ociArchive(path: path, tag: nil)) { return .ociArchive }
+                return isStored(.dockerArchive(path: path, tag: nil)) ? .dockerArchive : nil
+            }
+        }
         switch kind {
         case .squashfs: return .squashfs(SquashfsFile(path: path, status: status, offset: 0))
         case .sif(.squashfs(let offset)): return .squashfs(SquashfsFile(path: path, status: status, offset: offset))
@@ -119,14 +139,6 @@ extension LaunchSource {
 }
 
 extension ImageSource {
-    /// The path of a local image.
-    var path: String? {
-        switch self {
-        case .docker: nil
-        case .ociLayout(let path, _), .ociArchive(let path, _), .dockerArchive(let path, _), .directory(let path): path
-        }
-    }
-
     /// Relative paths resolved from the caller's working directory.
     func absolute(from workingDirectory: String) -> ImageSource {
         func resolved(_ path: String) -> String { absolutePath(path, from: workingDirectory) }

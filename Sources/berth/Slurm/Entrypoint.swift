@@ -7,13 +7,36 @@ internal import Sandbox
 struct EntrypointLauncher {
     let program: (box: DescriptorBox, number: Int32)
     let answer: (box: DescriptorBox, number: Int32)
+    /// The program's inside.
+    let path: String
 
-    init() throws(Failure) {
+    /// - Parameter plan: Gets a mount of the program where the container has no /proc through which descriptors have paths.
+    init(_ plan: inout LaunchPlan) throws(Failure) {
         (program, answer) = try mapError(to: Failure.system) { () throws(SystemError) in
             let own = try OwnedFileDescriptor(opening: "/proc/self/exe", .readOnly)
             return (
                 try own.inheritableCopy(), try OwnedFileDescriptor(inMemory: "environment").inheritableCopy()
             )
+        }
+        guard Self.hidesProc(plan), let pivot = plan.steps.firstIndex(where: { $0.action == .pivot }) else {
+            path = "/proc/self/fd/\(program.number)"
+            return
+        }
+        path = "/dev/.berth-report"
+        let source = try mapError(to: Failure.system) { () throws(SystemError) in try Processes.ownPath() }
+        let bind = BindMount(source: source, target: path, recursive: false, attributes: .readOnly)
+        plan.steps.insert(PlannedStep(.bind(bind), .berth), at: pivot)
+    }
+
+    private static func hidesProc(_ plan: LaunchPlan) -> Bool {
+        plan.steps.contains { step in
+            let target: String
+            switch step.action {
+            case .bind(let bind) where bind.source != "/proc": target = bind.target
+            case .mount(_, let path, _, _), .unmount(let path): target = path
+            default: return false
+            }
+            return absolutePath(target, from: "/") == "/proc"
         }
     }
 }
@@ -32,7 +55,9 @@ extension PrepareCommand {
         let shown = self.entrypoint == .shown
         var (seen, kept): ([String], [String]) = ([], [])
         for (entry, source) in zip(process.environment, process.environmentSources) {
-            let isJobs = source == VariableSource.host.rawValue && !Self.isOfScheduler(entry)
+            let isJobs =
+                source == VariableSource.host.rawValue && !ContainerEnvironment.isOfScheduler(entry)
+                && !entry.hasPrefix("TERM=")
             if isJobs { kept.append(entry) } else { seen.append(entry) }
         }
         let given = zip(process.environment, process.environmentSources)
@@ -42,7 +67,7 @@ extension PrepareCommand {
             ended = try Processes.run(
                 Self.path(of: entrypoint[0], seen),
                 arguments: entrypoint + [
-                    "/proc/self/fd/\(launcher.program.number)", "report-environment", "\(launcher.answer.number)",
+                    launcher.path, "report-environment", "\(launcher.answer.number)",
                 ],
                 environment: seen, output: shown ? .standardError : .captureBoth(limit: 1 << 16),
                 deadline: deadline ?? UInt64.max)
@@ -72,17 +97,15 @@ extension PrepareCommand {
         }
         let own = ["_=", "SHLVL=", "PWD=", "OLDPWD="]
         let reported = answer.split(separator: 0).map { RawText.string($0) }
-            .filter { entry in !own.contains(where: entry.hasPrefix) }
-        // What the entrypoint says wins over the job's, and what `--container-env` names over both.
+            .filter { entry in !own.contains(where: entry.hasPrefix) && !ContainerEnvironment.isOfScheduler(entry) }
+        // What the entrypoint says wins over the job's, and what `--container-env` names over both. Of the scheduler's
+        // variables an image changes none.
         let named = Set(given.map { JoinSpec.name($0).kernelBytes })
+        kept += seen.filter(ContainerEnvironment.isOfScheduler)
         process.environment = given + reported.filter { !named.contains(JoinSpec.name($0).kernelBytes) }
         let set = Set(process.environment.map { JoinSpec.name($0).kernelBytes })
         process.environment += kept.filter { !set.contains(JoinSpec.name($0).kernelBytes) }
         process.environmentSources = []
-    }
-
-    static func isOfScheduler(_ entry: String) -> Bool {
-        ["SLURM", "PMI_", "PMIX_", "TERM="].contains(where: entry.hasPrefix)
     }
 
     /// execvp(3)'s search.
@@ -95,11 +118,20 @@ extension PrepareCommand {
 
     /// The other side of it: `berth report-environment FD`, run by the entrypoint.
     static func reportEnvironment(_ number: String?) -> Never {
-        guard let number = number.flatMap({ Int32($0) }), let file = try? OwnedFileDescriptor(inherited: number)  // not ours
-        else { Processes.exit(125) }
-        var bytes: [UInt8] = []
-        for entry in Processes.environment() { bytes += entry.kernelBytes + [0] }
-        do throws(SystemError) { try file.writeAll(bytes) } catch { Processes.exit(125) }
+        do throws(SystemError) {
+            guard let number = number.flatMap({ Int32($0) }) else {
+                throw SystemError(call: "fcntl", errno: Errno.EBADF, subject: "descriptor")
+            }
+            let file = try OwnedFileDescriptor(inherited: number)
+            var bytes: [UInt8] = []
+            for entry in Processes.environment() { bytes += entry.kernelBytes + [0] }
+            try file.writeAll(bytes)
+        } catch {
+            Terminal.fail(
+                Report(
+                    "cannot report the entrypoint's environment: \(error.sentence)",
+                    hint: "the entrypoint must run its arguments with the descriptors that it was given"))
+        }
         Processes.exit(0)
     }
 }

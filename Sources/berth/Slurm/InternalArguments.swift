@@ -5,18 +5,21 @@ internal import LinuxKernel
 /// of `berth run`.
 struct InternalArguments {
     private var given: [(name: String, value: String)] = []
+    private let verb: String
     /// What follows `--`.
     let rest: [String]
 
     /// - Parameter names: All that the verb takes.
     init(_ arguments: [String], verb: String, _ names: [String]) throws(Failure) {
+        self.verb = verb
         var words = arguments[...]
         while let word = words.popFirst(), word != "--" {
             let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             guard names.contains(parts[0]) else {
                 throw .report(
                     Report(
-                        "`berth \(verb)` does not take \"\(word)\"",
+                        // Without dashes, or it would be taken for an option of the user's, who knows it as a flag of srun.
+                        "`berth \(verb)` does not take \"\(word.drop { $0 == "-" })\"",
                         hint: "it is for the Slurm plugin, which is of another version: install both from one build"))
             }
             given.append((parts[0], parts.count > 1 ? parts[1] : ""))
@@ -30,9 +33,16 @@ struct InternalArguments {
 
     /// An inherited descriptor by its number.
     func descriptor(_ name: String) throws(Failure) -> OwnedFileDescriptor {
-        let number = value(name).flatMap { Int32($0) } ?? -1
-        return try mapError(to: Failure.system) { () throws(SystemError) in
-            if number < 0 { throw SystemError(call: "fcntl", errno: Errno.EBADF, subject: name) }
+        let (value, verb) = (value(name), verb)
+        return try mapError(to: { (error: SystemError) in
+            .report(
+                Report(
+                    "`berth \(verb)`: \(name.drop { $0 == "-" })=\(value ?? "") is no descriptor: \(error.sentence)",
+                    hint: "it is for the Slurm plugin, which hands descriptors over"))
+        }) { () throws(SystemError) in
+            guard let number = value.flatMap({ Int32($0) }), number >= 0 else {
+                throw SystemError(call: "fcntl", errno: Errno.EBADF, subject: name)
+            }
             return try OwnedFileDescriptor(inherited: number)
         }
     }

@@ -60,13 +60,13 @@ extension PrepareCommand {
                 ))
         }
         let request = try plugin.request(image: image)
-        let found = try ImageLocator(request).locate().image
-        let (text, digest, tree) = (try plugin.canonicalImage(), found.digest, found.trees.last)
+        let located = try ImageLocator(request).locate()
+        let (text, digest, tree) = (try plugin.canonicalImage(), located.image.digest, located.image.trees.last)
         let made = try mapError(to: Failure.store) { () throws(StoreError) in
             try store.makeContainer(name.directory, image: text, digest: digest, root: tree)
         }
         try Self.take(made.lease)
-        return try build(request, in: made)
+        return try build(request, in: made, of: located)
     }
 
     /// Waits for the step that has it, which may be pulling the image: as long as this one may take.
@@ -184,10 +184,14 @@ extension PrepareCommand {
                     "the running container \(name) has a PID namespace, which tasks of another step cannot enter",
                     hint: "run the command with `srun --overlap berth exec \(name) COMMAND`"))
         }
-        if hasMounts {
-            Terminal.note("attaching to the running container \(name): ignoring --container-mounts")
+        let options = plugin.options
+        for (isGiven, flag) in [
+            (hasMounts, "mounts"), (options.gpus != .granted, "gpus"),
+            (!options.devices.isEmpty || !options.cdiDevices.isEmpty, "device"),
+        ] where isGiven {
+            Terminal.note("attaching to the running container \(name): ignoring --container-\(flag)")
         }
-        let request = try plugin.request(image: label.image)
+        let request = try plugin.request(image: label.image, isAttached: true)
         let image = try ImageLocator(request).locate(digest: label.digest)
         let planner = LaunchPlanner(request, image)
         let grant = try DeviceGrant(request)
@@ -201,7 +205,7 @@ extension PrepareCommand {
         let named = zip(process.environment, process.environmentSources)
             .filter { $0.1 == VariableSource.option.rawValue }.map(\.0)
         drop(&process)
-        process.environment.set(environment.filter { !Self.isOfScheduler($0) })
+        process.environment.set(environment.filter { !ContainerEnvironment.isOfScheduler($0) && !$0.hasPrefix("TERM=") })
         process.environment.set(named)
         spec.add(process, outside: plugin.caller.environment)
         if planner.selector(grant).wantsPyTorch { spec.addRanks(process) }

@@ -55,9 +55,12 @@ struct PluginRequest {
     }
 
     /// With everything that was asked for, and this image.
-    func request(image: String) throws(Failure) -> LaunchRequest {
+    ///
+    /// - Parameter isAttached: Without devices: a container that runs has those with which it was made.
+    func request(image: String, isAttached: Bool = false) throws(Failure) -> LaunchRequest {
         var options = self.options
         options.image = image
+        if isAttached { (options.gpus, options.devices, options.cdiDevices) = (.granted, [], []) }
         return try LaunchRequest(
             options, caller: caller, workingDirectory: workingDirectory, settings: try settings(), audience: .tasksOfPlugin,
             deadline: deadline)
@@ -65,7 +68,7 @@ struct PluginRequest {
 
     /// A path is kept absolute: the next step may have another working directory.
     func canonicalImage() throws(Failure) -> String {
-        try LaunchSource.path(in: options.image, workingDirectory: workingDirectory) ?? options.image
+        try LaunchSource.canonicalName(options.image, workingDirectory: workingDirectory)
     }
 
     private static var hostname: String {

@@ -69,11 +69,15 @@ struct PrepareCommand {
     }
 
     /// Builds a container, over the files of a named one if one is given, and over its mount where that runs already.
+    ///
+    /// - Parameter located: Its image, where that was needed before.
     func build(
-        _ request: LaunchRequest, in container: NamedContainer?, beside running: RunningContainer? = nil
+        _ request: LaunchRequest, in container: NamedContainer?, beside running: RunningContainer? = nil,
+        of located: LocatedImage? = nil
     ) throws(Failure) -> JoinSpec {
         var phases = PhaseTimes(since: plugin.started)
-        let image = try ImageLocator(request).locate(digest: container?.digest ?? "")
+        let image =
+            if let located { located } else { try ImageLocator(request).locate(digest: container?.digest ?? "") }
         phases.end("image")
         var request = request
         if tasks.expected > 0 {
@@ -93,9 +97,9 @@ struct PrepareCommand {
         } else if let container {
             try keep(&plan, in: container)
         }
+        let launcher = entrypoint == .ignored ? nil : try EntrypointLauncher(&plan)
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         interpreter.rootCopy = root
-        let launcher = entrypoint == .ignored ? nil : try EntrypointLauncher()
         interpreter.label = ContainerLabel(
             step: step, name: plugin.name?.name ?? "",
             files: try container.map { (kept) throws(Failure) in try kept.identity() } ?? "",

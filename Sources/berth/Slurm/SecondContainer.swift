@@ -21,6 +21,7 @@ extension PrepareCommand {
             let words =
                 [
                     "berth", "slurm-copy-root", "--socket=\(answer.number)", "--mount=\(mounts?.number ?? -1)",
+                    "--node=\(Terminal.node)",
                 ] + (user.map { ["--user=\($0.number)"] } ?? [])
             let ended = try Processes.run(
                 try Processes.ownPath(), arguments: words, environment: [], output: .standardError,
@@ -52,7 +53,8 @@ extension PrepareCommand {
 enum CopyRootCommand {
     static func carryOut(_ words: [String]) -> Never {
         do throws(Failure) {
-            let arguments = try InternalArguments(words, verb: "slurm-copy-root", ["--socket", "--user", "--mount"])
+            let arguments = try InternalArguments(words, verb: "slurm-copy-root", ["--socket", "--user", "--mount", "--node"])
+            Terminal.node = arguments.value("--node") ?? ""
             let socket = try arguments.descriptor("--socket")
             let mount = try arguments.descriptor("--mount")
             if arguments.has("--user") {
