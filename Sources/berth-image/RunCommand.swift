@@ -14,7 +14,8 @@ struct RunCommand: ParsableCommand {
             those that the job was granted.
 
             Images: [docker://][REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], \
-            docker-archive:FILE[:TAG], dir:PATH.
+            docker-archive:FILE[:TAG], dir:DIRECTORY, or a path that begins with / or .: a root file system, a layout, a \
+            tar file, a squashfs or SIF file.
 
             Exit status: the command's own; 125 where Berth failed, 126 where the command cannot be executed, 127 \
             where it was not found.
