@@ -34,6 +34,7 @@ let leanTargets: [Target] = [
     .systemLibrary(name: "CCapability", providers: [.apt(["libcap-dev"])]),
     .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
     library("LinuxKernel", ["CCapability", "CLinux"]),
+    .systemLibrary(name: "CMessageDigest", providers: [.apt(["libmd-dev"])]),
     library("ImageSpec"),
     library("LaunchPlanning", ["Devices", "LinuxKernel"]),
     library("Sandbox", ["Devices", "LaunchPlanning", "LinuxKernel"]),
@@ -46,8 +47,8 @@ let leanTargets: [Target] = [
     .executableTarget(
         name: "berth",
         dependencies: [
-            "Allocation", "Devices", "Diagnostics", "ImageSpec", "LaunchPlanning", "LinuxKernel", "Sandbox",
-            "SiteConfig", "Store",
+            "Allocation", "CMessageDigest", "Devices", "Diagnostics", "ImageSpec", "LaunchPlanning", "LinuxKernel",
+            "Sandbox", "SiteConfig", "Store",
         ],
         swiftSettings: settings),
     library("SeccompProfiles", ["CSeccomp", "ImageSpec", "LaunchPlanning", "LinuxKernel"]),
@@ -152,7 +153,7 @@ let richTargets: [Target] = [
     .executableTarget(
         name: "berth-image",
         dependencies: [
-            "Allocation", "CLinux", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor",
+            "Allocation", "CLinux", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor", "Hashing",
             "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel",
             "Sandbox", "SeccompProfiles", "SiteConfig", "Store",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -274,6 +274,10 @@ static void describe(spank_t spank, struct argv *words, uint32_t tasks)
 	} else {
 		add_argument(words, "--step=%u.%u", job, step);
 		add_argument(words, "--node=%u", node);
+		/* For the record of the run, which the first node writes. */
+		if (node == 0 && spank_get_item(spank, S_JOB_ARGV, &count, &command) == ESPANK_SUCCESS)
+			for (int i = 0; i < count; i++)
+				add_argument(words, "--command=%s", command[i]);
 	}
 	if (site.timeout > 0)
 		add_argument(words, "--timeout=%ld", site.timeout);

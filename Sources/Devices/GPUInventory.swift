@@ -8,6 +8,8 @@ package struct GPUInventory: Equatable, Sendable {
         /// `GPU-…`; empty where the driver shows none.
         package let uuid: String
         package let node: DeviceNode
+        /// As the driver calls it: `NVIDIA H100 80GB HBM3`; empty where it does not say.
+        package var model = ""
     }
 
     package private(set) var gpus: [GPU] = []
@@ -39,7 +41,10 @@ package struct GPUInventory: Equatable, Sendable {
                 HostDevices.field("GPU Excluded", in: text) != "Yes"
             else { continue }
             let uuid = HostDevices.field("GPU UUID", in: text) ?? ""
-            gpus.append(GPU(address: address, uuid: uuid.hasPrefix("GPU-") ? uuid : "", node: "/dev/nvidia\(minor)"))
+            gpus.append(
+                GPU(
+                    address: address, uuid: uuid.hasPrefix("GPU-") ? uuid : "", node: "/dev/nvidia\(minor)",
+                    model: HostDevices.field("Model", in: text) ?? ""))
         }
         return gpus
     }

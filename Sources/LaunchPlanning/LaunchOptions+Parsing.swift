@@ -2,6 +2,17 @@ internal import Devices
 internal import LinuxKernel
 
 extension LaunchOptions {
+    /// Of a command line that was parsed to these options, the words in front of IMAGE.
+    package func words(of arguments: [String]) -> [String] {
+        var words = arguments.dropLast(command.count)
+        func ends(with word: String) -> Bool { words.last.map { $0.utf8.elementsEqual(word.utf8) } ?? false }
+        // `IMAGE -- COMMAND`, and `-- IMAGE COMMAND`.
+        if ends(with: "--"), words.count > 1, words[words.endIndex - 2].utf8.elementsEqual(image.utf8) { words.removeLast() }
+        if ends(with: image) { words.removeLast() }
+        if ends(with: "--") { words.removeLast() }
+        return Array(words)
+    }
+
     /// Reads the arguments after `berth run`. Options end at the image; everything behind it is the command, with or
     /// without a `--` between, as with `docker run`.
     ///

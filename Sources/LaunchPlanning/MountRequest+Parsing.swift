@@ -202,6 +202,29 @@ package func byteCount(_ text: String) -> UInt64? {
     return overflow ? nil : bytes
 }
 
+extension MountRequest {
+    /// The same request as words of a command line of `berth run`; none for what only the plugin has.
+    package var words: [String] {
+        switch kind {
+        case .bind(let source, let recursive):
+            var options = readOnly ? ["ro"] : []
+            if !recursive { options.append("bind") }
+            if attributes.contains(.noExecution) { options.append("noexec") }
+            if attributes.contains(.noSetUserID) { options.append("nosuid") }
+            if attributes.contains(.noDevices) { options.append("nodev") }
+            let ending = options.isEmpty ? "" : ":" + options.joined(separator: ",")
+            return ["--volume", source + ":" + target + ending]
+        case .tmpfs(let size, let mode):
+            return [
+                "--mount",
+                "type=tmpfs,target=" + target + (size.map { ",tmpfs-size=\($0)" } ?? "")
+                    + ",tmpfs-mode=" + String(mode, radix: 8),
+            ]
+        case .unmount: return []
+        }
+    }
+}
+
 /// A path the user typed, made absolute; `.` and empty components go, `..` stays for the kernel to walk.
 package func absolutePath(_ path: String, from cwd: String) -> String {
     let whole = path.hasPrefix("/") ? path : cwd + "/" + path

@@ -4,6 +4,15 @@ package enum Clock {
     /// The corresponding call is `clock_gettime(2)` with `CLOCK_REALTIME`.
     package static var now: Timestamp { read(CLOCK_REALTIME) }
 
+    /// A moment as RFC 3339 writes it, in UTC: `2026-11-30T19:48:08Z`. The corresponding call is `gmtime_r(3)`.
+    package static func text(_ seconds: Int64) -> String {
+        var (moment, fields) = (time_t(seconds), tm())
+        gmtime_r(&moment, &fields)
+        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        let date = "\(fields.tm_year + 1900)-" + two(fields.tm_mon + 1) + "-" + two(fields.tm_mday)
+        return date + "T" + two(fields.tm_hour) + ":" + two(fields.tm_min) + ":" + two(fields.tm_sec) + "Z"
+    }
+
     /// Nanoseconds since some fixed point, never going back: `CLOCK_MONOTONIC`.
     package static var monotonicNanoseconds: UInt64 {
         let time = read(CLOCK_MONOTONIC)

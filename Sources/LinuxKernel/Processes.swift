@@ -45,6 +45,24 @@ package enum Processes {
         _ path: String, arguments: [String], environment: [String], output: Output, input: [UInt8]? = nil,
         deadline: UInt64? = nil
     ) throws(SystemError) -> Ended {
+        try wait(
+            for: try start(path, arguments: arguments, environment: environment, output: output, input: input),
+            deadline: deadline)
+    }
+
+    /// A program that runs beside this one, to be waited for.
+    package struct Child: Sendable {
+        fileprivate let id: pid_t
+        fileprivate let path: String
+        /// Where what it prints arrives, and how much of it counts.
+        fileprivate let pipe: Int32
+        fileprivate let limit: Int
+    }
+
+    /// The first half of `run`.
+    package static func start(
+        _ path: String, arguments: [String], environment: [String], output: Output, input: [UInt8]? = nil
+    ) throws(SystemError) -> Child {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -90,13 +108,19 @@ package enum Processes {
             if pipeEnds[0] >= 0 { close(pipeEnds[0]) }
             throw SystemError(call: "posix_spawn", errno: code, subject: path)
         }
+        return Child(id: child, path: path, pipe: pipeEnds[0], limit: limit)
+    }
+
+    /// The second half of `run`. The corresponding call is `waitpid(2)`.
+    package static func wait(for process: Child, deadline: UInt64? = nil) throws(SystemError) -> Ended {
+        let (child, path, limit) = (process.id, process.path, process.limit)
         var captured: [UInt8] = []
         var isLate = false
         if let deadline {
-            (captured, isLate) = follow(child, pipeEnds[0], limit: limit, until: deadline)
-            if pipeEnds[0] >= 0 { close(pipeEnds[0]) }
-        } else if pipeEnds[0] >= 0 {
-            let reading = OwnedFileDescriptor(rawValue: pipeEnds[0])
+            (captured, isLate) = follow(child, process.pipe, limit: limit, until: deadline)
+            if process.pipe >= 0 { close(process.pipe) }
+        } else if process.pipe >= 0 {
+            let reading = OwnedFileDescriptor(rawValue: process.pipe)
             // Past the limit the reader goes away and the writer gets SIGPIPE: it must not hang the launch.
             captured = (try? reading.readAll(limit: limit)) ?? []  // what was printed is only advice
         }

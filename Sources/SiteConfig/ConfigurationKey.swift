@@ -81,6 +81,16 @@ package struct ConfigurationKey: Sendable {
             "profile", .containers, .replaces, "pytorch or none: variables for rendezvous of distributed training.",
             example: "pytorch", standard: "none"),
         ConfigurationKey(
+            "record", .containers, .replaces, "yes or no: record each launch for `berth history` and `berth replay`.",
+            example: "yes", standard: "yes in Slurm jobs"),
+        ConfigurationKey(
+            "record-directory", .containers, .replaces, "Where records of runs are kept.", example: "/cluster/records/%u",
+            standard: "~/.local/state/berth/runs"),
+        ConfigurationKey(
+            "mask", .containers, .adds,
+            "Names whose values records leave out; * at the end for any ending. Repeatable.", example: "LICENSE_*",
+            standard: "none; those of secrets always"),
+        ConfigurationKey(
             "store", .images, .replaces,
             "The image store, which belongs to one user. %u, %U, %h and the job's variables may be in it.",
             example: "/local/%u/berth", standard: "per user"),

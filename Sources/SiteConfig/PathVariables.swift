@@ -1,6 +1,6 @@
 internal import LinuxKernel
 
-/// What `store`, `scratch` and `mount` may contain for the user and the job: `%u`, `%U`, `%h`, `$SLURM_JOB_ID`.
+/// What `store`, `scratch`, `mount` and `record-directory` may contain for the user and the job: `%u`, `%U`, `%h`, `$SLURM_JOB_ID`.
 ///
 /// Only these variables: the value of any other could differ between the tasks that share a container.
 package struct PathVariables {
@@ -12,7 +12,7 @@ package struct PathVariables {
         "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_CLUSTER_NAME", "SLURM_JOB_ACCOUNT", "SLURM_JOB_ID",
         "SLURM_JOB_PARTITION", "SLURMD_NODENAME", "TMPDIR",
     ]
-    static let settings = ["mount", "scratch", "store"]
+    static let settings = ["mount", "record-directory", "scratch", "store"]
     static let form = "paths with %u, %U, %h, %% or " + names.map { "$" + $0 }.joined(separator: ", ")
 
     enum Fault: Error, Equatable {

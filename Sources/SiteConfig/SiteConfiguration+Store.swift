@@ -19,11 +19,23 @@ extension SiteConfiguration {
         if isRoot { return "/var/lib/berth" }
         let data = environment("XDG_DATA_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
         if let data { return data + "/berth" }
+        guard let home = Self.home(environment, accountHome) else { return "/tmp/berth-\(userID)" }
+        return home + "/.local/share/berth"
+    }
+
+    /// Where runs are recorded: `record-directory`, else `berth/runs` in `$XDG_STATE_HOME`, else in `.local/state` of the
+    /// account's home directory. `nil` for a user without one.
+    package func runRecords(environment: (String) -> String?, accountHome: String?) -> String? {
+        if let recordDirectory { return recordDirectory }
+        let state = environment("XDG_STATE_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
+        guard let base = state ?? Self.home(environment, accountHome).map({ $0 + "/.local/state" }) else { return nil }
+        return base + "/berth/runs"
+    }
+
+    private static func home(_ environment: (String) -> String?, _ accountHome: String?) -> String? {
         // `/` and `/nonexistent` are the homes of accounts for services.
         let own = accountHome.flatMap { $0 != "/" && (try? FileStatus(of: $0)) != nil ? $0 : nil }  // not on this node
-        guard let home = own ?? environment("HOME"), home.hasPrefix("/"), home != "/" else {
-            return "/tmp/berth-\(userID)"
-        }
-        return home + "/.local/share/berth"
+        guard let home = own ?? environment("HOME"), home.hasPrefix("/"), home != "/" else { return nil }
+        return home
     }
 }

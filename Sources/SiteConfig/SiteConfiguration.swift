@@ -51,6 +51,13 @@ package struct SiteConfiguration: Equatable, Sendable {
     /// How long, in milliseconds, the first task of a step waits for its neighbours once it is ready.
     package var joinWait = 1000
 
+    /// Whether launches are recorded: `nil` for those in a job of Slurm's alone.
+    package var record: Bool?
+    /// Where records are kept; `nil` for the user's own state directory.
+    package var recordDirectory: String?
+    /// Names of variables and options whose values a record leaves out, besides those that look like secrets.
+    package var mask: [String] = []
+
     /// What an administrator fills with `berth pull --system`; looked into before the other shared stores.
     package var systemStore: SharedStore?
     package var otherSharedStores: [SharedStore] = []
@@ -241,6 +248,15 @@ extension SiteConfiguration {
         case "keep-storage":
             guard let bytes = Self.bytes(value) else { throw bad("bytes, with k, m, g or t") }
             keepStorage = UInt64(bytes)
+        case "record":
+            guard value == "yes" || value == "no" else { throw bad("yes or no") }
+            record = value == "yes"
+        case "record-directory":
+            guard let path = Self.path(value) else { throw bad(Self.onePath) }
+            recordDirectory = path
+        case "mask":
+            guard !value.isEmpty else { throw bad("names of variables, with * at the end for any ending") }
+            mask += Self.words(value)
         case "prune-until":
             guard let seconds = Self.seconds(value) else { throw bad("a time such as 12h, 30d or 2w") }
             pruneUntil = seconds

@@ -18,9 +18,8 @@ struct Berth: ParsableCommand {
         version: "berth \(Version.text)" + (Version.commit.map { " (\($0))" } ?? ""),
         subcommands: [
             RunCommand.self, ExecHelp.self, ShellHelp.self, PsCommand.self, PullCommand.self, ImagesCommand.self,
-            InspectCommand.self, ExportCommand.self,
-            RemoveCommand.self, PruneCommand.self, ContainersCommand.self, PrefetchCommand.self, CDICommand.self,
-            ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
+            InspectCommand.self, ExportCommand.self, RemoveCommand.self, PruneCommand.self, ContainersCommand.self,
+            HistoryCommand.self, ReplayCommand.self, PrefetchCommand.self, CDICommand.self, ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
         ])
 }
 
@@ -42,8 +41,7 @@ struct Berth: ParsableCommand {
     }
 }
 
-enum Version {
-    static let text = "0.1.0"
+extension Version {
     /// `nil` unless Scripts/build has written it into the program.
     static var commit: String? {
         let text = String(cString: berth_commit())

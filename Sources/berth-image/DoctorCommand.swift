@@ -33,10 +33,9 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         let environment = ProcessInfo.processInfo.environment
-        let own = try? Processes.ownPath()  // without /proc the launcher can not be found, which is a finding
-        let prefix = (own ?? "/").split(separator: "/").dropLast(3).map { "/" + $0 }.joined()
         let facts = NodeFacts(
-            environment: { environment[$0] }, store: store.store, launcher: prefix + "/bin/berth",
+            environment: { environment[$0] }, store: store.store,
+            launcher: (try? Launcher.path()) ?? "/bin/berth",  // without /proc it cannot be found, which is a finding
             compile: { SpecificationCompiler.compile(SpecificationFiles(in: $0), describe: \.text) })
         var diagnosis = Diagnosis(of: facts)
         let status = diagnosis.exitStatus

@@ -161,6 +161,7 @@ struct Box: Sendable {
     var environment: [String: String] {
         [
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": path("home"), "PWD": directory.path,
+            "XDG_STATE_HOME": path("home"),
             "BERTH_CONFIG": FileManager.default.fileExists(atPath: path("berth.conf"))
                 ? path("berth.conf") : "/dev/null",
         ]

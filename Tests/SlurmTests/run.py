@@ -324,6 +324,7 @@ import lifetimes  # noqa: E402, F401
 import plugin  # noqa: E402, F401
 import prefetch  # noqa: E402, F401
 import pyxis  # noqa: E402, F401
+import records  # noqa: E402, F401
 import safety  # noqa: E402, F401
 import x11  # noqa: E402, F401
 

@@ -139,6 +139,12 @@ extension LaunchSource {
 }
 
 extension ImageSource {
+    /// An image of a registry by its digest, whatever its tag means today.
+    func pinned(_ digest: String) -> String? {
+        guard case .docker(let reference) = self, let digest = try? Digest(parsing: digest) else { return nil }  // of another kind
+        return reference.pinned(to: digest).description
+    }
+
     /// Relative paths resolved from the caller's working directory.
     func absolute(from workingDirectory: String) -> ImageSource {
         func resolved(_ path: String) -> String { absolutePath(path, from: workingDirectory) }

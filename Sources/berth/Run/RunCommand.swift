@@ -12,6 +12,8 @@ struct RunCommand {
     let descriptors: InheritedDescriptors
     /// The command is a shell, whichever the image has.
     var isShell = false
+    /// The options as they were written.
+    private let words: [String]
     private let started = Clock.monotonicNanoseconds
 
     init(_ arguments: [String]) throws(Failure) {
@@ -35,6 +37,7 @@ struct RunCommand {
         }
         if let number = caller.variable("PMI_FD").flatMap({ Int32($0) }) { descriptors.add(connection: number) }
         self.descriptors = descriptors
+        words = options.words(of: arguments)
         let settings = try LaunchSettings(caller: caller, workingDirectory: workingDirectory, store: options.store)
         request = try LaunchRequest(options, caller: caller, workingDirectory: workingDirectory, settings: settings)
     }
@@ -50,7 +53,9 @@ struct RunCommand {
         let grant = try DeviceGrant(request)
         let image = try ImageLocator(request).locate()
         let plan = try LaunchPlanner(request, image).plan(grant, gpus: grant.gpus)
+        let recorder = RunRecorder(request, image, plan, words: words, command: request.options.command)
         let scratch = try enter(plan, over: image)
+        recorder?.publish()
         try begin(plan.process, image.leases + [scratch].compactMap { $0 })
     }
 
@@ -119,6 +124,7 @@ extension RunCommand {
         let plan = try LaunchPlanner(request, image).plan(shared, gpus: gpus)
         // Before the container's /proc takes the place of the host's: it may be anything.
         let namespaces = try mapError(to: Failure.system) { () throws(SystemError) in try Namespaces.own() }
+        let recorder = RunRecorder(request, image, plan, words: words, command: request.options.command)
         let scratch = try enter(plan, over: image)
         let container = try mapError(to: Failure.system) { () throws(SystemError) in
             var container = try JoinSpec(
@@ -127,6 +133,7 @@ extension RunCommand {
             return container
         }
         try mapError(to: Failure.rendezvous) { () throws(RendezvousError) in try builder.share(container) }
+        recorder?.publish()
         try begin(plan.process, [container.lease].compactMap { $0 })
     }
 

@@ -31,6 +31,9 @@ struct InternalArguments {
 
     func value(_ name: String) -> String? { given.last { $0.name == name }?.value }
 
+    /// Of a setting that repeats.
+    func values(_ name: String) -> [String] { given.filter { $0.name == name }.map(\.value) }
+
     /// An inherited descriptor by its number.
     func descriptor(_ name: String) throws(Failure) -> OwnedFileDescriptor {
         let (value, verb) = (value(name), verb)

@@ -8,11 +8,15 @@ struct PluginRequest {
     let workingDirectory: String
     let options: LaunchOptions
     let name: ContainerName?
+    /// The command of the step, which slurmstepd executes; empty in a batch script and on all nodes but the first.
+    let command: [String]
+    /// The options as they would be written for `berth run`.
+    let words: [String]
     /// When everything must have ended, in `Clock.monotonicNanoseconds`.
     let deadline: UInt64?
     let started: UInt64
 
-    static let names = ["--name", "--scope", "--mounts", "--script", "--node", "--timeout", "--quiet"]
+    static let names = ["--name", "--scope", "--mounts", "--script", "--node", "--timeout", "--quiet", "--command"]
 
     /// - Parameter place: Where relative paths begin; `nil` for the caller's working directory.
     init(
@@ -27,6 +31,11 @@ struct PluginRequest {
         workingDirectory = place?(own) ?? own.workingDirectory
         name = try ContainerName.parse(arguments)
         options = try Self.options(arguments, workingDirectory: workingDirectory)
+        command = arguments.values("--command")
+        let mounts = arguments.value("--mounts").flatMap { [workingDirectory] in
+            try? MountRequest.list(pyxis: $0, workingDirectory: workingDirectory)  // an error of the options, above
+        }
+        words = options.words(of: arguments.rest) + (mounts ?? []).flatMap(\.words)
         deadline = arguments.value("--timeout").flatMap { UInt64($0) }.map { [started] in started + min($0, 31_536_000) * 1_000_000_000 }
     }
 

@@ -98,6 +98,9 @@ struct PrepareCommand {
             try keep(&plan, in: container)
         }
         let launcher = entrypoint == .ignored ? nil : try EntrypointLauncher(&plan)
+        var recorded = plan
+        if !plugin.command.isEmpty { recorded.process.arguments = plugin.command }
+        let recorder = RunRecorder(request, image, recorded, words: plugin.words, command: plugin.command)
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         interpreter.rootCopy = root
         interpreter.label = ContainerLabel(
@@ -108,6 +111,7 @@ struct PrepareCommand {
         let own = try mapError(to: Failure.system) { () throws(SystemError) in try Namespaces.own() }
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
         request.tell(interpreter.notes)
+        recorder?.publish()
         phases.end("set-up")
         let leases = image.leases + [interpreter.scratchLease, container?.lease].compactMap { $0 }
         let directory = try enterWorkingDirectory(plan.process)
