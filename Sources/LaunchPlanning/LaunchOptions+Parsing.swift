@@ -283,8 +283,7 @@ extension LaunchOptions {
             preservedDescriptors = count
         case "network", "ipc", "pid", "uts": try share(name, value)
         // How it is in any case: the streams and the terminal are the caller's, and nothing stays behind.
-        case "interactive", "rm": break
-        case "tty": tty = true
+        case "interactive", "tty", "rm": break
         case "name":
             guard Self.isName(value) else {
                 throw .badValue(

@@ -101,7 +101,6 @@ package struct LaunchOptions: Equatable, Sendable {
     package var store: String?
     /// Of the container, for people and other commands.
     package var name: String?
-    package var tty = false
     package var dryRun: DryRun?
     package var quiet = false
     package var verbose = false

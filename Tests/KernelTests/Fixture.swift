@@ -161,10 +161,15 @@ struct Box: Sendable {
     var environment: [String: String] {
         [
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": path("home"), "PWD": directory.path,
-            "XDG_STATE_HOME": path("home"),
             "BERTH_CONFIG": FileManager.default.fileExists(atPath: path("berth.conf"))
                 ? path("berth.conf") : "/dev/null",
         ]
+    }
+
+    /// With the records of what passes for a job kept out of the account's home.
+    private func environment(with more: [String: String]) -> [String: String] {
+        let state = more["SLURM_JOB_ID"] == nil ? [:] : ["XDG_STATE_HOME": path("home")]
+        return environment.merging(state) { $1 }.merging(more) { $1 }
     }
 
     /// `berth run OPTIONS dir:ROOTFS -- probe WORDS`.
@@ -180,7 +185,7 @@ struct Box: Sendable {
         berth arguments: [String], groups: [UInt32] = [], environment more: [String: String] = [:], input: String? = nil
     ) -> Command {
         Command(
-            caller.running([fixture.berth] + arguments, groups: groups), environment: environment.merging(more) { $1 },
+            caller.running([fixture.berth] + arguments, groups: groups), environment: environment(with: more),
             directory: directory.path, input: input)
     }
 
@@ -197,7 +202,7 @@ struct Box: Sendable {
     func shell(_ script: String, environment more: [String: String] = [:]) -> Command {
         let own = ["BERTH": fixture.berth, "IMAGE": image, "HERE": directory.path]
         return Command(
-            caller.running(["sh", "-c", script]), environment: environment.merging(own) { $1 }.merging(more) { $1 },
+            caller.running(["sh", "-c", script]), environment: environment(with: more).merging(own) { $1 },
             directory: directory.path)
     }
 

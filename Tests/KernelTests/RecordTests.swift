@@ -31,7 +31,7 @@ import TestSupport
         let ended = try box.command(
             berth: words,
             environment: [
-                "MY_CODE": "c", "PROXY": "http://user:word@proxy:3128/", "HF": "hf_abcdefghijklmnopqrstuv", "MAX_TOKENS": "5",
+                "XDG_STATE_HOME": box.path("home"), "MY_CODE": "c", "PROXY": "http://user:word@proxy:3128/", "HF": "hf_abcdefghijklmnopqrstuv", "MAX_TOKENS": "5",
             ]
         ).run()
         #expect(ended.status == 0 && ended.errors.isEmpty, "\(ended)")
@@ -53,7 +53,7 @@ import TestSupport
 
     @Test func onlyJobsAreRecordedUnlessTheConfigurationDecides() throws {
         let box = try Box(.any)
-        #expect(try box.run(probe: "id").status == 0)
+        #expect(try box.run(probe: "id", environment: ["XDG_STATE_HOME": box.path("home")]).status == 0)
         #expect(try records(box).isEmpty)
         let job = ["SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train"]
         #expect(try box.run(probe: "id", environment: job).status == 0)
@@ -91,7 +91,7 @@ import TestSupport
         try box.directory.write("a", to: "work/a file")
         box.give("work")
         let script = """
-            cd work && export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a
+            cd work && export XDG_STATE_HOME=$HERE/home && export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a
             git init -q -b trunk . && git add . && git commit -qm one && git rev-parse HEAD
             "$BERTH" run "$IMAGE" -- probe id >/dev/null && echo b >'a file' && "$BERTH" run "$IMAGE" -- probe id >/dev/null
             """

@@ -177,6 +177,7 @@ import Testing
         Spelling("--net=none", means: { $0.unshare = [.network] }),
         Spelling("--ipc=private", means: { $0.unshare = [.ipc] }),
         Spelling("--rm", "-it", means: { _ in }),
+        Spelling("--name", "n", means: { $0.name = "n" }),
         Spelling("--interactive", "--tty=false", means: { _ in }),
         Spelling("--read-only=true", "--root=false", "--quiet=0", means: { $0.readOnly = true }),
         Spelling("--read-only", means: { $0.readOnly = true }),

@@ -22,7 +22,6 @@ extension LaunchOptions {
         shared.allowsNewPrivileges = false
         shared.cleansEnvironment = false
         shared.notes = []
-        shared.tty = false
         shared.quiet = false
         shared.verbose = false
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
