@@ -30,7 +30,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [S
 
 // Dependencies point only downward. Tests/StructureTests compares this table with the imports.
 let leanTargets: [Target] = [
-    .target(name: "CLinux", cSettings: lean ? [] : [.define("BERTH_OLD_GLIBC")]),
+    // Programs for other systems need no newer glibc than theirs; tests run here.
+    .target(name: "CLinux", cSettings: archives.isEmpty ? [] : [.define("BERTH_OLD_GLIBC")]),
     .systemLibrary(name: "CCapability", providers: [.apt(["libcap-dev"])]),
     .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
     library("LinuxKernel", ["CCapability", "CLinux"]),

@@ -68,10 +68,12 @@ def exec_gives_what_attaching_gives():
 @test
 def exec_attach_finds_an_image_that_was_named_by_a_relative_path():
     # The second step's working directory is another one.
-    where = "/home/alice/attach-test.sqsh"
+    where, root = "/home/alice/attach-test.sqsh", "/home/alice/attach-root"
     small_squashfs(where)
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", root, where], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(["chown", "-R", cluster.USER, root], check=True)
     script = """
-        srun --overlap -n1 --chdir=/home/alice --container-image=./attach-test.sqsh /bin/probe sleep 300 &
+        srun --overlap -n1 --chdir=/home/alice --container-image=$0 /bin/probe sleep 300 &
         until squeue -h -s -j $SLURM_JOB_ID | grep -qw "$SLURM_JOB_ID.0"; do sleep .2; done
         for i in $(seq 60); do
             said=$(srun --overlap -n1 --chdir=/tmp --container-name=$SLURM_JOB_ID.0:exec /bin/probe id 2>&1)
@@ -80,9 +82,10 @@ def exec_attach_finds_an_image_that_was_named_by_a_relative_path():
         done
         echo "$said"; scancel --signal=KILL $SLURM_JOB_ID.0; wait; exit $status"""
     try:
-        succeeds(run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, timeout=400))
+        for chosen in "./attach-test.sqsh", "dir:attach-root":
+            succeeds(run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, chosen, timeout=400))
     finally:
-        node("node1", "rm", "-f", where)
+        node("node1", "rm", "-rf", where, root)
 
 
 @test
@@ -99,6 +102,17 @@ def exec_attach_ignores_mounts():
     first = f"--container-image={image('debian')} --container-name=exec-test bash -c '{READY}'"
     second = "--container-name=exec-test --container-mounts=/tmp:/mnt/pyxis_test bash -c '[ ! -d /mnt/pyxis_test ]'"
     assert "ignoring --container-mounts" in succeeds(while_running(first, second)).err
+    forget("exec-test")
+
+
+@test
+def exec_attach_ignores_devices():
+    # A container that runs has those with which it was made.
+    forget("exec-test")
+    first = f"--container-image={image('debian')} --container-name=exec-test bash -c '{READY}'"
+    for flag, value in (("gpus", "1"), ("gpus", "all"), ("gpus", "device=0"), ("device", "/dev/full")):
+        ended = succeeds(while_running(first, f"--container-name=exec-test --container-{flag}={value} true"))
+        assert f"ignoring --container-{flag}" in ended.err, ended
     forget("exec-test")
 
 

@@ -197,6 +197,11 @@ def plugin_pulls_when_it_is_told_to():
     looked = len(cluster.requests("debian", "HEAD"))
     succeeds(contained("--container-pull=always", "true"))
     same((len(cluster.requests("debian")), len(cluster.requests("debian", "HEAD"))), (asked, looked + 1))
+    # A registry that does not answer: of what asks each time, newer does without it.
+    away = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+    ended = succeeds(contained("--container-pull=newer", "true", environment=away))
+    assert "using the image that is in the store" in ended.err, ended
+    fails(contained("--container-pull=always", "true", environment=away), "failed to import docker image")
     nowhere = {"BERTH_STORE": f"/var/tmp/empty-{os.getpid()}"}
     fails(contained("--container-pull=never", "true", environment=nowhere), "is not in the store", "--container-pull never")
     fails(contained("--container-pull=sometimes", "true"), "sometimes")

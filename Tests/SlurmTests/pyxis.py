@@ -47,6 +47,9 @@ def path_finds_programs_of_the_container_alone():
 def entrypoint_runs_when_asked_for():
     say = shell("echo $SERVICE; cat /entrypoint.log 2>&1")
     same(succeeds(contained("--container-entrypoint", *say, name="entrypoint")).lines, ["tcp://service:2375", f"run by {cluster.user_id()}"])
+    # Without /proc, too.
+    hidden = "--container-mounts=/tmp:/proc"
+    same(succeeds(contained("--container-entrypoint", hidden, *shell("echo $SERVICE"), name="entrypoint")).out, "tcp://service:2375\n")
     assert "SERVICE" not in succeeds(contained("--no-container-entrypoint", "env", name="entrypoint")).out
     assert "SERVICE" not in succeeds(contained("env", name="entrypoint")).out
 
