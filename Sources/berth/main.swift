@@ -7,7 +7,7 @@ let arguments = Array(Processes.arguments().dropFirst())
 let rest = Array(arguments.dropFirst())
 let isOwn =
     switch arguments.first {
-    case "run", "exec", "shell", "confine", "probe", "report-environment", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
+    case "run", "exec", "shell", "confine", "probe", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
         "slurm-copy-root":
         true
     default: false
@@ -33,7 +33,6 @@ case "shell" where rest.first != "--version":
     }
 case "confine": do throws(Failure) { try ConfineCommand(rest).carryOut() } catch { Terminal.fail(error.report) }
 case "probe": ProbeCommand.carryOut(rest)
-case "report-environment": PrepareCommand.reportEnvironment(rest.last)
 case "slurm-prepare": PrepareCommand.carryOut(rest)
 case "slurm-check": CheckCommand.carryOut(rest)
 case "slurm-save": SaveCommand.carryOut(rest)

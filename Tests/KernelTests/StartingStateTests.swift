@@ -115,6 +115,23 @@ import TestSupport
     }
 }
 
+extension StartingStateTests {
+    /// What the plugin runs behind an image's entrypoint, in a container that covers /proc.
+    @Test(.needsRoot) func theEnvironmentIsReportedWithoutProc() throws {
+        let fixture = try Fixture.get()
+        func run(_ descriptor: String) throws -> Ended {
+            try Command(
+                ["chroot", fixture.directory.path, "/bin/berth", "report-environment", descriptor],
+                environment: ["PATH": "/usr/sbin:/usr/bin", "A": "b"]
+            ).run()
+        }
+        let ended = try run("1")
+        #expect(ended.status == 0 && Set(ended.output.split(separator: "\0")) == ["PATH=/usr/sbin:/usr/bin", "A=b"], "\(ended)")
+        let refused = try run("99")
+        #expect(refused.status == 125 && refused.errors.contains("Bad file descriptor"), "\(refused)")
+    }
+}
+
 extension String {
     fileprivate func probed(_ caller: Caller) throws -> String {
         replacingOccurrences(of: "$PROBE", with: try Fixture.get().probe)

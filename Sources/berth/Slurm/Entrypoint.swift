@@ -115,23 +115,4 @@ extension PrepareCommand {
         let places = path.split(separator: ":").map { "\($0)/\(name)" }
         return places.first { (try? FileStatus(of: $0))?.kind == .regular } ?? name  // absent there: the next place
     }
-
-    /// The other side of it: `berth report-environment FD`, run by the entrypoint.
-    static func reportEnvironment(_ number: String?) -> Never {
-        do throws(SystemError) {
-            guard let number = number.flatMap({ Int32($0) }) else {
-                throw SystemError(call: "fcntl", errno: Errno.EBADF, subject: "descriptor")
-            }
-            let file = try OwnedFileDescriptor(inherited: number)
-            var bytes: [UInt8] = []
-            for entry in Processes.environment() { bytes += entry.kernelBytes + [0] }
-            try file.writeAll(bytes)
-        } catch {
-            Terminal.fail(
-                Report(
-                    "cannot report the entrypoint's environment: \(error.sentence)",
-                    hint: "the entrypoint must run its arguments with the descriptors that it was given"))
-        }
-        Processes.exit(0)
-    }
 }
