@@ -17,7 +17,7 @@ import Testing
             text.hasPrefix("berth: ")
                 && (text.contains("(\(error))") || error == "EROFS" && text.contains("is on a read-only"))
                 && (text.contains(scene.place.path) || text.contains("entry ")
-                    || text.contains("configuration /dev/null"))
+                    || text.contains("configuration /dev/null") || text.contains("configuration /etc/berth/"))
         }
     }
 
