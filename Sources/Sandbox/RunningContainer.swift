@@ -10,6 +10,8 @@ package struct RunningContainer: Sendable {
     package let mounts: [UInt8]
     /// What `/proc/PID/ns/mnt` of its processes reads.
     fileprivate let space: [UInt8]
+    /// Of a container that was found to be entered: its processes may end before that.
+    fileprivate var pinned: [(kind: NamespaceKinds, descriptor: DescriptorBox)]?
 
     /// Whether no process of it has become its command yet.
     package var isStarting: Bool { processes.first?.isLauncher ?? true }
@@ -20,9 +22,17 @@ package struct RunningContainer: Sendable {
         try scan { _ in true }
     }
 
-    /// The first of this user's containers that `matches` knows by its label.
+    /// The first of this user's containers that `matches` knows by its label, with its namespaces open: they stay when its
+    /// processes end. One that has ended meanwhile is none.
     package static func find(_ matches: (ContainerLabel) -> Bool) throws(SystemError) -> RunningContainer? {
-        try scan(matches).first
+        for var container in try scan(matches) {
+            do throws(SystemError) { container.pinned = try container.namespaces() } catch {
+                if error.errno == Errno.ESRCH { continue }
+                throw error
+            }
+            return container
+        }
+        return nil
     }
 
     private static func scan(_ matches: (ContainerLabel) -> Bool) throws(SystemError) -> [RunningContainer] {
@@ -89,6 +99,7 @@ extension RunningContainer {
     ///
     /// - Throws: `ESRCH` where the container has ended.
     package func namespaces() throws(SystemError) -> [(kind: NamespaceKinds, descriptor: DescriptorBox)] {
+        if let pinned { return pinned }
         while let process = pin() {
             do throws(SystemError) { return try process.namespaces() } catch {
                 // Of a process that ended in between; the next one is the oldest then.
