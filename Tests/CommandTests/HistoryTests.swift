@@ -22,6 +22,7 @@ import Testing
             ],
             "job": [
                 "id": "4711", "step": "0", "nodes": "2", "tasks": "4", "tasksPerNode": "2(x2)", "partition": "gpu", "account": "team",
+                "gpusOnNode": "1",
             ],
             "devices": [
                 "nodes": ["/dev/nvidia0", "/dev/nvidiactl"], "driver": "550.54.15",

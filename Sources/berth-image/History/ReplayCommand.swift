@@ -104,14 +104,16 @@ struct Replay {
     static func allocation(_ run: StoredRun, isInJob: Bool) -> [String] {
         guard let job = run.job else { return [] }
         var words: [String] = []
-        func add(_ option: String, _ name: String) { if let value = job[name] { words.append("\(option)=\(value)") } }
+        func add(_ option: String, _ name: String, _ separator: String = "=") {
+            if let value = job[name] { words.append(option + separator + value) }
+        }
         add("--nodes", "nodes")
         add("--ntasks", "tasks")
         if let each = job["tasksPerNode"], let count = each.split(separator: "(").first, Int(count) != nil, !each.contains(",") {
             words.append("--ntasks-per-node=\(count)")
         }
         add("--cpus-per-task", "cpusPerTask")
-        if let gpus = run.devices?.gpus, !gpus.isEmpty { words.append("--gres=gpu:\(gpus.count)") }
+        add("--gres=gpu", "gpusOnNode", ":")
         if !isInJob {
             add("--partition", "partition")
             add("--account", "account")

@@ -137,7 +137,11 @@ extension RunRecord {
     private static func devices(_ plan: LaunchPlan) throws(SystemError) -> JSON? {
         var (nodes, specifications): ([DeviceNode], [String]) = ([], [])
         for step in plan.steps {
-            if case .bind(let bind) = step.action, let node = bind.node, node.kind != .standard { nodes.append(node) }
+            if case .bind(let bind) = step.action, let node = bind.node, node.kind != .standard, step.origin != .berth,
+                step.origin != .host
+            {
+                nodes.append(node)
+            }
             if case .cdi(let place) = step.origin, !specifications.contains(place) { specifications.append(place) }
         }
         if nodes.isEmpty { return nil }
