@@ -33,7 +33,7 @@ def history_and_replay_repeat_a_step():
         same([file["path"] for file in record["files"]], ["train.py"], record)
         same((record["job"]["nodes"], record["job"]["tasks"], len(record["devices"]["nodes"]) >= 2), ("2", "2", True), record)
         same({one["value"] for one in record["environment"] if one["name"] == "WANDB_API_KEY"}, {"(masked)"}, record)
-        again = succeeds(run("berth", "replay", "last", "--", "--chdir=" + HERE))
+        again = succeeds(run("berth", "replay", "last", "--", "--chdir=" + HERE, environment={"WANDB_API_KEY": "another"}))
         same(sorted(again.out.splitlines()), sorted(first.out.splitlines()), again)
         same(len(first.out.splitlines()), 2, first)
         same(succeeds(history("diff", record["id"], "last")).out, "")
