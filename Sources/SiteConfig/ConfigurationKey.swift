@@ -82,7 +82,7 @@ package struct ConfigurationKey: Sendable {
             example: "pytorch", standard: "none"),
         ConfigurationKey(
             "record", .containers, .replaces, "yes or no: record each launch for `berth history` and `berth replay`.",
-            example: "yes", standard: "yes in Slurm jobs"),
+            example: "yes", standard: "no"),
         ConfigurationKey(
             "record-directory", .containers, .replaces, "Where records of runs are kept.", example: "/cluster/records/%u",
             standard: "~/.local/state/berth/runs"),

@@ -51,8 +51,8 @@ package struct SiteConfiguration: Equatable, Sendable {
     /// How long, in milliseconds, the first task of a step waits for its neighbours once it is ready.
     package var joinWait = 1000
 
-    /// Whether launches are recorded: `nil` for those in a job of Slurm's alone.
-    package var record: Bool?
+    /// Whether launches are recorded.
+    package var record = false
     /// Where records are kept; `nil` for the user's own state directory.
     package var recordDirectory: String?
     /// Names of variables and options whose values a record leaves out, besides those that look like secrets.

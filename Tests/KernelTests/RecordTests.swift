@@ -51,21 +51,20 @@ import TestSupport
         #expect(user["uid"] as? Int == Int(box.caller.user))
     }
 
-    @Test func onlyJobsAreRecordedUnlessTheConfigurationDecides() throws {
+    @Test func nothingIsRecordedUnasked() throws {
         let box = try Box(.any)
-        #expect(try box.run(probe: "id", environment: ["XDG_STATE_HOME": box.path("home")]).status == 0)
-        #expect(try records(box).isEmpty)
         let job = ["SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train"]
         #expect(try box.run(probe: "id", environment: job).status == 0)
-        #expect((try records(box).first?["job"] as? [String: String]) == ["id": "4711", "name": "train"])
-        try box.directory.write("record = no\n", to: "berth.conf")
+        #expect(try records(box).isEmpty)
+        try box.directory.write("record = yes\n", to: "berth.conf")
         #expect(try box.run(probe: "id", environment: job).status == 0)
-        #expect(try records(box).count == 1)
+        #expect((try records(box).first?["job"] as? [String: String]) == ["id": "4711", "name": "train"])
     }
 
     /// One for a step: the other tasks and nodes would say the same.
     @Test func theFirstTaskOfTheFirstNodeRecordsAStep() throws {
         let box = try Box(.any)
+        try box.directory.write("record = yes\n", to: "berth.conf")
         for (node, local) in [(0, 1), (1, 0), (0, 0)] {
             let task = [
                 "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_PROCID": "\(node)", "SLURM_NODEID": "\(node)",

@@ -18,6 +18,11 @@ def history(*words):
 @test
 def history_and_replay_repeat_a_step():
     image("train")
+    with cluster.SiteFile("record = yes\n"):
+        repeat_a_step()
+
+
+def repeat_a_step():
     node("ctl", "bash", "-c", f"rm -rf {HERE}; mkdir -m 777 {HERE}")
     (cluster.LAB / "shared/records/train.py").write_text(SCRIPT)
     options = ("-N2", "-n2", "--gres=gpu:2", "--chdir=" + HERE)

@@ -9,7 +9,7 @@ struct HistoryCommand: ParsableCommand {
         commandName: "history",
         abstract: "List, show and compare recorded runs.",
         discussion: """
-            Runs are recorded in jobs of Slurm, and elsewhere with `record = yes` in berth.conf. RUN is an ID or the \
+            Runs are recorded with `record = yes` in berth.conf. RUN is an ID or the \
             beginning of one, JOB or JOB.STEP, or `last`. Without a subcommand, lists the runs.
 
             Examples:

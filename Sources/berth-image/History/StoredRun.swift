@@ -1,5 +1,6 @@
 internal import Diagnostics
 internal import FoundationEssentials
+internal import LaunchPlanning
 internal import LinuxKernel
 internal import SiteConfig
 
@@ -66,7 +67,7 @@ struct StoredRun: Decodable, Equatable {
     var step: String? { job?["id"].map { id in id + (job?["step"].map { "." + $0 } ?? "") } }
 
     /// What stands in a record for a secret.
-    static let masked = "(masked)"
+    static let masked = SecretMask.replacement
 }
 
 /// The directory of all records: one file each, in a directory for each month.

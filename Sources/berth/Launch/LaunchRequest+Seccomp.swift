@@ -122,6 +122,7 @@ extension LaunchRequest {
         }
         return
             "\(path);\(status.device),\(status.inode),\(status.size),\(status.modified.seconds).\(status.modified.nanoseconds)"
+            + ",\(status.changed.seconds).\(status.changed.nanoseconds)"
     }
 
     /// For a record's name; the record has the whole key.

@@ -54,9 +54,9 @@ struct RunRecorder {
         }
     }
 
-    /// In a job of Slurm's unless `record = no`, elsewhere with `record = yes`; one task of one node for a whole step.
+    /// With `record = yes`; one task of one node for a whole step.
     private static func wants(_ request: LaunchRequest) -> Bool {
-        guard request.configuration.record ?? (request.caller.variable("SLURM_JOB_ID") != nil) else { return false }
+        guard request.configuration.record else { return false }
         if let task = request.task, task.nodeID != 0 || task.localID != 0 && request.audience == .thisProcess { return false }
         return true
     }

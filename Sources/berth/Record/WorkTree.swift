@@ -8,6 +8,7 @@ struct WorkTree {
     private let git: Processes.Child
 
     /// - Returns: `nil` where there is no work tree, or no git.
+    /// What git reports on standard error is not for this user's terminal: a refusal leaves the commit out.
     init?(above directory: String, environment: [String]) {
         guard let top = Self.top(above: directory) else { return nil }
         let path = environment.first { $0.hasPrefix("PATH=") }.map { String($0.dropFirst(5)) } ?? "/usr/bin:/bin"
@@ -18,7 +19,7 @@ struct WorkTree {
             ]
             guard
                 let git = try? Processes.start(  // not here: in the next directory, or nowhere
-                    place + "/git", arguments: words, environment: environment, output: .capture(limit: 65_536))
+                    place + "/git", arguments: words, environment: environment, output: .captureBoth(limit: 65_536))
             else { continue }
             (self.top, self.git) = (top, git)
             return
