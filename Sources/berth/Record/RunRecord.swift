@@ -9,7 +9,7 @@ internal import SiteConfig
 
 /// One run: what was asked for, the image by digest, and the machine. docs/reference/run-records.md describes each field.
 struct RunRecord {
-    /// `YYYYMMDD-HHMMSS-` and six random digits.
+    /// `YYYYMMDD-HHMMSS-`, the milliseconds as three hexadecimal digits, and four random ones.
     let id: String
     private let mask: SecretMask
     private var members: [(String, JSON?)] = []
@@ -18,10 +18,14 @@ struct RunRecord {
     init(
         _ request: LaunchRequest, _ image: LocatedImage, _ plan: LaunchPlan, words: [String], command: [String]
     ) throws(SystemError) {
-        let now = Clock.now.seconds
-        let time = Clock.text(now)
+        let now = Clock.now
+        let time = Clock.text(now.seconds)
         let digits = time.utf8.filter { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-        id = RawText.string(digits[..<8]) + "-" + RawText.string(digits[8...]) + "-" + (try Random.hexadecimal(bytes: 3))
+        // Milliseconds first: runs of one second sort by their start.
+        let milliseconds = String(String(now.nanoseconds / 1_000_000 + 0x1000, radix: 16).dropFirst())
+        id =
+            RawText.string(digits[..<8]) + "-" + RawText.string(digits[8...]) + "-" + milliseconds
+            + (try Random.hexadecimal(bytes: 2))
         mask = SecretMask(names: request.configuration.mask)
         let caller = request.caller
         // Root reads no files of users: git's configuration names programs.
