@@ -14,7 +14,7 @@ import Testing
     static func tokenRegistry(
         accepts: @escaping @Sendable (_ token: String, _ request: FaultyServer.Request) -> Bool,
         token: @escaping @Sendable (FaultyServer.Request) -> FaultyServer.Reply = {
-            .json(#"{"token":"t\#($0.attempt)"}"#)
+            .json(#"{"token":"t\#($0.attempt)","expires_in":3600}"#)
         }
     ) -> FaultyServer.Handler {
         { request in

@@ -103,7 +103,7 @@ import Testing
 
     @Test func aTokenForWritingIsAskedFor() async throws {
         let handler: FaultyServer.Handler = { request in
-            if request.path == "/token" { return .json(#"{"token":"t"}"#) }
+            if request.path == "/token" { return .json(#"{"token":"t","expires_in":3600}"#) }
             guard request.authorization == "Bearer t" else {
                 let host = request.headers.first(name: "Host") ?? ""
                 return .status(

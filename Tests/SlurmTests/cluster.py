@@ -57,6 +57,13 @@ def start(*options, environment=None):
     script("Scripts/registry", "start", "--host", "ctl", LAB / "registry")
 
 
+def replace(path, text):
+    """Writes a file of configuration so that no daemon can read half of it."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.rename(path)
+
+
 class PluginOptions:
     """Further options of the plugin in plugstack.conf, for as long as it is entered."""
 
@@ -65,10 +72,10 @@ class PluginOptions:
 
     def __enter__(self):
         self.before = self.path.read_text()
-        self.path.write_text(" ".join((self.before.strip(), *self.options)) + "\n")
+        replace(self.path, " ".join((self.before.strip(), *self.options)) + "\n")
 
     def __exit__(self, *_):
-        self.path.write_text(self.before)
+        replace(self.path, self.before)
 
 
 OTHER = """
@@ -129,6 +136,22 @@ def restart_daemons():
     script("Scripts/slurm-lab", "restart-daemons")
     ready = lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").out.strip() == str(len(NODES))  # noqa: E731
     wait_for(ready, what="the nodes")
+
+
+def unfit_nodes():
+    """The nodes that Slurm gives no job, each with its state, the reason and the end of slurmd's log; empty is good."""
+    found = ""
+    for line in run("sinfo", "-h", "-N", "-o", "%N %T %E").lines:
+        if re.search(r"^\S+ (down|drain|fail|inval|unk)|^\S+ \S+\*", line):
+            found += f"{line}\n{node(line.split()[0], 'tail', '-n', '20', '/var/log/slurm/slurmd.log')}"
+    return found
+
+
+def mend_nodes():
+    """Makes the cluster fit for the next test."""
+    if unfit_nodes():
+        node("ctl", "scontrol", "update", f"nodename={','.join(NODES)}", "state=resume")
+        restart_daemons()
 
 
 def stop():

@@ -313,7 +313,7 @@ class UnconstrainedGPUs:
     def __enter__(self):
         wait_until_quiet()
         self.before = self.conf.read_text()
-        self.conf.write_text(self.before.replace("ConstrainDevices=yes", "ConstrainDevices=no"))
+        cluster.replace(self.conf, self.before.replace("ConstrainDevices=yes", "ConstrainDevices=no"))
         cluster.restart_daemons()
         node(
             "node1", "bash", "-c", "mount -t tmpfs driver /proc/driver; for i in 0 1 2 3 4 5 6 7; do "
@@ -324,7 +324,7 @@ class UnconstrainedGPUs:
     def __exit__(self, *_):
         wait_until_quiet()
         node("node1", "umount", "/proc/driver")
-        self.conf.write_text(self.before)
+        cluster.replace(self.conf, self.before)
         cluster.restart_daemons()
 
 

@@ -84,8 +84,11 @@ def host_namespace(kind):
     return succeeds(srun("-n1", "-w", "node1", "readlink", f"/proc/self/ns/{kind}")).out.strip()
 
 
-def main(*options, environment=None):
-    """The tests, or those that the command line names, on a cluster of their own with these options of the plugin."""
+def main(*options, environment=None, nodes_fail=False):
+    """The tests, or those that the command line names, on a cluster of their own with these options of the plugin.
+
+    `nodes_fail`: a test may leave a node that takes no jobs; the next one brings it back.
+    """
     words = sys.argv[1:]
     if os.getuid() != 0:
         print("1..0 # SKIP the Slurm tests need root")
@@ -98,7 +101,7 @@ def main(*options, environment=None):
     try:
         cluster.start(*options, environment=environment)
         for number, one in enumerate(chosen, 1):
-            failed += not passes(number, one)
+            failed += not passes(number, one, nodes_fail)
         print(f"1..{len(chosen)}")
     finally:
         cluster.stop()
@@ -110,12 +113,14 @@ def full_name(one):
     return f"{pathlib.Path(inspect.unwrap(one).__code__.co_filename).stem}.{one.__name__}"
 
 
-def passes(number, one):
+def passes(number, one, nodes_fail):
     """Runs one test and prints how it ended."""
     started = time.monotonic()
     name = one.__name__.replace("_", " ")
     try:
         one()
+        unfit = not nodes_fail and cluster.unfit_nodes()
+        assert not unfit, f"nodes that take no jobs any more:\n{unfit}"
     except Skipped as reason:
         print(f"ok {number} - {name} # SKIP {reason}", flush=True)
         return True
@@ -123,8 +128,10 @@ def passes(number, one):
         text = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
         print(f"not ok {number} - {name}")
         print("".join(f"# {line}\n" for line in (text or traceback.format_exc()).splitlines()), end="", flush=True)
-        # What a failed test left running must not fail the next.
+        # What a failed test left running must not fail the next, and neither may a node that it drained.
         run("scancel", "-u", cluster.USER)
+        if not nodes_fail:
+            cluster.mend_nodes()
         return False
     print(f"ok {number} - {name} ({time.monotonic() - started:.1f} s)", flush=True)
     return True

@@ -76,19 +76,17 @@ def pyxis_163_task_prologs_run_outside():
     conf = cluster.LAB / "etc/slurm.conf"
     before = conf.read_text()
     try:
-        conf.write_text(before + "TaskProlog=/srv/prolog.sh\n")
-        node("ctl", "scontrol", "reconfigure")
-        wait_for(lambda: "prolog for 0" in srun("-n1", "-w", "node1", "true").out, what="the TaskProlog")
+        cluster.replace(conf, before + "TaskProlog=/srv/prolog.sh\n")
+        cluster.restart_daemons()
         # An image without a shell, and without the script.
         ended = contained("-n2", "/hello", name="hello", environment={"TO_GO": "x"})
         assert "prolog for 0 on node1" in succeeds(ended).out and "prolog for 1" in ended.out, ended
         ended = contained(*shell("echo [$FROM_PROLOG$TO_GO]"), environment={"TO_GO": "x"})
         assert "[yes]" in succeeds(ended).out, ended
     finally:
-        conf.write_text(before)
-        node("ctl", "scontrol", "reconfigure")
+        cluster.replace(conf, before)
+        cluster.restart_daemons()
         node("ctl", "rm", "-f", "/srv/prolog.sh")
-        wait_for(lambda: "prolog" not in srun("-n1", "-w", "node1", "true").out, what="the end of the TaskProlog")
 
 
 @test
@@ -185,13 +183,13 @@ class ShortCredentials:
     def __enter__(self):
         wait_until_quiet()
         self.before = self.conf.read_text()
-        self.conf.write_text(self.before + "AuthInfo=cred_expire=5\n")
+        cluster.replace(self.conf, self.before + "AuthInfo=cred_expire=5\n")
         cluster.restart_daemons()
 
     def __exit__(self, *_):
         run("scancel", "-u", cluster.USER)
         wait_until_quiet()
-        self.conf.write_text(self.before)
+        cluster.replace(self.conf, self.before)
         cluster.restart_daemons()
 
 

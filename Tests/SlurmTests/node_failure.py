@@ -154,6 +154,6 @@ if __name__ == "__main__":
     extra = LAB.with_suffix(".conf")
     extra.write_text(SLURM)
     try:
-        harness.main(environment={"BERTH_LAB_EXTRA": str(extra)})
+        harness.main(environment={"BERTH_LAB_EXTRA": str(extra)}, nodes_fail=True)
     finally:
         extra.unlink(missing_ok=True)

@@ -116,7 +116,7 @@ def plugin_leaves_the_binding_to_cpus_to_slurm():
         raise Skipped("no cgroups on this machine")
     try:
         wait_until_quiet()
-        conf.write_text(re.sub("^TaskPlugin=.*", "TaskPlugin=task/cgroup,task/affinity", before, flags=re.M))
+        cluster.replace(conf, re.sub("^TaskPlugin=.*", "TaskPlugin=task/cgroup,task/affinity", before, flags=re.M))
         cluster.restart_daemons()
         words = ("-N1", "-n2", "-l", "-w", "node1", "--exclusive", "--cpu-bind=map_cpu:1,0")
         ask = ("grep", "Cpus_allowed_list", "/proc/self/status")
@@ -125,7 +125,7 @@ def plugin_leaves_the_binding_to_cpus_to_slurm():
         same(sorted(bare.lines), sorted(ended.lines), bare)
     finally:
         wait_until_quiet()
-        conf.write_text(before)
+        cluster.replace(conf, before)
         cluster.restart_daemons()
 
 
@@ -232,8 +232,8 @@ def plugin_shows_the_jobs_own_tmp():
     before = (etc / "slurm.conf").read_text()
     try:
         wait_until_quiet()
-        (etc / "slurm.conf").write_text(before + "JobContainerType=job_container/tmpfs\nPrologFlags=Contain\n")
-        (etc / "job_container.conf").write_text("AutoBasePath=true\nBasePath=/var/tmp/job-containers\n")
+        cluster.replace(etc / "slurm.conf", before + "JobContainerType=job_container/tmpfs\nPrologFlags=Contain\n")
+        cluster.replace(etc / "job_container.conf", "AutoBasePath=true\nBasePath=/var/tmp/job-containers\n")
         places = "stat -c %d:%i /tmp /dev/shm; cat /tmp/own"
         steps = f"""srun bash -c 'echo private >/tmp/own; {places}'
             srun --container-image={image("debian")} bash -c '{places}'"""
@@ -248,7 +248,7 @@ def plugin_shows_the_jobs_own_tmp():
         assert "own" not in node("node1", "ls", "/tmp")
     finally:
         wait_until_quiet()
-        (etc / "slurm.conf").write_text(before)
+        cluster.replace(etc / "slurm.conf", before)
         (etc / "job_container.conf").unlink()
         cluster.restart_daemons()
 

@@ -20,7 +20,7 @@ class Screen:
     def __enter__(self):
         wait_until_quiet()
         self.before = self.conf.read_text()
-        self.conf.write_text("\n".join((self.before, "PrologFlags=X11", *self.parameters, "")))
+        cluster.replace(self.conf, "\n".join((self.before, "PrologFlags=X11", *self.parameters, "")))
         cluster.restart_daemons()
         node("ctl", "rm", "-f", COOKIES)
         succeeds(run("xauth", "-q", "add", "ctl/unix:7", ".", secrets.token_hex(16)))
@@ -33,7 +33,7 @@ class Screen:
         node("ctl", "sh", "-c", f"rm -f {COOKIES}")
         run("scancel", "-u", cluster.USER)
         wait_until_quiet()
-        self.conf.write_text(self.before)
+        cluster.replace(self.conf, self.before)
         cluster.restart_daemons()
 
 
