@@ -89,6 +89,10 @@ let richTargets: [Target] = [
     .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
+    // toml++, whose headers are Debian's libtomlplusplus-dev.
+    .target(name: "CTOMLPlusPlus"),
+    library("ExperimentFiles", ["CTOMLPlusPlus", "LaunchPlanning", "LinuxKernel"]),
+    tests("ExperimentFilesTests", ["ExperimentFiles", "ImageDiagnostics", "LinuxKernel", "TestSupport"]),
     library("Hashing", ["ImageSpec", .product(name: "Crypto", package: "swift-crypto")]),
     library(
         "Layers",
@@ -137,8 +141,8 @@ let richTargets: [Target] = [
     library(
         "ImageDiagnostics",
         [
-            "DeviceSpecifications", "Diagnostics", "Distribution", "ImageExport", "ImagePull", "ImageSpec", "Layers",
-            "LinuxKernel", "SeccompProfiles",
+            "DeviceSpecifications", "Diagnostics", "Distribution", "ExperimentFiles", "ImageExport", "ImagePull", "ImageSpec",
+            "Layers", "LinuxKernel", "SeccompProfiles",
         ]),
     tests(
         "CommandTests",
@@ -154,8 +158,8 @@ let richTargets: [Target] = [
     .executableTarget(
         name: "berth-image",
         dependencies: [
-            "Allocation", "CLinux", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor", "Hashing",
-            "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel",
+            "Allocation", "CLinux", "DeviceSpecifications", "Devices", "Diagnostics", "Distribution", "Doctor",
+            "ExperimentFiles", "Hashing", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec", "LaunchPlanning", "Layers", "LinuxKernel",
             "Sandbox", "SeccompProfiles", "SiteConfig", "Store",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ],
@@ -189,5 +193,6 @@ let package = Package(
     products: [],
     dependencies: lean ? [] : richDependencies,
     targets: leanTargets + (lean ? [] : richTargets)
-        + (Context.environment["BERTH_FUZZ"] != nil ? fuzzTargets : [])
+        + (Context.environment["BERTH_FUZZ"] != nil ? fuzzTargets : []),
+    cxxLanguageStandard: .cxx17
 )

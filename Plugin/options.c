@@ -30,6 +30,9 @@ struct flag {
 static const struct flag flags[] = {
 	TEXT("image", "IMAGE|PATH", image, NULL, "the image to run in: [USER@][REGISTRY#]NAME[:TAG], oci:, oci-archive:, "
 		"docker-archive:, dir:, or a path to a squashfs file or a directory on the node"),
+	TEXT("file", "NAME|PATH", file, "--file", "options and image of an experiment file"),
+	{"edf", "NAME|PATH", "[berth] --container-file, for CSCS' EDF files", "--file", &options.edf, false, NULL, 0},
+	{"environment", "NAME|PATH", "[berth] --edf", NULL, &options.edf, false, NULL, 0},
 	TEXT("mounts", "SRC:DST[:FLAGS][,...]", mounts, NULL, "mounts inside the container; flags are joined by +"),
 	TEXT("workdir", "PATH", workdir, NULL, "working directory inside the container"),
 	TEXT("name", "NAME[:auto|create|exec|no_exec]", name, NULL, "keep what is written to the container on the node under "
@@ -60,13 +63,20 @@ static const struct flag flags[] = {
 };
 enum { FLAGS = sizeof flags / sizeof *flags };
 
+/* Whether the flag asks for a container by itself. */
+static bool names_container(const struct flag *flag)
+{
+	return flag->text == &options.image || flag->text == &options.name || flag->text == &options.file
+		|| flag->text == &options.edf;
+}
+
 /* Whether image or name were asked for in words that are none: the tasks must not run outside. */
 static bool mistaken_container;
 
 /* SOURCE is the flag or the variable, as the user wrote it. */
 static int refuse_value(const struct flag *flag, const char *source, const char *reason)
 {
-	mistaken_container |= flag->text == &options.image || flag->text == &options.name;
+	mistaken_container |= names_container(flag);
 	return refuse("%s: %s", source, reason);
 }
 
@@ -92,8 +102,7 @@ static const char *complaint(const struct flag *flag, const char *value)
 
 	if (length > 65535)
 		return TOO_LONG;
-	if (flag->text == &options.image || flag->text == &options.name || flag->text == &options.workdir
-	    || flag->text == &options.save)
+	if (names_container(flag) || flag->text == &options.workdir || flag->text == &options.save)
 		for (const char *byte = value; *byte; byte++)
 			if ((unsigned char)*byte < ' ' || *byte == 127)
 				return "the value contains a control character";
@@ -256,7 +265,7 @@ int read_variables(spank_t spank)
 
 bool wants_container(void)
 {
-	return options.image || options.name || mistaken_container;
+	return options.image || options.name || options.file || options.edf || mistaken_container;
 }
 
 void add_options_of_flags(struct argv *words)

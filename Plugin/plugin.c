@@ -49,7 +49,7 @@ int slurm_spank_user_init(spank_t spank, int count, char **words)
 		return 0;
 	if (!wants_container()) {
 		if (options.mounts || options.workdir || options.save || options.env)
-			slurm_spank_log("berth: no --container-image and no --container-name: the other --container flags do nothing");
+			slurm_spank_log("berth: no --container-image, --container-name or --container-file: the other --container flags do nothing");
 		return 0;
 	}
 	if (spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks_running) != ESPANK_SUCCESS)

@@ -55,7 +55,7 @@ void free_argv(struct argv *words);
 
 /* What the user asked for: options.c. A text is NULL where the flag was not given. */
 struct options {
-	char *image, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit, *device, *fabric, *profile, *seccomp;
+	char *image, *file, *edf, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit, *device, *fabric, *profile, *seccomp;
 	int home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
 };
 extern struct options options;

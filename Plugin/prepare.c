@@ -284,8 +284,12 @@ static void describe(spank_t spank, struct argv *words, uint32_t tasks)
 	name_container(spank, words);
 	if (options.save)
 		add_argument(words, "--keep-root");     /* the root as well, for save.c */
-	if ((options.entrypoint == UNSET ? site.entrypoint : options.entrypoint) == YES)
-		add_argument(words, "--entrypoint=%s", options.entrypoint_log == YES ? "shown" : "quiet");
+	if (options.entrypoint != UNSET)
+		add_argument(words, "--entrypoint=%s", options.entrypoint == YES ? "yes" : "no");
+	else if (site.entrypoint == YES || options.edf)     /* EDF files have it on by default */
+		add_argument(words, "--site-entrypoint");
+	if (options.entrypoint_log == YES)
+		add_argument(words, "--entrypoint-log");
 	if (options.verbose == YES)
 		add_argument(words, "--report");
 	if (accelerators.gl_pathc > 0)

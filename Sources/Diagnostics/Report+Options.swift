@@ -144,6 +144,14 @@ extension Report {
         case .relativeWorkingDirectory(let path):
             self.init(
                 "the image's WORKDIR \"\(path)\" is not absolute", hint: "choose a directory with --workdir /PATH")
+        case .unresolvedVariable(let name, let text, .unset(let missing)):
+            self.init(
+                "cannot set the variable \(name) to \"\(text)\": \(missing) is set neither in the image nor on the host",
+                hint: "set \(missing), or write a default: ${\(missing):-DEFAULT}")
+        case .unresolvedVariable(let name, let text, .malformed(let reference)):
+            self.init(
+                "cannot set the variable \(name) to \"\(text)\": \"\(reference)\" is no reference to a variable",
+                hint: "write ${NAME} or ${NAME:-DEFAULT}, and $$ for a dollar sign")
         case .enforcementNeedsRoot:
             self.init(
                 "--enforce needs root: an ordinary user can not change what a cgroup allows",

@@ -14,7 +14,7 @@ package enum ContainerEnvironment {
 
     static func resolve(
         options: LaunchOptions, image: ContainerImage, site: SitePolicy, host: HostFacts
-    ) -> (entries: [String], sources: [UInt8], hidden: [String]) {
+    ) throws(PlanError) -> (entries: [String], sources: [UInt8], hidden: [String]) {
         var variables = OrderedVariables()
         for entry in host.environment {
             // Steps that are started from inside are to find the same store.
@@ -56,6 +56,15 @@ package enum ContainerEnvironment {
             switch variable {
             case .set(let name, let value): variables.set(name, value, .option)
             case .fromHost(let name): if let value = host.variable(name) { variables.set(name, value, .option) }
+            case .expanded(let name, let text):
+                let found = variables
+                do throws(VariableReferences.Fault) {
+                    let value = try VariableReferences.resolve(text) { found.value($0) ?? host.variable($0) }
+                    variables.set(name, value, .option)
+                } catch {
+                    throw .unresolvedVariable(name, text, error)
+                }
+            case .unset(let name): variables.remove(name)
             }
         }
         if !image.name.isEmpty { variables.set("BERTH_IMAGE", image.name, .berth) }
@@ -117,6 +126,19 @@ private struct OrderedVariables {
     /// Whether it is set, and not empty.
     func hasValue(_ name: String) -> Bool {
         position(name.utf8).map { entries[$0].utf8.count > name.utf8.count + 1 } ?? false
+    }
+
+    func value(_ name: String) -> String? {
+        position(name.utf8).map { String(decoding: entries[$0].utf8.dropFirst(name.utf8.count + 1), as: UTF8.self) }
+    }
+
+    /// In time linear in their number: the places of all that come later change.
+    mutating func remove(_ name: String) {
+        guard let place = position(name.utf8) else { return }
+        entries.remove(at: place)
+        sources.remove(at: place)
+        slots = [Int32](repeating: 0, count: slots.count)
+        for place in entries.indices { insert(place) }
     }
 
     mutating func set(_ name: String, _ value: String, _ source: VariableSource) {

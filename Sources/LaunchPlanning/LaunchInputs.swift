@@ -211,6 +211,8 @@ package enum PlanError: Error, Equatable, Sendable {
     case tooFewGPUs(requested: Int, granted: Int)
     case noGPUs
     case relativeWorkingDirectory(String)
+    /// `--expand-env NAME=TEXT`.
+    case unresolvedVariable(String, String, VariableReferences.Fault)
     /// Only root has cgroups changed.
     case enforcementNeedsRoot
     /// At least one.

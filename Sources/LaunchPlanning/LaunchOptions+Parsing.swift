@@ -13,6 +13,12 @@ extension LaunchOptions {
         return Array(words)
     }
 
+    /// `words(of:)` without `--file`.
+    package func ownWords(of arguments: [String]) -> [String] {
+        words(of: arguments).enumerated().filter { word in !fileArguments.contains { $0.contains(word.offset) } }
+            .map(\.element)
+    }
+
     /// Reads the arguments after `berth run`. Options end at the image; everything behind it is the command, with or
     /// without a `--` between, as with `docker run`.
     ///
@@ -46,6 +52,7 @@ extension LaunchOptions {
                 break
             }
             guard argument.hasPrefix("-"), argument != "-" else { break }
+            let (start, known) = (rest.startIndex, files.count)
             rest.removeFirst()
             if argument == "--help" { throw .helpRequested }
             if argument.hasPrefix("--") {
@@ -53,7 +60,9 @@ extension LaunchOptions {
             } else {
                 try readShort(argument, &rest, cwd, names)
             }
+            if files.count > known { fileArguments.append(start..<rest.startIndex) }
         }
+        operands = Array(rest)
         if sharedMemorySize != nil, !unshare.contains(.ipc) {
             note(
                 "--shm-size: /dev/shm is the host's, shared by all ranks of the node; --ipc private gives the container one of "
@@ -69,7 +78,7 @@ extension LaunchOptions {
         }
         sharesProcesses = false
         guard let image = rest.popFirst(), !image.isEmpty else {
-            if needsImage { throw .missingImage }
+            if needsImage, files.isEmpty { throw .missingImage }
             return
         }
         self.image = image
@@ -182,6 +191,15 @@ extension LaunchOptions {
         case "here": here = try HereDirectory.path(cwd)
         case "env": variables.append(try Variable(parsing: value))
         case "env-file": environmentFiles.append(value)
+        case "expand-env": variables.append(try Variable(expanding: value))
+        case "unsetenv":
+            guard !value.isEmpty, !value.utf8.contains(UInt8(ascii: "=")) else {
+                throw .badValue(option: "--unsetenv", value: value, expected: "the name of a variable")
+            }
+            variables.append(.unset(name: value))
+        case "file":
+            guard !value.isEmpty else { throw .badValue(option: "--file", value: value, expected: "an experiment file") }
+            files.append(value)
         case "cleanenv": cleansEnvironment = true
         case "workdir": workingDirectory = try Self.insidePath(value, "--workdir")
         case "entrypoint": entrypoint = value
@@ -409,6 +427,18 @@ extension LaunchOptions.Variable {
             throw .badValue(option: "--env", value: text, expected: "NAME=VALUE or NAME")
         }
         self = parts.count == 2 ? .set(name: String(name), value: String(parts[1])) : .fromHost(name: String(name))
+    }
+
+    /// `NAME=TEXT`, whose references to variables are resolved for the container.
+    package init(expanding text: String) throws(OptionError) {
+        guard case .set(let name, let value)? = try? Self(parsing: text) else {  // both are no assignment
+            throw .badValue(option: "--expand-env", value: text, expected: "NAME=TEXT")
+        }
+        do throws(VariableReferences.Fault) { _ = try VariableReferences.resolve(value) { _ in "" } } catch {
+            throw .badValue(
+                option: "--expand-env", value: text, expected: "references such as ${NAME} and ${NAME:-DEFAULT}, and $$ for $")
+        }
+        self = .expanded(name: name, text: value)
     }
 
     /// The lines of Docker's `--env-file`: `NAME=VALUE` or `NAME`, `#` comments, nothing quoted. As there, a name holds

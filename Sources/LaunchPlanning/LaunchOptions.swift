@@ -39,8 +39,18 @@ package struct LaunchOptions: Equatable, Sendable {
         case set(name: String, value: String)
         /// `-e NAME`: the host's value, if it has one, wins over the image's.
         case fromHost(name: String)
+        /// `--expand-env NAME=TEXT`: `VariableReferences` in the text name variables of the container, or else of the host.
+        case expanded(name: String, text: String)
+        /// `--unsetenv NAME`.
+        case unset(name: String)
     }
 
+    /// `--file`: experiment files, whose options come before those of the command line.
+    package var files: [String] = []
+    /// The arguments behind the options: the image and the command, or with `--file` perhaps the command alone.
+    package var operands: [String] = []
+    /// Which of the parsed arguments are `--file` and its value.
+    var fileArguments: [Range<Int>] = []
     package var image = ""
     /// Empty: the image's own command.
     package var command: [String] = []

@@ -75,10 +75,13 @@ package struct RunOption: Sendable {
             meaning: "mounts with `type=bind` or `type=tmpfs`; other types are an error"),
         RunOption("tmpfs", repeats: true, from: .docker, meaning: "mounts a fresh tmpfs"),
         RunOption("here", takes: .none),
+        RunOption("file", repeats: true),
         RunOption(
             "env", short: "e", repeats: true, from: .docker,
             meaning: "sets a variable, or passes the host's over the image's"),
         RunOption("env-file", repeats: true, from: .docker, meaning: "sets variables from a file"),
+        RunOption("expand-env", repeats: true),
+        RunOption("unsetenv", repeats: true),
         RunOption(
             "cleanenv", takes: .none, from: .apptainer, meaning: "keeps the host's variables out, but those of the job"),
         RunOption(

@@ -18,7 +18,7 @@ extension ProcessPlan {
         guard directory.hasPrefix("/") else { throw .relativeWorkingDirectory(directory) }
 
         let asRoot = host.isRoot
-        let variables = ContainerEnvironment.resolve(options: options, image: image, site: site, host: host)
+        let variables = try ContainerEnvironment.resolve(options: options, image: image, site: site, host: host)
         self.init(
             arguments: arguments,
             environment: variables.entries, environmentSources: variables.sources,

@@ -19,7 +19,7 @@ struct Berth: ParsableCommand {
         subcommands: [
             RunCommand.self, ExecHelp.self, ShellHelp.self, PsCommand.self, PullCommand.self, ImagesCommand.self,
             InspectCommand.self, ExportCommand.self, RemoveCommand.self, PruneCommand.self, ContainersCommand.self,
-            HistoryCommand.self, ReplayCommand.self, PrefetchCommand.self, CDICommand.self, ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
+            HistoryCommand.self, ReplayCommand.self, FileCommand.self, LockCommand.self, PrefetchCommand.self, CDICommand.self, ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
         ])
 }
 

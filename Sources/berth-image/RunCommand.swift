@@ -62,12 +62,24 @@ struct RunOptions: ParsableArguments {
     var here = false
 
     @Option(
+        help: ArgumentHelp("Take options, image and command from an experiment file.", valueName: "file"),
+        completion: .file(extensions: ["toml"]))
+    var file: [String] = []
+
+    @Option(
         name: .shortAndLong, help: ArgumentHelp("Set a variable, or take it from the host.", valueName: "name[=value]"))
     var env: [String] = []
 
     @Option(
         help: ArgumentHelp("Set variables from a file of NAME=VALUE lines.", valueName: "file"), completion: .file())
     var envFile: [String] = []
+
+    @Option(
+        help: ArgumentHelp("Set a variable; ${NAME} is a variable of the container or the host.", valueName: "name=text"))
+    var expandEnv: [String] = []
+
+    @Option(help: ArgumentHelp("Unset a variable.", valueName: "name"))
+    var unsetenv: [String] = []
 
     @Flag(help: "Pass only the variables of the host that describe the job.")
     var cleanenv = false

@@ -127,6 +127,7 @@ struct ExecCommand {
             case .set(let name, let value): environment.set(["\(name)=\(value)"])
             case .fromHost(let name):
                 if let value = caller.variable(name) { environment.set(["\(name)=\(value)"]) }
+            case .expanded, .unset: break  // no options of `berth exec`
             }
         }
         var limits: [LimitChange] = []

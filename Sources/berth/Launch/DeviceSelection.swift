@@ -211,6 +211,10 @@ struct DeviceSelector {
             switch variable {
             case .set(name, let value): return value
             case .fromHost(name): if let value = caller.variable(name) { return value }
+            case .expanded(name, let text):
+                // What cannot be resolved is an error of the plan.
+                if let value = try? VariableReferences.resolve(text, caller.variable) { return value }
+            case .unset(name): return nil
             default: continue
             }
         }

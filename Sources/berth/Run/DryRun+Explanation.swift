@@ -64,6 +64,8 @@ extension DryRun {
             switch variable {
             case .set(let name, _): places.append((name, "--env"))
             case .fromHost(let name): places.append((name, "--env, from the host"))
+            case .expanded(let name, _): places.append((name, "--expand-env"))
+            case .unset: break
             }
         }
         return places

@@ -19,13 +19,24 @@ struct RunCommand {
     init(_ arguments: [String]) throws(Failure) {
         let caller = CallerContext()
         let workingDirectory = caller.workingDirectory
-        let options: LaunchOptions
+        var options: LaunchOptions
         do throws(OptionError) {
-            var parsed = try LaunchOptions(parsing: arguments, workingDirectory: workingDirectory)
-            try parsed.settleUser(userID: caller.userID, groupID: caller.groupID, isRoot: caller.isRoot)
-            options = parsed
+            options = try LaunchOptions(parsing: arguments, workingDirectory: workingDirectory)
         } catch {
             throw error == .helpRequested ? .wantsHelp : .options(error)
+        }
+        var words: [String]?
+        if !options.files.isEmpty {
+            let file = try ExperimentFile(
+                options.files, workingDirectory: workingDirectory, environment: caller.environment)
+            (options, words) = try mapError(to: Failure.options) { [options] () throws(OptionError) in
+                try file.merged(with: options, arguments, workingDirectory: workingDirectory, hasCommand: true)
+            }
+        }
+        do throws(OptionError) {
+            try options.settleUser(userID: caller.userID, groupID: caller.groupID, isRoot: caller.isRoot)
+        } catch {
+            throw .options(error)
         }
         // Before anything is opened.
         var descriptors = InheritedDescriptors()
@@ -37,7 +48,7 @@ struct RunCommand {
         }
         if let number = caller.variable("PMI_FD").flatMap({ Int32($0) }) { descriptors.add(connection: number) }
         self.descriptors = descriptors
-        words = options.words(of: arguments)
+        self.words = words ?? options.words(of: arguments)
         let settings = try LaunchSettings(caller: caller, workingDirectory: workingDirectory, store: options.store)
         request = try LaunchRequest(options, caller: caller, workingDirectory: workingDirectory, settings: settings)
     }

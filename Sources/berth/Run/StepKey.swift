@@ -22,6 +22,7 @@ extension LaunchOptions {
         shared.allowsNewPrivileges = false
         shared.cleansEnvironment = false
         shared.notes = []
+        (shared.operands, shared.files) = ([], [])
         shared.quiet = false
         shared.verbose = false
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
@@ -38,6 +39,8 @@ extension LaunchOptions {
                 switch variable {
                 case .set(let name, let value): (name, value)
                 case .fromHost(let name): (name, host(name))
+                case .expanded(let name, let text): (name, text)
+                case .unset(let name): (name, nil)
                 }
             guard ["NVIDIA_", "AMD_", "MELLANOX_"].contains(where: name.hasPrefix) else { continue }
             values.removeAll { $0.name == name }

@@ -8,7 +8,10 @@ enum CheckCommand {
     static func carryOut(_ words: [String]) -> Never {
         do throws(Failure) {
             let arguments = try InternalArguments(words, verb: "slurm-check", PluginRequest.names + ["--save"])
-            let options = try PluginRequest.options(arguments, workingDirectory: CallerContext().workingDirectory)
+            let caller = CallerContext()
+            let options = try PluginRequest.options(
+                arguments, workingDirectory: caller.workingDirectory, environment: caller.environment
+            ).options
             _ = try ContainerName.parse(arguments)
             if let path = arguments.value("--save") { try SaveCommand.checkDestination(path) }
             try LaunchSource.check(options.image)

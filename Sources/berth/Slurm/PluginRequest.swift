@@ -12,6 +12,8 @@ struct PluginRequest {
     let command: [String]
     /// The options as they would be written for `berth run`.
     let words: [String]
+    /// What an experiment file says of the image's entrypoint.
+    let usesEntrypoint: Bool?
     /// When everything must have ended, in `Clock.monotonicNanoseconds`.
     let deadline: UInt64?
     let started: UInt64
@@ -30,12 +32,13 @@ struct PluginRequest {
         caller = own.setting(arguments.value("--node").map { ["SLURM_NODEID=" + $0] } ?? [])
         workingDirectory = place?(own) ?? own.workingDirectory
         name = try ContainerName.parse(arguments)
-        options = try Self.options(arguments, workingDirectory: workingDirectory)
+        let read = try Self.options(arguments, workingDirectory: workingDirectory, environment: caller.environment)
+        (options, usesEntrypoint) = (read.options, read.usesEntrypoint)
         command = arguments.values("--command")
         let mounts = arguments.value("--mounts").flatMap { [workingDirectory] in
             try? MountRequest.list(pyxis: $0, workingDirectory: workingDirectory)  // an error of the options, above
         }
-        words = options.words(of: arguments.rest) + (mounts ?? []).flatMap(\.words)
+        words = read.words + (mounts ?? []).flatMap(\.words)
         deadline = arguments.value("--timeout").flatMap { UInt64($0) }.map { [started] in started + min($0, 31_536_000) * 1_000_000_000 }
     }
 
@@ -45,11 +48,22 @@ struct PluginRequest {
     }
 
     /// The user's options, as far as the command line says: no file of the node's is read.
-    static func options(_ arguments: InternalArguments, workingDirectory: String) throws(Failure) -> LaunchOptions {
-        let (words, mounts, script) = (arguments.rest, arguments.value("--mounts"), arguments.value("--script"))
+    static func options(
+        _ arguments: InternalArguments, workingDirectory: String, environment: [String]
+    ) throws(Failure) -> (options: LaunchOptions, words: [String], usesEntrypoint: Bool?) {
+        let (rest, mounts, script) = (arguments.rest, arguments.value("--mounts"), arguments.value("--script"))
         let isQuiet = arguments.has("--quiet")
+        let written = try mapError(to: Failure.options) { () throws(OptionError) in
+            try LaunchOptions(parsing: rest, workingDirectory: workingDirectory, needsImage: false)
+        }
+        let file =
+            written.files.isEmpty
+            ? nil
+            : try ExperimentFile(written.files, workingDirectory: workingDirectory, environment: environment)
         return try mapError(to: Failure.options) { () throws(OptionError) in
-            var options = try LaunchOptions(parsing: words, workingDirectory: workingDirectory, needsImage: false)
+            var (options, words) =
+                try file?.merged(with: written, rest, workingDirectory: workingDirectory, hasCommand: false)
+                ?? (written, written.words(of: rest))
             if isQuiet { options.quiet = true }
             // What runs in the batch script would take the script's rank for its own.
             if script != nil { options.profile = LaunchProfile.none }
@@ -59,7 +73,7 @@ struct PluginRequest {
                 options.mounts.append(
                     MountRequest(kind: .bind(source: script, recursive: false), target: script, readOnly: true))
             }
-            return options
+            return (options, words, file?.usesEntrypoint)
         }
     }
 

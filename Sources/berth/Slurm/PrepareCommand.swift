@@ -26,7 +26,10 @@ struct PrepareCommand {
     static let timeoutHint = "the site limits it with start_timeout= in plugstack.conf"
 
     private static let names =
-        PluginRequest.names + ["--socket", "--tasks", "--step", "--keep-root", "--entrypoint", "--report", "--gather"]
+        PluginRequest.names + [
+            "--socket", "--tasks", "--step", "--keep-root", "--entrypoint", "--site-entrypoint", "--entrypoint-log", "--report",
+            "--gather",
+        ]
 
     static func carryOut(_ words: [String]) -> Never {
         var connection: DescriptorBox?
@@ -49,7 +52,9 @@ struct PrepareCommand {
         plugin = try PluginRequest(arguments)
         step = arguments.value("--step") ?? ""
         keepsRoot = arguments.has("--keep-root")
-        entrypoint = arguments.value("--entrypoint").map { $0 == "shown" ? .shown : .quiet } ?? .ignored
+        let usesEntrypoint =
+            arguments.value("--entrypoint").map { $0 == "yes" } ?? plugin.usesEntrypoint ?? arguments.has("--site-entrypoint")
+        entrypoint = !usesEntrypoint ? .ignored : arguments.has("--entrypoint-log") ? .shown : .quiet
         reports = arguments.has("--report")
         hasMounts = arguments.has("--mounts")
         usesPMIx = !arguments.has("--script") && (plugin.caller.variable("SLURM_MPI_TYPE") ?? "").hasPrefix("pmix")
