@@ -184,10 +184,17 @@ private struct ShellReader {
         endStatement()
     }
 
-    private mutating func add(_ byte: UInt8) { word = (word ?? []) + [byte] }
+    /// In place: `word` may be as long as the script.
+    private mutating func add(_ byte: UInt8) { if word?.append(byte) == nil { word = [byte] } }
+
+    /// What has been read of the word, to be continued without a copy.
+    private mutating func takeWord() -> [UInt8] {
+        defer { word = nil }
+        return word ?? []
+    }
 
     private mutating func quote(until end: UInt8) {
-        var bytes = word ?? []
+        var bytes = takeWord()
         while position < script.count, script[position] != end {
             bytes.append(script[position])
             position += 1
@@ -197,7 +204,8 @@ private struct ShellReader {
     }
 
     private mutating func doubleQuote() {
-        var bytes = word ?? []
+        let isWhole = word == nil
+        var bytes = takeWord()
         let start = position
         while position < script.count, script[position] != UInt8(ascii: "\"") {
             var byte = script[position]
@@ -213,7 +221,7 @@ private struct ShellReader {
             bytes.append(byte)
             position += 1
         }
-        if script[start..<min(position, script.count)].elementsEqual("$@".utf8), word == nil {
+        if script[start..<min(position, script.count)].elementsEqual("$@".utf8), isWhole {
             current.takesArguments = true
         } else {
             word = bytes
@@ -223,7 +231,7 @@ private struct ShellReader {
 
     /// `$'…'`, as bash writes words with control characters.
     private mutating func ansiQuote() {
-        var bytes = word ?? []
+        var bytes = takeWord()
         while position < script.count, script[position] != UInt8(ascii: "'") {
             var byte = script[position]
             position += 1

@@ -22,12 +22,17 @@ package enum Capabilities {
         return names
     }()
 
-    /// Takes every capability but those named by their number out of the bounding set and from this process, none of them
-    /// inheritable or ambient.
-    package static func limit(to kept: Set<Int>) throws(SystemError) {
+    /// Takes every capability except these numbers out of the bounding set. The corresponding call is `prctl(2)`,
+    /// `PR_CAPBSET_DROP`.
+    package static func limitBounding(to kept: Set<Int>) throws(SystemError) {
         for number in 0..<Int(cap_max_bits()) where !kept.contains(number) {
             try checked("prctl", "PR_CAPBSET_DROP \(number)") { cap_drop_bound(cap_value_t(number)) }
         }
+    }
+
+    /// Takes every capability except these numbers from this process, and all from its inheritable and ambient sets. The
+    /// corresponding call is `capset(2)`.
+    package static func limitHeld(to kept: Set<Int>) throws(SystemError) {
         // Fails on kernels that have none.
         _ = cap_reset_ambient()
         guard let held = cap_get_proc(), let new = cap_init() else { throw SystemError.last("capget", "") }

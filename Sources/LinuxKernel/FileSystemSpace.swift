@@ -29,6 +29,12 @@ extension FileSystemSpace {
 }
 
 extension OwnedFileDescriptor {
+    /// Whether the mount or its file system is read-only; `false` if it cannot be asked. The corresponding call is `fstatfs(2)`.
+    var isOnReadOnlyMount: Bool {
+        var raw = statfs()
+        return fstatfs(rawValue, &raw) == 0 && raw.f_flags & 1 /* ST_RDONLY */ != 0
+    }
+
     /// The corresponding call is `fstatfs(2)`.
     package func space() throws(SystemError) -> FileSystemSpace {
         var raw = statfs()

@@ -31,19 +31,32 @@ extension Identity {
 }
 
 extension Processes {
-    /// Goes on as a sealed copy of this program in memory, unless it is one, or a file that this user cannot write to.
+    /// Executes this program again from a read-only mount of its file or a sealed copy in memory, unless this user could not
+    /// write to the file anyway.
     ///
-    /// In a container, a script whose interpreter is `/proc/self/exe` starts this program again, where processes of the
+    /// In a container, a script whose interpreter is `/proc/self/exe` starts this program again, where other processes of the
     /// container can open its file: CVE-2019-5736.
     package static func continueSealed() throws(SystemError) {
         let program = try OwnedFileDescriptor(opening: "/proc/self/exe", .readOnly)
         if berth_is_sealed(program.rawValue) == 1 { return }
         let status = try program.status()
-        guard Identity.isRoot || status.userID == Identity.userID else { return }
+        guard Identity.isRoot || status.userID == Identity.userID, !program.isOnReadOnlyMount else { return }
+        let words = [try ownPath()] + arguments().dropFirst()
+        // Costs no copy, and takes CAP_SYS_ADMIN and Linux 5.12.
+        if Identity.isRoot, let mount = readOnlyMount(of: program) {
+            _ = execute(mount.procPath, arguments: words, environment: environment())  // the copy can be executed
+        }
         let copy = OwnedFileDescriptor(rawValue: try checked("memfd_create", "berth") { berth_memfd_program("berth") })
         try copy.writeAll(try program.readAll(limit: 256 << 20))
         try checked("fcntl", "F_ADD_SEALS") { berth_seal(copy.rawValue) }
-        let words = [try ownPath()] + arguments().dropFirst()
         throw execute(copy.procPath, arguments: words, environment: environment())
+    }
+
+    private static func readOnlyMount(of program: borrowing OwnedFileDescriptor) -> OwnedFileDescriptor? {
+        guard let mount = try? Mounts.detachedCopy(of: program, recursive: false),  // refused: a copy takes its place
+            (try? Mounts.setAttributes(.readOnly, on: mount, recursive: false)) != nil,  // likewise
+            mount.isOnReadOnlyMount
+        else { return nil }
+        return mount
     }
 }

@@ -218,8 +218,8 @@ package enum Processes {
     package static func ownPath() throws(SystemError) -> String {
         let directory = try OwnedFileDescriptor(opening: "/proc/self", .path | .directory)
         let path = try directory.linkTarget("exe").displayPath
-        // A sealed copy has no path; who made it has given it the original's as its name.
-        return path.hasPrefix("/memfd:berth") ? arguments().first ?? path : path
+        // A sealed copy and a detached mount have no path: `continueSealed` passes the original's as the first argument.
+        return path == "/" || path.hasPrefix("/memfd:berth") ? arguments().first ?? path : path
     }
 
     /// Has this process sent SIGTERM when its parent ends, however that happens; at once where it has ended already. The

@@ -17,10 +17,10 @@ package enum StartingState {
 
     /// Comes first in a program.
     ///
-    /// - Parameter closesDescriptors: Not where this program only becomes another one of Berth's, which does it itself.
-    package static func establish(closesDescriptors: Bool = true) {
+    /// - Parameter marksDescriptors: Not where this program only becomes another one of Berth's, which does it itself.
+    package static func establish(marksDescriptors: Bool = true) {
         var state = Saved()
-        if closesDescriptors { markDescriptors() }
+        if marksDescriptors { markDescriptors() }
         // A missing standard stream would be replaced by the next file that is opened, and messages would go into that.
         for number in Int32(0)...2 where berth_fcntl(number, F_GETFD, 0) == -1 {
             _ = berth_open("/dev/null", (number == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC, 0)
@@ -87,7 +87,7 @@ package enum StartingState {
     }
 
     /// Whatever the caller has left open above the standard streams is closed by execve(2).
-    private static func markDescriptors() {
+    package static func markDescriptors() {
         if berth_close_range(3, UInt32.max, 4 /* CLOSE_RANGE_CLOEXEC */) == 0 { return }
         // Before Linux 5.11, or refused by a filter.
         guard let directory = try? OwnedFileDescriptor(opening: "/proc/self/fd", .readOnly | .directory),  // none to be seen

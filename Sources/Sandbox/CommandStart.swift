@@ -4,9 +4,9 @@ internal import LinuxKernel
 extension ProcessPlan {
     /// Applies the process part of the plan in the container and becomes the command; returns only by throwing.
     ///
-    /// The order matters: limits may need a capability, so they come before the capabilities go; the working directory is
-    /// entered as the user who will use it, or as root where only root may (a WORKDIR of mode 0700), as in runc;
-    /// `no_new_privs` is last, as nothing before it executes anything; only the filters of system calls come after it.
+    /// The order is runc's: limits may need a capability; the bounding set is reduced while CAP_SETPCAP is held, and the held
+    /// capabilities after the user has changed, which takes CAP_SETUID and CAP_SETGID. The working directory is entered as
+    /// root or as the user, whoever may (a WORKDIR of mode 0700). `no_new_privs` comes before the filters of system calls.
     ///
     /// - Parameter tell: Called with what the command has to do without.
     package consuming func start(_ tell: (SandboxNote) -> Void) throws(SandboxError) -> Never {
@@ -16,17 +16,7 @@ extension ProcessPlan {
         for change in limits {
             try stage(.limits) { () throws(SystemError) in try change.limit.set(change.to) }
         }
-        // Before the capabilities for it go, which the first process may have had to become what it is.
-        if case .like(_, let group, let groups) = user {
-            try stage(.identity) { () throws(SystemError) in try Identity.become(group: group, supplementaryGroups: groups) }
-        }
-        // Without no_new_privs it takes a capability, which goes now.
-        if !noNewPrivileges { try loadFilters() }
-        if let kept = boundingCapabilities {
-            try stage(.capabilities) { () throws(SystemError) in
-                try Capabilities.limit(to: Set(kept))
-            }
-        }
+        try restrictFuture()
         var isThere = false
         if user != .unchanged {
             do throws(SandboxError) {
@@ -36,15 +26,37 @@ extension ProcessPlan {
         }
         try becomeUser()
         if !isThere { try enterWorkingDirectory(tell) }
-        if noNewPrivileges {
-            try stage(.capabilities) { () throws(SystemError) in try Identity.forbidNewPrivileges() }
-            try loadFilters()
-        }
+        try restrictPresent()
         if let firstProcess {
             let isInit = firstProcess == .`init`
             try stage(.identity) { () throws(SystemError) in try Namespaces.finishFirstProcess(init: isInit) }
         }
         throw .command(arguments[0], Self.execute(arguments, environment))
+    }
+
+    /// For a process that stays as it is and starts programs of the image, such as its entrypoint.
+    package func restrict() throws(SandboxError) {
+        try restrictFuture()
+        try restrictPresent()
+    }
+
+    /// What no program executed from here on can have; this process still has what it takes to become the user.
+    private func restrictFuture() throws(SandboxError) {
+        // Without no_new_privs this takes a capability.
+        if !noNewPrivileges { try loadFilters() }
+        if let kept = boundingCapabilities {
+            try stage(.capabilities) { () throws(SystemError) in try Capabilities.limitBounding(to: Set(kept)) }
+        }
+    }
+
+    private func restrictPresent() throws(SandboxError) {
+        if let kept = boundingCapabilities {
+            try stage(.capabilities) { () throws(SystemError) in try Capabilities.limitHeld(to: Set(kept)) }
+        }
+        if noNewPrivileges {
+            try stage(.capabilities) { () throws(SystemError) in try Identity.forbidNewPrivileges() }
+            try loadFilters()
+        }
     }
 
     /// The last thing before the command: what they refuse, the launcher may have needed.
@@ -61,7 +73,8 @@ extension ProcessPlan {
             let group = try Self.group(name)
             if !additionalGroups.contains(group) { additionalGroups.append(group) }
         }
-        if case .like(let user, _, _) = user {
+        if case .like(let user, let group, let groups) = user {
+            try stage(.identity) { () throws(SystemError) in try Identity.become(group: group, supplementaryGroups: groups) }
             // Root stays root without a capability for it.
             guard user != Identity.userID else { return }
             return try stage(.identity) { () throws(SystemError) in try Identity.become(user: user) }

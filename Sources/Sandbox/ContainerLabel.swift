@@ -6,6 +6,8 @@ internal import LinuxKernel
 ///
 /// Processes with capabilities in the container can change it: it is information, and never a permission.
 package struct ContainerLabel: Equatable, Sendable {
+    /// Of one launch on this node: mount namespaces that were made inside the container later have it, too.
+    package var launch: String
     /// `JOB.STEP`, or `JOB` of a command outside any step; empty outside of jobs.
     package var step: String
     /// `--name`, or the name of a container of the plugin's; empty where it has none.
@@ -23,30 +25,37 @@ package struct ContainerLabel: Equatable, Sendable {
     }
 
     package init(
-        step: String, name: String = "", files: String = "", filter: String = "", digest: String, image: String
+        launch: String, step: String, name: String = "", files: String = "", filter: String = "", digest: String,
+        image: String
     ) {
+        self.launch = launch
         (self.step, self.name, self.files, self.filter) = (step, name, files, filter)
         (self.digest, self.image) = (digest, image)
     }
 
+    /// A value for `launch` that no other launch on this node has.
+    package static func newLaunch() -> String {
+        String(Processes.ownID, radix: 16) + "-" + String(Clock.monotonicNanoseconds, radix: 16)
+    }
+
     /// The number of the form, which earlier versions of Berth lack.
-    private static let prefix = "berth:2:"
+    private static let prefix = "berth:3:"
 
     /// The kernel takes at most a page.
     package var text: String {
         let hex = digest.hasPrefix("sha256:") ? String(digest.dropFirst(7)) : ""
         let shown = image.utf8.count <= 2048 ? image : String(decoding: image.utf8.prefix(2048), as: UTF8.self)
-        return Self.prefix + "\(step):\(name):\(files):\(filter):\(hex):\(shown)"
+        return Self.prefix + "\(launch):\(step):\(name):\(files):\(filter):\(hex):\(shown)"
     }
 
     package init?(_ text: String) {
         guard text.hasPrefix(Self.prefix) else { return nil }
         let parts = text.dropFirst(Self.prefix.utf8.count)
-            .split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 6 else { return nil }
+            .split(separator: ":", maxSplits: 6, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 7 else { return nil }
         self.init(
-            step: parts[0], name: parts[1], files: parts[2], filter: parts[3],
-            digest: parts[4].isEmpty ? "" : "sha256:" + parts[4], image: parts[5])
+            launch: parts[0], step: parts[1], name: parts[2], files: parts[3], filter: parts[4],
+            digest: parts[5].isEmpty ? "" : "sha256:" + parts[5], image: parts[6])
     }
 
     /// Of the job that it belongs to; empty outside of jobs.

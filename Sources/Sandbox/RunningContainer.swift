@@ -8,8 +8,10 @@ package struct RunningContainer: Sendable {
     /// The oldest process first. Those that still are the launcher come last: their environment is not the container's.
     package fileprivate(set) var processes: [OtherProcess]
     package let mounts: [UInt8]
-    /// What `/proc/PID/ns/mnt` of its processes reads.
+    /// What `/proc/PID/ns/mnt` of its first process reads.
     fileprivate let space: [UInt8]
+    /// The owner of its processes, as the kernel shows it.
+    package let userID: UInt32
     /// Of a container that was found to be entered: its processes may end before that.
     fileprivate var pinned: [(kind: NamespaceKinds, descriptor: DescriptorBox)]?
 
@@ -63,9 +65,25 @@ package struct RunningContainer: Sendable {
                 let label = label(in: mounts), matches(label), let process = OtherProcess(number, in: directory)
             else { continue }
             places[places.count - 1] = found.count
-            found.append(RunningContainer(label: label, processes: [process], mounts: mounts, space: space))
+            found.append(
+                RunningContainer(
+                    label: label, processes: [process], mounts: mounts, space: space, userID: status.userID))
         }
-        return found.sorted { $0.processes[0] < $1.processes[0] }
+        return merged(found.sorted { $0.processes[0] < $1.processes[0] })
+    }
+
+    /// A process inside may have made a mount namespace of its own, with the same mounts and the same label (bubblewrap,
+    /// `unshare -m`): its processes are the container's. A label that another user copied is another container's.
+    private static func merged(_ found: [RunningContainer]) -> [RunningContainer] {
+        var result: [RunningContainer] = []
+        for container in found {
+            let first = result.firstIndex {
+                !container.label.launch.isEmpty && $0.label.launch == container.label.launch
+                    && $0.userID == container.userID
+            }
+            if let first { result[first].processes += container.processes } else { result.append(container) }
+        }
+        return result
     }
 
     /// The label of the first mount that has one; blanks in it are `\040`.
@@ -139,6 +157,11 @@ extension RunningContainer {
         if text == label.name || text == label.step || text == label.job { return true }
         guard let number = Int(text) else { return false }
         return processes.contains { $0.processID == number }
+    }
+
+    /// The job or step of Slurm's in whose control group its first process is; `nil` outside of one, or if it has ended.
+    package var cgroupJob: String? {
+        (try? pin()?.cgroupJob()) ?? nil  // ended
     }
 
     /// Its name, else its step, else its first process.

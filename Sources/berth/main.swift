@@ -5,15 +5,17 @@ internal import LinuxKernel
 // else, help included, is the image tool's.
 let arguments = Array(Processes.arguments().dropFirst())
 let rest = Array(arguments.dropFirst())
+let entersContainer = ["run", "exec", "shell", "slurm-prepare"].contains(arguments.first)
 let isOwn =
-    switch arguments.first {
-    case "run", "exec", "shell", "confine", "probe", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
-        "slurm-copy-root":
-        true
-    default: false
-    }
-// The image tool is to read what the caller hands over by descriptor: `BERTH_CONFIG=<(…)`, an archive's `/dev/fd/3`.
-StartingState.establish(closesDescriptors: isOwn)
+    entersContainer
+    || ["confine", "probe", "slurm-check", "slurm-save", "slurm-sweep", "slurm-copy-root"].contains(arguments.first)
+// Descriptors stay open where this program is executed again, and for the image tool, which reads what the caller passes by
+// descriptor: `BERTH_CONFIG=<(…)`, an archive's `/dev/fd/3`.
+StartingState.establish(marksDescriptors: isOwn && !entersContainer)
+if entersContainer {
+    do throws(SystemError) { try Processes.continueSealed() } catch { Terminal.fail(Failure.system(error).report) }
+    StartingState.markDescriptors()
+}
 switch arguments.first {
 // `berth run --version` is in its help, which the image tool has.
 case "run" where rest.first != "--version":

@@ -12,7 +12,8 @@ enum ContainerFinder {
         var waited = 0
         while true {
             let all = try all()
-            let found = all.filter { container in text.map(container.answers(to:)) ?? true }
+            var found = all.filter { container in text.map(container.answers(to:)) ?? true }
+            if let text, Identity.isRoot { found = confirmed(found, text) }
             guard let container = found.first else { throw .report(absent(text, all)) }
             guard found.count == 1 else { throw .report(ambiguous(text, found)) }
             guard container.isStarting else { return container }
@@ -25,6 +26,15 @@ enum ContainerFinder {
             Processes.sleep(milliseconds: 20)
             waited += 20
         }
+    }
+
+    /// For root, who sees the containers of all users: a label is any user's to write, and a control group is not. Of several
+    /// that claim a job those count that are in its control group.
+    private static func confirmed(_ found: [RunningContainer], _ text: String) -> [RunningContainer] {
+        guard isJob(text) else { return found }
+        let job = text.prefix { $0 != "." }
+        let inside = found.filter { $0.cgroupJob?.prefix { $0 != "." } == job }
+        return inside.isEmpty ? found : inside
     }
 
     /// Whether a running container has this name, job or process.

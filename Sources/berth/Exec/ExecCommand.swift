@@ -60,7 +60,6 @@ struct ExecCommand {
     }
 
     func carryOut() throws(Failure) -> Never {
-        try mapError(to: Failure.system) { () throws(SystemError) in try Processes.continueSealed() }
         let container = try ContainerFinder.find(options.image.isEmpty ? nil : options.image)
         try enter(try target(container))
     }

@@ -38,6 +38,9 @@ struct ExecTarget {
     /// What the command does not share with the container's own processes.
     func notes(_ process: ProcessPlan) -> [String] {
         var notes: [String] = []
+        if isOfOtherUser {
+            notes.append("note: this is a container of user \(credentials.userID); the command runs as that user")
+        }
         if let job = job?.prefix(while: { $0 != "." }), job != Substring(Self.ownJob ?? "") {
             notes.append(
                 "note: this session is outside job \(job): the job's limits on CPUs and memory do not hold for the command, and "

@@ -75,7 +75,7 @@ struct RunCommand {
         try plan.enforceCgroupPolicy()
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         interpreter.label = ContainerLabel(
-            step: request.step, name: request.options.name ?? "",
+            launch: ContainerLabel.newLaunch(), step: request.step, name: request.options.name ?? "",
             filter: ContainerLabel.filterNames(plan.process.filters), digest: image.image.digest, image: image.image.name)
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in try interpreter.enter() }
         request.tell(interpreter.notes)

@@ -109,7 +109,7 @@ struct PrepareCommand {
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
         interpreter.rootCopy = root
         interpreter.label = ContainerLabel(
-            step: step, name: plugin.name?.name ?? "",
+            launch: ContainerLabel.newLaunch(), step: step, name: plugin.name?.name ?? "",
             files: try container.map { (kept) throws(Failure) in try kept.identity() } ?? "",
             filter: ContainerLabel.filterNames(plan.process.filters), digest: image.image.digest, image: image.image.name)
         // Before the container's /proc takes the place of the host's: it may be anything.
@@ -126,7 +126,7 @@ struct PrepareCommand {
             if !words.isEmpty {
                 // This process only hands the container on from here.
                 try mapError(to: Failure.sandbox) { [process = plan.process] () throws(SandboxError) in
-                    try process.loadFilters()
+                    try process.restrict()
                 }
                 try run(words, launcher, &plan.process, deadline: request.deadline)
                 phases.end("entrypoint")
