@@ -7,6 +7,13 @@ case $ENTRYPOINT_MODE in
   fail) echo "the entrypoint's own reason" >&2; exit 3;;
   hang) exec sleep 600;;
   forget) exit 0;;
+  attack)
+    # What root could do to the host's launcher (CVE-2019-5736), and what it may do at all.
+    grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status
+    for file in /proc/self/fd/* /proc/$PPID/exe; do
+      [ "$(head -c 4 "$file" 2>/dev/null | tail -c 3)" = ELF ] || continue
+      (: >>"$file") 2>&1 && echo "can write to $file: $(readlink "$file")"
+    done;;
   daemon) setsid sleep 700 </dev/null >/dev/null 2>&1 &;;
 esac
 exec "$@"

@@ -173,6 +173,16 @@ struct Inhabited: Sendable {
         try container.end()
     }
 
+    @Test(.needsRoot, .needsStaticLauncher) func theLaunchersFileIsNotReachableFromRun() throws {
+        let box = try Box(.root)
+        try box.directory.write("#!/proc/self/exe\n", to: "rootfs/bin/again", mode: 0o755)
+        let ended = try box.run(berth: ["run", box.image, "/bin/again"])
+        #expect(ended.errors.contains("cannot start /proc/libexec/berth/berth-image"), "\(ended)")
+        // Descriptors that the caller passes arrive nevertheless.
+        let passing = box.shell("exec 3<\"$0\"; exec \"$BERTH\" run --preserve-fds 1 \"$IMAGE\" probe fds")
+        #expect(try passing.run().lines.first?.hasPrefix("3 ") == true)
+    }
+
     @Test func theCommandHoldsTheLeaseOfTheScratch() throws {
         let box = try Box(.any)
         try box.directory.makeDirectory("scratch", mode: 0o1777)

@@ -127,6 +127,21 @@ import TestSupport
         #expect(try !effective(["--root"]).hasSuffix("0000000000000000"))
     }
 
+    /// Without CAP_SETUID and CAP_SETGID the command is still the user that was asked for, as in Docker.
+    @Test(
+        .needsRoot,
+        arguments: [
+            ["--user", "33:34"], ["--user", "web", "--group-add", "110"], ["--group-add", "110"], ["--user", "0"],
+        ])
+    func theUserChangesBeforeCapabilitiesGo(_ options: [String]) throws {
+        let box = try Box(.root)
+        let ended = try box.run(["--cap-drop", "ALL"] + options, probe: "id", "--", "caps")
+        #expect(ended.status == 0, "\(ended)")
+        for set in ["CapEff", "CapPrm", "CapBnd", "CapInh"] {
+            #expect(ended.lines.contains { $0.hasPrefix(set) && $0.hasSuffix("0000000000000000") }, "\(ended)")
+        }
+    }
+
     @Test(.needsRoot) func rootAddsCapabilitiesAndGroups() throws {
         let box = try Box(.root)
         let caps = try box.run(["--cap-add", "SYS_PTRACE"], probe: "caps")

@@ -31,6 +31,14 @@ import Testing
         if !word.contains("\n") { #expect(read.environment == saved.environment) }
     }
 
+    /// Each once took time in the square of the length: an hour for the largest.
+    @Test(.timeLimit(.minutes(1)), arguments: ["x", "''", "\"\"", "$''", "\\x"])
+    func wordsOfAnyLengthAreReadInOneGo(_ part: String) {
+        let script = "exec " + String(repeating: part, count: 1_000_000) + " \"$@\"\n"
+        let read = SavedImage(environment: [], script: Array(script.utf8), exact: [])
+        #expect(read.entrypoint.count <= 1)
+    }
+
     @Test func aFileThatWasChangedSinceIsBelieved() {
         let saved = SavedImage(Self.image("x"))
         let environment = saved.environmentFile + Array("ADDED=1\n".utf8)

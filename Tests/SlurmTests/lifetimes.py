@@ -66,6 +66,19 @@ def exec_gives_what_attaching_gives():
 
 
 @test
+def exec_takes_mount_namespaces_made_inside_for_the_containers():
+    script = f"""
+        exec 3< <(exec srun --overlap -n1 berth run --name nested {image("debian")} -- \\
+            bash -c 'unshare -Urm sleep 60 & until pgrep -x sleep >/dev/null; do sleep .05; done; {READY}')
+        read -r ready <&3
+        srun --overlap -n1 berth exec nested true; echo $?
+        srun --overlap -n1 berth ps --format "{{{{.Container}}}}"
+        scancel --signal=KILL $SLURM_JOB_ID.0"""
+    ended = succeeds(run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, timeout=300))
+    same(ended.lines, ["0", "nested"], ended)
+
+
+@test
 def exec_attach_finds_an_image_that_was_named_by_a_relative_path():
     # The second step's working directory is another one.
     where, root = "/home/alice/attach-test.sqsh", "/home/alice/attach-root"

@@ -363,6 +363,22 @@ while True:
 
 
 @test
+def safety_roots_entrypoint_is_limited_and_cannot_change_the_launcher():
+    words = ("srun", "-n1", "-w", "node1", f"--container-image={image('entrypoint')}", *ENTRYPOINT, "--container-entrypoint-log", "true")
+    environment = {"BERTH_STORE": "/var/tmp/roots-store", "ENTRYPOINT_MODE": "attack"}
+    done = subprocess.run(
+        cluster.on("ctl", *words, user="root", environment=environment), env={**os.environ, "BERTH_LAB": str(cluster.LAB)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    same(done.returncode, 0, said)
+    assert re.search("^NoNewPrivs:\\s+1$", said, re.M) and "CapEff:\t00000000a00405fb" in said, said
+    assert "can write to" not in said and "busy" not in said, said
+    assert "Read-only file system" in said or "Operation not permitted" in said, said
+    node("node1", "rm", "-rf", "/var/tmp/roots-store")
+
+
+@test
 def safety_an_epilog_gives_up_what_hangs():
     place = "/var/tmp/dead-server"
     node("node1", "mkdir", "-p", place)
