@@ -1,5 +1,5 @@
 internal import LaunchPlanning
-package import LinuxKernel
+internal import LinuxKernel
 
 /// One or more experiment files with all their bases, in one table: Berth's own, and CSCS' environment definition files (EDF).
 package struct ExperimentFile: Sendable {
