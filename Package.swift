@@ -92,7 +92,7 @@ let richTargets: [Target] = [
     // toml++, whose headers are Debian's libtomlplusplus-dev.
     .target(name: "CTOMLPlusPlus"),
     library("ExperimentFiles", ["CTOMLPlusPlus", "LaunchPlanning", "LinuxKernel"]),
-    tests("ExperimentFilesTests", ["ExperimentFiles", "ImageDiagnostics", "LinuxKernel", "TestSupport"]),
+    tests("ExperimentFilesTests", ["Diagnostics", "ExperimentFiles", "ImageDiagnostics", "LinuxKernel", "TestSupport"]),
     library("Hashing", ["ImageSpec", .product(name: "Crypto", package: "swift-crypto")]),
     library(
         "Layers",

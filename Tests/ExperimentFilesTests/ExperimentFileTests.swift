@@ -1,3 +1,4 @@
+import Diagnostics
 import ExperimentFiles
 import Foundation
 import ImageDiagnostics
