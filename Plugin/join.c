@@ -357,7 +357,7 @@ static void close_on_exec(spank_t spank)
 		return;
 	int connection = atoi(number);
 
-	if (connection > 2 && fstat(connection, &status) == 0 && !S_ISDIR(status.st_mode))
+	if (connection > 2 && fstat(connection, &status) == 0 && (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode)))
 		fcntl(connection, F_SETFD, 0);
 }
 

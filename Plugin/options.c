@@ -125,6 +125,9 @@ static const char *complaint(const struct flag *flag, const char *value)
 	return NULL;
 }
 
+/* Whether any flag was given, and not by a variable. */
+bool flags_given;
+
 static int set(const struct flag *flag, const char *source, const char *value)
 {
 	const char *wrong;
@@ -155,6 +158,7 @@ static void take(int index, const char *value)
 	/* "(null)" is how Slurm hands on an argument that was left out. */
 	bool empty = flag->text && (!value || !*value || !strcmp(value, "(null)"));
 
+	flags_given = true;
 	snprintf(source, sizeof source, "--%s", flag->name);
 	if (!empty)
 		set(flag, source, value);

@@ -48,7 +48,7 @@ int slurm_spank_user_init(spank_t spank, int count, char **words)
 	if (!is_step())
 		return 0;
 	if (!wants_container()) {
-		if (options.mounts || options.workdir || options.save || options.env)
+		if (flags_given)
 			slurm_spank_log("berth: no --container-image, --container-name or --container-file: the other --container flags do nothing");
 		return 0;
 	}

@@ -59,6 +59,7 @@ struct options {
 	int home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
 };
 extern struct options options;
+extern bool flags_given;
 int register_options(spank_t spank);
 int read_variables(spank_t spank);
 int check_request(void);

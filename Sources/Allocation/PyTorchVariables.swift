@@ -32,7 +32,19 @@ package enum PyTorchVariables {
         if let task = SlurmTask(environment: environment) {
             entries += ["LOCAL_WORLD_SIZE=\(task.localTasks)", "NODE_RANK=\(task.nodeID)", "GROUP_RANK=\(task.nodeID)"]
         }
+        // As Enroot's hook: processes that share a node share its cores.
+        if let nodes = (environment("SLURM_STEP_NUM_NODES") ?? environment("SLURM_NNODES")).flatMap({ Int($0) }),
+            let tasks = Int(size), tasks > nodes
+        {
+            entries.append("OMP_NUM_THREADS=1")
+        }
         return entries
+    }
+
+    /// Whether a variable is right for one step only, so that a value which the caller brings is another step's. The place
+    /// to meet and the threads are the caller's to choose.
+    package static func isOfStep(_ entry: String) -> Bool {
+        !["MASTER_ADDR=", "MASTER_PORT=", "OMP_NUM_THREADS="].contains(where: entry.hasPrefix)
     }
 }
 

@@ -1,8 +1,9 @@
 // `berth report-environment DESCRIPTOR`: the command in front of which the Slurm plugin runs an image's entrypoint.  It writes
-// its environment to the descriptor, each entry with its NUL.
+// its working directory, as `=cwd=PATH`, and its environment to the descriptor, each entry with its NUL.
 //
 // In C, and before everything else: Swift's runtime does not start in a container that covers /proc.
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +29,8 @@ __attribute__((constructor(101))) static void report_environment(int argc, char 
     descriptor = strtol(argv[argc - 1], &end, 10);
     failed = *end != '\0' || end == argv[argc - 1] || descriptor < 0 || descriptor > 1 << 20;
     if (failed) errno = EBADF;
+    char directory[PATH_MAX + 5] = "=cwd=";
+    if (!failed && getcwd(directory + 5, PATH_MAX)) failed = write_all((int)descriptor, directory, strlen(directory) + 1) < 0;
     for (; !failed && *environment; environment++)
         failed = write_all((int)descriptor, *environment, strlen(*environment) + 1) < 0;
     if (!failed) _exit(0);

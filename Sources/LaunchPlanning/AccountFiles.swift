@@ -6,7 +6,8 @@ package enum AccountFiles {
     /// In bytes; a larger file of an image is an error. Published images have files of some kilobytes.
     package static let limit = 16 << 20
 
-    package static func passwd(image: [UInt8], _ accounts: Accounts) -> [UInt8] {
+    /// - Parameter shells: The image's /etc/shells: the host's shell is the caller's only if the image has it.
+    package static func passwd(image: [UInt8], shells: [UInt8], _ accounts: Accounts) -> [UInt8] {
         let name = accounts.userName.kernelBytes
         let id = Array("\(accounts.userID)".utf8)
         var kept: [UInt8] = []
@@ -28,6 +29,10 @@ package enum AccountFiles {
         append(numbers: "x:\(accounts.userID):\(accounts.groupID)", to: &result)
         append(accounts.fullName.kernelBytes, to: &result)
         append(accounts.home.kernelBytes, to: &result)
+        if shell == nil, !accounts.shell.isEmpty {
+            let own = accounts.shell.kernelBytes
+            if ByteLines(shells).contains(where: { $0.elementsEqual(own) }) { shell = own }
+        }
         append(shell ?? Array("/bin/sh".utf8), to: &result, last: true)
         for line in accounts.others {
             let entry = line.kernelBytes
@@ -37,6 +42,14 @@ package enum AccountFiles {
             result.append(newline)
         }
         return result + kept
+    }
+
+    /// With a line for the caller, as PAM refuses accounts without one: shadow(5). Its password matches nothing. `nil` where the
+    /// image has no such file, or has a line for the name already.
+    package static func shadow(image: [UInt8], _ accounts: Accounts) -> [UInt8]? {
+        let name = accounts.userName.kernelBytes
+        guard !image.isEmpty, !ByteLines(image).contains(where: { $0.colonField(0)?.holds(name) == true }) else { return nil }
+        return name + Array(":*:::::::\n".utf8) + image
     }
 
     package static func group(image: [UInt8], _ accounts: Accounts) -> [UInt8] {

@@ -172,7 +172,7 @@ private struct OrderedVariables {
         for place in entries.indices { insert(place) }
     }
 
-    /// Of what stands before the first `=`. FNV-1a, begun at a number of this process's, so that no image can choose names
+    /// Of what stands before the first `=`. FNV-1a, begun at a random number of this process, so that no image can choose names
     /// that all meet in one slot.
     private static func hash(_ entry: String.UTF8View) -> Int {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325 ^ seed
@@ -183,7 +183,7 @@ private struct OrderedVariables {
         return Int(truncatingIfNeeded: (hash ^ hash >> 29) & 0x7FFF_FFFF)
     }
 
-    private static let seed = UInt64(truncatingIfNeeded: UInt(bitPattern: ObjectIdentifier(OrderedVariables.self)))
+    private static let seed = Random.ofProcess
 
     private static func names(_ entry: String.UTF8View, _ name: String.UTF8View) -> Bool {
         var rest = entry.makeIterator()

@@ -141,18 +141,22 @@ package struct Accounts: Equatable, Sendable {
     package var groupID: UInt32
     package var fullName: String
     package var home: String
+    /// The host's; empty where it is not known.
+    package var shell: String
     package var groups: [Group]
     /// Lines of the host's passwd(5) that the container's must have as well.
     package var others: [String] = []
 
     package init(
-        userName: String, userID: UInt32, groupID: UInt32, fullName: String = "", home: String, groups: [Group]
+        userName: String, userID: UInt32, groupID: UInt32, fullName: String = "", home: String, shell: String = "",
+        groups: [Group]
     ) {
         self.userName = userName
         self.userID = userID
         self.groupID = groupID
         self.fullName = fullName
         self.home = home
+        self.shell = shell
         self.groups = groups
     }
 }

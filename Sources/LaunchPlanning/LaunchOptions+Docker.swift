@@ -20,7 +20,6 @@ extension LaunchOptions {
             }
         case "privileged":
             (capabilities.addsAll, capabilities.isPrivileged) = (true, true)
-            seccomp = SeccompChoice.none
             note(
                 "--privileged: all capabilities, no seccomp filter; devices stay those that were granted, /sys read-only"
             )

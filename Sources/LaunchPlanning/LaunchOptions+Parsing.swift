@@ -62,12 +62,14 @@ extension LaunchOptions {
             }
             if files.count > known { fileArguments.append(start..<rest.startIndex) }
         }
-        operands = Array(rest)
+        if !files.isEmpty { operands = Array(rest) }
         if sharedMemorySize != nil, !unshare.contains(.ipc) {
             note(
                 "--shm-size: /dev/shm is the host's, shared by all ranks of the node; --ipc private gives the container one of "
                     + "that size, --require shm=SIZE checks that there is room")
         }
+        // Docker's rule: a profile that was chosen holds.
+        if capabilities.isPrivileged, seccomp == nil { seccomp = SeccompChoice.none }
         if usesInit {
             if sharesProcesses {
                 usesInit = false
@@ -167,7 +169,6 @@ extension LaunchOptions {
         case "init": usesInit = false
         case "privileged" where capabilities.isPrivileged:
             (capabilities.addsAll, capabilities.isPrivileged) = (false, false)
-            seccomp = nil
             removeNote(option)
         default: removeNote(option)
         }

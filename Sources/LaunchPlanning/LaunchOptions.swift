@@ -43,11 +43,17 @@ package struct LaunchOptions: Equatable, Sendable {
         case expanded(name: String, text: String)
         /// `--unsetenv NAME`.
         case unset(name: String)
+
+        package var name: String {
+            switch self {
+            case .set(let name, _), .fromHost(let name), .expanded(let name, _), .unset(let name): name
+            }
+        }
     }
 
     /// `--file`: experiment files, whose options come before those of the command line.
     package var files: [String] = []
-    /// The arguments behind the options: the image and the command, or with `--file` perhaps the command alone.
+    /// With `--file`, the arguments behind the options: the image and the command, or the command alone.
     package var operands: [String] = []
     /// Which of the parsed arguments are `--file` and its value.
     var fileArguments: [Range<Int>] = []

@@ -52,7 +52,7 @@ package enum Identity {
 
     /// Sets the supplementary groups, which takes root's powers. The corresponding call is `setgroups(2)`.
     package static func join(_ groups: [UInt32]) throws(SystemError) {
-        try checked("setgroups", "\(groups)") { setgroups(groups.count, groups) }
+        try checked("setgroups", "\(groups.count) groups") { setgroups(groups.count, groups) }
     }
 
     /// Becomes another user for good, groups first. The corresponding calls are `setgroups(2)`, `setresgid(2)`,

@@ -123,8 +123,24 @@ package func contents(of path: some PathBytes, limit: Int = 16 << 20) throws(Sys
 
 /// The standard streams, which this process was given and does not own.
 package enum Streams {
-    package static func standardOutput(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 1) }
-    package static func standardOutput(_ bytes: UnsafeRawBufferPointer) throws(SystemError) { try write(bytes, 1) }
+    /// The caller closed standard output, and /dev/null takes its number. Set before there is a second thread.
+    nonisolated(unsafe) static var isOutputMissing = false
+
+    /// - Throws: `EBADF` if the caller closed it, too.
+    package static func standardOutput(_ bytes: [UInt8]) throws(SystemError) {
+        try checkOutput()
+        try write(bytes, 1)
+    }
+
+    package static func standardOutput(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {
+        try checkOutput()
+        try write(bytes, 1)
+    }
+
+    private static func checkOutput() throws(SystemError) {
+        if isOutputMissing { throw SystemError(call: "write", errno: EBADF, subject: "standard output") }
+    }
+
     package static func standardError(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 2) }
 
     /// Opens /dev/null in place of those that this process was not given: what is opened later would get their numbers,
@@ -132,6 +148,7 @@ package enum Streams {
     package static func complete() {
         // The lowest free number is the one that is missing.
         for number in Int32(0)...2 where berth_fcntl(number, F_GETFD, 0) == -1 {
+            if number == 1 { isOutputMissing = true }
             _ = berth_open("/dev/null", number == 0 ? O_RDONLY : O_WRONLY, 0)
         }
     }

@@ -23,6 +23,7 @@ package enum StartingState {
         if marksDescriptors { markDescriptors() }
         // A missing standard stream would be replaced by the next file that is opened, and messages would go into that.
         for number in Int32(0)...2 where berth_fcntl(number, F_GETFD, 0) == -1 {
+            if number == 1 { Streams.isOutputMissing = true }
             _ = berth_open("/dev/null", (number == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC, 0)
         }
         var none = sigset_t()
@@ -115,11 +116,11 @@ package struct InheritedDescriptors: Sendable {
         return nil
     }
 
-    /// A connection by which a process manager talks with its tasks, such as `PMI_FD` names; never a directory, which
-    /// would open a way around the container.
+    /// A connection by which a process manager talks with its tasks, such as `PMI_FD` names: a socket or a pipe. A file or a
+    /// directory would be a way around the container.
     package mutating func add(connection number: Int32) {
         var raw = stat()
-        guard number > 2, fstat(number, &raw) == 0, raw.st_mode & BERTH_S_IFMT != BERTH_S_IFDIR,
+        guard number > 2, fstat(number, &raw) == 0, [BERTH_S_IFSOCK, BERTH_S_IFIFO].contains(raw.st_mode & BERTH_S_IFMT),
             !numbers.contains(number)
         else { return }
         numbers.append(number)

@@ -50,13 +50,16 @@ extension PlanInterpreter {
 
     private mutating func seedEtc(_ top: borrowing OwnedFileDescriptor) throws(SystemError) {
         guard let layers = try layers(of: "etc") else { return }
-        var (passwd, group): ([UInt8]?, [UInt8]?)
+        var (passwd, group, shadow): ([UInt8]?, [UInt8]?, [UInt8]?)
         for step in plan.steps {
             guard case .accounts(let accounts) = step.action else { continue }
             guard let below = try contents(of: "passwd", in: layers.directories),
                 let groupBelow = try contents(of: "group", in: layers.directories)
             else { return }
-            passwd = AccountFiles.passwd(image: below, accounts)
+            let shells = (try? contents(of: "shells", in: layers.directories)) ?? []  // unreadable: the image lists none
+            passwd = AccountFiles.passwd(image: below, shells: shells, accounts)
+            // Unreadable where a shared store belongs to root: it stays as it is.
+            shadow = AccountFiles.shadow(image: (try? contents(of: "shadow", in: layers.directories)) ?? [], accounts)
             group = AccountFiles.group(image: groupBelow, accounts)
         }
         let etc = try Self.make("etc", layers.mode, in: top)
@@ -66,6 +69,7 @@ extension PlanInterpreter {
                 guard let passwd, let group else { continue }
                 try Self.write(passwd, to: "passwd", in: etc)
                 try Self.write(group, to: "group", in: etc)
+                if let shadow { try Self.write(shadow, to: "shadow", in: etc) }
             case .copy(let source, let target):
                 guard target.hasPrefix("/etc/"), let bytes = try? LinuxKernel.contents(of: source, limit: 1 << 20)  // as the step
                 else { continue }

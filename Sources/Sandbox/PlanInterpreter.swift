@@ -119,8 +119,12 @@ package struct PlanInterpreter: ~Copyable {
             guard let bytes = try? contents(of: source, limit: 1 << 20) else { return }  // absent on the host: nothing to copy
             try put(bytes, at: target)
         case .accounts(let accounts):
-            try put(AccountFiles.passwd(image: inside().contents(of: "etc/passwd"), accounts), at: "/etc/passwd")
+            let shells = (try? inside().contents(of: "etc/shells")) ?? []  // absent or unreadable: the image lists none
+            let passwd = AccountFiles.passwd(image: try inside().contents(of: "etc/passwd"), shells: shells, accounts)
+            try put(passwd, at: "/etc/passwd")
             try put(AccountFiles.group(image: inside().contents(of: "etc/group"), accounts), at: "/etc/group")
+            let below = (try? inside().contents(of: "etc/shadow")) ?? []  // absent, or another user's: it stays as it is
+            if let shadow = AccountFiles.shadow(image: below, accounts) { try put(shadow, at: "/etc/shadow") }
         case .file(let bytes, let path): try put(bytes, at: path)
         case .cover(let path, let bytes): try cover(path, bytes)
         case .mode(let path, let mode): try setMode(path, mode)

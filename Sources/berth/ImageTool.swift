@@ -13,7 +13,25 @@ enum ImageTool {
         return "/" + components.joined(separator: "/") + (components.isEmpty ? "" : "/") + "libexec/berth/"
     }
 
+    /// What `berth-image` needs to start, in the units of setrlimit(2). With less the kernel or the loader ends it by a signal
+    /// or without a message.
+    private static let least: [(limit: ResourceLimit, value: UInt64, option: String)] = [
+        (.addressSpace, 64 << 20, "-v"), (.data, 16 << 20, "-d"), (.stack, 256 << 10, "-s"), (.openFiles, 8, "-n"),
+    ]
+
+    /// The caller's limit that is too small for `berth-image`.
+    private static var shortage: Report? {
+        for (limit, value, option) in least {
+            guard let now = try? StartingState.callersValue(of: limit), now.soft < value else { continue }  // unknown: enough
+            return Report(
+                "the limit \(limit.rawValue) is \(now.soft), which is too small for berth-image: it needs \(value)",
+                hint: "raise it: ulimit \(option) unlimited")
+        }
+        return nil
+    }
+
     static func become(_ arguments: [String]) -> Never {
+        if let shortage { Terminal.fail(shortage) }
         do throws(SystemError) {
             let path = try path()
             throw Processes.execute(path, arguments: ["berth"] + arguments, environment: Processes.environment())
@@ -74,6 +92,7 @@ enum ImageTool {
 
     /// Runs a verb of `berth-image` that reads JSON or YAML for us and prints a record.
     static func compile(_ words: [String], environment: [String]) throws(Failure) -> [UInt8] {
+        if let shortage { throw .report(shortage) }
         let (ended, path): (Processes.Ended, String)
         do throws(SystemError) {
             path = try self.path()
@@ -88,6 +107,7 @@ enum ImageTool {
 
     /// Runs `berth-image export`; returns the name of what it wrote.
     static func export(_ words: [String], environment: [String]) throws(Failure) -> String {
+        if let shortage { throw .report(shortage) }
         let (ended, path): (Processes.Ended, String)
         do throws(SystemError) {
             path = try self.path()
@@ -104,6 +124,7 @@ enum ImageTool {
     static func pull(
         _ options: [String], environment: [String], deadline: UInt64?, image: String
     ) throws(Failure) {
+        if let shortage { throw .report(shortage) }
         let (ended, path): (Processes.Ended, String)
         do throws(SystemError) {
             path = try self.path()

@@ -8,8 +8,8 @@ import Testing
 
     static func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
-    static func passwd(_ image: String, _ accounts: Accounts = accounts) -> String {
-        text(AccountFiles.passwd(image: Array(image.utf8), accounts))
+    static func passwd(_ image: String, shells: String = "", _ accounts: Accounts = accounts) -> String {
+        text(AccountFiles.passwd(image: Array(image.utf8), shells: Array(shells.utf8), accounts))
     }
 
     static func group(_ image: String, _ accounts: Accounts = accounts) -> String {
@@ -43,6 +43,24 @@ import Testing
         #expect(Self.passwd("me:x:1001:1:::/bin/zsh\n") == "ada:x:1001:2001:Ada L:/home/ada:/bin/zsh\n")
     }
 
+    /// Like Enroot: the host's, if the image has it.
+    @Test func theHostsShellIsTheCallersIfTheImageListsIt() {
+        var accounts = Self.accounts
+        accounts.shell = "/bin/zsh"
+        #expect(Self.passwd("", shells: "# x\n/bin/sh\n/bin/zsh\n", accounts).hasSuffix(":/home/ada:/bin/zsh\n"))
+        #expect(Self.passwd("", shells: "/bin/sh\n/bin/zsh2\n", accounts).hasSuffix(":/home/ada:/bin/sh\n"))
+        #expect(Self.passwd("me:x:1001:1:::/bin/bash\n", shells: "/bin/zsh\n", accounts).hasSuffix(":/bin/bash\n"))
+    }
+
+    /// PAM refuses an account without a line, and sshd with it.
+    @Test func theCallerHasALineInShadowIfTheImageHasTheFile() {
+        func shadow(_ image: String) -> String? {
+            AccountFiles.shadow(image: Array(image.utf8), Self.accounts).map(Self.text)
+        }
+        #expect(shadow("root:*:19000:0:99999:7:::\n") == "ada:*:::::::\nroot:*:19000:0:99999:7:::\n")
+        #expect(shadow("") == nil && shadow("root:*:1::::::\nada:x:1::::::\n") == nil)
+    }
+
     @Test(arguments: [
         "", "garbage", ":::::", "x:y", "no newline at the end:x:5:5::/:/bin/sh", "\n\n\n", "a:x:1001", "\u{0}",
         "::1001::::",
@@ -54,7 +72,7 @@ import Testing
 
     @Test func bytesThatAreNoTextAreHandedOn() {
         let entry: [UInt8] = [0xFF, 0xFE] + Array(":x:50:50::/:/bin/sh\n".utf8)
-        let file = AccountFiles.passwd(image: entry, Self.accounts)
+        let file = AccountFiles.passwd(image: entry, shells: [], Self.accounts)
         #expect(file.suffix(entry.count).elementsEqual(entry))
     }
 

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -142,6 +143,12 @@ static inline int berth_memfd(const char *name) { return memfd_create(name, MFD_
 static inline int berth_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 static inline int berth_pidfd_getfd(int process, int number) { return (int)syscall(SYS_pidfd_getfd, process, number, 0); }
 /* A file in memory that can be sealed and executed; MFD_EXEC is of Linux 6.3. */
+static inline uint64_t berth_process_random(void) {
+    const void *bytes = (const void *)getauxval(AT_RANDOM);
+    uint64_t number = 0;
+    if (bytes) memcpy(&number, bytes, sizeof number);
+    return number;
+}
 static inline int berth_memfd_program(const char *name) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x10 /* MFD_EXEC */);
     return fd >= 0 || errno != EINVAL ? fd : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);

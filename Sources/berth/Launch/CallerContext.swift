@@ -57,7 +57,8 @@ struct CallerContext {
         return Accounts(
             userName: entry?.first ?? "\(userID)", userID: userID, groupID: groupID,
             fullName: entry.flatMap { $0.count > 4 ? $0[4] : nil } ?? "",
-            home: entry.flatMap { $0.count > 5 ? $0[5] : nil } ?? variable("HOME") ?? "/", groups: groups)
+            home: entry.flatMap { $0.count > 5 ? $0[5] : nil } ?? variable("HOME") ?? "/",
+            shell: entry.flatMap { $0.count > 6 ? $0[6] : nil } ?? "", groups: groups)
     }
 
     /// Somebody else's entry, by name.

@@ -115,7 +115,8 @@ struct DeviceSelector {
                 isForPlugin
                 ? PyTorchVariables.sharedEntries(caller.variable) : PyTorchVariables.entries(caller.variable)
             selection.edits += entries.map {
-                DeviceEdit(.variable($0, isDefault: true), .host("profile pytorch"))
+                DeviceEdit(
+                    .variable($0, isDefault: !PyTorchVariables.isOfStep($0)), .host("profile pytorch"))
             }
         }
         return selection

@@ -95,8 +95,13 @@ extension PrepareCommand {
                         : "the image's entrypoint \(entrypoint[0]) ended with status \(ended.status)",
                     details: said, hint: "leave it out with --no-container-entrypoint"))
         }
-        let own = ["_=", "SHLVL=", "PWD=", "OLDPWD="]
-        let reported = answer.split(separator: 0).map { RawText.string($0) }
+        let own = ["_=", "SHLVL=", "PWD=", "OLDPWD=", "=cwd="]
+        let entries = answer.split(separator: 0).map { RawText.string($0) }
+        // Where the entrypoint went the tasks begin, unless the user chose a directory.
+        if let place = entries.first(where: { $0.hasPrefix("=cwd=") })?.dropFirst(5), plugin.options.workingDirectory == nil {
+            process.workingDirectory = String(place)
+        }
+        let reported = entries
             .filter { entry in !own.contains(where: entry.hasPrefix) && !ContainerEnvironment.isOfScheduler(entry) }
         // What the entrypoint says wins over the job's, and what `--container-env` names over both. Of the scheduler's
         // variables an image changes none.

@@ -44,9 +44,11 @@ extension JoinSpec {
     }
 
     /// `--profile pytorch`: what no variable set before is each task's own number.
-    mutating func addRanks(_ process: ProcessPlan) {
-        for rank in PyTorchVariables.perTask
-        where !process.environment.contains(where: { $0.hasPrefix(rank.name + "=") }) {
+    /// - Parameter chosen: Variables that the user has set, which stay.
+    mutating func addRanks(chosen: [LaunchOptions.Variable]) {
+        for rank in PyTorchVariables.perTask where !chosen.contains(where: { $0.name == rank.name }) {
+            // One that the job's environment brings is of another step.
+            changes.append(.unsetVariable(rank.name))
             changes.append(.copyVariable(to: rank.name, from: rank.source))
         }
     }

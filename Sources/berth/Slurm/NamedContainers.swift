@@ -208,7 +208,7 @@ extension PrepareCommand {
         process.environment.set(environment.filter { !ContainerEnvironment.isOfScheduler($0) && !$0.hasPrefix("TERM=") })
         process.environment.set(named)
         spec.add(process, outside: plugin.caller.environment)
-        if planner.selector(grant).wantsPyTorch { spec.addRanks(process) }
+        if planner.selector(grant).wantsPyTorch { spec.addRanks(chosen: request.options.variables) }
         if usesPMIx { spec.addPMIx() }
         return spec
     }

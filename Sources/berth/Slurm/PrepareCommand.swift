@@ -119,7 +119,7 @@ struct PrepareCommand {
         recorder?.publish()
         phases.end("set-up")
         let leases = image.leases + [interpreter.scratchLease, container?.lease].compactMap { $0 }
-        let directory = try enterWorkingDirectory(plan.process)
+        var directory = try enterWorkingDirectory(plan.process)
         drop(&plan.process)
         if let launcher {
             let words = plugin.options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.image.entrypoint
@@ -128,7 +128,9 @@ struct PrepareCommand {
                 try mapError(to: Failure.sandbox) { [process = plan.process] () throws(SandboxError) in
                     try process.restrict()
                 }
+                let before = plan.process.workingDirectory
                 try run(words, launcher, &plan.process, deadline: request.deadline)
+                if plan.process.workingDirectory != before { directory = try enterWorkingDirectory(plan.process) }
                 phases.end("entrypoint")
             }
         }
@@ -140,7 +142,7 @@ struct PrepareCommand {
         spec.directory = directory
         spec.renumber(selection, grant.devices.vendor)
         spec.add(plan.process, outside: request.caller.environment)
-        if selector.wantsPyTorch { spec.addRanks(plan.process) }
+        if selector.wantsPyTorch { spec.addRanks(chosen: request.options.variables) }
         if usesPMIx { spec.addPMIx() }
         if reports { Terminal.note("container ready after " + phases.text) }
         return spec
