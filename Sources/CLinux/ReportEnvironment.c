@@ -1,7 +1,8 @@
-// `berth report-environment DESCRIPTOR`: the command in front of which the Slurm plugin runs an image's entrypoint.  It writes
-// its environment to the descriptor, each entry with its NUL.
+// `berth report-environment DESCRIPTOR` writes its environment to the descriptor, each entry with its NUL. The Slurm
+// plugin runs it as the command of an image's entrypoint.
 //
-// In C, and before everything else: Swift's runtime does not start in a container that covers /proc.
+// It is written in C and runs before everything else, because Swift's runtime does not start in a container that covers
+// /proc.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static int write_all(int descriptor, const char *bytes, size_t size) {
     return 0;
 }
 
-// The first priority that is a program's own.
+// The first priority available to programs.
 __attribute__((constructor(101))) static void report_environment(int argc, char **argv, char **environment) {
     char *end = NULL;
     long descriptor;
@@ -33,7 +34,8 @@ __attribute__((constructor(101))) static void report_environment(int argc, char 
     if (!failed) _exit(0);
 
     static const char what[] = "berth: cannot report the entrypoint's environment: ";
-    static const char hint[] = "\n  hint: the entrypoint must run its arguments with the descriptors that it was given\n";
+    static const char hint[] =
+        "\n  hint: the entrypoint must run its arguments with the descriptors that it was given\n";
     const char *why = strerror(errno);
     write_all(2, what, sizeof what - 1);
     write_all(2, why, strlen(why));

@@ -1,7 +1,7 @@
 internal import CLinux
 
 package enum Random {
-    /// Lower-case hexadecimal digits of that many random bytes. The corresponding call is `getrandom(2)`.
+    /// `count` random bytes as lower-case hexadecimal digits. The corresponding call is `getrandom(2)`.
     package static func hexadecimal(bytes count: Int) throws(SystemError) -> String {
         var bytes = [UInt8](repeating: 0, count: count)
         try checked("getrandom", "") { berth_getrandom(&bytes, count) }

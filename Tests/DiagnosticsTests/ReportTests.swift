@@ -334,7 +334,7 @@ import TestSupport
         let report = Self.step(
             .createNamespaces([.user, .mount], nil),
             .system(SystemError(call: "unshare", errno: errno, subject: "user namespace")), .berth)
-        #expect(report.what.hasPrefix("cannot create a user namespace: "))
+        #expect(report.summary.hasPrefix("cannot create a user namespace: "))
         #expect(report.hint?.isEmpty == false)
         #expect(report.status == .ownFailure)
     }
@@ -439,7 +439,7 @@ import TestSupport
 
 @Suite struct PluginReportTests {
     @Test(arguments: [
-        ("option --workdir can not be \"x\"", "option --container-workdir can not be \"x\""),
+        ("option --workdir cannot be \"x\"", "option --container-workdir cannot be \"x\""),
         ("the running container is ignoring --container-env", "the running container is ignoring --container-env"),
         (
             "write -v /absolute/x:/inside, or --no-home",

@@ -144,7 +144,7 @@ import Testing
         facts.trials = [NodeFacts.Trial("user-namespace", 1)]
         facts.namespaceAdvice = "an administrator must allow them"
         facts.configuration = (
-            "/etc/berth/berth.conf, line 3: there is no setting \"colour\"",
+            "/etc/berth/berth.conf, line 3: unknown setting \"colour\"",
             "docs/reference/configuration.md lists them all"
         )
         facts.sharedMemory = nil

@@ -76,7 +76,7 @@ import Testing
     func whatIsWrongIsNamedAndRepaired(_ place: String) throws {
         for wrong in Wrong.allCases {
             let (shop, store) = try Self.stocked()
-            try store.settle()
+            try store.flush()
             try Self.put(wrong, at: shop.path + "/" + place)
             let context: Comment = "\(wrong) as \(place)"
             // A version that is none of ours is somebody's decision, not damage.

@@ -15,7 +15,7 @@ import TestSupport
         let record = try Workshop.record(1, layers: [9])
         try store.publish(
             record, manifest: [1], config: [2], names: [key, try Workshop.key("registry.example/a/b@\(record.digest)")])
-        try store.settle()
+        try store.flush()
         let lease = try there(try store.lease(key))
         #expect(lease.record == record)
         #expect(lease.trees == [shop.path + "/layers/\(try Workshop.digest(9).directoryName)/tree"])
@@ -281,11 +281,13 @@ import TestSupport
         try shop.directory.write("another", to: "image.tar")
         let new = try Workshop.key(name)
         let foreign = try Workshop.key(name, platform: "linux/riscv64")
-        try store.publish(try Workshop.record(2), manifest: [], config: [], names: [new, foreign, try Workshop.key("a:1")])
+        try store.publish(
+            try Workshop.record(2), manifest: [], config: [], names: [new, foreign, try Workshop.key("a:1")])
         try FileManager.default.removeItem(atPath: path)
         let found = try store.localNames { $0 == name }
         #expect(Set(found.map(\.key)) == [old, new, foreign])
-        #expect(try Set(found.filter { $0.key.isFor(.host) }.map(\.digest)) == [Workshop.digest(1), Workshop.digest(2)])
+        #expect(
+            try Set(found.filter { $0.key.isFor(.host) }.map(\.digest)) == [Workshop.digest(1), Workshop.digest(2)])
         let other = try Platform(parsing: "linux/riscv64")
         #expect(foreign.isFor(other) && !new.isFor(other))
         #expect(try store.localNames { $0 == name + "x" }.isEmpty)

@@ -90,7 +90,7 @@ final class Counter: Sendable {
         #expect(try store.layerSummary(diffID) == [7])
         #expect(try there(try store.layerTree(diffID)).open("f", .readOnly).readAll() == [1, 2])
         #expect(try shop.names("drafts") == [])
-        try store.settle()
+        try store.flush()
         #expect(try shop.names("layers/\(diffID.directoryName)") == ["summary", "tree"])
         #expect(try store.draftLayer(diffID) == nil)
     }

@@ -66,7 +66,7 @@ import Testing
         var files = ["", ".sqsh", ".lock"]
         /// Of the lock file; `nil` for this boot's.
         var boot: String? = nil
-        var reach = LockReach.everybody
+        var scope = LockScope.cluster
         /// In seconds.
         var age: Int64 = 10
         var isHeld = false
@@ -81,10 +81,10 @@ import Testing
         Leftover(testDescription: "its lock is free"),
         Leftover(testDescription: "its lock is held", age: 9 * day, isHeld: true, isRemoved: false),
         Leftover(testDescription: "of another boot, locks reach every node", boot: "other"),
-        Leftover(testDescription: "of this boot, locks stay on the node", reach: .thisNode),
-        Leftover(testDescription: "of another boot, locks stay", boot: "other", reach: .thisNode, isRemoved: false),
-        Leftover(testDescription: "of another boot, locks stay, old", boot: "other", reach: .thisNode, age: day + 60),
-        Leftover(testDescription: "killed before it was noted, locks stay", boot: "", reach: .thisNode, isRemoved: false),
+        Leftover(testDescription: "of this boot, locks stay on the node", scope: .node),
+        Leftover(testDescription: "of another boot, locks stay", boot: "other", scope: .node, isRemoved: false),
+        Leftover(testDescription: "of another boot, locks stay, old", boot: "other", scope: .node, age: day + 60),
+        Leftover(testDescription: "killed before it was noted, locks stay", boot: "", scope: .node, isRemoved: false),
         Leftover(testDescription: "no locks", failure: ENOLCK, isRemoved: false),
         Leftover(testDescription: "no locks, old", age: day + 60, failure: ENOLCK),
         Leftover(testDescription: "locking fails, old", age: day + 60, failure: EIO, isRemoved: false),
@@ -109,7 +109,7 @@ import Testing
         }
         try place.write("the user's own", to: "saved.berth-12345678.sqsh.old")
         let parent = try OwnedFileDescriptor(opening: place.path, .readOnly | .directory)
-        SaveDraft.sweep("saved", in: parent, leftover.reach, now: Clock.now.seconds + leftover.age) {
+        SaveDraft.sweep("saved", in: parent, leftover.scope, now: Clock.now.seconds + leftover.age) {
             (file) throws(SystemError) in
             if let errno = leftover.failure { throw SystemError(call: "fcntl", errno: errno, subject: "lock") }
             if leftover.isHeld { return false }
