@@ -2,7 +2,7 @@ import Devices
 import Diagnostics
 import Testing
 
-/// Each failure of devices names the thing, and says what to do.
+/// Each device error names the device and has a hint.
 @Suite struct DeviceReportTests {
     static let refused = DeviceRegistry.Refused(path: "/etc/cdi/b.yaml", line: 3, reason: "kind is missing")
 

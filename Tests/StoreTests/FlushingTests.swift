@@ -5,11 +5,11 @@ import LinuxKernel
 import Testing
 import TestSupport
 
-/// What is visible before it is on disk, and what another boot makes of it.
+/// Data that is visible before it is on disk, and its state after another boot.
 @Suite struct FlushingTests {
-    /// Whether the temporary directory is where publishing does not wait for the disk.
+    /// Whether publishing in the temporary directory does not wait for the disk.
     static let isLater: Bool = {
-        // What can not even be opened here is skipped, too.
+        // Skip if the store cannot be opened.
         guard let shop = try? Workshop(), let store = try? shop.open(),
             case .later = store.durability
         else {
@@ -41,7 +41,7 @@ import TestSupport
         return try #require(LaunchRecord(decoding: bytes))
     }
 
-    /// As if the machine had been started anew since.
+    /// Simulates a reboot.
     static func startAnew(_ shop: Workshop, mark: String = otherBoot) throws {
         try shop.directory.write(mark, to: "parent/store/\(try layer())/boot")
         var record = try record(shop)
@@ -89,7 +89,7 @@ import TestSupport
         let memory = try OwnedFileDescriptor(opening: "/dev/shm", [.readOnly, .directory])
         try #require(CrashOrder(of: memory) == .volatile, "no tmpfs at /dev/shm")
         let path = "/dev/shm/berth-test-\(try Random.hexadecimal(bytes: 8))"
-        defer { try? FileManager.default.removeItem(atPath: path) }  // left behind where it can not be removed
+        defer { try? FileManager.default.removeItem(atPath: path) }  // best effort
         let store = try ImageStore.open(creating: path)
         #expect(store.durability == .never)
         try Workshop.addLayer(11, to: store)
@@ -111,7 +111,7 @@ import TestSupport
 
     // MARK: Another boot
 
-    /// An empty mark is what a power cut makes of one.
+    /// A power failure may leave a mark empty.
     @Test(.enabled(if: isLater), arguments: [otherBoot, "", "lost"]) func whatAnotherBootDidNotFlushIsMissing(
         _ mark: String
     ) throws {
@@ -129,7 +129,7 @@ import TestSupport
         #expect(try !store.hasLayer(digest))
         #expect(try !isThere(store.lease(try Workshop.key("image:1"))))
 
-        // Unpacked anew, it is there again.
+        // Unpacking it again makes it valid.
         let draft = try #require(try store.draftLayer(digest))
         #expect(try shop.names("layers") == [])
         #expect(try shop.names("drafts").count == 1)
@@ -169,9 +169,9 @@ import TestSupport
         #expect(shop.directory.text("parent/store/version") == "berth-store 1\n")
     }
 
-    // MARK: What leans on what
+    // MARK: Dependencies between stores
 
-    /// Of a store that its owner fills for himself, and that another's image leans on.
+    /// A user's own store, from which an image of another store uses a layer.
     @Test(.enabled(if: isLater)) func anImageIsFlushedAfterItsLayers() throws {
         let other = try Self.stocked(3, layer: 13)
         let (shop, store) = try Self.stocked()

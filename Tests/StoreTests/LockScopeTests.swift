@@ -5,7 +5,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Collecting where a free lock does not prove that no other node runs an image:
+/// Collecting if an unlocked file does not prove that no other node runs an image:
 /// docs/explanation/decisions/collection-and-locks.md
 @Suite struct LockScopeTests {
     static func scope(_ line: String, _ path: String = "/mnt/s/store") -> LockScope {
@@ -24,13 +24,13 @@ import Testing
         ("beegfs", "rw", .node), ("fuse.sshfs", "rw", .node), ("fuse", "rw", .node),
         ("virtiofs", "rw", .node), ("9p", "rw", .node), ("ceph", "rw", .cluster), ("gpfs", "rw", .cluster),
         ("fuseblk", "rw", .cluster),
-        // Nobody's word for it: what a kernel may have that is not known here is not trusted.
+        // Unknown file systems are not assumed to have cluster-wide locks.
         ("cifs", "rw,nobrl", .node), ("smb3", "rw", .node), ("pvfs2", "rw", .node),
         ("wekafs", "rw", .node), ("newfs", "rw", .node),
     ]) func theMountTellsHowFarLocksReach(_ row: (type: String, options: String, scope: LockScope)) {
         let line = "36 35 0:41 / /mnt/s rw,relatime shared:1 - \(row.type) server:/x \(row.options)\n"
         #expect(Self.scope(line) == row.scope)
-        // By path where the device is not in the table, as on btrfs.
+        // By path if the device is not in the table, as on btrfs.
         #expect(Self.scope(line.replacing("0:41", with: "0:7")) == row.scope)
         #expect(Self.scope(line.replacing("0:41", with: "0:7"), "/mnt/sister") == .node)
     }
@@ -54,14 +54,14 @@ import Testing
 
     @Test func whatWasStartedInThirtyDaysMayRunElsewhere() throws {
         let (shop, store) = try CollectionTests.used(daysAgo: [1, 29, 31])
-        // What is broken runs nowhere.
+        // A damaged image cannot run.
         try store.publish(try Workshop.record(9), manifest: [], config: [], names: [])
         try shop.directory.write("garbage", to: "parent/store/images/\(try Workshop.digest(9).directoryName)/record")
         var rules = Self.all
         rules.dryRun = true
         #expect(try store.collect(rules, scope: .node).images == 2)
         rules.dryRun = false
-        // Neither the layer of the one that went, just made as it is, nor those that stay.
+        // Neither the new layer of the removed image nor the remaining images are removed.
         #expect(try store.collect(rules, scope: .node) == Collected(images: 2, inUse: 2))
         #expect(try CollectionTests.left(store) == CollectionTests.names(1, 2))
         rules.keepBytes = 0
@@ -77,7 +77,7 @@ import Testing
         #expect(try store.collect(Self.all, scope: .node).images == 1)
     }
 
-    /// Layers without an image here: another store's images lean on them, and each start reads the summary.
+    /// Layers without an image in this store: images of other stores use them, and each start reads the summary.
     @Test func aLayerThatAnotherStoreUsedLatelyStays() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -107,7 +107,7 @@ import Testing
             }
         }
         try make()
-        // Of this node: nobody holds its lock.
+        // A draft of this node, which no process locks.
         try shop.directory.makeDirectory("parent/store/drafts/\(ImageStore.node)-3")
         try shop.directory.write("", to: "parent/store/drafts/\(ImageStore.node)-3/alive")
         _ = try store.collect(Self.all, scope: .node)
@@ -118,9 +118,9 @@ import Testing
         withExtendedLifetime(pulling) {}
     }
 
-    // MARK: What is not seen
+    // MARK: Invisible uses
 
-    /// `chattr +A`: reading sets no access time, as on a mount with `noatime`.
+    /// `chattr +A`: reads do not update the access time, as with `noatime`.
     static func withoutAccessTimes(_ shop: Workshop, _ store: ImageStore) throws -> Bool {
         let ended = try Command(["chattr", "-R", "+A", shop.path]).run()
         if ended.status == 0 { return true }
@@ -145,9 +145,9 @@ import Testing
         #expect(try shared.collect(Self.all, scope: .node).images == 1)
     }
 
-    /// Without a word from the file system an owner's own start is noted: here on one in memory, which has no disk either.
+    /// Without `atime`, a launch sets the access time itself; here on tmpfs, which has no disk, either.
     @Test func anOwnersStartIsNotedWhereReadingIsNot() throws {
-        guard let memory = try? TemporaryDirectory(in: "/dev/shm") else { return }  // no such place
+        guard let memory = try? TemporaryDirectory(in: "/dev/shm") else { return }  // absent: skip
         let store = try ImageStore.open(creating: memory.path + "/store")
         try store.publish(try Workshop.record(1), manifest: [], config: [], names: [])
         let record = memory.path + "/store/images/\(try Workshop.digest(1).directoryName)/record"
@@ -155,7 +155,7 @@ import Testing
         try #require(try !file.status().isOnBlockDevice)
         func age() throws -> Int64 { Clock.now.seconds - (try file.status().accessed.seconds) }
         let old = Clock.now.seconds - 31 * CollectionTests.day
-        // Newer than the contents, as after a start: relatime(8) would do it, too, noatime would not.
+        // Newer than the contents, as after a start, so that relatime(8) would not update it.
         let isSilent = try Command(["chattr", "+A", record]).run().status == 0
         try file.setTimes(accessed: Timestamp(seconds: old), modified: Timestamp(seconds: old - 1))
         #expect(try isThere(store.lease(try Workshop.digest(1))))

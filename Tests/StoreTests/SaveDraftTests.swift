@@ -4,13 +4,13 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// What `--container-save` leaves beside its target, and what the next one removes of it.
+/// The files that `--container-save` leaves next to its target, and which of them the next save removes.
 @Suite struct SaveDraftTests {
     private static func names(_ place: TemporaryDirectory) throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: place.path).sorted()
     }
 
-    /// A draft as a killed save leaves it: the kernel releases the lock, and nothing else happens.
+    /// A draft of a killed save, whose lock the kernel has released.
     private static func kill(_ target: String, below place: TemporaryDirectory) throws {
         let draft = try SaveDraft(for: place.path + "/" + target)
         let name = String(draft.path.dropFirst(place.path.utf8.count + 1))
@@ -48,7 +48,7 @@ import Testing
         ]
         for name in names { try place.write("x", to: name) }
         try SaveDraft(for: place.path + "/saved").remove()
-        // Without a lock, and not a day old.
+        // Without a lock, and less than a day old.
         #expect(try Self.names(place) == names.sorted())
     }
 
@@ -60,17 +60,17 @@ import Testing
         #expect(try Self.names(place) == ["saved.berth-12345678", "saved.berth-12345678.lock"])
     }
 
-    /// What a save is known by, and whether the next one removes it.
+    /// A leftover draft, and whether the next save removes it.
     struct Leftover: Sendable, CustomTestStringConvertible {
         let testDescription: String
         var files = ["", ".sqsh", ".lock"]
-        /// Of the lock file; `nil` for this boot's.
+        /// The content of the lock file; `nil` means this boot.
         var boot: String? = nil
         var scope = LockScope.cluster
         /// In seconds.
         var age: Int64 = 10
         var isHeld = false
-        /// The error that locking ends with.
+        /// The error of the lock call.
         var failure: Int32? = nil
         var isRemoved = true
     }
