@@ -1,20 +1,20 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// BERTH_LEAN=1 leaves out everything that needs a package from outside, so that `berth` itself and its tests
-// build in seconds and without resolving anything.
+// BERTH_LEAN=1 omits everything that needs external packages, so that `berth` and its tests build in seconds and
+// without resolving dependencies.
 let lean = Context.environment["BERTH_LEAN"] != nil
 
 let settings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
-    // The C library's headers as CLinux sees them, for every module: two views of one struct in one compilation are
-    // an error, now and then, depending on which file is compiled with which.
+    // All modules must see the C library's headers as CLinux does: two versions of one struct in one compilation are an
+    // error that depends on which files are compiled together.
     .unsafeFlags(["-warnings-as-errors", "-Xcc", "-D_GNU_SOURCE"]),
 ]
 
-// Scripts/build names a directory of archives, which the linker prefers to the system's shared libraries.
+// Scripts/build sets a directory of archives, which the linker prefers to the system's shared libraries.
 let archives: [LinkerSetting] =
     Context.environment["BERTH_ARCHIVES"].map {
         [.unsafeFlags(["-L", $0, "-Xlinker", "-z", "-Xlinker", "relro"])]
@@ -30,7 +30,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [S
 
 // Dependencies point only downward. Tests/StructureTests compares this table with the imports.
 let leanTargets: [Target] = [
-    // Programs for other systems need no newer glibc than theirs; tests run here.
+    // Released programs must run with an older glibc; tests run on this machine only.
     .target(name: "CLinux", cSettings: archives.isEmpty ? [] : [.define("BERTH_OLD_GLIBC")]),
     .systemLibrary(name: "CCapability", providers: [.apt(["libcap-dev"])]),
     .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
@@ -85,7 +85,7 @@ let leanTargets: [Target] = [
 ]
 
 let richTargets: [Target] = [
-    // Without pkg-config: its -L would come before that of the archives.
+    // Without pkg-config, whose -L option would precede that of the archives.
     .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
@@ -174,7 +174,8 @@ let richDependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
 ]
 
-// BERTH_FUZZ=1 adds what Fuzz/run builds with libFuzzer; BERTH_FUZZ=all, with the targets that want the network's modules.
+// BERTH_FUZZ=1 adds the libFuzzer program of Fuzz/run; BERTH_FUZZ=all includes the targets that need the network
+// modules.
 let fuzzesAll = Context.environment["BERTH_FUZZ"] == "all"
 let fuzzTargets: [Target] = [
     .executableTarget(

@@ -1,8 +1,8 @@
 // interleave ROUNDS COMMAND... ::: COMMAND... ::: ...
 //
-// Runs the commands one after the other, ROUNDS times, and prints one line for each run: the command's number and how
-// many nanoseconds passed from vfork to its end.  A shell would cost more than what is measured.  Every round starts
-// with another command, so that none always runs after the same neighbour.
+// Runs the commands in turn, ROUNDS times, and prints the command's number and its duration in nanoseconds, from vfork
+// to exit, for each run. A shell would cost more than the measured time. Each round starts with another command, so
+// that none always follows the same one.
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>

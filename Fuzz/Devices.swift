@@ -2,8 +2,8 @@ import DeviceSpecifications
 import Devices
 import Foundation
 
-/// What the launcher reads of devices: specifications of the site's, the record made of them, and of the image, which is
-/// hostile, its loader's cache and its libraries.
+/// Parses device inputs: the site's specifications and their record, and the image's loader cache and libraries, which
+/// are hostile.
 func readDevices(_ bytes: [UInt8]) {
     readSpecification(String(decoding: bytes, as: UTF8.self))
     _ = DeviceRegistry(decoding: bytes, key: "key")
@@ -11,10 +11,10 @@ func readDevices(_ bytes: [UInt8]) {
     readLibrary(bytes)
 }
 
-/// The record says what the specification said: nothing in a file may end a field or begin one.
+/// The record must preserve the specification: no input may end or start a field.
 private func readSpecification(_ text: String) {
     let path = "/etc/cdi/f.yaml"
-    guard let specification = try? SpecificationParser.parse(text, path: path, priority: 1)  // refused: an answer
+    guard let specification = try? SpecificationParser.parse(text, path: path, priority: 1)  // rejected: fine
     else { return }
     var registry = DeviceRegistry()
     registry.specifications = [specification]
@@ -22,7 +22,7 @@ private func readSpecification(_ text: String) {
     precondition(back == registry, "the record says something else")
 }
 
-/// Whatever the cache was, what was added is in what becomes of it.
+/// Libraries that are added to any cache must be in the result.
 private func addToCache(_ bytes: [UInt8]) {
     let added = ["libcuda.so.1", "libnvidia-ml.so.1", "liba.so.2"].map {
         LoaderCache.Library(soname: $0, path: "/usr/local/nvidia/lib64/" + $0)

@@ -14,15 +14,15 @@ private func runDriver(
     _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
 ) -> CInt
 
-/// SwiftPM gives an executable's entry this name, and so keeps libFuzzer's own `main` out.
+/// SwiftPM renames an executable's entry point to this name, so libFuzzer's own `main` is used.
 @_cdecl("berth_fuzz_main")
 public func start(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     var (count, arguments) = (count, arguments)
     return runDriver(&count, &arguments, fuzz)
 }
 
-/// What libFuzzer calls with its inputs: `BERTH_FUZZ_TARGET` says which target is meant. A crash, a trap, or a
-/// difference from the model is what it looks for; an error that is thrown is an answer like any other.
+/// Called by libFuzzer with its inputs. `BERTH_FUZZ_TARGET` selects the target. A crash, a trap or a difference from
+/// the model is a failure; a thrown error is not.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let bytes = Array(UnsafeBufferPointer(start: start, count: count))
@@ -43,7 +43,7 @@ private let target = ProcessInfo.processInfo.environment["BERTH_FUZZ_TARGET"] ??
 
 // MARK: tar
 
-/// Read whole and in small pieces, an archive tells the same entries; decompressing ends.
+/// An archive must yield the same entries when it is read as a whole and in small pieces, and decompression must end.
 private func readArchive(_ bytes: [UInt8]) {
     var limits = UnpackLimits()
     limits.totalBytes = 1 << 24
@@ -83,7 +83,7 @@ private func readArchive(_ bytes: [UInt8]) {
 
 // MARK: layers
 
-/// The input's bytes as random numbers, then others that go on for ever: some are thrown away by who asks.
+/// The input's bytes as random numbers, then an endless sequence, because users of a generator may reject numbers.
 private struct Numbers: RandomNumberGenerator {
     var bytes: ArraySlice<UInt8>
     private var state: UInt64 = 1
@@ -116,7 +116,7 @@ private let hasAttributes: Bool = {
     } catch { return false }
 }()
 
-/// Beside the trees, where no archive may come to. Made anew at the start, looked at after each input.
+/// A directory next to the trees that no archive may reach. Created at the start and checked after each input.
 private let sentinel: () = {
     do {
         try place.descriptor.removeTree("sentinel")
@@ -154,19 +154,19 @@ private func unpack(_ tar: [UInt8], _ name: String, writers: Int = 3) throws -> 
     return LayerTree(tree, try unpacker.unpack(BytesSource(tar), diffID: diffID, into: tree))
 }
 
-/// What there is below a directory, sorted. Of files too large to be read, which archives with holes make of a few bytes,
-/// no contents.
+/// Describes everything below a directory, sorted. Omits the contents of large files, which sparse archives create from
+/// a few bytes.
 private func facts(_ directory: borrowing OwnedFileDescriptor, _ prefix: String = "") throws -> [String] {
     var told: [String] = []
     for name in try directory.entries().sorted(by: { $0.lexicographicallyPrecedes($1) }) {
         let status = try directory.status(of: name)
         let path = prefix + name.displayPath
         var line = "\(path) \(status.kind) \(status.permissions) \(status.links)"
-        // A whiteout's time is when it was made.
+        // The time of a whiteout is its creation time.
         if status.kind != .characterDevice { line += " \(status.modified)" }
         switch status.kind {
         case .directory:
-            // EACCES: closed to all but root.
+            // EACCES: accessible only to root.
             guard let inside = try? directory.open(name, [.readOnly, .directory, .noFollow]) else { break }  // see above
             told += try facts(inside, path + "/")
         case .regular:
@@ -182,8 +182,8 @@ private func facts(_ directory: borrowing OwnedFileDescriptor, _ prefix: String 
     return told
 }
 
-/// The input itself, taken for an archive, is applied or refused by one thread as by three, and what is applied can be
-/// flattened.
+/// Applying the input as an archive must give the same result with one thread and with three, and the result must be
+/// flattenable.
 private func applyArchive(_ tar: [UInt8]) throws {
     func attempt(_ name: String, _ writers: Int) throws -> Result<LayerTree, LayerError> {
         do { return .success(try unpack(tar, name, writers: writers)) } catch let error as LayerError {
@@ -198,14 +198,14 @@ private func applyArchive(_ tar: [UInt8]) throws {
         let summary = try LayerSummary(decoding: tree.summary.encoded)
         precondition(summary == tree.summary)
         try Flattener().compose([tree], into: directory("flat"))
-    // Which of two faults is met first may differ.
+    // Which of two faults is found first may differ.
     case (.failure(let error), .failure): throw error
     case (.success, .failure(let error)): fatalError("one thread alone: \(error)")
     case (.failure(let error), .success): fatalError("three threads alone: \(error)")
     }
 }
 
-/// Stacks of layers that are made from the input agree with the model.
+/// Stacks of layers that are derived from the input must agree with the model.
 private func applyLayers(_ bytes: [UInt8]) {
     _ = sentinel
     defer {
@@ -228,7 +228,7 @@ private func applyLayers(_ bytes: [UInt8]) {
         try Flattener().compose(trees, into: flat)
         precondition(!isRefused, "not refused: \(names)")
         var (found, expected) = (try FileTree(reading: flat.descriptor), model.tree)
-        // Whoever fuzzes owns what he unpacks; his file system may have no attributes of users.
+        // All files belong to the fuzzing user, whose file system may lack user attributes.
         for path in found.entries.keys { found.entries[path]?.owner = [0, 0] }
         for path in expected.entries.keys {
             expected.entries[path]?.owner = [0, 0]
@@ -238,7 +238,7 @@ private func applyLayers(_ bytes: [UInt8]) {
         let differences = found.differences(from: expected)
         precondition(differences.isEmpty, "\(differences) \(names)")
     } catch let error as LayerError {
-        if case .system(let cause) = error.reason, ![36, 2, 20, 17, 40, 22].contains(cause.errno) {  // names that no file may have
+        if case .system(let cause) = error.reason, ![36, 2, 20, 17, 40, 22].contains(cause.errno) {  // invalid names
             fatalError("\(error)")
         }
     } catch { fatalError("\(error)") }
@@ -246,12 +246,12 @@ private func applyLayers(_ bytes: [UInt8]) {
 
 // MARK: documents
 
-/// What reads back must be what was written.
+/// A decoded document must survive encoding and decoding.
 private func readDocuments(_ bytes: [UInt8]) {
     let data = Data(bytes)
     let decoder = JSONDecoder()
     func again<Value: Codable & Equatable>(_ type: Value.Type) {
-        guard let value = try? decoder.decode(type, from: data) else { return }  // refused: an answer
+        guard let value = try? decoder.decode(type, from: data) else { return }  // rejected: fine
         guard let text = try? JSONEncoder().encode(value) else { return }  // nothing to compare
         let back = try? decoder.decode(type, from: text)  // compared below
         precondition(back == value, "\(type) does not come back")
@@ -260,10 +260,10 @@ private func readDocuments(_ bytes: [UInt8]) {
     again(ImageIndex.self)
     again(ImageConfig.self)
     let text = String(decoding: bytes, as: UTF8.self)
-    if let digest = try? Digest(parsing: text) { precondition(digest.description == text) }  // refused: an answer
+    if let digest = try? Digest(parsing: text) { precondition(digest.description == text) }  // rejected: fine
     if let reference = try? Reference(parsing: text) {  // likewise
         let back = try? Reference(parsing: reference.description)  // compared below
-        // But for the user, who is asked for credentials and is no part of the name.
+        // Except for the user, who is not part of the name.
         precondition(back?.description == reference.description, reference.description)
     }
     var configuration = SiteConfiguration()

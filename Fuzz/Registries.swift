@@ -1,4 +1,4 @@
-// The network's modules take minutes to be built: only where they are asked for, with BERTH_FUZZ=all.
+// The network modules take minutes to build, so they are included only with BERTH_FUZZ=all.
 #if BERTH_FUZZ_ALL
 @testable import Distribution
 import Foundation
@@ -8,8 +8,8 @@ import ImageSpec
 import Layers
 import TestSupport
 
-/// `manifest.json` of an archive of `docker save`: an image comes of it or an error does, and what is in it is what the
-/// configuration names.
+/// `manifest.json` of a `docker save` archive: yields an image or an error. The image's layers must be those of its
+/// configuration.
 func readDockerArchive(_ bytes: [UInt8]) {
     let layer = archive([.file("f", "x")])
     let config =
@@ -29,18 +29,18 @@ func readDockerArchive(_ bytes: [UInt8]) {
         do throws(PullError) {
             let origin = try DockerArchiveOrigin(path, tag: nil)
             _ = try await origin.resolve(for: Platform(os: "linux", architecture: "amd64"))
-        } catch {}  // refused: an answer
+        } catch {}  // rejected: fine
     }
     done.wait()
 }
 
-/// What a registry asks for, and where it sends the client for it.
+/// Parses a registry's challenges and the redirects in it.
 func readChallenges(_ bytes: [UInt8]) {
     let text = String(decoding: bytes, as: UTF8.self)
     let registry = WebURL(parsing: "https://r.io/")
     for challenge in AuthenticationChallenge.parse(text.split(separator: "\n").map(String.init)) {
         let parameters = challenge.parameters.sorted { $0.key < $1.key }.map { name, value -> String in
-            // By bytes: as a character, a quote with a combining mark behind it is none.
+            // Compare bytes, because a quote followed by a combining mark is another character.
             let escaped = value.utf8.flatMap { [UInt8(ascii: "\\"), UInt8(ascii: "\"")].contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
             return name + "=\"" + String(decoding: escaped, as: UTF8.self) + "\""
         }

@@ -1,4 +1,4 @@
-# lib.sh - what every script here shares.  Sourced, never run.
+# lib.sh - functions that all scripts share. Sourced, never executed.
 # shellcheck shell=bash
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"    # su and cron leave these out; Slurm's daemons live there
@@ -7,7 +7,7 @@ me=$(basename "$0")
 
 say() { printf '%s: %s\n' "$me" "$*" >&2; }
 
-# die MESSAGE [REMEDY]: one line saying what is wrong, one saying what to do.
+# die MESSAGE [REMEDY]: print the error and the remedy, and exit.
 die() {
   say "$1"
   [ $# -lt 2 ] || printf '  hint: %s\n' "$2" >&2
@@ -16,7 +16,7 @@ die() {
 
 need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root" "${2:-run it as root, or try Scripts/quickstart --local, which needs none}"; }
 
-# need COMMAND PACKAGE: a command that the caller cannot do without.
+# need COMMAND PACKAGE: exit unless the command exists.
 need() { command -v "$1" >/dev/null || die "$1 is missing" "apt-get install $2"; }
 
 # newer TARGET SOURCE...: true when TARGET is missing or older than one of the sources.
@@ -34,7 +34,7 @@ missing_packages() {
   done
 }
 
-# apt_install PACKAGE...: does nothing at all, not even as root, when they are all there.
+# apt_install PACKAGE...: install missing packages. Needs root only if one is missing.
 apt_install() {
   local missing apt guard='' status=0
   mapfile -t missing < <(missing_packages "$@")
@@ -42,17 +42,17 @@ apt_install() {
   [ "$(id -u)" = 0 ] || die "these Debian packages are missing: ${missing[*]}" "as root: apt-get install --no-install-recommends ${missing[*]}"
   command -v apt-get >/dev/null || die "no apt-get: these scripts are written for Debian 12" "install by hand what answers to: ${missing[*]}"
   say "installing ${#missing[@]} packages: ${missing[*]}"
-  # Packages that bring a daemon start it.  Nothing here wants the machine's own munged, slurmd or registry: the lab
-  # and Scripts/registry start private ones, and a service on the same port would be in their way.
+  # Packages with a daemon start it. The lab and Scripts/registry start private daemons, which a system service on the
+  # same port would block.
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     guard=/usr/sbin/policy-rc.d
     printf '#!/bin/sh\nexit 101\n' >$guard
     chmod 755 $guard
   fi
   apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 --no-install-recommends)
-  # Lists that are there are usually good enough; fetch new ones only when they are not.
+  # Update the package lists only if the existing ones do not suffice.
   "${apt[@]}" install "${missing[@]}" </dev/null >"${TMPDIR:-/tmp}/berth-apt.$$" 2>&1 || {
-    "${apt[@]}" update </dev/null >>"${TMPDIR:-/tmp}/berth-apt.$$" 2>&1 || true     # one unreachable third-party list is no reason to stop
+    "${apt[@]}" update </dev/null >>"${TMPDIR:-/tmp}/berth-apt.$$" 2>&1 || true  # third-party lists may fail
     "${apt[@]}" install "${missing[@]}" </dev/null >>"${TMPDIR:-/tmp}/berth-apt.$$" 2>&1 || status=$?
   }
   [ -z "$guard" ] || rm -f "$guard"
@@ -60,7 +60,7 @@ apt_install() {
   rm -f "${TMPDIR:-/tmp}/berth-apt.$$"
 }
 
-# A recorded pid means the same process only while its start time is the recorded one: pids are reused.
+# Compare start times, because PIDs are reused.
 start_time() { awk '{sub(/.*\) /, ""); print $20}' "/proc/$1/stat" 2>/dev/null || true; }
 record_pid() { echo "$1 $(start_time "$1")" >"$2"; }
 recorded_pid() { # FILE: prints the pid if that process still runs

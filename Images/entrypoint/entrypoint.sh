@@ -1,5 +1,5 @@
 #!/bin/sh
-# What entrypoints do: a banner, a file, variables that depend on others, and then the command.
+# A typical entrypoint: prints a banner, writes a file, sets variables that depend on others, and runs the command.
 echo "== ENTRYPOINT =="
 echo "run by $(id -u)" >>/entrypoint.log
 if [ -n "$TLS" ]; then export SERVICE=tcp://service:2376; else export SERVICE=tcp://service:2375; fi

@@ -1,4 +1,4 @@
-// The smallest useful image: says hello and what it sees.
+// The smallest useful image: greets and prints its environment.
 #include <stdio.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-// Every rank says where it is; the sum shows that they found each other.
+// Each rank prints its location; the sum shows that all ranks communicate.
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +17,9 @@ int main(int argc, char **argv) {
     MPI_Barrier(MPI_COMM_WORLD);
     int status = sum == size * (size - 1) / 2 ? 0 : 1;
 #ifdef MPICH_VERSION
-    // Debian's MPICH 4.0.2 (ch4:ucx over TCP) hangs in MPI_Finalize in one run out of four, on a bare host too: a rank waits
-    // for a peer's answer, and the peer already for PMI.  So leave without it, once everyone had time to leave the barrier.
+    // Debian's MPICH 4.0.2 (ch4:ucx over TCP) hangs in MPI_Finalize in a quarter of the runs, also on a bare host: one
+    // rank waits for a peer that has already left for PMI. So exit without it, after all ranks had time to leave the
+    // barrier.
     for (time_t end = time(NULL) + 2; time(NULL) < end; nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL)) {
         int waiting;
         MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &waiting, MPI_STATUS_IGNORE);

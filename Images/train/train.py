@@ -50,7 +50,7 @@ def join_group():
     env.setdefault("WORLD_SIZE", env.get("SLURM_NTASKS", "1"))
     nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST")
     env.setdefault("MASTER_ADDR", first_host(nodes) if nodes else "127.0.0.1")
-    # Any port that all ranks agree on and that two steps of a job do not share.
+    # A port that all ranks agree on and that two steps of a job do not share.
     step = int(env.get("SLURM_JOB_ID", 0)) * 7 + int(env.get("SLURM_STEP_ID", 0))
     env.setdefault("MASTER_PORT", str(20000 + step % 10000))
     if "GLOO_SOCKET_IFNAME" not in env:
@@ -132,7 +132,7 @@ def main():
             f"joined in {joined - started:.2f} s, trained in {trained - joined:.2f} s",
             flush=True,
         )
-    # A rank that leaves while others still talk to it, or a model that outlives its group, makes gloo wait at exit.
+    # If a rank exits while others still communicate, or the model outlives its group, gloo waits at exit.
     dist.barrier()
     del model
     dist.destroy_process_group()

@@ -1,11 +1,11 @@
 package import LinuxKernel
 
-/// The limits that a process's cgroups put on it, each the tightest on the way up.
+/// The limits of a process's cgroups. Each is the lowest one between its cgroup and the root.
 package struct CgroupLimits: Equatable, Sendable {
     package struct Limit: Equatable, Sendable {
         /// Bytes, processes, or CPUs with two decimals.
         package let value: String
-        /// The path of the cgroup that has it.
+        /// The path of the cgroup with that limit.
         package let cgroup: String
     }
 
@@ -15,7 +15,7 @@ package struct CgroupLimits: Equatable, Sendable {
 
     package init(_ membership: CgroupMembership) {
         self.init(membership) { path in
-            guard let bytes = try? contents(of: path, limit: 256) else { return nil }  // the hierarchy's root has none
+            guard let bytes = try? contents(of: path, limit: 256) else { return nil }  // absent at the root
             return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
         }
     }

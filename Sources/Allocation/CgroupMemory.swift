@@ -1,8 +1,8 @@
 internal import LinuxKernel
 
-/// The memory that this process' cgroups leave it, in bytes: cgroups(7), both versions.
+/// The memory limit of this process's cgroups in bytes: cgroups(7), both versions.
 package enum CgroupMemory {
-    /// The smallest limit on the way up from this process' own cgroup; `nil` where there is none or none can be read.
+    /// The lowest limit between this process's cgroup and the root; `nil` if there is none or all are unreadable.
     package static var limit: UInt64? {
         guard let bytes = try? contents(of: "/proc/self/cgroup", limit: 65536) else { return nil }  // no cgroups
         return limit(cgroups: String(decoding: bytes, as: UTF8.self)) { path in

@@ -1,9 +1,9 @@
 internal import LinuxKernel
 
-/// Slurm's compressed lists of host names: `gpu[001-003,7],login1`, also with several brackets in one name.
+/// Slurm's compressed host lists: `gpu[001-003,7],login1`. A name may contain several brackets.
 /// https://slurm.schedmd.com/scontrol.html (`show hostnames`)
 package enum Hostlist {
-    /// The names in the order of the list; `nil` where it is malformed or absurdly long.
+    /// The names in the order of the list; `nil` if it is malformed or too long.
     package static func expand(_ list: String) -> [String]? {
         var names: [String] = []
         guard let items = split(list) else { return nil }
@@ -14,10 +14,10 @@ package enum Hostlist {
         return names.isEmpty ? nil : names
     }
 
-    /// More than any cluster has.
+    /// More nodes than any cluster has.
     private static let limit = 1 << 17
 
-    /// At the commas outside brackets.
+    /// Splits at commas outside brackets.
     private static func split(_ list: String) -> [Substring.UTF8View]? {
         var items: [Substring.UTF8View] = []
         var depth = 0
@@ -39,7 +39,7 @@ package enum Hostlist {
         return items
     }
 
-    /// One name, in which every bracket multiplies; the last one runs fastest.
+    /// Expands one name. The last bracket varies fastest.
     private static func expand(item: Substring.UTF8View) -> [String]? {
         guard !item.isEmpty else { return nil }
         guard let open = item.firstIndex(of: UInt8(ascii: "[")),
@@ -53,7 +53,7 @@ package enum Hostlist {
         return numbers.flatMap { number in tails.map { head + number + $0 } }
     }
 
-    /// `001-003,7` as `001 002 003 7`: the first number's width is kept.
+    /// Expands `001-003,7` to `001 002 003 7` and keeps the width of the first number.
     private static func ranges(_ text: Substring.UTF8View) -> [String]? {
         var numbers: [String] = []
         for part in Substring(text).split(separator: ",", omittingEmptySubsequences: false) {

@@ -1,20 +1,20 @@
 internal import LinuxKernel
 
-/// What `torch.distributed` reads of its environment, from what Slurm says of the step:
+/// Sets the variables that `torch.distributed` reads, from Slurm's variables of the step:
 /// https://docs.pytorch.org/docs/stable/distributed.html#environment-variable-initialization
 package enum PyTorchVariables {
-    /// Those that differ between the tasks of a node, and Slurm's variables that have their values.
+    /// The variables that differ between tasks, and Slurm's variables with their values.
     package static let perTask = [
         (name: "RANK", source: "SLURM_PROCID"), (name: "LOCAL_RANK", source: "SLURM_LOCALID"),
     ]
 
-    /// What is the same for all tasks of a step on a node, for a process that is none of them.
+    /// The variables that all tasks of a step share on a node, for a process that is not a task.
     package static func sharedEntries(_ environment: (String) -> String?) -> [String] {
         entries { name in perTask.contains { $0.source == name } ? "0" : environment(name) }
             .filter { entry in !perTask.contains { entry.hasPrefix($0.name + "=") } }
     }
 
-    /// `NAME=VALUE` each; nothing outside a step, where nobody knows the other tasks.
+    /// Entries `NAME=VALUE`; empty outside a step, where the other tasks are unknown.
     package static func entries(_ environment: (String) -> String?) -> [String] {
         guard let job = environment("SLURM_JOB_ID"), let jobNumber = UInt64(job),
             let rank = environment("SLURM_PROCID"), let local = environment("SLURM_LOCALID"),
@@ -22,8 +22,8 @@ package enum PyTorchVariables {
             let size = environment("SLURM_STEP_NUM_TASKS") ?? environment("SLURM_NTASKS"),
             let first = Hostlist.expand(list)?.first
         else { return [] }
-        // The same on every task without asking anybody. Steps of one job must differ, and so should jobs that share a node;
-        // above the ports that the kernel hands out by itself (32768 to 60999).
+        // All tasks compute the same port without communication. It must differ between steps of a job and should
+        // differ between jobs on a node. It is above the kernel's range of ephemeral ports (32768 to 60999).
         let step = UInt64(environment("SLURM_STEP_ID") ?? "") ?? 0
         let port = 61000 + (jobNumber &+ step &* 97) % 4536
         var entries = [
@@ -48,10 +48,10 @@ package enum PyTorchVariables {
     }
 }
 
-/// What a PMIx client of the image's must agree about with Slurm's server: Slurm says it in the names that version 2 of PMIx
-/// knew, clients of today read these.
+/// Settings that a PMIx client in the image must share with Slurm's server. Slurm sets the variables of PMIx 2, and
+/// current clients read these.
 package enum PMIxVariables {
-    /// Those to be set, and Slurm's variables that have their values.
+    /// The variables to set, and Slurm's variables with their values.
     package static let perTask = [
         (name: "PMIX_MCA_psec", source: "PMIX_SECURITY_MODE"), (name: "PMIX_MCA_gds", source: "PMIX_GDS_MODULE"),
         (name: "PMIX_MCA_ptl", source: "PMIX_PTL_MODULE"),

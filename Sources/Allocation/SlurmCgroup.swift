@@ -1,9 +1,9 @@
 internal import LinuxKernel
 
-/// The cgroups that Slurm's task/cgroup makes: `…/job_7/step_0/task_0` in version 1, `…/job_7/step_0/user/task_0` in
-/// version 2. A normal node has `/slurm/uid_1001` or `/system.slice/slurmstepd.scope` before it.
+/// The cgroups of Slurm's task/cgroup: `…/job_7/step_0/task_0` in version 1, `…/job_7/step_0/user/task_0` in version 2.
+/// The prefix is `/slurm/uid_1001` or `/system.slice/slurmstepd.scope` on a normal node.
 package enum SlurmCgroup {
-    /// Of one task alone, which goes with the task.
+    /// Whether the cgroup belongs to a single task and is removed with it.
     package static func isTask(_ path: String) -> Bool {
         let names = path.split(separator: "/")
         guard let last = names.last, number(last, after: "task_"),
@@ -12,7 +12,7 @@ package enum SlurmCgroup {
         return names[job...].contains { $0.hasPrefix("step_") }
     }
 
-    /// Of a job or anything below.
+    /// Whether the cgroup belongs to a job or is below one.
     package static func isOfJob(_ path: String) -> Bool {
         path.split(separator: "/").contains { number($0, after: "job_") }
     }

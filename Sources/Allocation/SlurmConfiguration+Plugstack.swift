@@ -1,10 +1,9 @@
 package import LinuxKernel
 
 extension SlurmConfiguration {
-    /// The lines of plugstack.conf and of the files that it includes, as words: spank(8). In no order, as what is asked is
-    /// what is there.
+    /// The lines of plugstack.conf and the files that it includes, split into words: spank(8). The order is undefined.
     ///
-    /// - Throws: What keeps a file or directory from being read; one that does not exist names nothing.
+    /// - Throws: The error of an unreadable file or directory. Missing ones are skipped.
     package func plugstack() throws(SystemError) -> [[String]] {
         guard let directory else { return [] }
         var result: [[String]] = []
@@ -32,7 +31,7 @@ extension SlurmConfiguration {
         return result
     }
 
-    /// Of a pattern with `*` in its last component, at most one: what sites write.
+    /// Expands a pattern with at most one `*`, in the last component, which covers common use.
     private func files(_ pattern: String) throws(SystemError) -> [String] {
         guard let slash = pattern.lastIndex(of: "/"), let star = pattern.lastIndex(of: "*"), star > slash else {
             return [pattern]

@@ -1,8 +1,8 @@
 internal import LinuxKernel
 
-/// Slurm's configuration files on this node, as far as they can be read: slurm.conf(5), cgroup.conf(5).
+/// Slurm's configuration files on this node, as far as they are readable: slurm.conf(5), cgroup.conf(5).
 package struct SlurmConfiguration: Equatable, Sendable {
-    /// The directory; `nil` where there is none.
+    /// The directory; `nil` if there is none.
     package let directory: String?
     package let root: String
 
@@ -14,13 +14,14 @@ package struct SlurmConfiguration: Equatable, Sendable {
             candidates.insert(String(named[..<slash]), at: 0)
         }
         directory = candidates.first { path in
-            (try? FileStatus(of: root + path + "/slurm.conf")) != nil  // absent: the next
+            (try? FileStatus(of: root + path + "/slurm.conf")) != nil  // absent: try the next
         }
     }
 
-    /// The lines of a file without comments; `nil` where it can not be read.
+    /// The lines of a file without comments; `nil` if it is unreadable.
     package func lines(of file: String) -> [String]? {
-        guard let directory, let bytes = try? contents(of: root + directory + "/" + file, limit: 16 << 20)
+        guard let directory,
+            let bytes = try? contents(of: root + directory + "/" + file, limit: 16 << 20)  // unreadable: `nil`
         else { return nil }
         return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline)
             .map { $0.prefix { $0 != "#" } }
@@ -28,7 +29,7 @@ package struct SlurmConfiguration: Equatable, Sendable {
             .filter { !$0.isEmpty }
     }
 
-    /// The value of `NAME=VALUE`, whatever the case of NAME; the last one counts. `nil` where it is not set.
+    /// The last value of `NAME=VALUE`; NAME ignores case. `nil` if it is not set.
     package func value(of name: String, in file: String) -> String? {
         var found: String?
         for line in lines(of: file) ?? [] {
@@ -39,7 +40,7 @@ package struct SlurmConfiguration: Equatable, Sendable {
         return found
     }
 
-    /// `nil` where the file can not be read; `false` where it does not say yes.
+    /// Whether the value is yes; `nil` if the file is unreadable.
     package func isSet(_ name: String, in file: String) -> Bool? {
         guard lines(of: file) != nil else { return nil }
         return ["yes", "true", "1"].contains(value(of: name, in: file)?.lowercased() ?? "")

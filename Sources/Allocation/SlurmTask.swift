@@ -1,19 +1,19 @@
 internal import LinuxKernel
 
-/// What Slurm tells a task of a step through its environment: srun(1), "OUTPUT ENVIRONMENT VARIABLES".
+/// What Slurm's environment says about a task: srun(1), "OUTPUT ENVIRONMENT VARIABLES".
 package struct SlurmTask: Equatable, Sendable {
     package let jobID: String
     package let stepID: String
-    /// This node's place in the step, from 0.
+    /// The node's index in the step, from 0.
     package let nodeID: Int
-    /// This task's place on its node, from 0.
+    /// The task's index on its node, from 0.
     package let localID: Int
-    /// How many tasks of the step run on this node.
+    /// The number of the step's tasks on this node.
     package let localTasks: Int
-    /// The memory the job may use on this node, in bytes; `nil` where Slurm sets none.
+    /// The job's memory limit on this node in bytes; `nil` if Slurm sets none.
     package let memoryLimit: UInt64?
 
-    /// `nil` outside a step: a login shell, or the shell of `salloc`.
+    /// Returns `nil` outside a step, as in a login shell or the shell of `salloc`.
     package init?(environment: (String) -> String?) {
         guard let job = environment("SLURM_JOB_ID"), let step = environment("SLURM_STEP_ID"),
             let local = environment("SLURM_LOCALID").flatMap({ Int($0) }), environment("SLURM_PROCID") != nil
@@ -28,7 +28,7 @@ package struct SlurmTask: Equatable, Sendable {
         memoryLimit = environment("SLURM_MEM_PER_NODE").flatMap { UInt64($0) }.flatMap { $0 == 0 ? nil : $0 << 20 }
     }
 
-    /// The entry of one node in Slurm's compressed list, such as `2(x3),1`.
+    /// The entry for one node in Slurm's compressed list, such as `2(x3),1`.
     static func count(in list: String, node: Int) -> Int? {
         var first = 0
         for item in list.split(separator: ",") {

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <sys/random.h>
 
-// What Swift's start takes; with less it would die of SIGSEGV or SIGILL before it could say a word.
+// The minimum for Swift's runtime. With less, it dies of SIGSEGV or SIGILL before it can print a message.
 #define LEAST_STACK ((rlim_t)1 << 20)
 #define LEAST_MEMORY ((rlim_t)24 << 20)
 #define LEAST_DATA ((rlim_t)8 << 20)
@@ -11,7 +11,8 @@
 static struct rlimit caller_limits[RLIM_NLIMITS];
 static bool is_raised[RLIM_NLIMITS];
 
-// A system call without the C library, which is not there yet when the stack is looked at; 0 or less where it failed.
+// A system call without the C library, which is not initialized when the stack limit is checked. Returns 0 or less on
+// failure.
 static inline long call(long number, long a, long b, long c, long d) {
 #if defined(__x86_64__)
     register long r10 __asm__("r10") = d;
@@ -34,7 +35,7 @@ __attribute__((no_stack_protector)) static void require(
 
     if (call(SYS_prlimit64, 0, resource, 0, (long)&limit) != 0 || limit.rlim_cur >= least) return;
     raised.rlim_cur = least;
-    raised.rlim_max = limit.rlim_max < least ? least : limit.rlim_max;  // root may
+    raised.rlim_max = limit.rlim_max < least ? least : limit.rlim_max;  // root may raise the hard limit
     if (call(SYS_prlimit64, 0, resource, (long)&raised, 0) == 0) {
         caller_limits[resource] = limit;
         is_raised[resource] = true;
@@ -46,13 +47,14 @@ __attribute__((no_stack_protector)) static void require(
 
 #define REQUIRE(resource, least, message) require(resource, least, message, sizeof message - 1)
 
-// A stack grows while the program runs, up to the limit of that moment.
+// The stack grows at run time up to the current limit.
 __attribute__((constructor(101), no_stack_protector)) void berth_require_stack(void) {
     REQUIRE(RLIMIT_STACK, LEAST_STACK,
-            "berth: the limit on the stack is too small to start with\n  hint: raise it to 1 MB at least: ulimit -s 8192\n");
+            "berth: the limit on the stack is too small to start with\n"
+            "  hint: raise it to 1 MB at least: ulimit -s 8192\n");
 }
 
-// Before the other constructors.
+// Runs before the other constructors.
 __attribute__((constructor(102))) static void require_memory(void) {
     REQUIRE(RLIMIT_AS, LEAST_MEMORY,
             "berth: the limit on virtual memory is too small to start with\n  hint: raise it: ulimit -v unlimited\n");
@@ -60,7 +62,7 @@ __attribute__((constructor(102))) static void require_memory(void) {
             "berth: the limit on data is too small to start with\n  hint: raise it: ulimit -d unlimited\n");
 }
 
-// Where the launcher begins (Scripts/build): 8 kB of stack are not enough even for the C library's own start.
+// The launcher's entry point (Scripts/build). A stack of 8 kB is too small even for the C library's own start.
 __attribute__((naked, used)) void berth_start(void) {
 #if defined(__x86_64__)
     __asm__("push %rdx\n sub $8, %rsp\n call berth_require_stack\n add $8, %rsp\n pop %rdx\n jmp _start");
@@ -77,7 +79,7 @@ int berth_caller_limit(int resource, uint64_t *soft, uint64_t *hard) {
 
 static char **arguments;
 
-// glibc hands a constructor what main() gets.
+// glibc passes the arguments of main() to constructors.
 __attribute__((constructor)) static void save_arguments(int argc, char **argv) {
     (void)argc;
     arguments = argv;
@@ -85,13 +87,13 @@ __attribute__((constructor)) static void save_arguments(int argc, char **argv) {
 
 char **berth_argv(void) { return arguments; }
 
-// Scripts/build writes the commit into this section of a finished program: nothing is compiled again for another commit.
+// Scripts/build writes the commit into this section of the finished program, so that a new commit needs no compilation.
 __attribute__((section(".berth_commit"))) const char berth_commit_text[64] = "";
 
 const char *berth_commit(void) { return berth_commit_text; }
 
-// Of all that berth-image needs of glibc, three functions are newer than 2.34, which Rocky 9 has: swift-numerics and
-// libstdc++ name them. The launcher is static.
+// Three glibc functions that berth-image needs are newer than version 2.34 of Rocky 9: swift-numerics and libstdc++ use
+// them. The launcher is static.
 #if defined(BERTH_OLD_GLIBC) && (defined(__x86_64__) || defined(__aarch64__))
 #ifdef __x86_64__
 #define FIRST_GLIBC "GLIBC_2.2.5"

@@ -1,10 +1,10 @@
-// Process 1 of a PID namespace, and the process outside that stands for it: all that runs after a fork. No memory is
-// allocated, nothing is imported but system calls.
+// Process 1 of a PID namespace, and the process outside that represents it. This code runs after a fork, so it
+// allocates no memory and uses only system calls.
 #include "CLinux.h"
 
 #include <sys/signalfd.h>
 
-// What process 1 tells the one outside: that the command has stopped, or which signal ended it.
+// A message from process 1 to the process outside: the command has stopped, or the signal that killed it.
 struct message {
     char kind;
     unsigned char number;
@@ -15,7 +15,7 @@ static void end_like(int signal) {
     sigset_t one;
     struct rlimit none = {0, 0};
 
-    setrlimit(RLIMIT_CORE, &none);  // the command's own is there already
+    setrlimit(RLIMIT_CORE, &none);  // the command has dumped its own core
     berth_set_signal(signal, 0);
     sigemptyset(&one);
     sigaddset(&one, signal);
@@ -24,7 +24,7 @@ static void end_like(int signal) {
     _exit(128 + signal);
 }
 
-// Whoever waits for the end of a pipe waits for the command alone: of all descriptors only this one stays, as 3.
+// Closes all descriptors but one, which becomes 3, so that a reader of a pipe only waits for the command.
 static void keep_only(int fd) {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -33,7 +33,7 @@ static void keep_only(int fd) {
     berth_close_range(4, ~0U, 0);
 }
 
-// Passes signals on, stops when the command stops, and ends as it ends.
+// Forwards signals, stops when the command stops, and exits with its status.
 __attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
     sigset_t all;
     struct message message;
@@ -56,7 +56,7 @@ __attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
             waits[1].fd = -1;
         }
         while (read(signals, &info, sizeof info) == sizeof info) {
-            // What the terminal sends, the command gets itself: it is of the same process group.
+            // Signals from the terminal reach the command directly, because it is in the same process group.
             if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL) kill(child, (int)info.ssi_signo);
         }
         if (waitpid(child, &status, WNOHANG) != child) continue;
@@ -92,12 +92,12 @@ int berth_end_with_parent(void) {
     struct pollfd parent = {.fd = messages};
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return -1;
-    // It may have ended before: no one reads then.
+    // The parent may have exited before the call; the pipe then has no reader.
     if (poll(&parent, 1, 0) == 1 && parent.revents & POLLERR) _exit(125);
     return 0;
 }
 
-// Process 1, which stays: reaps what is left to it, passes signals on, and ends with the command.
+// Stays as process 1: reaps orphans, forwards signals, and exits with the command.
 __attribute__((noreturn)) static void serve(pid_t command, const sigset_t *all) {
     keep_only(messages);
     messages = 3;

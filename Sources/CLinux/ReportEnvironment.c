@@ -1,7 +1,8 @@
 // `berth report-environment DESCRIPTOR`: the command in front of which the Slurm plugin runs an image's entrypoint.  It writes
 // its working directory, as `=cwd=PATH`, and its environment to the descriptor, each entry with its NUL.
 //
-// In C, and before everything else: Swift's runtime does not start in a container that covers /proc.
+// It is written in C and runs before everything else, because Swift's runtime does not start in a container that covers
+// /proc.
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static int write_all(int descriptor, const char *bytes, size_t size) {
     return 0;
 }
 
-// The first priority that is a program's own.
+// The first priority available to programs.
 __attribute__((constructor(101))) static void report_environment(int argc, char **argv, char **environment) {
     char *end = NULL;
     long descriptor;
@@ -36,7 +37,8 @@ __attribute__((constructor(101))) static void report_environment(int argc, char 
     if (!failed) _exit(0);
 
     static const char what[] = "berth: cannot report the entrypoint's environment: ";
-    static const char hint[] = "\n  hint: the entrypoint must run its arguments with the descriptors that it was given\n";
+    static const char hint[] =
+        "\n  hint: the entrypoint must run its arguments with the descriptors that it was given\n";
     const char *why = strerror(errno);
     write_all(2, what, sizeof what - 1);
     write_all(2, why, strlen(why));

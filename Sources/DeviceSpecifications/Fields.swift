@@ -1,9 +1,8 @@
 internal import LinuxKernel
 
-/// A mapping of the document, whose fields are taken one by one; what is left over in the end is not known.
+/// A mapping of the document. Fields are removed as they are read; those left at the end are unknown.
 ///
-/// JSON is read as YAML too: it is a part of it, the reference implementation does the same, and every node knows its
-/// line.
+/// JSON is read as YAML, of which it is a subset, as the reference implementation does. Each node has its line.
 struct Fields {
     let line: Int
     private var left: [(name: String, line: Int, value: YAMLNode)] = []
@@ -27,7 +26,7 @@ struct Fields {
     private mutating func take(_ name: String) -> (line: Int, value: YAMLNode)? {
         guard let place = left.firstIndex(where: { $0.name == name }) else { return nil }
         let field = left.remove(at: place)
-        // As Go's decoder: null is the same as not there.
+        // Like Go's decoder, treat null as absent.
         if field.value.isNull { return nil }
         return (field.line, field.value)
     }
@@ -124,7 +123,7 @@ struct Fields {
         return result
     }
 
-    /// Names and values of annotations, which mean nothing to a launch but must be well formed: Kubernetes' rules.
+    /// Checks annotations by the rules of Kubernetes. A launch ignores them.
     mutating func annotations() throws(SpecificationError) -> Int {
         guard var fields = try object("annotations") else { return 0 }
         let names = fields.left.map(\.name)
@@ -138,7 +137,7 @@ struct Fields {
         return names.count
     }
 
-    /// `[DNS-SUBDOMAIN/]NAME`, the name of at most 63 letters, digits, `-`, `_` and `.`, the ends alphanumeric.
+    /// `[DNS-SUBDOMAIN/]NAME`. The name has at most 63 letters, digits, `-`, `_` and `.`, and alphanumeric ends.
     private static func isAnnotation(_ key: String) -> Bool {
         let parts = key.lowercased().split(separator: "/", omittingEmptySubsequences: false)
         guard (1...2).contains(parts.count), let name = parts.last, isName(name, 63, "-_.") else { return false }

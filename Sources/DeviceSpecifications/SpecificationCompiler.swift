@@ -1,9 +1,9 @@
 package import Devices
 internal import LinuxKernel
 
-/// All specifications of the CDI directories as one registry.
+/// Compiles all specifications of the CDI directories to one registry.
 package enum SpecificationCompiler {
-    /// - Parameter describe: The words for a file that is refused; the others are taken all the same.
+    /// - Parameter describe: The message for a rejected file. The other files are used in any case.
     package static func compile(
         _ files: SpecificationFiles, describe: (SpecificationError) -> String
     ) -> DeviceRegistry {

@@ -1,13 +1,13 @@
 package import LinuxKernel
 
-/// Why a CDI specification is not taken in.
+/// Why a CDI specification is rejected.
 package struct SpecificationError: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         case unreadable(errno: Int32)
         /// Another user could have written it.
         case untrusted(UntrustedPath)
         case notYAML(String)
-        /// Something of another shape was expected: `a list`, `a whole number`.
+        /// A value of another type was expected: `a list`, `a whole number`.
         case wrongType(field: String, expected: String)
         case unknownField(String)
         case missing(field: String)
@@ -28,11 +28,11 @@ package struct SpecificationError: Error, Equatable, Sendable {
         case badClosID(String)
         case netDeviceTwice(String)
         case badAnnotation(String)
-        /// A byte that can be in no path and no variable.
+        /// A byte that neither a path nor a variable can contain.
         case controlCharacter(field: String)
     }
 
-    /// Counted from 1; 0 where it is the file as a whole.
+    /// Counted from 1; 0 for the file as a whole.
     package let line: Int
     package let reason: Reason
 

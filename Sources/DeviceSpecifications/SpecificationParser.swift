@@ -4,12 +4,11 @@ internal import LinuxKernel
 /// Reads one CDI specification, JSON or YAML, by the rules of version 1.1.0:
 /// https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md
 package enum SpecificationParser {
-    /// - Throws: `SpecificationError` for what the reference implementation refuses too, and for paths that are not
-    ///   absolute.
+    /// - Throws: `SpecificationError` for everything that the reference implementation rejects, and for relative paths.
     package static func parse(
         _ text: String, path: String, priority: Int
     ) throws(SpecificationError) -> DeviceRegistry.Specification {
-        // The reference implementation reads it in YAML and not in JSON.
+        // The reference implementation accepts it in YAML but not in JSON.
         guard text.unicodeScalars.first != "\u{FEFF}" else {
             throw SpecificationError(1, .notYAML("it begins with a byte order mark"))
         }
@@ -81,7 +80,7 @@ package enum SpecificationParser {
         for var mount in try fields.objects("mounts") { edits.mounts.append(try self.mount(&mount, &use)) }
         for var hook in try fields.objects("hooks") { edits.hooks.append(try self.hook(&hook)) }
         if var rdt = try fields.object("intelRdt") { edits.intelRdt = try intelRdt(&rdt, &use) }
-        // The text of the specification spells it both ways.
+        // The specification's text uses both spellings.
         edits.additionalGids = try fields.integers("additionalGids") + (try fields.integers("additionalGIDs"))
         if !edits.additionalGids.isEmpty { use.needs("0.7.0", "additionalGids") }
         try fields.finish()
@@ -135,7 +134,7 @@ package enum SpecificationParser {
             throw SpecificationError(fields.line, .notAbsolute(field: "hostPath", hostPath))
         }
         try fields.finish()
-        // Asked once, here: a launch has no time to open forty libraries.
+        // Read the soname here, because opening forty libraries would slow down a launch.
         let name = hostPath.split(separator: "/").last ?? ""
         let soname = isBind && name.contains(".so") ? ELFFile(path: hostPath)?.soname ?? "" : ""
         return ContainerEdits.Mount(
@@ -169,7 +168,7 @@ package enum SpecificationParser {
     ) throws(SpecificationError) -> ContainerEdits.IntelRdt {
         use.needs("0.7.0", "intelRdt")
         let closID = try fields.string("closID") ?? ""
-        // A name of a directory below /sys/fs/resctrl; "/" is the root's.
+        // The name of a directory below /sys/fs/resctrl; "/" is the root.
         guard
             closID == "/"
                 || (closID.utf8.count < 4096 && ![".", ".."].contains(closID)
@@ -187,8 +186,8 @@ package enum SpecificationParser {
     }
 }
 
-/// The lowest version that has all that a specification uses: declaring a lower one is an error, as older readers would
-/// pass over what they do not know.
+/// The lowest version that supports everything a specification uses. Declaring a lower one is an error, because older
+/// readers would ignore fields that they do not know.
 private struct VersionUse {
     private static let versions = [
         "0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0",

@@ -1,6 +1,6 @@
 internal import CYAML
 
-/// A YAML document, composed by libyaml. JSON is read the same way: it is a subset of YAML, and each node knows its line.
+/// A YAML document, parsed by libyaml. JSON is a subset of YAML and is read in the same way. Each node has its line.
 ///
 /// https://yaml.org/spec/1.1/
 final class YAMLDocument {
@@ -14,7 +14,7 @@ final class YAMLDocument {
         document.initialize(to: yaml_document_t())
         guard yaml_parser_initialize(parser) == 1 else { preconditionFailure("out of memory") }
         defer { yaml_parser_delete(parser) }
-        // Not detected: UTF-16 is not JSON, and other readers of these files refuse it.
+        // Disable detection: UTF-16 is not JSON, and other readers reject it.
         yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING)
         let isLoaded = text.withUnsafeBufferPointer {
             yaml_parser_set_input_string(parser, $0.baseAddress, $0.count)
@@ -55,7 +55,7 @@ final class YAMLDocument {
     }
 }
 
-/// A node of a document. An alias is the node that it refers to.
+/// A node of a document. An alias is replaced by its target.
 struct YAMLNode {
     private let document: YAMLDocument
     private let node: UnsafeMutablePointer<yaml_node_t>
@@ -90,7 +90,7 @@ struct YAMLNode {
         return String(decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
     }
 
-    /// The text of a scalar without quotes, which may stand for a number, a boolean or null.
+    /// The text of an unquoted scalar, which may be a number, a boolean or null.
     private var plain: String? {
         node.pointee.type == YAML_SCALAR_NODE && node.pointee.data.scalar.style == YAML_PLAIN_SCALAR_STYLE
             ? string : nil
@@ -99,7 +99,8 @@ struct YAMLNode {
     /// https://yaml.org/type/null.html
     var isNull: Bool { plain.map { ["", "~", "null", "Null", "NULL"].contains($0) } ?? false }
 
-    /// https://yaml.org/type/bool.html without `y` and `n`, which no reader of CDI specifications takes for booleans.
+    /// https://yaml.org/type/bool.html without `y` and `n`, which readers of CDI specifications do not treat as
+    /// booleans.
     var bool: Bool? {
         switch plain {
         case "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON": true

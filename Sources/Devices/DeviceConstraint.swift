@@ -1,8 +1,8 @@
 package import LinuxKernel
 
-/// What a device cgroup refuses here, of the kinds of nodes that schedulers grant. Nothing is opened.
+/// Which grantable nodes the device cgroup denies, found without opening a node.
 package enum DeviceConstraint {
-    /// Sorted; empty where nothing is refused, or nothing is there.
+    /// The denied nodes, sorted.
     package static func refused() throws(SystemError) -> [DeviceNode] {
         try grantable().filter { OwnedFileDescriptor.isRefusedByCgroup($0.path) }
     }
@@ -11,7 +11,7 @@ package enum DeviceConstraint {
     package static func grantable() throws(SystemError) -> [DeviceNode] {
         let host = HostTree()
         var nodes: [DeviceNode] = []
-        // In a directory that this user may not read, a mode refuses the nodes, whatever the cgroup says.
+        // In a directory that this user cannot read, the mode denies all nodes, whatever the cgroup allows.
         var unreadable: [SystemError] = []
         for directory in ["/dev", "/dev/dri", "/dev/infiniband", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels"] {
             nodes += try host.names(directory, unreadable: &unreadable).map { DeviceNode(directory + "/" + $0) }.filter(
@@ -23,7 +23,7 @@ package enum DeviceConstraint {
     private static func isGrantable(_ node: DeviceNode) -> Bool {
         switch node.kind {
         case .gpu, .migCapability, .imexChannel, .verbs, .slingshot: node.index != nil
-        // NVIDIA's is everybody's.
+        // NVIDIA's control nodes are open to all processes.
         case .gpuControl: node.vendor == .amd
         default: false
         }

@@ -1,27 +1,27 @@
 package import LinuxKernel
 
-/// One change that devices make to a container, decided and explained: what CDI's edits, the driver's own discovery
-/// and the site's rules come down to.
+/// One change that devices make to a container, with its origin. CDI edits, driver discovery and site rules all produce
+/// these.
 package struct DeviceEdit: Equatable, Sendable {
     package enum Action: Equatable, Sendable {
         /// A device node of the host.
         case node(DeviceNode, path: String)
         case bind(source: String, path: String, recursive: Bool, attributes: MountAttributes)
         case fileSystem(type: String, path: String, flags: MountFlags, data: String)
-        /// `NAME=VALUE`; `isDefault` gives way to whoever else sets it.
+        /// `NAME=VALUE`. A default does not override a variable that something else sets.
         case variable(String, isDefault: Bool)
         case symlink(path: String, target: String)
-        /// More libraries for the container's dynamic loader.
+        /// Libraries to add for the container's dynamic loader.
         case loader(LoaderUpdate)
-        /// A file of the host, shown with another content.
+        /// Mounts a file with this content over an existing one.
         case cover(path: String, [UInt8])
-        /// A small file inside.
+        /// Creates a small file.
         case file(path: String, [UInt8])
-        /// The mode of a directory inside, where it is there.
+        /// Sets the mode of a directory if it exists.
         case mode(path: String, UInt32)
-        /// A group that the command is to be in.
+        /// A supplementary group for the command.
         case group(UInt32)
-        /// A program of the host, run by the site's leave.
+        /// A host program that the site allows specifications to run.
         case hook(HookCall)
     }
 
@@ -29,13 +29,13 @@ package struct DeviceEdit: Equatable, Sendable {
     package let origin: Origin
 
     package enum Origin: Equatable, Sendable {
-        /// Which device of which file and line.
+        /// The device, file and line of a CDI specification.
         case cdi(String)
-        /// Found beside the driver or in /dev, and why it is wanted.
+        /// Driver discovery or /dev, and the reason.
         case host(String)
-        /// File and line of berth.conf.
+        /// The file and line of berth.conf.
         case site(String)
-        /// Which option of the command line.
+        /// The command-line option.
         case option(String)
     }
 
@@ -44,7 +44,7 @@ package struct DeviceEdit: Equatable, Sendable {
         self.origin = origin
     }
 
-    /// The place inside that the edit fills, if it fills one.
+    /// The container path that the edit creates, if any.
     package var path: String? {
         switch action {
         case .node(_, let path), .bind(_, let path, _, _), .fileSystem(_, let path, _, _), .symlink(let path, _),
@@ -55,12 +55,12 @@ package struct DeviceEdit: Equatable, Sendable {
     }
 }
 
-/// What to tell the container's loader.
+/// The input for the container's loader.
 package struct LoaderUpdate: Equatable, Sendable {
     package var libraries: [LoaderCache.Library]
-    /// Only where the image has none of that name.
+    /// Used only if the image lacks a library of that name.
     package var fallbacks: [LoaderCache.Library]
-    /// Directories for a loader without a cache: musl's.
+    /// Directories for a loader without a cache (musl).
     package var folders: [String]
     package var compatibility: CUDACompatibility?
 
@@ -75,14 +75,15 @@ package struct LoaderUpdate: Equatable, Sendable {
     }
 }
 
-/// A hook to run: the runtime-spec's, https://github.com/opencontainers/runtime-spec/blob/main/config.md#posix-platform-hooks
+/// A hook to run: https://github.com/opencontainers/runtime-spec/blob/main/config.md#posix-platform-hooks
 package struct HookCall: Equatable, Sendable {
     package let path: String
     package let arguments: [String]
     package let environment: [String]
-    /// In seconds.
+    /// The timeout in seconds.
     package let timeout: Int?
-    /// `startContainer`: in the container's own root; otherwise on the host's, before the root changes.
+    /// `true` for `startContainer`, which runs in the container's root. Other hooks run on the host before the root
+    /// changes.
     package let isInside: Bool
 
     package init(path: String, arguments: [String], environment: [String], timeout: Int?, isInside: Bool) {

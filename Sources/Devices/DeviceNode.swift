@@ -1,31 +1,30 @@
 internal import LinuxKernel
 
-/// A device node of the host and what it is. The path is read here and nowhere else: whoever asks whether a node is a GPU asks
-/// for its kind.
+/// A device node of the host. Only this type parses the path; other code asks for `kind`.
 package struct DeviceNode: Equatable, Sendable {
     package enum Kind: Equatable, Sendable {
-        /// `/dev/nvidiaN`; or `/dev/dri/renderDN`, which is all that an AMD GPU has. NVIDIA's GPUs have one besides, for
-        /// graphics: `gpus(among:)` tells them apart.
+        /// `/dev/nvidiaN` or `/dev/dri/renderDN`. An AMD GPU has only the latter. NVIDIA GPUs have both, and use the
+        /// latter for graphics; `gpus(among:)` tells them apart.
         case gpu
-        /// What every GPU of a vendor needs besides its own node: `/dev/nvidiactl`, `/dev/nvidia-uvm`, `/dev/kfd`.
+        /// What all GPUs of a vendor share: `/dev/nvidiactl`, `/dev/nvidia-uvm`, `/dev/kfd`.
         case gpuControl
-        /// Of a MIG slice: `/dev/nvidia-caps/nvidia-capN`.
+        /// The capability node of a MIG slice: `/dev/nvidia-caps/nvidia-capN`.
         case migCapability
         /// NVLink between hosts: `/dev/nvidia-caps-imex-channels/channelN`.
         case imexChannel
         /// GPUDirect Storage: `/dev/nvidia-fsN`.
         case storage
-        /// NVSwitch and NVLink, as NVML and DCGM look at them.
+        /// NVSwitch and NVLink nodes for NVML and DCGM.
         case nvSwitch
         /// RDMA: `/dev/infiniband/uverbsN`.
         case verbs
-        /// RDMA's connection manager: `/dev/infiniband/rdma_cm`.
+        /// The RDMA connection manager: `/dev/infiniband/rdma_cm`.
         case connectionManager
         /// HPE Slingshot: `/dev/cxiN`.
         case slingshot
-        /// Memory that processes of a host share: `/dev/xpmem`, `/dev/knem`.
+        /// Memory shared between processes of a host: `/dev/xpmem`, `/dev/knem`.
         case sharedMemory
-        /// What every container has: `DeviceNode.standard`.
+        /// The nodes of every container: `DeviceNode.standard`.
         case standard
         case other
     }
@@ -34,9 +33,9 @@ package struct DeviceNode: Equatable, Sendable {
 
     package let path: String
     package let kind: Kind
-    /// `nil` where the path does not say: both vendors' GPUs have render nodes.
+    /// `nil` if the path does not identify the vendor: GPUs of both vendors have render nodes.
     package let vendor: Vendor?
-    /// The number in the name, of the kinds whose nodes are numbered.
+    /// The number in the name, for kinds with numbered nodes.
     package let index: Int?
 
     package init(_ path: String) {
@@ -44,19 +43,19 @@ package struct DeviceNode: Equatable, Sendable {
         (kind, vendor, index) = path.hasPrefix(Self.directory) ? Self.classified(path) : (.other, nil, nil)
     }
 
-    /// `nil` for a path that is not below `/dev`.
+    /// Returns `nil` for a path that is not below `/dev`.
     package init?(inDev path: String) {
         guard path.hasPrefix(Self.directory) else { return nil }
         self.init(path)
     }
 
-    /// Two nodes are one where their paths are; all else follows from these.
+    /// Compares only the paths, because the other fields derive from them.
     package static func == (one: DeviceNode, other: DeviceNode) -> Bool { one.path == other.path }
 
-    /// The specification's, https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#default-devices
+    /// https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#default-devices
     package static let standard: [DeviceNode] = standardNames.map { DeviceNode(directory + $0) }
 
-    /// The GPUs among nodes: a render node is one only where there is no other node of a GPU.
+    /// The GPUs among nodes. A render node counts only if no other GPU node is present.
     package static func gpus(among nodes: [DeviceNode]) -> [DeviceNode] {
         let gpus = nodes.filter { $0.kind == .gpu }
         let own = gpus.filter { $0.vendor == .nvidia }
@@ -64,7 +63,7 @@ package struct DeviceNode: Equatable, Sendable {
     }
 }
 
-// MARK: What a path says
+// MARK: Parsing the path
 
 extension DeviceNode {
     private static let directory = "/dev/"
@@ -92,7 +91,7 @@ extension DeviceNode {
         }
     }
 
-    /// - Parameter rest: The name behind `nvidia`.
+    /// - Parameter rest: The part of the name after `nvidia`.
     private static func nvidiaKind(_ rest: Substring.UTF8View) -> Kind {
         switch String(Substring(rest)) {
         case "ctl", "-uvm", "-uvm-tools", "-modeset": .gpuControl
@@ -109,26 +108,26 @@ extension DeviceNode {
         return Int(String(Substring(digits)))
     }
 
-    /// Of `-caps/nvidia-cap7` and its like.
+    /// The number at the end of a name such as `-caps/nvidia-cap7`.
     private static func trailingNumber(_ name: Substring.UTF8View) -> Int? {
         number(
             name.suffix(from: name.lastIndex { !QualifiedName.isDigit($0) }.map(name.index(after:)) ?? name.startIndex))
     }
 }
 
-// MARK: As the kernel counts
+// MARK: Device number
 
 extension DeviceNode {
-    /// By which a device cgroup knows a node, whatever its name.
+    /// The type and number by which a device cgroup identifies a node.
     package struct Number: Equatable, Sendable {
         package let isBlock: Bool
         package let major: UInt32
         package let minor: UInt32
     }
 
-    /// `nil` where nothing is there, or something else than a node.
+    /// `nil` if the path is absent or not a device node.
     package var number: Number? {
-        guard let status = try? FileStatus(of: path),  // absent: nothing to open
+        guard let status = try? FileStatus(of: path),  // absent: no number
             [.characterDevice, .blockDevice].contains(status.kind)
         else { return nil }
         return Number(isBlock: status.kind == .blockDevice, major: status.majorNumber, minor: status.minorNumber)

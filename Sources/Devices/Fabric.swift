@@ -1,17 +1,16 @@
 internal import LinuxKernel
 
-/// The network between nodes, as a launch treats it: which one it is, what the site brings along for it, and the
-/// variables that its users are advised to set.
+/// The network between nodes: its type, the site's additions for it, and the recommended variables of its vendor.
 package enum Fabric: String, CaseIterable, Sendable, Equatable {
-    /// Whatever is there, by its driver.
+    /// Detect the fabric from the driver.
     case auto
     case none
-    /// InfiniBand, or Ethernet that speaks verbs (RoCE).
+    /// InfiniBand or RoCE (verbs over Ethernet).
     case ib
     /// Amazon's Elastic Fabric Adapter.
     case efa
 
-    /// Which of the two is there, by the driver behind the first verbs device that this process may use.
+    /// The fabric of this host, from the driver of the first verbs device that this process may use.
     package static func present(_ nodes: [DeviceNode], host: HostTree = HostTree()) -> Fabric {
         let verbs = nodes.filter { $0.kind == .verbs }
         guard !verbs.isEmpty else { return .none }
@@ -24,12 +23,12 @@ package enum Fabric: String, CaseIterable, Sendable, Equatable {
 
     package struct Variable: Equatable, Sendable {
         package let entry: String
-        /// A line of documentation.
+        /// One sentence for the documentation.
         package let why: String
     }
 
-    /// What the network's makers advise for libraries of today (libfabric 1.18, aws-ofi-nccl 1.7, NCCL 2.19 and later).
-    /// Defaults: the host's environment, the image and the command line win.
+    /// The vendors' recommendations for libfabric 1.18, aws-ofi-nccl 1.7, NCCL 2.19 and later. They are defaults: the
+    /// host's environment, the image and the command line override them.
     package var variables: [Variable] {
         switch self {
         case .auto, .none: []
@@ -54,8 +53,8 @@ package enum Fabric: String, CaseIterable, Sendable, Equatable {
         }
     }
 
-    /// Things that lie beside the devices on some hosts, each shown at the same place where it is there: the topology that a
-    /// cloud's virtual machine can not see for itself, and the site's settings of NCCL.
+    /// Files that accompany the devices on some hosts, mounted at the same path if present: the topology, which is not
+    /// visible inside a cloud's virtual machine, and the site's NCCL settings.
     package static let companions = ["/var/run/nvidia-topologyd/virtualTopology.xml", "/etc/nccl.conf"]
 
     package static func companionEdits(host: HostTree = HostTree()) -> [DeviceEdit] {
@@ -67,20 +66,20 @@ package enum Fabric: String, CaseIterable, Sendable, Equatable {
     }
 }
 
-/// What a site brings into containers for one fabric, `fabric-… = FABRIC …` in berth.conf.
+/// A site's addition for one fabric: `fabric-… = FABRIC …` in berth.conf.
 package struct FabricRule: Equatable, Sendable {
     package enum Action: Equatable, Sendable {
-        /// A directory or file of the host at a place inside.
+        /// A host directory or file and its container path.
         case mount(source: String, path: String)
-        /// A shared library, shown at the same path and known to the loader.
+        /// A shared library, mounted at the same path and added to the loader's cache.
         case library(String)
-        /// `NAME=VALUE`, stronger than the fabric's own.
+        /// `NAME=VALUE`, which overrides the fabric's default.
         case variable(String)
     }
 
     package let fabric: Fabric
     package let action: Action
-    /// File and line.
+    /// The file and line of the setting.
     package let place: String
 
     package init(fabric: Fabric, action: Action, place: String) {
@@ -91,7 +90,7 @@ package struct FabricRule: Equatable, Sendable {
 }
 
 extension Fabric {
-    /// Everything but device nodes for the fabric that is in use.
+    /// All edits for the fabric except device nodes.
     package func edits(_ rules: [FabricRule], host: HostTree = HostTree()) -> [DeviceEdit] {
         guard self != .none else { return [] }
         var edits: [DeviceEdit] = []
@@ -109,7 +108,7 @@ extension Fabric {
                             source: host.path(source), path: path, recursive: true,
                             attributes: [.readOnly, .noSetUserID, .noDevices]), place))
             case .library(let path):
-                // The file itself: what is mounted has no links beside it.
+                // Mount the file that a link points to, because the link's other names are not mounted with it.
                 let file = host.resolved(path)
                 let directory = String(file[..<(file.utf8.lastIndex(of: UInt8(ascii: "/")) ?? file.startIndex)])
                 edits.append(
@@ -125,7 +124,7 @@ extension Fabric {
                     links.append(DeviceEdit(.symlink(path: directory + "/" + link, target: name), place))
                 }
                 libraries.append(LoaderCache.Library(soname: soname, path: directory + "/" + soname))
-                // Plugins are opened by a name of their own, which the loader must know as well.
+                // Programs open plugins by this name rather than the soname, so the loader needs both.
                 if asked != soname {
                     libraries.append(LoaderCache.Library(soname: asked, path: directory + "/" + asked))
                 }

@@ -1,15 +1,15 @@
 package import LinuxKernel
 
-/// The devices of the host's fabrics and what sysfs says of each, whether or not this process may open them.
+/// The host's fabric devices and their state in sysfs, including devices that this process may not open.
 ///
 /// https://docs.kernel.org/infiniband/sysfs.html
 package struct FabricDevices: Equatable, Sendable {
     package struct Device: Equatable, Sendable {
         /// `/dev/infiniband/uverbs0`, `/dev/cxi0`
         package let node: DeviceNode
-        /// `mlx5_0`; empty where sysfs has none.
+        /// `mlx5_0`; empty if sysfs has none.
         package let name: String
-        /// `mlx5_core`, `efa`; empty where sysfs has none.
+        /// `mlx5_core`, `efa`; empty if sysfs has none.
         package let driver: String
         /// The states of its ports, such as `4: ACTIVE`.
         package let states: [String]
@@ -21,7 +21,7 @@ package struct FabricDevices: Equatable, Sendable {
             self.states = states
         }
 
-        /// `nil` where sysfs does not say.
+        /// `nil` if sysfs lists no ports.
         package var isActive: Bool? {
             states.isEmpty ? nil : states.contains { $0.hasPrefix("4:") }
         }
@@ -29,8 +29,8 @@ package struct FabricDevices: Equatable, Sendable {
 
     package let devices: [Device]
 
-    /// - Parameter root: Where `/dev` and `/sys` are looked for; empty for the host's own.
-    /// - Throws: What keeps a directory from being read; one that does not exist holds no devices.
+    /// - Parameter root: The directory that contains `/dev` and `/sys`; empty for the host's root.
+    /// - Throws: The error of an unreadable directory. A missing directory contains no devices.
     package init(root: String = "") throws(SystemError) {
         let host = HostTree(root: root.isEmpty ? "/" : root)
         var result: [Device] = []
@@ -56,13 +56,13 @@ package struct FabricDevices: Equatable, Sendable {
     }
 
     private static func line(_ path: String) -> String {
-        guard let bytes = try? contents(of: path, limit: 4096) else { return "" }  // absent: sysfs does not say
+        guard let bytes = try? contents(of: path, limit: 4096) else { return "" }  // absent: unknown
         return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
 
     private static func driver(_ directory: String) -> String {
-        guard let device = try? OwnedFileDescriptor(opening: directory, .path | .directory),  // virtual ones have none
-            let target = try? device.linkTarget("driver").displayPath
+        guard let device = try? OwnedFileDescriptor(opening: directory, .path | .directory),  // none: virtual
+            let target = try? device.linkTarget("driver").displayPath  // likewise
         else { return "" }
         return target.split(separator: "/").last.map(String.init) ?? ""
     }

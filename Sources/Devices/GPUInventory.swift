@@ -1,22 +1,22 @@
 package import LinuxKernel
 
-/// All GPUs of the host, granted or not, in the order in which CUDA, ROCm and Slurm count them: NVIDIA's by PCI address,
-/// AMD's as the compute driver lists them. The number in `/dev/nvidiaN` follows another order on some hosts.
+/// All GPUs of the host, granted or not, in the order of CUDA, ROCm and Slurm: NVIDIA's by PCI address, AMD's in the
+/// order of the compute driver. On some hosts the number in `/dev/nvidiaN` follows another order.
 package struct GPUInventory: Equatable, Sendable {
     package struct GPU: Equatable, Sendable {
         package let address: String
-        /// `GPU-…`; empty where the driver shows none.
+        /// `GPU-…`; empty if the driver does not report it.
         package let uuid: String
         package let node: DeviceNode
-        /// As the driver calls it: `NVIDIA H100 80GB HBM3`; empty where it does not say.
+        /// The driver's name for the model, such as `NVIDIA H100 80GB HBM3`; empty if unknown.
         package var model = ""
     }
 
     package private(set) var gpus: [GPU] = []
-    /// Whether GPUs that were not granted are among them: AMD's driver may hide those.
+    /// Whether the list includes the GPUs that were not granted, which AMD's driver may hide.
     package private(set) var isWhole = true
 
-    /// - Throws: What keeps the list from being read. Without it nothing could be narrowed to what Slurm granted.
+    /// - Throws: The error of an unreadable list, without which the GPUs cannot be limited to those that Slurm granted.
     package init(_ vendor: DeviceNode.Vendor?, host: HostTree = HostTree()) throws(SystemError) {
         switch vendor {
         case .nvidia: gpus = try Self.nvidia(host)
@@ -30,12 +30,12 @@ package struct GPUInventory: Equatable, Sendable {
         }
     }
 
-    /// `/proc/driver/nvidia/gpus/ADDRESS/information`, whose names sort as the addresses do.
+    /// Reads `/proc/driver/nvidia/gpus/ADDRESS/information`. The names sort in the order of the addresses.
     private static func nvidia(_ host: HostTree) throws(SystemError) -> [GPU] {
         let base = "/proc/driver/nvidia/gpus"
         var gpus: [GPU] = []
         for address in try host.names(base) {
-            // One that is left out would shift the numbers of those behind it.
+            // Skipping a GPU would shift the indices of those after it, so an error is thrown.
             guard let text = try host.readable("\(base)/\(address)/information"),
                 let minor = HostDevices.field("Device Minor", in: text).flatMap({ Int($0) }),
                 HostDevices.field("GPU Excluded", in: text) != "Yes"
@@ -49,7 +49,7 @@ package struct GPUInventory: Equatable, Sendable {
         return gpus
     }
 
-    /// Without the compute driver's list: by PCI address.
+    /// The fallback without the compute driver's list: by PCI address.
     private static func amd(_ host: HostTree) throws(SystemError) -> [GPU] {
         try host.names("/sys/class/drm").compactMap { name -> GPU? in
             guard DeviceNode("/dev/dri/" + name).kind == .gpu, let device = host.link("/sys/class/drm/\(name)/device"),
@@ -60,27 +60,27 @@ package struct GPUInventory: Equatable, Sendable {
         }.sorted { $0.address < $1.address }
     }
 
-    /// Nodes in the order of the inventory; those that it does not know come last, as they were.
+    /// Sorts nodes by the inventory. Unknown nodes come last, in their order.
     package func sorted(_ nodes: [DeviceNode]) -> [DeviceNode] {
         let known = gpus.map(\.node).filter(nodes.contains)
         return known + nodes.filter { !known.contains($0) }
     }
 }
 
-// MARK: What Slurm granted where it does not constrain devices
+// MARK: Slurm's grants without device constraints
 
 extension GPUInventory {
-    /// The nodes behind Slurm's indices, where all of the host's GPUs open and so no cgroup says which are the step's.
+    /// The nodes of Slurm's indices if all GPUs of the host open, so that no cgroup limits the step.
     ///
-    /// `SLURM_STEP_GPUS` and `SLURM_JOB_GPUS` count GPUs by PCI address over the whole host. `CUDA_VISIBLE_DEVICES` does
-    /// so too where devices are not constrained, and is taken only where the others are missing.
+    /// `SLURM_STEP_GPUS` and `SLURM_JOB_GPUS` count the host's GPUs by PCI address. Without device constraints,
+    /// `CUDA_VISIBLE_DEVICES` does, too; it is used only if the others are missing.
     ///
-    /// - Returns: `nil` where nothing has to be narrowed, or where the lists count something else than whole GPUs.
+    /// - Returns: `nil` if nothing must be limited, or if the lists do not contain indices of whole GPUs.
     package func grantedBySlurm(open: [DeviceNode], variable: (String) -> String?) -> [DeviceNode]? {
         guard variable("SLURM_JOB_ID") != nil, isWhole, !gpus.isEmpty, gpus.allSatisfy({ open.contains($0.node) })
         else { return nil }
         guard let list = Self.list(variable) else { return nil }
-        // Slurm's word for no GPU at all, before 21.08.
+        // Before 21.08, Slurm used this word for no GPUs.
         if list == "NoDevFiles" { return [] }
         guard let indices = Self.indices(list), indices.count < gpus.count,
             indices.allSatisfy({ $0 < gpus.count })
@@ -93,13 +93,13 @@ extension GPUInventory {
             ?? variable("ROCR_VISIBLE_DEVICES")
     }
 
-    /// Whether Slurm names fewer GPUs than open: only then is it worth asking the driver for all of them.
+    /// Whether Slurm lists fewer GPUs than open. Only then does the launch query the driver for all GPUs.
     package static func mayBeNarrower(than open: [DeviceNode], variable: (String) -> String?) -> Bool {
         guard variable("SLURM_JOB_ID") != nil, let list = list(variable) else { return false }
         return list == "NoDevFiles" || (indices(list)?.count ?? open.count) < open.count
     }
 
-    /// `0,2` or `0-1,4`; `nil` for anything else, such as MIG's names.
+    /// Parses `0,2` or `0-1,4`; returns `nil` for other lists, such as names of MIG slices.
     package static func indices(_ list: String) -> [Int]? {
         var result: [Int] = []
         for item in list.split(separator: ",", omittingEmptySubsequences: false) {
@@ -112,16 +112,16 @@ extension GPUInventory {
         return result.isEmpty ? nil : result
     }
 
-    /// The variables that select among visible GPUs by number. On a host with AMD's GPUs those behind the first count what it
-    /// leaves, as it is the lower runtime's; NVIDIA's knows nothing of it, though Slurm sets them all.
-    /// https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html
+    /// The variables that select visible GPUs by index. AMD's ROCr is the lower runtime: on a host with AMD GPUs, the
+    /// other variables count within what the first one selects. NVIDIA's runtime ignores it, although Slurm sets them
+    /// all. https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html
     package static let selectors = [
         "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
     ]
 
-    /// Counts all these lists of an environment anew.
+    /// Renumbers all these lists of an environment.
     ///
-    /// - Returns: Whether there was one.
+    /// - Returns: Whether the environment has such a list.
     package static func renumber(
         _ environment: inout [String], before: [DeviceNode], after: [DeviceNode], _ vendor: DeviceNode.Vendor?
     ) -> Bool {
@@ -133,7 +133,7 @@ extension GPUInventory {
             let list = String(environment[place].dropFirst(prefix.utf8.count))
             let isBelow = vendor == .amd && name == "ROCR_VISIBLE_DEVICES"
             guard let positions = indices(list) else {
-                // By name: the others count what these leave, inside as outside.
+                // The list has names. The other variables count within it on the host and in the container alike.
                 if isBelow, !list.isEmpty { break }
                 continue
             }
@@ -147,8 +147,8 @@ extension GPUInventory {
         return isCounted
     }
 
-    /// A list that counts within `before`, for a container that shows `after`; GPUs that it does not show drop out.
-    /// Names, such as MIG's and UUIDs, mean the same everywhere and are left.
+    /// Converts host indices within `before` to container indices within `after`, and drops GPUs that `after` lacks.
+    /// Names of MIG slices and UUIDs stay as they are.
     package static func renumbered(_ list: String, before: [DeviceNode], after: [DeviceNode]) -> String {
         guard before != after, let positions = indices(list) else { return list }
         return positions.compactMap { position in
@@ -161,10 +161,9 @@ extension GPUInventory {
 // MARK: GPUs by name
 
 extension GPUInventory {
-    /// The granted nodes that a list names: by position among the granted ones, by UUID or the start of one, or by PCI
-    /// address.
+    /// Finds granted nodes by index among the granted nodes, by UUID or a prefix of one, or by PCI address.
     ///
-    /// - Returns: For each name its node, `nil` where it is not among the granted.
+    /// - Returns: The node for each name; `nil` if it is not granted.
     package func nodes(named names: [String], granted: [DeviceNode]) -> [DeviceNode?] {
         names.map { name in
             if let position = Int(name) { return granted.indices.contains(position) ? granted[position] : nil }

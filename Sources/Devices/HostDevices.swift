@@ -1,28 +1,28 @@
 package import LinuxKernel
 
-/// The device nodes that this process may use, by the kernel's word: the device cgroup answers `EPERM` where a node was
-/// not granted, whatever the environment says. They are asked for with access(2), see `HostTree.isGranted`.
+/// The device nodes that this process may use according to the kernel. The device cgroup returns `EPERM` for other
+/// nodes, whatever the environment says. `HostTree.isGranted` queries it with access(2).
 package struct HostDevices: Equatable, Sendable {
-    /// Whose GPUs the host has; where both are there, NVIDIA's are the ones that are granted.
+    /// The vendor of the host's GPUs. If both are present, only NVIDIA's GPUs are granted.
     package let vendor: DeviceNode.Vendor?
-    /// `/dev/nvidiaN`, or AMD's `/dev/dri/renderDN`, by rising number.
+    /// `/dev/nvidiaN`, or AMD's `/dev/dri/renderDN`, in ascending order.
     package let gpus: [DeviceNode]
-    /// What every GPU needs besides its own node.
+    /// The nodes that all GPUs share.
     package private(set) var gpuControl: [DeviceNode]
-    /// MIG slices' nodes, `/dev/nvidia-caps/nvidia-capN`: those of the GPUs above; they are in `gpuControl` as well.
+    /// The capability nodes of the MIG slices of `gpus`. `gpuControl` contains them as well.
     package private(set) var capabilities: [DeviceNode]
-    /// RDMA verbs and their connection manager, Slingshot, and memory shared between processes; management nodes (umad,
-    /// issm) are an administrator's.
+    /// RDMA verbs, the RDMA connection manager, Slingshot, and memory shared between processes. Management nodes (umad,
+    /// issm) are for administrators only.
     package let fabric: [DeviceNode]
-    /// Directories of nodes that this user may not read: none of their devices is granted.
+    /// Device directories that this user cannot read. None of their nodes is granted.
     package let unreadable: [SystemError]
 
-    /// Looks below `/dev`. Where it holds none of the names by which every such driver shows, it is not even listed: that
-    /// would be the dearest single thing that a launch reads.
+    /// Lists `/dev` only if it contains a name that reveals such a driver, because listing it costs more than anything
+    /// else that a launch reads.
     ///
-    /// - Parameter openable: GPUs and MIG slices that others may open, for whom this is. Of what they name only such nodes
-    ///   count as the host has; `nil` where this process asks for itself.
-    /// - Throws: `SystemError` where a directory cannot be read for another reason than its mode.
+    /// - Parameter openable: The GPUs and MIG slices that other tasks may open, to grant them instead of the caller's.
+    ///   Entries that the host lacks are ignored. `nil` queries the kernel for the calling process.
+    /// - Throws: `SystemError` if a directory is unreadable for a reason other than its mode.
     package init(host: HostTree = HostTree(), openable: [DeviceNode]? = nil) throws(SystemError) {
         func isGranted(_ node: DeviceNode) -> Bool { openable?.contains(node) ?? host.isGranted(node) }
         let directory = try OwnedFileDescriptor(opening: host.path("/dev"), .readOnly | .directory)
@@ -46,7 +46,7 @@ package struct HostDevices: Equatable, Sendable {
         self.unreadable = unreadable
     }
 
-    /// Slices of neighbours in the same container, who may open them while this process may not.
+    /// Adds MIG slices of other tasks in the same container, which this process itself may not open.
     package mutating func add(capabilities others: [DeviceNode]) {
         for node in others where !capabilities.contains(node) {
             capabilities.append(node)
@@ -60,7 +60,7 @@ package struct HostDevices: Equatable, Sendable {
 
     private static func isBefore(_ one: DeviceNode, _ other: DeviceNode) -> Bool { one.index ?? 0 < other.index ?? 0 }
 
-    /// Whether or not this task has a GPU: a neighbour in the same container may.
+    /// Control nodes are added even if this task has no GPU, because another task in the same container may have one.
     private static func control(
         _ names: [String], _ capabilities: [DeviceNode], hasCopying: Bool, _ host: HostTree,
         _ unreadable: inout [SystemError]
@@ -94,7 +94,7 @@ package struct HostDevices: Equatable, Sendable {
         "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset",
     ]
 
-    /// The render nodes whose driver is AMD's, by rising number.
+    /// The render nodes of AMD's driver, in ascending order.
     private static func amdNodes(
         _ host: HostTree, _ unreadable: inout [SystemError]
     ) throws(SystemError) -> [DeviceNode] {
@@ -105,9 +105,9 @@ package struct HostDevices: Equatable, Sendable {
         }.map { DeviceNode("/dev/dri/" + $0) }.sorted(by: isBefore)
     }
 
-    /// The capability nodes of the GPUs' MIG slices: a GPU instance's and a compute instance's for each. What manages
-    /// slices (`mig/config`, `mig/monitor`) is not among them, nor what belongs to other GPUs. A driver that does not
-    /// say whose each is leaves it to what can be opened.
+    /// The capability nodes of the GPUs' MIG slices: one for the GPU instance and one for the compute instance.
+    /// Excludes the nodes that manage slices (`mig/config`, `mig/monitor`) and those of other GPUs. If the driver does
+    /// not assign the nodes to GPUs, all nodes that open are included.
     /// https://docs.nvidia.com/datacenter/tesla/mig-user-guide/device-nodes-and-capabilities.html
     private static func slices(
         _ host: HostTree, of gpus: [DeviceNode], _ unreadable: inout [SystemError]
@@ -136,7 +136,7 @@ package struct HostDevices: Equatable, Sendable {
         return result
     }
 
-    /// The value behind `NAME:` in one of the driver's files of lines.
+    /// The value of `NAME:` in a file of the driver.
     static func field(_ name: String, in text: String) -> String? {
         for line in text.utf8.split(separator: UInt8(ascii: "\n")) where line.starts(with: (name + ":").utf8) {
             let value = line.dropFirst(name.utf8.count + 1).drop { $0 == 0x20 || $0 == 0x09 }

@@ -1,21 +1,21 @@
 package import LinuxKernel
 
-/// The host's files below a prefix: `/` in earnest, a made-up tree in tests.
+/// The host's files below a prefix. The prefix is empty in production and a directory of fake files in tests.
 package struct HostTree: Sendable {
     private let prefix: String
 
-    /// - Parameter root: Absolute.
+    /// - Parameter root: An absolute path.
     package init(root: String = "/") { prefix = root == "/" ? "" : root }
 
-    /// The path under which the kernel knows it.
+    /// The path with the prefix.
     package func path(_ path: String) -> String { prefix + path }
 
-    /// Nothing where the file is absent or unreadable: what a driver does not show is not there.
+    /// Returns `nil` if the file is absent or unreadable, which callers treat alike.
     package func contents(_ path: String, limit: Int = 1 << 20) -> [UInt8]? {
-        try? LinuxKernel.contents(of: prefix + path, limit: limit)
+        try? LinuxKernel.contents(of: prefix + path, limit: limit)  // absent or unreadable: `nil`
     }
 
-    /// Nothing where the file is absent only.
+    /// Returns `nil` only if the file is absent.
     func readable(_ path: String, limit: Int = 1 << 20) throws(SystemError) -> String? {
         do throws(SystemError) {
             return String(decoding: try LinuxKernel.contents(of: prefix + path, limit: limit), as: UTF8.self)
@@ -30,15 +30,16 @@ package struct HostTree: Sendable {
     package func exists(_ path: String) -> Bool { status(path) != nil }
 
     package func status(_ path: String, followLinks: Bool = true) -> FileStatus? {
-        try? FileStatus(of: prefix + path, followLinks: followLinks)  // absent is an answer
+        try? FileStatus(of: prefix + path, followLinks: followLinks)  // absent: `nil`
     }
 
-    /// The names in a directory, sorted; nothing where there is none.
+    /// The sorted names in a directory; empty if the directory is absent.
     package func names(_ path: String) throws(SystemError) -> [String] {
         (try OwnedFileDescriptor.entries(of: prefix + path) ?? []).map(\.displayPath).sorted()
     }
 
-    /// The same for directories of device nodes. One that this user may not read grants nothing, so a launch can go on.
+    /// Like `names`, for device directories. A directory that this user cannot read grants no device, so it is no
+    /// error.
     func names(_ path: String, unreadable: inout [SystemError]) throws(SystemError) -> [String] {
         do throws(SystemError) { return try names(path) } catch {
             guard error.errno == Errno.EACCES else { throw error }
@@ -47,16 +48,17 @@ package struct HostTree: Sendable {
         }
     }
 
-    /// Where a symbolic link points, as it is written; `nil` for what is none.
+    /// The target of a symbolic link as it is stored; `nil` if the path is not a link.
     package func link(_ path: String) -> String? {
         guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")),
-            let directory = try? OwnedFileDescriptor(opening: prefix + path[..<slash] + "/", .path | .directory)  // absent: no link
+            let directory = try? OwnedFileDescriptor(  // absent: no link
+                opening: prefix + path[..<slash] + "/", .path | .directory)
         else { return nil }
         let name = String(path[path.utf8.index(after: slash)...])
         return try? directory.linkTarget(name).displayPath  // no link
     }
 
-    /// The file behind links of its last component, at most eight.
+    /// Follows links in the last component, at most eight.
     package func resolved(_ path: String) -> String {
         var path = path
         for _ in 0..<8 {
@@ -75,11 +77,11 @@ package struct HostTree: Sendable {
         return "/" + components.joined(separator: "/")
     }
 
-    /// Whether this process may use a device node: the mode says so, and so does the device cgroup. Nothing is opened, as
-    /// the first opening wakes a GPU that nobody keeps awake, which takes seconds; access(2) asks the cgroup as open(2)
-    /// does, before the driver hears of it. Whether there is a driver behind the node is not asked.
+    /// Whether the mode and the device cgroup allow this process to use a device node. Does not open it, because
+    /// opening an idle GPU wakes it, which takes seconds. access(2) checks the cgroup as open(2) does, before the
+    /// driver is involved. Does not check that the node has a driver.
     package func isGranted(_ node: DeviceNode) -> Bool { OwnedFileDescriptor.mayReadAndWrite(prefix + node.path) }
 
-    /// The node under the path by which the kernel knows it.
+    /// The node with the prefix in its path.
     package func node(_ path: String) -> DeviceNode { DeviceNode(prefix + path) }
 }

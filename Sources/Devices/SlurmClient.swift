@@ -1,29 +1,29 @@
 package import LinuxKernel
 
-/// What `srun`, `sbatch` and their kin need inside, found on the host: programs, Slurm's own libraries and plugins, its
-/// configuration, munge's socket, and the few other libraries that these ask for.
+/// The host files that `srun`, `sbatch` and similar commands need inside a container: the programs, Slurm's libraries
+/// and plugins, its configuration, munge's socket, and the libraries that these load.
 package struct SlurmClient: Sendable {
     package static let programs = [
         "srun", "sbatch", "salloc", "sbcast", "sattach", "scancel", "squeue", "sinfo", "scontrol", "sacct", "sstat",
     ]
-    /// Where sockets of authentication lie: munge's, and Slurm's own (auth/slurm).
+    /// Directories of authentication sockets: munge's and Slurm's own (auth/slurm).
     package static let sockets = ["/run/munge", "/var/run/munge", "/run/slurm"]
 
     private let host: HostTree
-    /// Each at the place that it has on the host.
+    /// Files to mount at the same path.
     package private(set) var files: [String] = []
     package private(set) var directories: [String] = []
-    /// What the image may have itself: soname and file.
+    /// Libraries to mount unless the image has them.
     package private(set) var libraries: [LoaderCache.Library] = []
 
-    /// `nil` where srun(1) is in none of the directories.
+    /// Returns `nil` if none of the directories contains srun(1).
     ///
     /// - Parameters:
     ///   - configuration: The directory of slurm.conf.
-    ///   - pluginDirectories: `PluginDir` of slurm.conf; beside them, what srun itself names is looked through.
-    ///   - spankPlugins: Files that plugstack.conf names.
+    ///   - pluginDirectories: `PluginDir` of slurm.conf, searched in addition to the directory that srun uses.
+    ///   - spankPlugins: The files in plugstack.conf.
     ///   - socket: `socket=` of `AuthInfo`.
-    ///   - path: Directories to look for programs in, the first one first.
+    ///   - path: Directories to search for programs, in this order.
     package init?(
         configuration: String, pluginDirectories: [String], spankPlugins: [String], socket: String?, path: [String],
         host: HostTree = HostTree()
@@ -70,13 +70,14 @@ package struct SlurmClient: Sendable {
         path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) }
     }
 
-    /// Of Slurm's plugins those that a client loads; the daemons' ask for much more.
+    /// Selects the Slurm plugins that a client loads. Those of the daemons need many more libraries.
     private static func isOfClient(_ name: String) -> Bool {
         ["libslurm", "auth_", "cred_", "hash_", "tls_", "mpi_", "select_", "serializer_", "launch_", "switch_"]
             .contains { name.hasPrefix($0) }
     }
 
-    /// What they need, and what that needs, but the C library's own: those are of one piece with the image's loader.
+    /// Finds the libraries that these files need, recursively, except those of the C library, which must match the
+    /// image's loader.
     private mutating func findLibraries(of elves: [String]) {
         guard let bytes = host.contents("/etc/ld.so.cache", limit: 64 << 20), let cache = LoaderCache(bytes) else {
             return
@@ -100,7 +101,7 @@ package struct SlurmClient: Sendable {
         }
     }
 
-    /// Where libraries that the image lacks are shown.
+    /// The container directory for libraries that the image lacks.
     static let libraryDirectory = "/usr/local/lib/berth-slurm"
 
     package func edits() -> [DeviceEdit] {
@@ -117,7 +118,7 @@ package struct SlurmClient: Sendable {
             edits.append(bind(library.path, path, recursive: false))
             known.append(LoaderCache.Library(soname: library.soname, path: path))
         }
-        // Programs that the image's PATH does not lead to.
+        // Add links for programs outside the directories of the usual PATH.
         let usual = ["/usr/local/bin/", "/usr/bin/", "/bin/"]
         for file in files where !file.hasSuffix(".so") && !usual.contains(where: { file.hasPrefix($0) }) {
             let name = file.split(separator: "/").last.map(String.init) ?? file

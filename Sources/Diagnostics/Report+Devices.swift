@@ -7,8 +7,8 @@ extension Report {
             self.init(
                 "no CDI specification of this host has devices of the kind \(kind)", details: Self.lines(refused),
                 hint:
-                    "`berth cdi` lists what there is; specifications are looked for in /etc/cdi and /var/run/cdi, or where "
-                    + "cdi-directory says")
+                    "`berth cdi` lists the devices; Berth reads specifications from /etc/cdi and /var/run/cdi, or from "
+                    + "cdi-directory")
         case .unknownDevice(let name, let known, let refused):
             self.init(
                 "there is no CDI device \(name) on this host",
@@ -16,57 +16,62 @@ extension Report {
                 hint: "`berth cdi` lists all of them")
         case .conflict(let name, let paths):
             self.init(
-                "the CDI device \(name) stands in several specifications: \(paths.joined(separator: ", "))",
-                hint: "remove it from all but one; a file in /var/run/cdi wins over one in /etc/cdi")
+                "several specifications define the CDI device \(name): \(paths.joined(separator: ", "))",
+                hint: "remove it from all but one; /var/run/cdi overrides /etc/cdi")
         case .notGranted(let name, let node, let granted):
             self.init(
                 "the device \(name) needs \(node), which was not granted here",
                 details: ["granted: " + (granted.isEmpty ? "no GPU" : granted.map(\.path).joined(separator: ", "))],
-                hint: "ask the scheduler for GPUs (--gres=gpu:N); without --device the granted ones are shown")
+                hint: "request GPUs from the scheduler (--gres=gpu:N); without --device, the container gets the "
+                    + "granted GPUs")
         case .wrongNode(let name, let path):
             self.init(
-                "\(path) is not the device that the CDI specification of \(name) says",
-                hint: "the specification is out of date: make it again, for NVIDIA with "
+                "\(path) is not the device that the CDI specification of \(name) describes",
+                hint: "the specification is out of date: create it again, for NVIDIA with "
                     + "`nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml`")
         case .hookRefused(let hook, let path, let place):
             self.init(
-                "a CDI specification wants to run \(path) as a hook (\(hook)), which this site has not allowed",
-                details: [place], hint: "the site allows it with the line `cdi-hook = \(path)` in /etc/berth/berth.conf"
+                "a CDI specification requests the hook \(path) (\(hook)), which this site does not allow",
+                details: [place],
+                hint: "an administrator can allow it with `cdi-hook = \(path)` in "
+                    + "/etc/berth/berth.conf"
             )
         case .hookStage(let hook, let path, let place):
             self.init(
-                "a CDI specification wants to run \(path) after the command has started (\(hook))",
+                "a CDI specification requests the hook \(path) after the start of the command (\(hook))",
                 details: [place],
-                hint: "Berth becomes the command, and nobody is left to run it: use a specification without this hook")
+                hint: "Berth becomes the command, so it cannot run hooks then: use a specification without this hook")
         case .badHook(let hook, let place):
             self.init(
-                "the hook \(hook) of a CDI specification has arguments that Berth does not know", details: [place],
-                hint: "report it, with the lines of the specification")
+                "the hook \(hook) of a CDI specification has arguments that Berth does not support", details: [place],
+                hint: "report it with the lines of the specification")
         case .mountOption(let option, let place):
             self.init(
-                "a CDI specification mounts with the option \"\(option)\", which Berth does not know", details: [place],
-                hint: "report it; until then use a specification without it")
+                "a CDI specification uses the mount option \"\(option)\", which Berth does not "
+                    + "support", details: [place],
+                hint: "report it; until then, use a specification without it")
         case .netDevice(let interface, let name, let place):
             self.init(
-                "a CDI specification wants the network interface \(interface) to be called \(name) inside",
-                details: [place], hint: "containers have the host's network, where interfaces keep their names")
+                "a CDI specification renames the network interface \(interface) to \(name)",
+                details: [place], hint: "containers use the host's network, where interfaces keep their names")
         case .noSuchGPU(let name, let granted):
             self.init(
-                "no GPU granted here is \"\(name)\"",
+                "no granted GPU matches \"\(name)\"",
                 details: ["granted: " + (granted.isEmpty ? "no GPU" : granted.map(\.path).joined(separator: ", "))],
                 hint:
-                    "name positions, UUIDs (nvidia-smi -L) or PCI addresses of granted GPUs, or MIG slices that a CDI specification has"
+                    "use indices, UUIDs (nvidia-smi -L) or PCI addresses of granted GPUs, or MIG slices of a CDI "
+                    + "specification"
             )
         case .noFabric(let name):
             self.init(
                 name == "efa"
                     ? "--fabric efa, but no EFA device can be opened here"
                     : "--fabric \(name), but no verbs device (/dev/infiniband/uverbs*) can be opened here",
-                hint: "--fabric auto takes what there is, nothing included")
+                hint: "--fabric auto uses the fabric that is available, if any")
         }
     }
 
     private static func lines(_ refused: [DeviceRegistry.Refused]) -> [String] {
-        refused.map { "not read: \($0.path)\($0.line > 0 ? ":\($0.line)" : ""): \($0.reason)" }
+        refused.map { "rejected: \($0.path)\($0.line > 0 ? ":\($0.line)" : ""): \($0.reason)" }
     }
 }

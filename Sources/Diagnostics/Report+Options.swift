@@ -14,7 +14,7 @@ extension Report {
                 "no image given",
                 hint: "berth run [OPTIONS] IMAGE [--] [COMMAND…], for example: berth run debian:12 -- id")
         case .badValue(let option, let value, let expected):
-            self.init("option \(option) can not be \"\(value)\"", hint: "it takes \(expected)")
+            self.init("option \(option) cannot be \"\(value)\"", hint: "it takes \(expected)")
         case .refused(let option, let reason, let remedy):
             self.init("\(option) cannot be honoured: \(reason)", hint: remedy)
         case .hidesImage(let path):
@@ -24,33 +24,34 @@ extension Report {
             )
         case .namedVolume(let name) where name.hasPrefix("~"):
             self.init(
-                "\"\(name)\" is no path: the shell puts the home directory in place of ~ only at the beginning of a word",
-                hint: "write \"$HOME\" in its place")
+                "\"\(name)\" is not a path: the shell expands ~ only at the start of a word",
+                hint: "write \"$HOME\" instead")
         case .namedVolume(let name):
             self.init(
-                "\"\(name)\" is no path: Berth keeps no named volumes",
+                "\"\(name)\" is not a path: Berth does not support named volumes",
                 hint: "mount a directory of the host: -v /absolute/\(name):/inside, or ./\(name):/inside")
         case .contradiction(let one, let other):
-            self.init("\(one) and \(other) contradict each other", hint: "give one of them")
+            self.init("\(one) and \(other) contradict each other", hint: "use only one of them")
         case .environmentFile(let path, let line, let name):
             self.init(
                 name.isEmpty
-                    ? "\(path), line \(line): there is no name before the ="
-                    : "\(path), line \(line): a variable can not be named \"\(name)\"",
+                    ? "\(path), line \(line): the name before the = is missing"
+                    : "\(path), line \(line): a variable cannot be named \"\(name)\"",
                 hint: "a line of an --env-file is NAME=VALUE or NAME, without `export`, quotes or blanks in the name")
         case .environmentFileBytes(let path, let line):
             self.init(
-                "\(path), line \(line): it holds a NUL byte, or bytes that are not UTF-8",
+                "\(path), line \(line): the line contains a NUL byte or invalid UTF-8",
                 hint: "an --env-file is a text file; set other bytes with --env \"NAME=$VALUE\"")
         case .otherUser(let user, let userID, let groupID):
             self.init(
-                "--user \(user): an ordinary user can be nobody else inside",
-                hint: "leave it out, or write --user \(userID):\(groupID); --root, or --user 0, makes you uid 0 inside")
+                "--user \(user): an ordinary user cannot become another user in the container",
+                hint: "omit it, or write --user \(userID):\(groupID); --root and --user 0 make you uid 0 in the "
+                    + "container")
         case .noWorkingDirectory(let path):
             self.init(
-                "\(path) is a relative path, and the current directory is gone",
+                "cannot resolve the relative path \(path): the current directory no longer exists",
                 hint: "cd to a directory that exists, or write an absolute path")
-        case .helpRequested: self.init("help was asked for", hint: help)
+        case .helpRequested: self.init("help was requested", hint: help)
         }
     }
 
@@ -61,37 +62,37 @@ extension Report {
             self.init(
                 "cannot read the configuration \(error.file): \(cause.sentence)",
                 hint: cause.errno == Errno.ENOENT
-                    ? "BERTH_CONFIG names it: correct the name, or unset the variable; /dev/null stands for no file"
+                    ? "correct or unset BERTH_CONFIG; BERTH_CONFIG=/dev/null uses no file"
                     : error.file.hasSuffix("/.config/berth/berth.conf")
-                        ? "it is the user's own: is HOME the home directory of who runs this?"
-                        : "make it readable for everybody, or name another with BERTH_CONFIG")
+                        ? "it is a user's configuration: check that HOME is your home directory"
+                        : "make it readable for all users, or set BERTH_CONFIG to another file")
         case .untrusted(let fault, let isOwn):
             self.init(
                 refusing: "configuration", error.file, fault,
                 hint: isOwn
                     ? "set HOME to your own home directory (with sudo: `sudo -H`), or change the file's owner"
-                    : "a site's configuration belongs to root: chown root \(fault.path)")
+                    : "root must own the site's configuration: chown root \(fault.path)")
         case .unknownName(let name):
             self.init(
-                "\(place): there is no setting \"\(name)\"",
+                "\(place): unknown setting \"\(name)\"",
                 hint: Self.nearest(to: name, among: SiteConfiguration.names).map { "did you mean \($0)?" }
                     ?? "docs/reference/configuration.md lists all settings")
         case .badValue(let name, let value, let expected):
-            self.init("\(place): \(name) can not be \"\(value)\"", hint: "it takes \(expected)")
+            self.init("\(place): \(name) cannot be \"\(value)\"", hint: "it takes \(expected)")
         case .unsetVariable(let setting, let variable):
             self.init(
-                "\(place): \(setting) needs \(variable), which has no value here that a path can contain",
+                "\(place): \(setting) uses \(variable), which is not set or not valid in a path",
                 hint: variable.hasPrefix("$SLURM")
-                    ? "run this in a job of Slurm"
+                    ? "run this in a Slurm job"
                         + (setting == "mount" ? ", or add nofail to the mount's options" : "")
                     : "berth config show \(setting) prints the line")
         case .notText:
             self.init(
-                "\(place): it holds a NUL byte", hint: "a configuration is a text file in UTF-8: save it as such again")
+                "\(place): the file contains a NUL byte", hint: "save the configuration as UTF-8 text")
         case .notAFile:
             self.init(
                 "cannot read the configuration \(error.file): it is not a regular file",
-                hint: "BERTH_CONFIG takes a file, /dev/null for none, or the pipe of a shell's <(COMMAND)")
+                hint: "set BERTH_CONFIG to a file, to /dev/null for none, or to a shell's <(COMMAND)")
         case .notAnAssignment: self.init("\(place): not of the form name = value", hint: "start a comment with #")
         }
     }
@@ -101,46 +102,52 @@ extension Report {
         let prefixes = refusal.rules.map(\.prefix)
         if refusal.rules.contains(where: { !$0.isAllowed }) {
             self.init(
-                "images of \(refusal.name) are not permitted: registries = deny \(prefixes.joined(separator: " ")) (\(places))",
+                "images of \(refusal.name) are not permitted: registries = deny \(prefixes.joined(separator: " ")) "
+                    + "(\(places))",
                 hint: "choose another image, or ask the administrator; `berth config show registries` lists the rules")
         } else {
             let shown = prefixes.prefix(6).joined(separator: ", ") + (prefixes.count > 6 ? ", ..." : "")
             self.init(
-                "images of \(refusal.name) are not permitted: no prefix of registries = allow fits (\(places))",
-                hint: "permitted are \(shown)")
+                "images of \(refusal.name) are not permitted: no prefix of registries = allow matches (\(places))",
+                hint: "permitted: \(shown)")
         }
     }
 
     package init(_ error: PlatformError) {
-        self.init("\"\(error.text)\" is no platform", hint: "write OS/ARCHITECTURE[/VARIANT], for example linux/arm64")
+        self.init(
+            "\"\(error.text)\" is not a platform",
+            hint: "write OS/ARCHITECTURE[/VARIANT], for example "
+                + "linux/arm64")
     }
 
     package init(_ error: PlanError) {
         switch error {
         case .noCommand(let image, entrypointIsDropped: true):
             self.init(
-                "no command: --entrypoint \"\" takes the ENTRYPOINT of the image \(image) away, and its CMD with it",
-                hint: "name one behind the image: berth run --entrypoint \"\" \(image) -- COMMAND")
+                "no command: --entrypoint \"\" removes the ENTRYPOINT and CMD of the image \(image)",
+                hint: "write a command after the image: berth run --entrypoint \"\" \(image) -- COMMAND")
         case .noCommand(let image, _):
             self.init(
                 "no command: the image \(image) has neither ENTRYPOINT nor CMD",
-                hint: "name one behind the image: berth run \(image) -- COMMAND")
+                hint: "write a command after the image: berth run \(image) -- COMMAND")
         case .gpuNotGranted(let position, let granted):
             self.init(
                 "GPU \(position) is not among the \(granted) granted here",
                 hint: granted == 0
-                    ? "ask the scheduler for GPUs (--gres=gpu:N), or run with --gpus none"
+                    ? "request GPUs from the scheduler (--gres=gpu:N), or run with --gpus none"
                     : "--gpus device=INDEX counts the granted GPUs from 0, as CUDA does: use 0 to \(granted - 1)")
         case .tooFewGPUs(let requested, let granted):
             self.init(
-                "--gpus \(requested) asks for \(requested) GPUs, but \(granted) \(granted == 1 ? "is" : "are") granted here",
+                "--gpus \(requested) asks for \(requested) GPUs, but \(granted) \(granted == 1 ? "is" : "are") granted "
+                    + "here",
                 hint:
-                    "ask the scheduler for more (--gres=gpu:\(requested)); --gpus N is a count, --gpus device=N an index"
+                    "request more from the scheduler (--gres=gpu:\(requested)); --gpus N is a count, --gpus device=N "
+                    + "an index"
             )
         case .noGPUs:
             self.init(
                 "--gpus all, but no GPU can be opened here",
-                hint: "ask the scheduler for GPUs (--gres=gpu:N); --gpus granted takes what there is, none included")
+                hint: "request GPUs from the scheduler (--gres=gpu:N); --gpus granted uses the granted GPUs, if any")
         case .relativeWorkingDirectory(let path):
             self.init(
                 "the image's WORKDIR \"\(path)\" is not absolute", hint: "choose a directory with --workdir /PATH")
@@ -154,9 +161,9 @@ extension Report {
                 hint: "write ${NAME} or ${NAME:-DEFAULT}, and $$ for a dollar sign")
         case .enforcementNeedsRoot:
             self.init(
-                "--enforce needs root: an ordinary user can not change what a cgroup allows",
+                "--enforce needs root: ordinary users cannot change cgroup limits",
                 hint:
-                    "under Slurm ConstrainDevices=yes in cgroup.conf does it, or a privileged hook that calls `berth confine`"
+                    "under Slurm, set ConstrainDevices=yes in cgroup.conf, or call `berth confine` in a privileged hook"
             )
         case .unmet(let requirements): self.init(unmet: requirements)
         }
@@ -169,42 +176,44 @@ extension Report {
         case .empty: self.init("the image's name is empty")
         case .pathWithoutScheme(let path):
             self.init(
-                "\"\(path)\" is a path, and a path can hold several kinds of image",
-                hint: "say which: dir:\(path) for a root file system, oci:\(path) for an OCI layout, "
+                "\"\(path)\" is a path, but its image type is not specified",
+                hint: "add a prefix: dir:\(path) for a root file system, oci:\(path) for an OCI layout, "
                     + "oci-archive:\(path) or docker-archive:\(path) for a tar file")
         case .imageFile(let path, let kind):
             let name = kind == .squashfs ? "squashfs" : "SIF"
             self.init(
-                "\(path) is a \(name) file, which only `berth run` and the Slurm plugin take",
+                "\(path) is a \(name) file, which only `berth run` and the Slurm plugin accept",
                 hint:
-                    "run it as it is: berth run \(path.hasPrefix("/") || path.hasPrefix(".") ? path : "./" + path) -- COMMAND"
+                    "run it directly: berth run \(path.hasPrefix("/") || path.hasPrefix(".") ? path : "./" + path) -- "
+                    + "COMMAND"
             )
         case .unsupportedScheme(let scheme, let rest)
         where ["oci", "oci-archive", "docker-archive", "dir"].contains(scheme):
             self.init(
-                "\(scheme)://\(rest) is no path",
+                "\(scheme)://\(rest) is not a path",
                 hint:
-                    "write \(scheme):PATH, or \(scheme):///PATH with an absolute one; an image of a registry is docker://NAME"
+                    "write \(scheme):PATH or \(scheme):///ABSOLUTE/PATH; for an image in a registry, write "
+                    + "docker://NAME"
             )
         case .unsupportedScheme(let scheme, let rest):
             self.init(
-                "images of kind \"\(scheme)\" are not supported",
+                "images of type \"\(scheme)\" are not supported",
                 hint: ["dockerd", "podman", "docker-daemon", "containers-storage"].contains(scheme)
                     ? "save it first: `docker save -o image.tar \(rest)`, then use docker-archive:image.tar"
                     : "use docker://, oci:, oci-archive:, docker-archive: or dir:")
         case .nothingAfterScheme("docker"):
-            self.init("nothing follows docker://", hint: "name the image behind it: docker://debian:12")
+            self.init("the image name after docker:// is missing", hint: "for example: docker://debian:12")
         case .nothingAfterScheme(let scheme):
-            self.init("nothing follows \(scheme):", hint: "name the file or directory behind it")
+            self.init("the path after \(scheme): is missing", hint: "write \(scheme):PATH")
         case .emptyTag(let path):
-            self.init("the tag behind \(path): is empty", hint: "leave the colon out, or name a tag")
+            self.init("the tag after \(path): is empty", hint: "omit the colon, or write a tag")
         case .reference(let error): self.init(error)
         }
     }
 
     package init(_ error: ReferenceError) {
         let what =
-            "\"\(error.text)\" is no image name: the \(error.part.rawValue), at character \(error.position + 1), "
+            "\"\(error.text)\" is not an image name: the \(error.part.rawValue), at character \(error.position + 1), "
         switch error.reason {
         case .empty: self.init(what + "is empty")
         case .tooLong(let maximum): self.init(what + "is longer than \(maximum) characters")
@@ -212,21 +221,21 @@ extension Report {
             self.init(what + "has upper-case letters", hint: "repositories are lower-case; only tags may have capitals")
         case .unexpected:
             self.init(
-                what + "has a character that may not stand there", hint: "write [REGISTRY/]REPOSITORY[:TAG][@DIGEST]")
+                what + "has an invalid character", hint: "write [REGISTRY/]REPOSITORY[:TAG][@DIGEST]")
         case .portOutOfRange: self.init(what + "is not between 1 and 65535")
         case .notADigest(let digest):
             self.init(what + Self.reason(digest), hint: "a digest is sha256: and 64 lower-case hexadecimal digits")
         case .imageID:
             self.init(
-                what + "looks like Docker's image ID, which no registry knows",
+                what + "looks like a Docker image ID, which registries do not know",
                 hint: "use the image's name, or NAME@sha256:…")
         }
     }
 
     private static func reason(_ error: DigestError) -> String {
         switch error.reason {
-        case .noAlgorithm: "names no algorithm"
-        case .unsupportedAlgorithm(let name): "uses \(name), which Berth can not verify"
+        case .noAlgorithm: "has no algorithm"
+        case .unsupportedAlgorithm(let name): "uses \(name), which Berth cannot verify"
         case .notLowercaseHex: "is not lower-case hexadecimal"
         case .wrongLength(let expected, let found): "has \(found) digits instead of \(expected)"
         }

@@ -1,17 +1,17 @@
 internal import LinuxKernel
 
 extension Report {
-    /// As the Slurm plugin says it: with the node, as a step may have many, and with the flags that its users write.
+    /// The report as the Slurm plugin prints it: with the node's name, and with srun's flags instead of options.
     package func forPlugin(node: String) -> Report {
         var report = self
-        report.what = (node.isEmpty ? "" : node + ": ") + Self.withPluginFlags(what)
-        // Other details are the output of other programs.
+        report.summary = (node.isEmpty ? "" : node + ": ") + Self.withPluginFlags(summary)
+        // Other details are output of other programs.
         report.details = details.map { $0.hasPrefix("step ") ? Self.withPluginFlags($0) : $0 }
         report.hint = hint.map(Self.withPluginFlags)
         return report
     }
 
-    /// Options of `berth run`, and the plugin's flags for them. Longer ones come before those that they contain.
+    /// Options of `berth run` and the plugin's flags. An option comes before others that it contains.
     private static let flags = [
         ("`berth run --help`", "`srun --help`"), ("--volume or --mount", "--container-mounts"),
         ("--volume", "--container-mounts"), ("--mount", "--container-mounts"), ("-v", "--container-mounts"),
@@ -45,7 +45,7 @@ extension Report {
         return String(decoding: line, as: UTF8.self)
     }
 
-    /// `-e` is no option within a word, nor within a path.
+    /// Bytes of a word or a path, within which `-e` is not an option.
     private static func isOfWord(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

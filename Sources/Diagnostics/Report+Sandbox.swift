@@ -7,7 +7,7 @@ extension Report {
         switch error {
         case .step(let index, let count, let step, let failure):
             let place = ["step \(index) of \(count): \(step.action.briefSummary) (\(step.origin.summary))"]
-            self.init(Self.what(step.action, failure), details: place, hint: Self.hint(step.action, failure))
+            self.init(Self.summary(step.action, failure), details: place, hint: Self.hint(step.action, failure))
         case .process(let stage, let cause): self.init(stage, cause)
         case .account(.unknownUser(let user)):
             self.init(
@@ -23,19 +23,20 @@ extension Report {
                 hint: "write the group's number, which needs no entry")
         case .account(.outOfRange(let user)):
             self.init(
-                "user \"\(user)\": ids are numbers from 0 to 2147483647",
+                "user \"\(user)\": IDs must be numbers from 0 to 2147483647",
                 hint: "choose another user with --user UID[:GID]; --root overrides the image's USER")
         case .accountFiles(let user, let failure):
             self.init(
-                "cannot look up user \"\(user)\" in the image: \(Self.what(.pivot, failure))",
+                "cannot look up user \"\(user)\" in the image: \(Self.summary(.pivot, failure))",
                 hint:
-                    "berth reads these files for numeric users too, to find their groups; --root overrides the image's USER"
+                    "berth reads these files for numeric users, too, to find their groups; --root overrides the "
+                    + "image's USER"
             )
         case .command(let name, let failure): self.init(command: name, failure)
         }
     }
 
-    private static func what(_ action: PlanAction, _ failure: StepFailure) -> String {
+    private static func summary(_ action: PlanAction, _ failure: StepFailure) -> String {
         switch failure {
         case .system(let cause):
             switch action {
@@ -57,30 +58,32 @@ extension Report {
                 + (link.map { "the image has a symbolic link to \($0) there, which leaves the rootfs" }
                     ?? "it leaves the rootfs (EXDEV, cross-device link)")
         case .targetMissing(let path):
-            return "cannot mount on \(path): the image has no such place, and its rootfs is read-only"
+            return "cannot mount on \(path): the image lacks this path, and its rootfs is read-only"
         case .targetMissingInVolume(let path, let source, let volume, let cause):
             return cause.map { "cannot mount on \(path): it cannot be created in the volume \(volume): \($0.sentence)" }
                 ?? "cannot mount on \(path): \(source) does not exist, and the volume \(volume) is read-only"
         case .belowMount(let path):
-            return "cannot create \(path) inside the container: it would lie in a directory that is mounted there"
+            return "cannot create \(path) inside the container: it is below a mounted directory"
         case .readOnlyMount(let path):
             return
-                "cannot create the mount point \(path): the directory mounted above it is read-only and does not have it"
-        case .tooManyLayers(let count): return "cannot join the image's \(count) layers: overlayfs joins 500"
-        case .coversRoot(let path): return "cannot mount on \(path): that is the container's root itself"
+                "cannot create the mount point \(path): it is in a mounted directory that is read-only"
+        case .tooManyLayers(let count): return "cannot join the image's \(count) layers: overlayfs supports at most 500"
+        case .coversRoot(let path): return "cannot mount on \(path): it is the container's root"
         case .tooManyLinks(let path):
-            return "cannot use \(path) inside the container: too many symbolic links on the way"
+            return "cannot use \(path) inside the container: the path has too many symbolic links"
         case .kindsDiffer(let source, let target):
             return "cannot mount \(source) on \(target): one is a directory and the other is a file"
-        case .notADirectory(let path): return "cannot use \(path) inside the container: a part of it is no directory"
-        case .notADevice(let path): return "\(path) is no device node"
+        case .notADirectory(let path):
+            return "cannot use \(path) inside the container: it has a component that is no "
+                + "directory"
+        case .notADevice(let path): return "\(path) is not a device node"
         case .fileTooLarge(let path, let limit):
             return "cannot read \(path) of the image: it is larger than \(limit >> 20) MiB"
-        case .hookLate(let path): return "the hook \(path) did not end in time and was killed"
+        case .hookLate(let path): return "the hook \(path) timed out and was killed"
         case .hookFailed(let path, let status):
             return status > 128
-                ? "the hook \(path) was ended by signal \(status - 128)"
-                : "the hook \(path) ended with status \(status)"
+                ? "the hook \(path) was killed by signal \(status - 128)"
+                : "the hook \(path) exited with status \(status)"
         }
     }
 
@@ -90,8 +93,8 @@ extension Report {
             return UserNamespaceAdvice.hint(for: cause.errno)
         case (.mount("proc", _, _, _), .system(let cause)) where cause.errno == Errno.EPERM:
             return
-                "a user may mount a /proc only where the whole of another one is seen, which containers cover in part: "
-                + "--pid host shows this one"
+                "a user can mount /proc only if an existing /proc is fully visible, and an outer container hides parts "
+                + "of it: use --pid host"
         case (_, .tooManyLayers):
             return "remove the image with `berth rmi` and pull it again: a pull merges such layers"
         case (.root(.overlay), .system(let cause)) where cause.call == "mount":
@@ -103,9 +106,9 @@ extension Report {
         case (_, .sourceMissing(let path)):
             return "check the spelling; on another node the path may not be mounted: \(path)"
         case (_, .sourceUnreadable(_, let cause)) where cause.errno == Errno.EACCES:
-            return "this user must be able to reach it on this host"
+            return "this user needs access to it on this host"
         case (_, .hookFailed), (_, .hookLate):
-            return "what it says is above; a specification without it can be put in its place"
+            return "see its output above, or use a specification without this hook"
         case (_, .fileTooLarge): return "remove the entries that the image does not need"
         case (_, .belowMount):
             return "create it in the mounted directory first, or choose another path: Berth writes only to the "
@@ -121,7 +124,7 @@ extension Report {
         case (_, .notADirectory), (_, .tooManyLinks): return "choose another target path"
         case (_, .targetMissing(let path)):
             return
-                "make \(path) in the image: without an overlay nothing can be added to it at launch (see `berth inspect`)"
+                "create \(path) in the image: without an overlay, a launch cannot add it (see `berth inspect`)"
         case (_, .system(let cause)): return hint(for: cause)
         default: return nil
         }
@@ -132,7 +135,7 @@ extension Report {
         case .limits:
             self.init(
                 "cannot set the limit \(cause.subject): \(cause.sentence)",
-                hint: "only root raises a hard limit; see --ulimit")
+                hint: "only root can raise a hard limit; see --ulimit")
         case .workingDirectory:
             self.init(
                 "cannot enter the working directory \(cause.subject): \(cause.sentence)",
@@ -140,11 +143,11 @@ extension Report {
         case .join:
             self.init(
                 "cannot join the container of this step: setns: \(cause.sentence)",
-                hint: "the task that built it may have ended; start the step again")
+                hint: "the task that created it may have exited; start the step again")
         case .seccomp:
             self.init(
                 "cannot load the seccomp filter: \(cause.sentence)",
-                hint: "this kernel or an outer container allows no filters: --seccomp none runs without")
+                hint: "this kernel or an outer container does not allow filters: use --seccomp none")
         case .capabilities, .identity:
             self.init("\(cause.call) \(cause.subject): \(cause.sentence)")
         }
@@ -171,16 +174,20 @@ extension Report {
                 status: .cannotExecute)
         case .carriageReturn(let path, let interpreter):
             self.init(
-                "cannot execute \(path): its first line ends in a carriage return, so the interpreter is \"\(interpreter)\\r\"",
+                "cannot execute \(path): its first line ends in a carriage return, so the interpreter is "
+                    + "\"\(interpreter)\\r\"",
                 hint: "convert the line ends of Windows: sed -i 's/\\r$//' \(path)", status: .cannotExecute)
         case .tooLarge(let path, let bytes, let longest, let longestBytes):
             self.init(
                 longestBytes > 128 << 10
-                    ? "cannot execute \(path): \(longest) is \(longestBytes) bytes long; the kernel's limit for one is 131072"
-                    : "cannot execute \(path): its arguments and environment are \(bytes) bytes, more than the kernel takes",
+                    ? "cannot execute \(path): \(longest) is \(longestBytes) bytes long; the kernel's limit for one is "
+                        + "131072"
+                    : "cannot execute \(path): its arguments and environment are \(bytes) bytes, more than the kernel "
+                        + "accepts",
                 hint: longestBytes > 128 << 10
                     ? "pass the data in a file"
-                    : "the limit is a quarter of the stack limit and 6 MiB at most: ulimit -s, or fewer variables (--dry-run "
+                    : "the limit is a quarter of the stack limit and 6 MiB at most: ulimit -s, or fewer variables "
+                        + "(--dry-run "
                         + "lists them)", status: .cannotExecute)
         case .wrongArchitecture(let path, let machine):
             self.init(
@@ -198,16 +205,17 @@ extension Report {
         }
     }
 
-    /// Words that a shell would have understood, or that belong elsewhere on the command line.
+    /// Hints for words that only a shell understands, or that belong elsewhere on the command line.
     private static func hint(notFound name: String) -> String {
         let shell = "run it in a shell: berth run IMAGE sh -c '\(name) …'"
         if name.hasPrefix("-"), name != "-" {
             return
-                "\(name) follows the image, so it is the command; write options before the image: berth run \(name) … IMAGE"
+                "\(name) follows the image, so it is the command; write options before the image: berth run \(name) … "
+                + "IMAGE"
         }
         if name.utf8.contains(where: { $0 == 0x20 || $0 == 0x09 || $0 == 0x0A }) {
             return
-                "the quotes make one word of it: leave them out (berth run IMAGE \(name)), or run a shell: sh -c '\(name)'"
+                "the quotes make it one word: omit them (berth run IMAGE \(name)), or run a shell: sh -c '\(name)'"
         }
         if name.contains("="), !name.hasPrefix("=") {
             return "set variables before the image: berth run -e \(name) IMAGE"
@@ -227,7 +235,7 @@ extension Report {
             return "\(name) is built into the shell; \(shell)"
         case "module", "ml":
             return "\(name) is a function of the host's shell; the software must be in the image"
-        default: return "check the spelling, and that the image has it"
+        default: return "check the spelling, and that the image contains it"
         }
     }
 
@@ -249,18 +257,20 @@ extension Report {
     package init(_ error: RendezvousError) {
         switch error {
         case .system(let cause):
-            self.init("cannot meet the other tasks of this step: \(cause.call) \(cause.subject): \(cause.sentence)")
+            self.init(
+                "cannot connect to the other tasks of this step: \(cause.call) \(cause.subject): "
+                    + "\(cause.sentence)")
         case .builderFailed(let localID):
             self.init("no container: task \(localID) on this node failed to create the container; see its error above")
         case .otherVersion:
             self.init(
                 "another task of this step runs another version of Berth",
                 hint:
-                    "Berth was replaced while the step started: start the step again, with the same version on all nodes"
+                    "Berth was replaced while the step started: start it again, with the same version on all nodes"
             )
         case .noPlace(let places):
             self.init(
-                "cannot create a directory in which the tasks of this step can meet",
+                "cannot create a directory for the tasks of this step",
                 details: places.map {
                     "\($0.path): "
                         + ($0.error.errno == Errno.EPERM

@@ -2,7 +2,7 @@ internal import LinuxKernel
 package import Store
 
 extension Report {
-    /// - Parameter store: The store's path, for what the disk refused: calls name places in it by what leads there.
+    /// - Parameter store: The store's path. The subjects of system errors are relative to it.
     package init(_ error: StoreError, store: String) {
         self.init(error)
         switch error {
@@ -23,13 +23,14 @@ extension Report {
             )
         case .notAStore(let path):
             self.init(
-                "\(path) holds files, but is no image store",
-                hint: "name an empty or absent directory with BERTH_STORE or --store")
+                "\(path) is not an image store, and it is not empty",
+                hint: "set BERTH_STORE or --store to an empty or missing directory")
         case .unknownLayout(let path, let found):
             self.init(
                 "the store \(path) has the layout \"\(found)\", which this version of Berth does not know",
                 hint:
-                    "use the version that made it, or remove the directory and pull anew, or name another with BERTH_STORE"
+                    "use the version that created it, or remove the directory and pull again, or set BERTH_STORE to "
+                    + "another"
             )
         case .damaged(let path, let reason):
             self.init(
@@ -45,13 +46,14 @@ extension Report {
             self.init(
                 "cannot read the image \(path): \(cause.sentence)",
                 hint:
-                    "check the path; oci: takes a layout directory with an index.json, oci-archive: and docker-archive: a tar file"
+                    "check the path; oci: takes a layout directory with an index.json, oci-archive: and "
+                    + "docker-archive: a tar file"
             )
         case .untrusted(let path, let fault):
             var hint: String?
             if case .owner(let owner) = fault.reason {
                 hint =
-                    "choose another store with BERTH_STORE or --store; a site trusts this one with "
+                    "choose another store with BERTH_STORE or --store; an administrator can trust this one with "
                     + "`shared-store = \(path) owner=\(owner)` in /etc/berth/berth.conf"
             }
             self.init(refusing: "store", path, fault, hint: hint)
@@ -61,15 +63,15 @@ extension Report {
                 hint: "build the image with fewer and shorter variables, arguments and layers")
         case .readOnly(let path):
             self.init(
-                "the store can not be written to: \(path) is on a read-only file system",
-                hint: "choose another with BERTH_STORE")
+                "cannot write to the store: \(path) is on a read-only file system",
+                hint: "set BERTH_STORE to another directory")
         }
     }
 
     private static func storeHint(for cause: SystemError) -> String? {
         switch cause.errno {
         case Errno.EPERM, Errno.EACCES, Errno.ENOTDIR:
-            "name a directory that you can write to with BERTH_STORE or --store; by default it is ~/.local/share/berth"
+            "set BERTH_STORE or --store to a writable directory; the default is ~/.local/share/berth"
         default: hint(for: cause)
         }
     }

@@ -20,28 +20,28 @@ extension Report {
         self.init("\(error.call) \(error.subject): \(error.sentence)", hint: Self.hint(for: error))
     }
 
-    /// Advice for what creates threads and processes, and for address space.
+    /// The remedy for a failure to create threads or processes or to reserve address space.
     package static func shortage(_ error: SystemError) -> String? {
         guard ["pthread_create", "posix_spawn", "mmap"].contains(error.call) else { return nil }
         return switch error.errno {
         case Errno.EAGAIN where error.call != "mmap":
-            "a limit of processes and threads is reached: see `ulimit -u`, the cgroup's pids.max, and `ulimit -v`"
-        case Errno.ENOMEM, Errno.EAGAIN: "a limit of memory is reached: see `ulimit -v` and the memory limit of the job"
+            "the limit on processes and threads is reached: see `ulimit -u`, the cgroup's pids.max, and `ulimit -v`"
+        case Errno.ENOMEM, Errno.EAGAIN: "a memory limit is reached: see `ulimit -v` and the memory limit of the job"
         case Errno.EPERM:
-            "a seccomp filter refuses clone3(2) with EPERM: let it return ENOSYS, so that programs fall back to clone(2)"
+            "a seccomp filter denies clone3(2) with EPERM: let it return ENOSYS, so that programs fall back to clone(2)"
         default: nil
         }
     }
 
-    /// Calls that seccomp filters refuse with `EPERM`.
+    /// Calls that seccomp filters deny with `EPERM`.
     private static let filtered = [
         "openat2", "open_tree", "move_mount", "mount_setattr", "renameat2", "mount", "umount2", "pivot_root", "unshare",
         "setns", "posix_spawn", "memfd_create", "bpf", "prctl", "capset", "sethostname",
     ]
 
-    /// Advice that a code alone allows, and for ENOSPC the file system of the path at fault.
+    /// The remedy for an `errno`. For ENOSPC, it also depends on the file system of the path.
     ///
-    /// - Parameter place: Where it happened, if the error's own subject is no absolute path.
+    /// - Parameter place: The path, if the error's own subject is not absolute.
     package static func hint(for error: SystemError, at place: String? = nil) -> String? {
         let path = error.subject.hasPrefix("/") && !error.subject.hasPrefix("/proc/") ? error.subject : place
         if error.errno == Errno.ENOSPC, let path, FileSystemSpace.hasNoInodes(at: path) {
@@ -51,16 +51,18 @@ extension Report {
         }
         return switch error.errno {
         case Errno.ENOSPC:
-            "the file system is full: free space, or put the store elsewhere with BERTH_STORE or `store =` in berth.conf"
+            "the file system is full: free space, or put the store elsewhere with BERTH_STORE or `store =` in "
+                + "berth.conf"
         case Errno.EDQUOT: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"
         case Errno.ENOSYS:
-            "this kernel does not have that call, or a seccomp filter hides it: Berth needs Linux 5.11 (docs/reference/kernels.md)"
+            "the kernel lacks this call, or a seccomp filter hides it: Berth needs Linux 5.11 "
+                + "(docs/reference/kernels.md)"
         case Errno.EROFS: "the file system is read-only; choose a writable store with BERTH_STORE"
-        case Errno.EMFILE: "more files may have to be open at once: raise the limit (ulimit -n), 256 is enough for most"
-        case Errno.EFBIG: "a limit on the size of files is set: ulimit -f unlimited"
+        case Errno.EMFILE: "raise the limit on open files (ulimit -n); 256 is usually enough"
+        case Errno.EFBIG: "the file size limit is reached: ulimit -f unlimited"
         case Errno.EPERM where filtered.contains(error.call):
-            "this user may not make that call here: a seccomp filter refuses it, such as that of an older Docker or "
-                + "systemd-nspawn around Berth (there: --security-opt seccomp=unconfined)"
+            "a seccomp filter denies this call, such as that of an older Docker or systemd-nspawn around Berth (use "
+                + "--security-opt seccomp=unconfined there)"
         case Errno.EACCES: "check its owner and mode, and those of the directories above"
         default: nil
         }

@@ -1,11 +1,11 @@
 package import LinuxKernel
 
 extension Report {
-    /// A file that decides what runs, and that another user could have written.
+    /// A file that decides what runs, but that another user could have written.
     ///
     /// - Parameters:
     ///   - kind: `store`, `configuration`, `hook`.
-    ///   - hint: For a wrong owner.
+    ///   - hint: The remedy for a wrong owner.
     package init(refusing kind: String, _ path: String, _ fault: UntrustedPath, hint: String? = nil) {
         let place = fault.path == path ? "" : "\(fault.path) is "
         switch fault.reason {
@@ -18,12 +18,13 @@ extension Report {
         case .mode(let permissions):
             let writers = permissions & 0o002 != 0 ? "other users" : "its group"
             self.init(
-                "refusing to use \(kind) \(path): \(place)writable by \(writers) (mode \(String(permissions, radix: 8)))",
+                "refusing to use \(kind) \(path): \(place)writable by \(writers) (mode "
+                    + "\(String(permissions, radix: 8)))",
                 hint: Self.remedy(for: fault, permissions))
         }
     }
 
-    /// Only for who can change the mode, and not for directories that the host's programs share.
+    /// Suggests chmod only to a user who can change the mode, and not for shared directories such as /tmp.
     private static func remedy(for fault: UntrustedPath, _ permissions: UInt32) -> String {
         if permissions & 0o1000 != 0 { return "use a directory of your own below \(fault.path)" }
         if let owner = fault.owner, owner != Identity.userID, !Identity.isRoot {

@@ -2,15 +2,15 @@ internal import LaunchPlanning
 internal import LinuxKernel
 
 extension Report {
-    /// What to write in place of an option that `berth run` does not know.
+    /// Suggests a replacement for an unknown option of `berth run`.
     static func instead(of option: String) -> String? {
         if option.hasPrefix("--container-") {
-            return "that is an option of srun's with Berth's Slurm plugin: srun \(option)=…"
+            return "this is an srun option of Berth's Slurm plugin: srun \(option)=…"
         }
         return nearest(to: option).map { "did you mean \($0)? `berth run --help` lists the options" }
     }
 
-    /// An option that begins so, or is one or two slips away: the nearest of them.
+    /// The option with this prefix, or else the nearest one with at most two typing errors.
     private static func nearest(to option: String) -> String? {
         guard option.hasPrefix("--") else { return nearestShort(to: option) }
         let name = String(option.dropFirst(2))
@@ -31,21 +31,21 @@ extension Report {
         for known in RunOption.all {
             if let short = known.short, lower == String(short) { return "-\(short) (--\(known.name))" }
         }
-        // A letter with which only one long option begins.
+        // A prefix of only one long option.
         let begun = RunOption.all.filter { $0.name.hasPrefix(lower) }
         return begun.count == 1 ? "--" + begun[0].name : nil
     }
 
-    /// The name that is the fewest slips away: one slip for short names, two for others.
+    /// The name with the smallest edit distance: at most one for short names, and at most two for others.
     package static func nearest(to name: String, among names: [String]) -> String? {
         let bytes = Array(name.utf8)
         let allowed = bytes.count < 5 ? 1 : 2
-        return names.map { ($0, slips(bytes, Array($0.utf8))) }.filter { $0.1 <= allowed && $0.1 < bytes.count }
+        return names.map { ($0, editDistance(bytes, Array($0.utf8))) }.filter { $0.1 <= allowed && $0.1 < bytes.count }
             .min { $0.1 < $1.1 }?.0
     }
 
-    /// The distance of Levenshtein, where two neighbours that changed places are one slip.
-    package static func slips(_ one: [UInt8], _ other: [UInt8]) -> Int {
+    /// The Levenshtein distance, in which swapping two neighbours counts as one edit.
+    package static func editDistance(_ one: [UInt8], _ other: [UInt8]) -> Int {
         var before: [Int] = []
         var row = Array(0...other.count)
         for i in one.indices {

@@ -1,26 +1,28 @@
 internal import LinuxKernel
 
-/// What people are told of a failure: what, where in the work, and what to do about it. The only place with such text
-/// is this module.
+/// An error message for people: what failed and why, details, and the remedy. Only this module and `ImageDiagnostics`
+/// contain such text.
 package struct Report: Equatable, Sendable {
-    /// One line: the thing and the reason.
-    package var what: String
-    /// Facts that help to find the place, a line each.
+    /// What failed and why, in one line.
+    package var summary: String
+    /// Facts that help to find the cause, one per line.
     package var details: [String]
-    /// What to do about it.
+    /// The remedy.
     package var hint: String?
     package var status: ExitStatus
 
-    package init(_ what: String, details: [String] = [], hint: String? = nil, status: ExitStatus = .ownFailure) {
-        self.what = what
+    package init(
+        _ summary: String, details: [String] = [], hint: String? = nil, status: ExitStatus = .ownFailure
+    ) {
+        self.summary = summary
         self.details = details
         self.hint = hint
         self.status = status
     }
 
-    /// The lines as they go to standard error.
+    /// The lines for standard error.
     package var text: String {
-        var lines = ["berth: " + what]
+        var lines = ["berth: " + summary]
         lines += details.map { "  " + $0 }
         if let hint { lines.append("  hint: " + hint) }
         return lines.map(TerminalText.line).joined(separator: "\n") + "\n"

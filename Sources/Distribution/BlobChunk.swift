@@ -1,13 +1,13 @@
 internal import NIOCore
 
-/// Some of a blob's bytes, where the network put them.
-package final class BlobChunk: @unchecked Sendable {  // but for `whenGone`, never written to
-    /// Valid as long as the chunk lives.
+/// A part of a blob, in the network's buffer.
+package final class BlobChunk: @unchecked Sendable {  // immutable except `whenGone`
+    /// Valid while the chunk exists.
     package let bytes: UnsafeRawBufferPointer
-    /// What is kept in memory for them, in bytes.
+    /// The memory that the chunk occupies, in bytes.
     package let footprint: Int
     private let storage: Unmanaged<AnyObject>
-    /// Told once nobody has the bytes any more. To be set by the first who has them.
+    /// Called when the last reference is released. Set it before sharing the chunk.
     package var whenGone: (@Sendable () -> Void)?
 
     init(_ buffer: ByteBuffer) {

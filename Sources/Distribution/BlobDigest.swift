@@ -4,10 +4,10 @@ internal import Synchronization
 
 /// Computes a blob's digest while the blob is transferred.
 package protocol BlobDigest: Sendable {
-    /// Adds the next bytes. The receiver may keep the chunk.
+    /// Adds the next bytes. The implementation may keep the chunk.
     func update(_ chunk: BlobChunk)
 
-    /// The digest of all chunks; no update may follow.
+    /// The digest of all chunks. No update may follow.
     func finish() async -> Digest
 }
 

@@ -3,9 +3,9 @@ package import ImageSpec
 internal import NIOCore
 internal import NIOHTTP1
 
-/// A blob's bytes, in order, each exactly once, however often the connection broke in between.
+/// The bytes of a blob in order, each exactly once, even if the connection breaks in between.
 ///
-/// Ends after exactly the descriptor's size, with the right digest, or throws.
+/// Ends after exactly the descriptor's size with the right digest, or throws.
 package struct BlobStream: AsyncSequence, Sendable {
     package typealias Element = BlobChunk
     package typealias Failure = RegistryError
@@ -13,15 +13,15 @@ package struct BlobStream: AsyncSequence, Sendable {
     let client: RegistryClient
     let reference: Reference
     let descriptor: Descriptor
-    /// Finds the digest; nil where it is not for this stream to verify.
+    /// Computes the digest; `nil` if the caller verifies it.
     let digest: (any BlobDigest)?
-    /// Bytes at the beginning that the caller has already. A part alone has no digest.
+    /// The number of bytes that the caller already has. The digest of a part is not verified.
     var start: Int64 = 0
 
-    /// Whether it throws at its end where the digest is another.
+    /// Whether it throws at the end if the digest differs.
     package var verifiesDigest: Bool { digest != nil }
 
-    /// Once only: the digest is of one reading.
+    /// Call it only once, because the digest covers a single iteration.
     package func makeAsyncIterator() -> Iterator { Iterator(stream: self) }
 
     package struct Iterator: AsyncIteratorProtocol {
@@ -30,13 +30,13 @@ package struct BlobStream: AsyncSequence, Sendable {
         let stream: BlobStream
         private var body: HTTPClientResponse.Body.AsyncIterator?
         private var response: HTTPResponse?
-        /// Bytes handed out, or there before.
+        /// The number of bytes delivered, including those that the caller had before.
         private var delivered: Int64 = 0
-        /// Bytes of this response that were handed out before: it started over.
+        /// The bytes of this response that were already delivered, because the server restarted from the beginning.
         private var toSkip: Int64 = 0
         private var attempts: Attempts
         private var deliveredAtFailure: Int64 = 0
-        /// What the response says it is packed with.
+        /// The Content-Encoding of the response.
         private var encoding: String?
         private var rate = RateWindow()
         private var isFinished = false
@@ -51,9 +51,9 @@ package struct BlobStream: AsyncSequence, Sendable {
         package mutating func next() async throws(RegistryError) -> BlobChunk? {
             if isFinished { return nil }
             while true {
-                // Everything is here, although the last response ended otherwise than it should: the digest decides.
+                // All bytes have arrived, even if the response ended abnormally. The digest decides.
                 if body == nil, delivered == size { return try await finish() }
-                // Asking was tried often enough by the time it fails; only a transfer that breaks starts over here.
+                // `open` retries requests itself, so retry here only after a broken transfer.
                 if body == nil { try await open() }
                 do throws(RegistryError) {
                     guard let chunk = try await chunk() else { return try await finish() }
@@ -72,7 +72,7 @@ extension BlobStream.Iterator {
 
     private func failure(_ reason: RegistryError.Reason) -> RegistryError {
         var reason = reason
-        // Some stores label what is packed as it is, so only bytes that are wrong count.
+        // Some servers send this header for unmodified data, so report it only if the bytes are wrong.
         switch (reason, encoding) {
         case (.sizeMismatch, let name?), (.digestMismatch, let name?): reason = .contentEncoding(name)
         default: break
@@ -85,7 +85,7 @@ extension BlobStream.Iterator {
     private mutating func open() async throws(RegistryError) {
         var call = stream.client.blobCall(stream.descriptor, stream.reference)
         if delivered > 0 { call.headers.add(name: "Range", value: "bytes=\(delivered)-") }
-        // Always from the registry again, never from where it redirected to: such URLs expire.
+        // Always start at the registry, because URLs of redirects expire.
         let response = try await stream.client.send(call, accepting: [416])
         self.response = response
         switch response.status {
@@ -95,7 +95,7 @@ extension BlobStream.Iterator {
             }
             toSkip = delivered - start
         case 416:
-            // The server has less than was delivered, so what it has now is another blob; the size told the end apart.
+            // The server has fewer bytes than were delivered, so its blob has changed.
             throw failure(.truncated(received: delivered, expected: size))
         default:
             toSkip = delivered
@@ -114,7 +114,7 @@ extension BlobStream.Iterator {
         return Int64(header.dropFirst(6).prefix { $0 != "-" })
     }
 
-    /// Nil at the blob's end; empty where all of a part was handed out before.
+    /// Returns `nil` at the end of the blob, and an empty chunk if all of a part was delivered before.
     private mutating func chunk() async throws(RegistryError) -> BlobChunk? {
         let part: ByteBuffer?
         let asked = ContinuousClock.now
@@ -125,7 +125,7 @@ extension BlobStream.Iterator {
         }
         guard var part else {
             guard delivered == size else {
-                // Where the length is right or unknown and the bytes are too few, they are packed.
+                // With a Content-Encoding, too few bytes mean that the data is compressed.
                 if encoding != nil { throw failure(.sizeMismatch(expected: size, found: delivered)) }
                 throw failure(.truncated(received: delivered, expected: size))
             }
@@ -140,7 +140,7 @@ extension BlobStream.Iterator {
             toSkip -= skipped
             part.moveReaderIndex(forwardBy: Int(skipped))
         }
-        // Checked before a byte too many leaves this place, so that no reader has to mind.
+        // Check before passing the bytes on, so that readers never see too many.
         guard delivered + Int64(part.readableBytes) <= size else {
             throw failure(.sizeMismatch(expected: size, found: delivered + Int64(part.readableBytes)))
         }
@@ -162,8 +162,8 @@ extension BlobStream.Iterator {
         return nil
     }
 
-    /// Waits before the next attempt, or gives up. Attempts are counted from one again after a stretch that went well: a
-    /// night's pull over a bad line may break a hundred times.
+    /// Pauses before the next attempt, or throws. Progress resets the number of attempts, because a long pull over a
+    /// bad connection may break a hundred times.
     private mutating func recover(from error: RegistryError) async throws(RegistryError) {
         let isBreak =
             switch error.reason {
@@ -171,27 +171,27 @@ extension BlobStream.Iterator {
             default: error.isTransient
             }
         guard isBreak, !isFinished else { throw error }
-        // Nothing more is asked for.
+        // All bytes have arrived.
         if delivered == size { return }
         if delivered - deliveredAtFailure >= 1 << 20 { attempts = Attempts(stream.client.configuration.retry) }
         deliveredAtFailure = delivered
-        // A slow server is tried half as often, for each time takes long.
+        // Try a slow server half as often, because each attempt takes long.
         let isSlow = if case .slowTransfer = error.reason { true } else { false }
         if isSlow { _ = attempts.next(after: nil, heard: false) }
         guard let pause = attempts.next(after: nil, heard: delivered > 0 && !isSlow) else {
-            // How it broke the last time matters less than that it got so far and no further.
+            // Report how far the transfer got rather than the last error.
             throw delivered > 0 && !isSlow ? failure(.truncated(received: delivered, expected: size)) : error
         }
         try await stream.client.transport.pause(pause, subject: stream.descriptor.digest.description)
     }
 }
 
-/// The rate of a transfer while its bytes are waited for: a reader that is slow itself is not the server's fault.
+/// Measures the rate of a transfer only while waiting for bytes, so that a slow reader is not blamed on the server.
 struct RateWindow {
     private var bytes: Int64 = 0
     private var waited = Duration.zero
 
-    /// `false` where the window has passed with fewer bytes than it must have.
+    /// Returns `false` if the window has passed with too few bytes.
     mutating func add(_ count: Int, waited: Duration, _ configuration: RegistryConfiguration) -> Bool {
         bytes += Int64(count)
         self.waited += waited
@@ -202,9 +202,9 @@ struct RateWindow {
 }
 
 extension RegistryClient {
-    /// A blob's bytes, verified at their end.
+    /// The bytes of a blob, verified at the end.
     ///
-    /// - Parameter digest: Finds the digest beside the transfer; by default it is found between its pieces.
+    /// - Parameter digest: Computes the digest in parallel; by default it is computed between reads.
     package func blob(
         _ descriptor: Descriptor, in reference: Reference, digest: (any BlobDigest)? = nil
     ) -> BlobStream {
@@ -213,12 +213,12 @@ extension RegistryClient {
             digest: digest ?? InlineDigest(descriptor.digest.algorithm))
     }
 
-    /// A blob's bytes from an offset on, for who has those before it. The digest is the caller's to verify.
+    /// The bytes of a blob from an offset. The caller must verify the digest.
     package func blob(_ descriptor: Descriptor, in reference: Reference, from offset: Int64) -> BlobStream {
         BlobStream(client: self, reference: reference, descriptor: descriptor, digest: nil, start: offset)
     }
 
-    /// A small blob, whole.
+    /// Downloads a small blob.
     package func bytes(
         of descriptor: Descriptor, in reference: Reference, limit: Int64
     ) async throws(RegistryError) -> [UInt8] {

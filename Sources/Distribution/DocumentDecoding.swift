@@ -1,7 +1,7 @@
 internal import FoundationEssentials
 package import ImageSpec
 
-/// The one way by which an image's documents are decoded: checked first for what readers disagree about.
+/// Decodes all documents of images. First rejects content that parsers interpret differently.
 package enum Documents {
     package static func decode<Value: Decodable>(
         _ type: Value.Type, from bytes: [UInt8], as shape: DocumentShape

@@ -1,11 +1,11 @@
 package import ImageSpec
 
-/// An image as a registry has it for one platform: everything but the layers' bytes.
+/// An image in a registry for one platform, without the contents of its layers.
 package struct RemoteImage: Sendable {
     package let reference: Reference
-    /// Of what the reference stands for: an index, where there are several platforms.
+    /// The digest that the reference refers to: of an index if there are several platforms.
     package let digest: Digest
-    /// Of the manifest that was chosen.
+    /// The digest of the selected manifest.
     package let manifestDigest: Digest
     package let manifest: Manifest
     package let manifestBytes: [UInt8]
@@ -14,9 +14,9 @@ package struct RemoteImage: Sendable {
 }
 
 extension RegistryClient {
-    /// Follows a reference through its indexes to the manifest and configuration for a platform.
+    /// Resolves a reference through its indexes to the manifest and configuration for a platform.
     package func image(_ reference: Reference, for platform: Platform) async throws(RegistryError) -> RemoteImage {
-        // An index may lead to thousands of others.
+        // Limit the total time, because an index may refer to thousands of others.
         try await withinLimit(
             configuration.resolutionLimit, host: reference.registry, subject: reference.description
         ) { [self] _ throws(RegistryError) in
@@ -37,7 +37,7 @@ extension RegistryClient {
                     host: reference.registry, subject: reference.description,
                     reason: .tooManyEntries(limit: ImageIndex.maximumLookups, wanted: platform))
             }
-            // What was met on the way tells more than that nothing was found.
+            // A fault during the search explains more than an empty result.
             if search.offered.isEmpty, let fault = search.fault { throw fault }
             throw RegistryError(
                 host: reference.registry, subject: reference.description,
@@ -45,18 +45,18 @@ extension RegistryClient {
         }
     }
 
-    /// What a search through indexes has seen.
+    /// The state of a search through indexes.
     private struct Search {
         let root: Digest
         let platform: Platform
         var lookups = 0
-        /// Of entries whose platform only their configuration names.
+        /// The platforms of entries whose index has none.
         var offered: [Platform] = []
         var fault: RegistryError?
     }
 
-    /// First image that fits, looking into nested indexes and, for an entry without a platform, into its configuration;
-    /// as `ImageIndex.select` does without waiting.
+    /// The first matching image. Searches nested indexes and the configurations of entries without a platform. This is
+    /// the asynchronous form of `ImageIndex.select`.
     private func find(
         _ index: ImageIndex, in reference: Reference, depth: Int, _ search: inout Search
     ) async throws(RegistryError) -> RemoteImage? {
@@ -90,7 +90,7 @@ extension RegistryClient {
         func failure(_ reason: RegistryError.Reason) -> RegistryError {
             RegistryError(host: reference.registry, subject: reference.description, reason: reason)
         }
-        // A chart, a signature or a model lies in registries too, with a manifest of the same type.
+        // Charts, signatures and models have manifests of the same type.
         guard manifest.config.mediaType.isConfig else {
             throw failure(.unsupportedMediaType(manifest.artifactType.map(MediaType.init) ?? manifest.config.mediaType))
         }
@@ -108,7 +108,7 @@ extension RegistryClient {
             let (ids, layers) = (config.rootfs.diffIDs.count, manifest.layers.count)
             throw failure(.malformed(.config, detail: "\(ids) diff_ids for \(layers) layers"))
         }
-        // The index only repeats what the configuration says; without an index this is all there is.
+        // The index repeats the configuration's platform; without an index, only the configuration has it.
         guard platform.canRun(config.platform) else {
             throw failure(.noMatchingPlatform(wanted: platform, offered: [config.platform]))
         }

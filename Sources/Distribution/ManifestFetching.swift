@@ -3,7 +3,7 @@ internal import Hashing
 package import ImageSpec
 internal import NIOHTTP1
 
-/// A manifest or an index as a registry keeps it; the bytes are verified.
+/// A verified manifest or index of a registry.
 package struct FetchedManifest: Sendable {
     package enum Content: Sendable, Equatable {
         case manifest(Manifest)
@@ -12,33 +12,33 @@ package struct FetchedManifest: Sendable {
 
     package let mediaType: MediaType
     package let digest: Digest
-    /// Exactly what the digest is of.
+    /// The bytes that the digest covers.
     package let bytes: [UInt8]
     package let content: Content
 }
 
-/// What a registry says about a manifest without sending it.
+/// A registry's metadata of a manifest.
 package struct ManifestHead: Sendable, Equatable {
     package let mediaType: MediaType?
-    /// Not verified: there are no bytes. Good for noticing that a tag did not move, not for trust.
+    /// Not verified, because there are no bytes. Use it only to detect that a tag has not moved.
     package let digest: Digest?
     package let size: Int64?
 }
 
 extension RegistryClient {
-    /// Asks what a reference stands for now. Docker Hub does not count these requests.
+    /// Queries what a reference refers to now. Docker Hub does not count these requests.
     package func head(_ reference: Reference) async throws(RegistryError) -> ManifestHead {
         let response = try await send(manifestCall(.HEAD, reference, reference.selector))
         await response.discard()
         return ManifestHead(
             mediaType: response.headers.first(name: "Content-Type").map(MediaType.init(rawValue:)),
             digest: response.headers.first(name: "Docker-Content-Digest").flatMap { text in
-                try? Digest(parsing: text)  // a digest that cannot be verified says nothing
+                try? Digest(parsing: text)  // unknown algorithm: ignored
             },
             size: response.contentLength)
     }
 
-    /// Fetches what a reference stands for.
+    /// Fetches the manifest or index of a reference.
     package func manifest(_ reference: Reference) async throws(RegistryError) -> FetchedManifest {
         try await manifest(reference, selector: reference.selector, expected: reference.digest)
     }
@@ -59,7 +59,8 @@ extension RegistryClient {
 
     private func manifestCall(_ method: HTTPMethod, _ reference: Reference, _ selector: String) -> Call {
         var headers = HTTPHeaders()
-        // One line, for some registries look at the first only; all types, for schema 1 is what old clients get.
+        // One line, because some registries read only the first; all types, because others return schema 1 to old
+        // clients.
         headers.add(
             name: "Accept", value: MediaType.acceptedManifests.map(\.rawValue).joined(separator: ", "))
         return Call(
@@ -92,16 +93,16 @@ extension RegistryClient {
     private static func verified(
         _ bytes: [UInt8], _ response: HTTPResponse, expected: Digest?
     ) throws(RegistryError) -> FetchedManifest {
-        // The digest first: nothing of a body that is not the one asked for is worth reading.
+        // Verify the digest before anything else is read.
         if let expected {
             let found = Digest(hashing: bytes, with: expected.algorithm)
             guard found == expected else { throw response.error(.digestMismatch(expected: expected, found: found)) }
         }
         var digest = expected ?? Digest(hashing: bytes, with: .sha256)
         if expected == nil, let header = response.headers.first(name: "Docker-Content-Digest"),
-            let claimed = try? Digest(parsing: header)  // an algorithm unknown here proves nothing, and is let pass
+            let claimed = try? Digest(parsing: header)  // unknown algorithm: ignored
         {
-            // A registry may name another algorithm; a name that is used must be true.
+            // A registry may use another algorithm, but a digest that it states must match.
             let found = Digest(hashing: bytes, with: claimed.algorithm)
             guard found == claimed else { throw response.error(.digestMismatch(expected: claimed, found: found)) }
             digest = claimed
@@ -120,7 +121,7 @@ extension RegistryClient {
     ) throws(RegistryError) -> (MediaType, FetchedManifest.Content) {
         let header = response.headers.first(name: "Content-Type").map(MediaType.init(rawValue:))
         if header?.isSchema1 == true { throw response.error(.schema1) }
-        // A login page, or whatever else a web server shows at any address.
+        // A login page, or another page of a web server.
         if response.isWebPage { throw response.error(.notARegistry) }
         let preamble = try decode(Preamble.self, bytes, .manifest, response)
         if preamble.schemaVersion == 1 || preamble.mediaType?.isSchema1 == true { throw response.error(.schema1) }
@@ -148,7 +149,7 @@ extension RegistryClient {
 }
 
 extension Error {
-    /// A decoding error's place and fault, without the document's content.
+    /// The position and kind of a decoding error, without the document's content.
     var whatWasWrong: String {
         guard let error = self as? DecodingError else { return "" }
         let context: DecodingError.Context? =

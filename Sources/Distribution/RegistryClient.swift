@@ -2,18 +2,17 @@ internal import ImageSpec
 internal import NIOHTTP1
 internal import Synchronization
 
-/// Pulls from registries, and pushes to them.
+/// Pulls from and pushes to registries.
 ///
-/// One client serves any number of registries and tasks; tokens and connections are shared between them. It holds
-/// connections, so it has to be shut down.
-/// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
+/// One client serves any number of registries and tasks, which share tokens and connections. It must be shut down,
+/// because it holds connections. https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
 package final class RegistryClient: Sendable {
     package let configuration: RegistryConfiguration
     let transport: HTTPTransport
     let authorizer: Authorizer
-    /// The scheme that an insecure registry was found to speak.
+    /// The scheme that each insecure registry was found to use.
     let schemes = Mutex<[String: Origin.Scheme]>([:])
-    /// What registries answered at their root.
+    /// The answers of registries at their root.
     let welcomes = Mutex<[AccessScope: Welcome]>([:])
     private let collectedWarnings = Mutex<[String]>([])
 
@@ -31,27 +30,27 @@ package final class RegistryClient: Sendable {
 
     package func shutdown() async { await transport.shutdown() }
 
-    /// What registries asked to be told to people, each once: `Warning: 299` headers.
+    /// Messages from registries for users, each once: `Warning: 299` headers.
     package var warnings: [String] { collectedWarnings.withLock { $0 } }
 
-    /// Why credentials could not be read although a registry asked for some. A public image is pulled all the same.
+    /// Why credentials were unreadable that a registry requested. Public images are pulled in any case.
     package var credentialFaults: [CredentialError] { get async { await authorizer.credentialFaults } }
 }
 
 extension RegistryClient {
-    /// A request for something of a repository.
+    /// A request for a resource of a repository.
     struct Call: Sendable {
         var method = HTTPMethod.GET
         let reference: Reference
-        /// After `/v2/NAME/`.
+        /// The path after `/v2/NAME/`.
         let path: String
-        /// For errors.
+        /// The subject of errors.
         let subject: String
         var headers = HTTPHeaders()
-        /// What a 404 means here.
+        /// The meaning of a 404.
         let absence: RegistryError.Reason
         var body: [UInt8]?
-        /// Needs the right to change the repository.
+        /// Whether it needs push permission.
         var isPush = false
 
         var access: AccessScope {
@@ -60,7 +59,7 @@ extension RegistryClient {
         }
     }
 
-    /// Sends until there is an answer of the 2xx kind, or `accepting`; every other answer is an error.
+    /// Sends until the status is 2xx or in `accepting`. Other statuses are errors.
     func send(_ call: Call, accepting: Set<Int> = []) async throws(RegistryError) -> HTTPResponse {
         try await withinLimit(
             configuration.answerLimit, host: call.reference.registry, subject: call.subject
@@ -69,7 +68,7 @@ extension RegistryClient {
         }
     }
 
-    /// As `send`, for who has the limit of time.
+    /// Like `send`, within the caller's time limit.
     func attempts(
         _ call: Call, accepting: Set<Int> = [], _ note: FailureNote
     ) async throws(RegistryError) -> HTTPResponse {
@@ -86,7 +85,7 @@ extension RegistryClient {
                     let pause = attempts.next(after: nil, heard: transport.hasHeard(from: response.host))
                 else { throw await failure(response, call) }
                 wait = max(pause, asked ?? .zero)
-                // Its body is read only once, and here it may be wanted in the end.
+                // The body can be read only once, and it may be needed for the final error.
                 note.set(await failure(response, call))
             } catch {
                 guard error.mayPass,
@@ -99,7 +98,7 @@ extension RegistryClient {
         }
     }
 
-    /// One round: picks the scheme, follows redirects, answers challenges.
+    /// One attempt: selects the scheme, follows redirects, answers challenges.
     private func exchange(_ call: Call) async throws(RegistryError) -> HTTPResponse {
         let registry = call.reference.registry
         let known = schemes.withLock { $0[registry] }
@@ -111,8 +110,8 @@ extension RegistryClient {
             schemes.withLock { $0[registry] = .https }
             return response
         } catch {
-            // Only a host that may do without TLS comes here, and only if TLS itself is what failed: a token service
-            // that cannot be reached, say, is no reason to send anything in the clear.
+            // Only for hosts that may be used without TLS, and only if TLS itself failed. An unreachable token service,
+            // for example, is no reason to send anything unencrypted.
             guard error.host == https.authority, error.isConnectionFailure else { throw error }
             let response: HTTPResponse
             do throws(RegistryError) {
@@ -147,7 +146,7 @@ extension RegistryClient {
             reason: .refusedRedirect(.tooMany, to: url.origin.description))
     }
 
-    /// One request, and once more for each challenge that can be answered anew.
+    /// Sends one request, and repeats it for each challenge that can be answered.
     func authorized(
         _ call: Call, _ url: WebURL, registry: Origin, upload: UploadBody? = nil
     ) async throws(RegistryError) -> HTTPResponse {
@@ -156,9 +155,9 @@ extension RegistryClient {
         func ask(_ header: String?) async throws(RegistryError) -> HTTPResponse {
             try await transport.send(request(call, url, reach, header, upload), subject: call.subject)
         }
-        // Where a redirect led, the URL carries its own permission; a cached header is only for whoever asked for it.
+        // URLs of redirects contain their own authorization. A cached header is only for the origin that requested it.
         var header = try await authorizer.header(for: url.origin, call.access, isRegistry: isRegistry)
-        // Twice: a cached token may have been revoked, and the scope of the next may turn out too small.
+        // Twice, because a cached token may have been revoked, and the next one may have too small a scope.
         for _ in 0..<2 {
             let response = try await ask(header)
             let answer: String?
@@ -170,7 +169,7 @@ extension RegistryClient {
                 answer =
                     answered == nil && challenges.isEmpty && header == nil && isRegistry
                     ? try await introduction(call, registry) : answered
-            // Some registries hide from strangers what is private, and say only at their root how to log in.
+            // Some registries hide private repositories, and send a challenge only at their root.
             case 403 where header == nil && isRegistry, 404 where header == nil && isRegistry:
                 answer = try await introduction(call, registry)
             default: answer = nil
@@ -217,7 +216,7 @@ extension RegistryClient {
         case 403: return response.error(.denied(credential, message: errors.message))
         case 404:
             if errors.codes.contains("NAME_UNKNOWN") { return response.error(.nameUnknown) }
-            // A registry's own words are JSON; once it has answered, a page is a proxy's.
+            // Registries answer in JSON. If the host has answered before, an HTML page comes from a proxy.
             if response.isWebPage, errors.codes.isEmpty, !transport.hasHeard(from: response.host) {
                 return response.error(.notARegistry)
             }
@@ -231,7 +230,7 @@ extension RegistryClient {
 }
 
 extension RegistryError {
-    /// Whether nothing was heard from the host at all, in its protocol.
+    /// Whether the host did not answer at all in its protocol.
     var isConnectionFailure: Bool {
         switch reason {
         case .tls, .speaksHTTP, .untrustedCertificate: true

@@ -1,13 +1,13 @@
 package import ImageSpec
 
-/// Why something could not be had from a registry, or brought there. Facts only; `Diagnostics` makes the text.
+/// Why a registry request failed. Contains no message; `ImageDiagnostics` makes the text.
 package struct RegistryError: Error, Equatable, Sendable {
-    /// Who was asked, as `HOST[:PORT]`: a registry, its token service, or where it redirected to.
+    /// The `HOST[:PORT]` that was contacted: a registry, its token service, or the target of a redirect.
     package let host: String
-    /// What was asked for: a reference, a digest, or a token's scope. Never holds a secret.
+    /// The requested reference, digest or scope of a token. Never contains a secret.
     package let subject: String
     package let reason: Reason
-    /// `HOST:PORT` of the proxy by way of which it was asked.
+    /// `HOST:PORT` of the proxy that was used.
     package let proxy: String?
 
     package init(host: String, subject: String, reason: Reason, proxy: String? = nil) {
@@ -18,55 +18,55 @@ package struct RegistryError: Error, Equatable, Sendable {
     }
 
     package enum Reason: Equatable, Sendable {
-        /// Refused, with these credentials, or with none.
+        /// Access was denied, with these credentials or without.
         case unauthorized(CredentialOrigin?, message: String?)
         case denied(CredentialOrigin?, message: String?)
-        /// Writing there is refused, to nobody it knows or with these credentials.
+        /// Push access was denied, with these credentials or without.
         case pushUnauthorized(CredentialOrigin?, message: String?)
         case pushDenied(CredentialOrigin?, message: String?)
-        /// The registry, or this repository, takes nothing from anybody.
+        /// The registry or the repository is read-only.
         case readOnly(message: String?)
-        /// The registry, or a proxy before it, takes no blob of this size, or has no room for it: 413 and 507.
+        /// The registry or a proxy rejects the size of the blob (413), or its storage is full (507).
         case noRoom(status: Int, message: String?)
-        /// The registry received other bytes than were sent, or says so.
+        /// The registry received other bytes than were sent, or reports so.
         case uploadCorrupted(message: String?)
-        /// The registry does not say where to send a blob.
+        /// The registry returned no upload location.
         case noUploadLocation
-        /// What was to be sent could not be read: an `errno` value.
+        /// The data to upload could not be read; the value is an `errno`.
         case uploadUnreadable(Int32)
         case manifestUnknown
         case nameUnknown
         case blobUnknown
         case tooManyRequests(retryAfter: Duration?)
         case unreachable(ConnectionFailure)
-        /// Not there in whole within the limit of time.
+        /// The content did not arrive completely within the time limit.
         case tooSlow(limit: Duration)
-        /// A blob came with less than so many bytes a second.
+        /// A blob arrived at less than this rate in bytes per second.
         case slowTransfer(least: Int64)
-        /// Packed once more on the way, with this, although it was asked for as it is.
+        /// The server compressed the response, although the request did not allow it.
         case contentEncoding(String)
-        /// A web server, but none that speaks the registries' protocol.
+        /// A web server that is not a registry.
         case notARegistry
         /// HTTP where HTTPS was expected.
         case speaksHTTP
-        /// The certificate is of no authority known here.
+        /// No trusted authority has signed the certificate.
         case untrustedCertificate
         case tls(String)
-        /// The certificate is good, but for another name.
+        /// The certificate is valid for another name.
         case certificateName
         case digestMismatch(expected: Digest, found: Digest)
         case sizeMismatch(expected: Int64, found: Int64)
-        /// The connection kept breaking off after this many bytes.
+        /// The connection broke repeatedly after this many bytes.
         case truncated(received: Int64, expected: Int64)
         case tooLarge(limit: Int64)
         case unsupportedMediaType(MediaType)
-        /// Docker's manifests from before 2017, which carry no digests of their layers' content.
+        /// Docker's manifest format from before 2017, which has no digests of the layers' content.
         case schema1
-        /// The header says one type and the body another (CVE-2021-41190).
+        /// Header and body state different types (CVE-2021-41190).
         case mediaTypeMismatch(header: MediaType, body: MediaType)
         case malformed(Document, detail: String)
         case noMatchingPlatform(wanted: Platform, offered: [Platform])
-        /// None of so many entries of the index, which name no platform, is for this one; there are more.
+        /// The first `limit` entries, none of which has a platform, do not match, and there are more.
         case tooManyEntries(limit: Int, wanted: Platform)
         case unexpectedStatus(Int, message: String?)
         case refusedRedirect(RedirectFault, to: String)
@@ -92,29 +92,29 @@ package struct RegistryError: Error, Equatable, Sendable {
     package enum RealmFault: String, Sendable { case notHTTP, plaintext, localAddress, redirected }
 }
 
-/// Where a credential came from: what an error has to name for somebody to be able to mend it.
+/// The source of a credential, so that an error can name what to fix.
 package enum CredentialOrigin: Equatable, Sendable {
-    /// A file of Docker's, of containers' or of Enroot's.
+    /// A file of Docker, containers or Enroot.
     case file(String)
-    /// `docker-credential-NAME`, and the file that asks for it.
+    /// `docker-credential-NAME`, and the file that configures it.
     case helper(String, file: String)
 }
 
-/// Why credentials could not be read.
+/// Why credentials are unreadable.
 package enum CredentialError: Error, Equatable, Sendable {
     case unreadable(file: String, errno: Int32)
     case malformed(file: String, detail: String)
     case helperNotFound(String, file: String)
     case helperFailed(String, file: String, status: Int32, message: String)
     case helperTimedOut(String, file: String)
-    /// Enroot's `$(command)` in a password, which runs only where the site or the user allows it.
+    /// Enroot's `$(command)` in a password, which runs only if the site or the user allows it.
     case commandNotAllowed(file: String, line: Int)
     case commandFailed(file: String, line: Int, status: Int32)
     case undefinedVariable(String, file: String, line: Int)
 }
 
 extension RegistryError {
-    /// Server text on its way to a terminal: no control characters, and not a page of it.
+    /// Makes server text safe for a terminal: removes control characters and limits its length.
     static func clean(_ text: String, limit: Int = 300) -> String {
         let visible = text.unicodeScalars.map { scalar in
             switch scalar.properties.generalCategory {

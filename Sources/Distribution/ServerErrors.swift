@@ -5,7 +5,7 @@ internal import FoundationEssentials
 /// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
 struct ServerErrors: Sendable {
     private(set) var codes: [String] = []
-    /// What the server had to say, made fit for a terminal; nil where it said nothing that could be read.
+    /// The server's message, made safe for a terminal; `nil` if there is none.
     private(set) var message: String?
 
     private struct Body: Decodable {
@@ -15,7 +15,7 @@ struct ServerErrors: Sendable {
         }
 
         let errors: [Entry]?
-        /// Token services answer like this.
+        /// The format of token services.
         let details: String?
         let error_description: String?
         let message: String?

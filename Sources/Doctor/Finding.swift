@@ -1,14 +1,14 @@
 package import LaunchPlanning
 internal import LinuxKernel
 
-/// What the doctor found of one thing: whether it is well, and if not why and what to do.
+/// One result of `berth doctor`: its severity, the reason and the remedy.
 package struct Finding: Equatable, Sendable {
     package enum Severity: Int, Comparable, Sendable, CaseIterable {
-        /// It is there and works, or is not there and nothing needs it.
+        /// It works, or it is absent and not needed.
         case ok
-        /// Something will be slow, missing or surprising.
+        /// Something is slow, missing or may surprise.
         case warning
-        /// Containers, or what they need here, will fail.
+        /// Containers or a feature that they need here will fail.
         case error
 
         package static func < (one: Severity, other: Severity) -> Bool { one.rawValue < other.rawValue }
@@ -37,7 +37,7 @@ package struct Finding: Equatable, Sendable {
     }
 }
 
-/// All that was found, in the order of the areas.
+/// All results in the order of the areas.
 package struct Diagnosis: Equatable, Sendable {
     package let findings: [Finding]
     package init(_ findings: [Finding]) { self.findings = findings }
@@ -47,7 +47,7 @@ package struct Diagnosis: Equatable, Sendable {
     /// 0, 1 for warnings, 2 for errors.
     package var exitStatus: Int32 { Int32(severity.rawValue) }
 
-    /// For people: a line each, and what to do below it.
+    /// The text for people: a line for each result, and the remedy below it.
     package var table: String {
         var lines: [String] = []
         var area = ""
@@ -60,7 +60,7 @@ package struct Diagnosis: Equatable, Sendable {
             let pad = String(repeating: " ", count: width - finding.check.utf8.count)
             let word = finding.severity.word
             let gap = String(repeating: " ", count: 7 - word.utf8.count)
-            // Names of files, devices and layouts may hold anything.
+            // Names of files, devices and layouts may contain control characters.
             lines.append(TerminalText.line("  \(word)\(gap)  \(finding.check)\(pad)  \(finding.what)"))
             if let remedy = finding.remedy {
                 lines.append(String(repeating: " ", count: width + 13) + "-> " + TerminalText.line(remedy))
@@ -73,7 +73,7 @@ package struct Diagnosis: Equatable, Sendable {
         return lines.joined(separator: "\n") + "\n\n\(summary)\n"
     }
 
-    /// For machines.
+    /// The machine-readable form.
     package var json: JSON {
         .members(
             ("status", .string(severity.word)),

@@ -12,14 +12,14 @@ extension Diagnosis {
                 return [
                     Finding(
                         area, "driver", .error,
-                        "there are nodes (\(nvidia.nodes[0])…), but no driver of NVIDIA's is loaded",
-                        remedy: "modprobe nvidia; dmesg says why it does not load")
+                        "there are nodes (\(nvidia.nodes[0])…), but NVIDIA's driver is not loaded",
+                        remedy: "modprobe nvidia; if it fails, see dmesg")
                 ] + specifications(facts)
             }
             return
                 (facts.amd.hasKFD
                 ? amd(facts.amd)
-                : [Finding(area, "driver", .ok, "no GPU's driver is loaded, and there are no nodes")])
+                : [Finding(area, "driver", .ok, "no GPU driver is loaded, and there are no nodes")])
                 + specifications(facts)
         }
         var findings = [Finding(area, "driver", .ok, "NVIDIA \(driver), \(nvidia.gpus) GPUs")]
@@ -40,14 +40,19 @@ extension Diagnosis {
         if let library = nvidia.library {
             findings.append(Finding(area, "libraries", .ok, library))
         } else if facts.cdi.specifications.contains(where: { $0.isOfNVIDIA && $0.namesDriver }) {
-            findings.append(Finding(area, "libraries", .ok, "by the CDI specification; the host's loader knows none"))
+            findings.append(
+                Finding(
+                    area, "libraries", .ok,
+                    "from the CDI specification; the host's loader cache has "
+                        + "none"))
         } else {
             findings.append(
                 Finding(
                     area, "libraries", .error,
-                    "the host's loader does not know libcuda.so.1: containers would get no driver",
+                    "libcuda.so.1 is not in the host's loader cache: containers would get no driver",
                     remedy:
-                        "install the driver's user-space part of version \(driver) (libcuda1, nvidia-driver-cuda-libs), "
+                        "install the driver's user-space part of version \(driver) (libcuda1, "
+                        + "nvidia-driver-cuda-libs), "
                         + "and run ldconfig"))
         }
         findings += specifications(facts)
@@ -72,7 +77,7 @@ extension Diagnosis {
             nvidia.channels > 0
                 ? "none of the \(nvidia.channels) channels can be opened here: no NVLink between nodes"
                 : "the driver has IMEX, but there is no channel: no NVLink between nodes",
-            remedy: "SwitchType=switch/nvidia_imex in slurm.conf, or a prolog that makes "
+            remedy: "SwitchType=switch/nvidia_imex in slurm.conf, or a prolog that creates "
                 + "/dev/nvidia-caps-imex-channels/channel0; nvidia-imex.service must run")
     }
 
@@ -83,13 +88,13 @@ extension Diagnosis {
             findings.append(
                 Finding(
                     area, "driver", .warning, "AMD's driver is loaded (/dev/kfd), but lists no GPU",
-                    remedy: "dmesg | grep -i kfd says why; `rocminfo` shows what ROCm sees"))
+                    remedy: "dmesg | grep -i kfd shows why; `rocminfo` shows the GPUs that ROCm finds"))
         } else {
             findings.append(
                 Finding(
                     area, "driver", .ok,
                     "AMD's driver is loaded (/dev/kfd), \(amd.gpus) GPUs"
-                        + (amd.isWhole ? "" : "; others are hidden by a device cgroup")))
+                        + (amd.isWhole ? "" : "; a device cgroup hides others")))
         }
         if amd.refusedByMode.isEmpty {
             let own = amd.granted.count { $0.kind == .gpu }
@@ -98,13 +103,14 @@ extension Diagnosis {
             findings.append(
                 Finding(
                     area, "nodes", .warning,
-                    "\(amd.refusedByMode.map(\.path).joined(separator: ", ")) cannot be opened by this user: modes and owners forbid it",
-                    remedy: "mode 0666 by a udev rule, or the user in the groups render and video"))
+                    "\(amd.refusedByMode.map(\.path).joined(separator: ", ")) cannot be opened by this user: mode or "
+                        + "owner denies it",
+                    remedy: "set mode 0666 by a udev rule, or add the user to the groups render and video"))
         }
         return findings
     }
 
-    /// What `berth cdi` says, and whether it fits the driver.
+    /// The results for the CDI specifications, and whether they match the driver.
     private static func specifications(_ facts: NodeFacts) -> [Finding] {
         let area = "GPUs"
         let cdi = facts.cdi
@@ -113,8 +119,8 @@ extension Diagnosis {
             findings.append(
                 Finding(
                     area, "CDI", .warning,
-                    "\(file.path)\(file.line > 0 ? ":\(file.line)" : "") is not taken in: \(file.reason)",
-                    remedy: "mend the file or remove it; its devices are not known. `berth cdi` lists those that are"))
+                    "\(file.path)\(file.line > 0 ? ":\(file.line)" : "") is rejected: \(file.reason)",
+                    remedy: "fix or remove the file; its devices are unknown. `berth cdi` lists the known ones"))
         }
         if !cdi.conflicts.isEmpty {
             findings.append(
@@ -128,17 +134,18 @@ extension Diagnosis {
             "nvidia-ctk cdi generate --output=\(specifications.first?.path ?? "/etc/cdi/nvidia.yaml")"
             + ", or enable nvidia-cdi-refresh.service"
         if specifications.isEmpty {
-            findings.append(Finding(area, "CDI", .ok, "no specification: the driver's files are found without one"))
+            findings.append(Finding(area, "CDI", .ok, "no specification: Berth finds the driver's files without one"))
         } else if let stale = specifications.first(where: { !$0.namesDriver }) {
             findings.append(
                 Finding(
-                    area, "CDI", .error, "\(stale.path) is of another driver than the loaded one (\(driver))",
+                    area, "CDI", .error, "\(stale.path) is for another driver than the loaded one (\(driver))",
                     remedy: refresh))
         } else if !cdi.unknownNodes.isEmpty {
             findings.append(
                 Finding(
                     area, "CDI", .warning,
-                    "no specification knows \(cdi.unknownNodes.map(\.path).joined(separator: ", ")): the driver's files are found without one",
+                    "no specification has \(cdi.unknownNodes.map(\.path).joined(separator: ", ")): Berth finds the "
+                        + "driver's files itself",
                     remedy: refresh))
         } else {
             findings.append(Finding(area, "CDI", .ok, specifications.map(\.path).joined(separator: ", ")))
@@ -151,7 +158,7 @@ extension Diagnosis {
             Finding(
                 "devices", "directories", .warning, "\(error.subject) cannot be read: \(error.sentence)",
                 remedy: error.errno == Errno.EACCES
-                    ? "let users read it: chmod a+rx \(error.subject)" : "dmesg may name the reason")
+                    ? "let users read it: chmod a+rx \(error.subject)" : "dmesg may show the reason")
         }
     }
 
@@ -169,12 +176,12 @@ extension Diagnosis {
                     Finding(
                         area, name, .warning, "\(device.node)\(driver) cannot be opened by this user here",
                         remedy:
-                            "mode 0666 by a udev rule (rdma-core has one), and no GRES of Slurm's that constrains it"))
+                            "set mode 0666 by a udev rule (rdma-core has one), and remove it from Slurm's GRES"))
             } else if device.isActive == false {
                 findings.append(
                     Finding(
                         area, name, .warning, "\(device.node)\(driver): no port is active",
-                        remedy: "cable, switch and subnet manager: ibstat"))
+                        remedy: "check cable, switch and subnet manager: ibstat"))
             } else {
                 findings.append(Finding(area, name, .ok, device.node.path + driver))
             }
@@ -186,7 +193,7 @@ extension Diagnosis {
                     remedy: "modprobe rdma_ucm"))
         }
         if let file = facts.topologyFile {
-            findings.append(Finding(area, "topology", .ok, "\(file): NCCL reads it where it is mounted"))
+            findings.append(Finding(area, "topology", .ok, "\(file): launches mount it for NCCL"))
         }
         return findings
     }

@@ -10,34 +10,35 @@ extension Diagnosis {
         var findings: [Finding] = []
         switch (facts.hasUnifiedCgroups, facts.hasSeparateCgroups) {
         case (true, false): findings.append(Finding(area, "version", .ok, "2"))
-        case (true, true): findings.append(Finding(area, "version", .ok, "1 and 2 beside each other"))
+        case (true, true): findings.append(Finding(area, "version", .ok, "1 and 2 side by side"))
         case (false, true): findings.append(Finding(area, "version", .ok, "1"))
         case (false, false):
             findings.append(
                 Finding(
-                    area, "version", .warning, "none is mounted: nothing limits a job",
+                    area, "version", .warning, "no hierarchy is mounted: nothing limits a job",
                     remedy: "mount -t cgroup2 none /sys/fs/cgroup"))
         }
         if !facts.constrained.isEmpty {
             findings.append(
                 Finding(
                     area, "devices", .ok,
-                    "what is not granted is refused: \(facts.constrained.map(\.path).joined(separator: ", "))"
+                    "denies devices that were not granted: \(facts.constrained.map(\.path).joined(separator: ", "))"
                 ))
         } else if facts.isInJob, facts.slurm.constrainsDevices == true {
-            findings.append(Finding(area, "devices", .ok, "ConstrainDevices=yes; nothing that is here is refused"))
+            findings.append(Finding(area, "devices", .ok, "ConstrainDevices=yes; no device is denied here"))
         } else if facts.isInJob, !facts.nvidia.nodes.isEmpty {
             findings.append(
                 Finding(
                     area, "devices", .warning, "every GPU of the node can be opened, granted or not",
                     remedy:
-                        "ConstrainDevices=yes in cgroup.conf, TaskPlugin=task/cgroup in slurm.conf; or a privileged hook that calls "
+                        "set ConstrainDevices=yes in cgroup.conf and TaskPlugin=task/cgroup in slurm.conf, or use a "
+                        + "hook: "
                         + "`berth confine`"))
         } else {
             findings.append(
                 Finding(
                     area, "devices", .ok,
-                    facts.isInJob ? "nothing here is constrained" : "not in a job: nothing to constrain"))
+                    facts.isInJob ? "no device is constrained" : "not in a job: no device to constrain"))
         }
         if let memory = facts.cgroupLimits?.memory {
             findings.append(
@@ -86,7 +87,7 @@ extension Diagnosis {
         if facts.fabrics.contains(where: { $0.node.kind == .verbs }) {
             check(
                 "PropagateResourceLimits", !propagates, "memlock is not propagated",
-                "the soft memlock of the shell that submits goes with the job; Berth raises it, other programs do not",
+                "jobs get the soft memlock of the submitting shell; Berth raises it, other programs do not",
                 "PropagateResourceLimitsExcept=MEMLOCK in slurm.conf")
             if let limit = slurm.slurmd {
                 findings.append(
@@ -100,8 +101,9 @@ extension Diagnosis {
         check(
             "JobContainerType", slurm.container == "job_container/tmpfs",
             "job_container/tmpfs: each job has its own /tmp and /dev/shm",
-            "jobs share /tmp and /dev/shm, and what they leave there stays",
-            "JobContainerType=job_container/tmpfs and PrologFlags=Contain in slurm.conf, job_container.conf beside it")
+            "jobs share /tmp and /dev/shm, and their files there stay",
+            "JobContainerType=job_container/tmpfs and PrologFlags=Contain in slurm.conf, and a job_container.conf next "
+                + "to it")
         findings.append(
             Finding(
                 area, "plugin", .ok,
@@ -110,7 +112,9 @@ extension Diagnosis {
         if !slurm.hasMunge {
             findings.append(
                 Finding(
-                    area, "munge", .warning, "munge's socket is not at /run/munge: srun and PMIx inside will not work",
+                    area, "munge", .warning,
+                    "munge's socket is not in /run/munge: srun and PMIx in containers will "
+                        + "not work",
                     remedy: "start munge.service on this node"))
         }
         return findings
@@ -119,7 +123,7 @@ extension Diagnosis {
     static func credentials(_ facts: NodeFacts) -> [Finding] {
         let area = "credentials"
         guard !facts.credentials.isEmpty else {
-            return [Finding(area, "files", .ok, "none: registries are asked without a name")]
+            return [Finding(area, "files", .ok, "none: registries are accessed anonymously")]
         }
         var findings: [Finding] = []
         for file in facts.credentials {
@@ -127,19 +131,20 @@ extension Diagnosis {
             if !file.isReadable {
                 findings.append(
                     Finding(
-                        area, "files", .warning, "\(file.path) cannot be read and is passed over",
+                        area, "files", .warning, "\(file.path) is unreadable and ignored",
                         remedy: "chown and chmod 600 \(file.path)"))
             } else if !file.isPrivate {
                 findings.append(
                     Finding(
-                        area, "files", .warning, "\(file.path) can be read by others, and may hold passwords",
+                        area, "files", .warning, "other users can read \(file.path), which may contain passwords",
                         remedy: "chmod 600 \(file.path)"))
             } else if !missing.isEmpty {
                 findings.append(
                     Finding(
                         area, "files", .warning,
-                        "\(file.path) names \(missing.joined(separator: ", ")), not in PATH here",
-                        remedy: "install it on this node, or log in into a file and name it with REGISTRY_AUTH_FILE"))
+                        "\(file.path) refers to \(missing.joined(separator: ", ")), not in PATH here",
+                        remedy: "install it on this node, or log in without it and set REGISTRY_AUTH_FILE to the "
+                            + "resulting file"))
             } else {
                 findings.append(Finding(area, "files", .ok, file.path))
             }

@@ -4,7 +4,7 @@ internal import LaunchPlanning
 internal import LinuxKernel
 
 extension Diagnosis {
-    /// What the facts mean, area by area.
+    /// Derives the results from the facts, area by area.
     package init(of facts: NodeFacts) {
         self.init(
             Self.containers(facts) + Self.remoteMounts(facts) + Self.store(facts) + Self.gpus(facts)
@@ -22,7 +22,7 @@ extension Diagnosis {
             findings.append(Finding(area, "configuration", .error, what, remedy: hint))
         } else {
             findings.append(
-                Finding(area, "configuration", .ok, "berth.conf can be read and means something, or is not there"))
+                Finding(area, "configuration", .ok, "berth.conf is valid or absent"))
         }
         guard let trials = facts.trials else {
             return findings + [
@@ -37,20 +37,20 @@ extension Diagnosis {
             if let errno = failure("user-namespace") ?? failure("id-map") {
                 findings.append(
                     Finding(
-                        area, "user-namespaces", .error, "a user namespace is refused (\(symbol(errno)))",
+                        area, "user-namespaces", .error, "cannot create a user namespace (\(symbol(errno)))",
                         remedy: facts.namespaceAdvice))
                 return findings
             }
-            findings.append(Finding(area, "user-namespaces", .ok, "the launcher made one and mapped its user"))
+            findings.append(Finding(area, "user-namespaces", .ok, "the launcher created one and mapped its user"))
         }
         if let errno = failure("mount-namespace") ?? failure("tmpfs") {
             findings.append(
                 Finding(
-                    area, "mounts", .error, "mounting in a namespace of one's own is refused (\(symbol(errno)))",
-                    remedy: "a seccomp filter or security module forbids it, as in most containers"))
+                    area, "mounts", .error, "cannot mount in a new mount namespace (\(symbol(errno)))",
+                    remedy: "a seccomp filter or security module denies it, as in most containers"))
             return findings
         }
-        findings.append(Finding(area, "mounts", .ok, "a mount namespace and a tmpfs in it were made"))
+        findings.append(Finding(area, "mounts", .ok, "created a mount namespace and mounted a tmpfs"))
         if let errno = failure("overlay") {
             findings.append(
                 Finding(
@@ -58,21 +58,21 @@ extension Diagnosis {
                     remedy: OverlayAdvice.tooOld(facts.kernel)
                         ?? (facts.isRoot
                             ? "load the module: modprobe overlay"
-                            : "in a user namespace it needs Linux 5.11 or later, and the module: modprobe overlay")))
+                            : "it needs Linux 5.11 in a user namespace, and the module: modprobe overlay")))
         } else if reached("overlay") {
-            findings.append(Finding(area, "overlayfs", .ok, "mounted as a launch does, kernel \(facts.kernel)"))
+            findings.append(Finding(area, "overlayfs", .ok, "mounted as in a launch, kernel \(facts.kernel)"))
         }
-        // The site's own scratch is not what was tried.
+        // The trial did not use the site's own scratch.
         if let errno = failure("overlay-removal"), facts.scratch == nil {
             findings.append(
                 Finding(
                     area, "scratch-in-memory", .warning,
-                    "programs cannot remove directories of the image (\(symbol(errno))): the kernel's tmpfs keeps no "
+                    "programs cannot remove directories of the image (\(symbol(errno))): the kernel's tmpfs stores no "
                         + "extended attributes for users",
-                    remedy: "`scratch = /DIRECTORY` on a local ext4 or xfs in berth.conf, or Linux 6.6"))
+                    remedy: "set `scratch = /DIRECTORY` on a local ext4 or xfs in berth.conf, or use Linux 6.6"))
         }
         if failure("overlay") != nil {
-            // Where none can be mounted at all the store is not to blame.
+            // If overlayfs does not work at all, the store is not the cause.
         } else if let errno = failure("overlay-on-store") {
             findings.append(
                 Finding(
@@ -88,7 +88,7 @@ extension Diagnosis {
                     area, "seccomp", .warning, "the filter of --root cannot be loaded (\(symbol(errno)))",
                     remedy: errno == Errno.ENOENT || errno == Errno.EINVAL
                         ? "install both programs below one prefix: Scripts/install PREFIX"
-                        : "the kernel needs CONFIG_SECCOMP_FILTER; `--seccomp none` runs without"))
+                        : "the kernel needs CONFIG_SECCOMP_FILTER; otherwise use `--seccomp none`"))
         } else if reached("seccomp") {
             findings.append(Finding(area, "seccomp", .ok, "the filter of --root was loaded"))
         }
@@ -97,17 +97,17 @@ extension Diagnosis {
                 Finding(
                     area, "site-mounts", .error, "\(mount.source) cannot be mounted (\(symbol(mount.errno)))",
                     remedy: mount.errno == Errno.ESTALE
-                        ? "a stale handle: mount the file system anew"
-                        : "mount it on this node, or write nofail in \(mount.place)"))
+                        ? "a stale handle: mount the file system again"
+                        : "mount it on this node, or add nofail in \(mount.place)"))
         }
         return findings
     }
 
-    /// One line for all that are well, and one for each that is not.
+    /// One line for all mounts that work, and one for each that fails.
     private static func remoteMounts(_ facts: NodeFacts) -> [Finding] {
         let area = "file systems"
         func hint(_ path: String) -> String {
-            "bring it back, or umount -l \(path); until then what touches it hangs or fails"
+            "restore it, or umount -l \(path); until then, programs that access it hang or fail"
         }
         let bad = facts.remoteMounts.compactMap { mount -> Finding? in
             switch mount.answer {
@@ -123,7 +123,7 @@ extension Diagnosis {
         }
         guard bad.isEmpty else { return bad }
         let count = facts.remoteMounts.count
-        return count == 0 ? [] : [Finding(area, "remote", .ok, "\(count) of servers or of other processes answer")]
+        return count == 0 ? [] : [Finding(area, "remote", .ok, "all \(count) network and FUSE mounts answer")]
     }
 
     // MARK: The store
@@ -135,32 +135,39 @@ extension Diagnosis {
         let elsewhere = "set BERTH_STORE to a directory on a local disk, or `store =` in berth.conf"
         if let fault = facts.storeFault {
             let report = Report(refusing: "store", store.path, fault)
-            findings.append(Finding(area, "place", .error, report.what, remedy: report.hint ?? elsewhere))
+            findings.append(Finding(area, "place", .error, report.summary, remedy: report.hint ?? elsewhere))
         } else if !store.isWritable {
             findings.append(
                 Finding(
                     area, "place", .warning,
-                    "\(store.path) cannot be written by this user: images there run, none can be pulled",
+                    "this user cannot write to \(store.path): its images run, but pulls fail",
                     remedy: elsewhere))
         } else if store.type == 0x794C_7630 {
             findings.append(
                 Finding(
-                    area, "place", .error, "\(store.path) lies on overlayfs, on which most kernels stack no other",
+                    area, "place", .error, "\(store.path) is on overlayfs, on which most kernels cannot stack another",
                     remedy: elsewhere)
             )
         } else if let name = FileSystemType.remote(store.type) {
             findings.append(
                 Finding(
                     area, "place", .warning,
-                    "\(store.path) lies on \(name): pulls and starts are slow, and all nodes write to the same place",
+                    "\(store.path) is on \(name): pulls and starts are slow, and all nodes write to it",
                     remedy: elsewhere))
         } else if facts.storeIsInHome, facts.slurm.directory != nil {
             findings.append(
                 Finding(
-                    area, "place", .warning, "\(store.path) lies in the home directory, which most clusters share",
+                    area, "place", .warning, "\(store.path) is in the home directory, which most clusters share",
                     remedy: elsewhere))
         } else {
-            findings.append(Finding(area, "place", .ok, store.path + (store.exists ? "" : " (made at the first pull)")))
+            findings.append(
+                Finding(
+                    area, "place", .ok,
+                    store.path
+                        + (store.exists
+                            ? ""
+                            : " (created by the first "
+                                + "pull)")))
         }
         let gigabytes = store.space.available >> 30
         findings.append(
@@ -168,35 +175,37 @@ extension Diagnosis {
                 ? Finding(area, "space", .ok, "\(gigabytes) GiB free")
                 : Finding(
                     area, "space", gigabytes >= 2 ? .warning : .error,
-                    "\(gigabytes) GiB free, and an image for GPUs unpacks to 10 to 20",
+                    "\(gigabytes) GiB free; a GPU image needs 10 to 20",
                     remedy: "berth prune, or a larger disk"))
         if store.takesWhiteouts == false {
             findings.append(
                 Finding(
                     area, "whiteouts", .warning,
-                    "its file system takes no whiteouts: images are flattened, and their root is read-only",
+                    "its file system cannot store whiteouts: images are flattened, and their root is read-only",
                     remedy: elsewhere))
         } else if store.takesWhiteouts == true {
-            findings.append(Finding(area, "whiteouts", .ok, "one was made and removed"))
+            findings.append(Finding(area, "whiteouts", .ok, "created one and removed it"))
         }
         if let scratch = facts.scratch {
             if !scratch.exists || scratch.mode & 0o1777 != 0o1777 {
                 findings.append(
                     Finding(
-                        area, "scratch", .error, "\(scratch.path) must be a directory that all may write (mode 1777)",
+                        area, "scratch", .error,
+                        "\(scratch.path) must be a directory that all users can write to "
+                            + "(mode 1777)",
                         remedy: "mkdir -p \(scratch.path) && chmod 1777 \(scratch.path)"))
             } else if let name = FileSystemType.remote(scratch.type) {
                 findings.append(
                     Finding(
                         area, "scratch", .error,
-                        "\(scratch.path) lies on \(name), which cannot carry an overlay's upper directory",
-                        remedy: "name a local directory in `scratch =`, or `scratch = memory`"))
+                        "\(scratch.path) is on \(name), which cannot hold an overlay's upper directory",
+                        remedy: "set `scratch =` to a local directory, or to memory"))
             } else if let errno = facts.trials?.first(where: { $0.name == "scratch" })?.errno, errno != 0 {
                 findings.append(
                     Finding(
                         area, "scratch", .error,
-                        "this user cannot make a directory for containers in \(scratch.path) (\(symbol(errno)))",
-                        remedy: "chmod 1777 \(scratch.path), and free space and inodes there"))
+                        "this user cannot create a directory for containers in \(scratch.path) (\(symbol(errno)))",
+                        remedy: "chmod 1777 \(scratch.path), and check its free space and inodes"))
             } else {
                 findings.append(Finding(area, "scratch", .ok, scratch.path))
             }
@@ -221,27 +230,27 @@ extension Diagnosis {
                         remedy: LimitCause.propagation.remedy)
                     : Finding(
                         area, "memlock", .ok,
-                        "up to \(limit.hard == .max ? "unlimited" : bytes(limit.hard)) may be locked"))
+                        "up to \(limit.hard == .max ? "unlimited" : bytes(limit.hard)) can be locked"))
         } else {
             let cause = LimitCause(wanted: wanted, own: limit, facts.limitSources)
             findings.append(
                 Finding(
                     area, "memlock", hasFabric ? .error : .ok,
-                    "\(bytes(limit.hard)) may be locked"
+                    "\(bytes(limit.hard)) can be locked"
                         + (hasFabric ? ", too little for RDMA: NCCL would fall back to TCP" : ", enough without RDMA"),
                     remedy: hasFabric ? cause.remedy : nil))
         }
         findings.append(
             facts.openFiles.hard >= 16384
-                ? Finding(area, "nofile", .ok, "\(facts.openFiles.hard) files may be open")
+                ? Finding(area, "nofile", .ok, "\(facts.openFiles.hard) files can be open")
                 : Finding(
                     area, "nofile", .warning,
-                    "\(facts.openFiles.hard) files may be open; loaders of many workers want more",
+                    "\(facts.openFiles.hard) files can be open; data loaders with many workers need more",
                     remedy: "LimitNOFILE=1048576 in slurmd's unit, or nofile in /etc/security/limits.conf"))
         guard let shared = facts.sharedMemory else {
             return findings + [
                 Finding(
-                    area, "/dev/shm", .error, "there is none: NCCL, MPI and loaders need it",
+                    area, "/dev/shm", .error, "it does not exist: NCCL, MPI and data loaders need it",
                     remedy: "mount -t tmpfs -o mode=1777 tmpfs /dev/shm")
             ]
         }
@@ -250,7 +259,7 @@ extension Diagnosis {
             findings.append(
                 Finding(
                     area, "/dev/shm", .warning, "\(bytes(shared.available)) of \(bytes(size)) are free",
-                    remedy: "remove what ended jobs left there; job_container/tmpfs gives each job its own"))
+                    remedy: "remove the files of finished jobs; job_container/tmpfs gives each job its own"))
         } else if size < min(facts.memory / 4, 8 << 30) {
             findings.append(
                 Finding(
@@ -262,7 +271,7 @@ extension Diagnosis {
         return findings
     }
 
-    // MARK: Words
+    // MARK: Formatting
 
     static func bytes(_ count: UInt64) -> String {
         if count == .max { return "unlimited" }

@@ -41,7 +41,7 @@ extension NodeFacts.AMD {
 }
 
 extension NodeFacts.CDI {
-    /// - Parameter driver: NVIDIA's, where it is loaded.
+    /// - Parameter driver: The version of NVIDIA's driver, if it is loaded.
     package init(_ registry: DeviceRegistry, driver: String?, nodes: [DeviceNode]) {
         self.init()
         refused = registry.refused

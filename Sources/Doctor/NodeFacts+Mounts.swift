@@ -2,7 +2,7 @@ internal import LinuxKernel
 internal import SiteConfig
 
 extension NodeFacts {
-    /// A file system of a server, or of another process.
+    /// A file system that depends on a server or another process.
     package struct RemoteMount: Equatable, Sendable {
         package let path: String
         package let type: String
@@ -11,7 +11,7 @@ extension NodeFacts {
         package enum Answer: Equatable, Sendable {
             case well
             case failed(Int32)
-            /// Not within the time that the doctor has.
+            /// No answer within the time limit.
             case none
         }
 
@@ -29,8 +29,8 @@ extension NodeFacts {
         "virtiofs", "wekafs",
     ]
 
-    /// Asks each by statfs(2), which nobody answers from memory, in another process: this one must not wait for a server that
-    /// is gone. What does not answer takes most of the time that all have; who comes then is left out.
+    /// Calls statfs(2) in another process, because it waits for a server that is down. A mount that does not answer
+    /// takes most of the total time limit, and the mounts after it are skipped.
     static func remoteMounts(_ table: [Substring]) -> [RemoteMount] {
         let end = Clock.monotonicNanoseconds + 400_000_000
         var found: [RemoteMount] = []
@@ -40,10 +40,10 @@ extension NodeFacts {
             let type = String(words[dash + 1])
             guard remoteTypes.contains(type) || type.hasPrefix("fuse.") else { continue }
             let path = SiteConfiguration.Mount.unescape(String(words[4]))
-            // Below one that is silent the way there is as long.
+            // Skip mounts below a mount that does not answer.
             if found.contains(where: { $0.path == path || ($0.answer == .none && $0.holds(path)) }) { continue }
             let now = Clock.monotonicNanoseconds
-            // With less time left one that is well might seem not to be.
+            // With less time left, a working mount could fail to answer.
             guard now + 100_000_000 < end else { break }
             found.append(RemoteMount(path: path, type: type, answer: answer(of: path, by: min(end, now + 250_000_000))))
         }
@@ -57,15 +57,15 @@ extension NodeFacts {
                 output: .captureBoth(limit: 65536), deadline: deadline)
             if ended.status == 0 { return .well }
         } catch {
-            // Without that program nothing is known.
+            // The program is missing, so the state is unknown.
             return error.errno == Errno.ETIMEDOUT ? .none : .well
         }
-        // It answered, so it will once more.
+        // The mount has answered, so this call does not block.
         do throws(SystemError) {
             _ = try OwnedFileDescriptor(opening: path, .path).space()
             return .well
         } catch {
-            // A user's own FUSE is nobody else's business.
+            // EACCES: another user's FUSE mount.
             return error.errno == Errno.EACCES ? .well : .failed(error.errno)
         }
     }

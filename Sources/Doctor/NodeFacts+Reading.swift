@@ -6,12 +6,12 @@ internal import LinuxKernel
 package import SiteConfig
 
 extension NodeFacts {
-    /// Looks at this node, as this user.
+    /// Reads the facts of this node as the current user.
     ///
     /// - Parameters:
-    ///   - launcher: The program `berth`, which tries namespaces in a process of its own: security modules judge by the
-    ///     program, and another one's answer would be another.
-    ///   - compile: Reads the CDI specifications of these directories.
+    ///   - launcher: The program `berth`, which tries to create namespaces in a separate process. Security modules
+    ///     decide by program, so another program could get another result.
+    ///   - compile: Compiles the CDI specifications of these directories.
     package init(
         environment: @escaping (String) -> String?, store option: String?, launcher: String,
         compile: ([String]) -> DeviceRegistry = { _ in DeviceRegistry() }
@@ -32,7 +32,7 @@ extension NodeFacts {
         storeIsInHome = [home, account ?? "/"].contains { $0 != "/" && path.hasPrefix($0 + "/") }
         if store.exists {
             let owner = site.sharedStores.first { $0.path == store.path }?.owner
-            storeFault = try? Trust(vouched: owner).fault(on: store.path)  // unreadable: not writable either
+            storeFault = try? Trust(vouched: owner).fault(on: store.path)  // unreadable: reported as not writable
         }
         scratch = site.scratch.map { place($0, tryingWhiteouts: false) }
         siteMounts = site.mounts.filter { $0.type != "tmpfs" }.map { mount in
@@ -63,12 +63,12 @@ extension NodeFacts {
         do throws(ConfigurationError) {
             let site = try SiteConfiguration.read(environment: environment, homes: homes, account: account)
             if let report = site.reports.last {
-                configuration = (report.what, report.hint ?? "")
+                configuration = (report.summary, report.hint ?? "")
             }
             return site
         } catch {
             let report = Report(error)
-            configuration = (report.what, report.hint ?? "docs/reference/configuration.md lists all settings")
+            configuration = (report.summary, report.hint ?? "docs/reference/configuration.md lists all settings")
             return SiteConfiguration()
         }
     }
@@ -84,7 +84,7 @@ extension NodeFacts {
         topologyFile = Fabric.companions.first(where: Self.exists)
     }
 
-    /// What cannot be read is a finding, and the rest is looked at all the same.
+    /// Reports an unreadable file as a result and continues.
     private mutating func reading(_ body: (inout NodeFacts) throws(SystemError) -> Void) {
         do throws(SystemError) { try body(&self) } catch {
             if !unreadable.contains(error) { unreadable.append(error) }
@@ -92,27 +92,27 @@ extension NodeFacts {
     }
 
     private mutating func readLimits() {
-        // getrlimit(2) fails for a limit that does not exist.
-        if let limit = try? ResourceLimit.lockedMemory.current() { lockedMemory = limit }
-        if let limit = try? ResourceLimit.openFiles.current() { openFiles = limit }
+        // getrlimit(2) fails only for an unknown limit.
+        if let limit = try? ResourceLimit.lockedMemory.current() { lockedMemory = limit }  // unknown: keep the default
+        if let limit = try? ResourceLimit.openFiles.current() { openFiles = limit }  // likewise
         raisesHardLimits = isRoot && Capabilities.holds(.systemResource)
         if let step = OtherProcess.ancestors().first(where: { $0.name == "slurmstepd" }) {
             limitSources.slurmstepd = step.limit(.lockedMemory)
         }
         limitSources.slurmd = OtherProcess.named("slurmd")?.limit(.lockedMemory)
-        sharedMemory = try? OwnedFileDescriptor(opening: "/dev/shm", [.path, .directory]).space()  // absent: that is a finding
+        sharedMemory = try? OwnedFileDescriptor(opening: "/dev/shm", [.path, .directory]).space()  // absent: reported
         for line in Self.lines("/proc/meminfo") where line.hasPrefix("MemTotal:") {
             memory = (line.split(separator: " ").dropFirst().first.flatMap { UInt64($0) } ?? 0) << 10
         }
         let mounts = Self.lines("/proc/self/mountinfo")
         hasUnifiedCgroups = mounts.contains { $0.contains(" - cgroup2 ") }
         hasSeparateCgroups = mounts.contains { $0.contains(" - cgroup ") }
-        cgroupLimits = (try? CgroupMembership()).map { CgroupLimits($0) }  // without /proc nothing is known
+        cgroupLimits = (try? CgroupMembership()).map { CgroupLimits($0) }  // no /proc: unknown
     }
 
     // MARK: Places
 
-    /// Whether looking there would wait for a server that does not answer.
+    /// Whether accessing the path would wait for a server that does not answer.
     private func isSilent(_ path: String) -> Bool {
         remoteMounts.contains { $0.answer == .none && $0.holds(path) }
     }
@@ -126,18 +126,18 @@ extension NodeFacts {
     static func place(_ path: String, tryingWhiteouts: Bool) -> Place {
         let near = nearest(path)
         var place = Place(path: path, exists: near == path, takesWhiteouts: nil)
-        guard let directory = try? OwnedFileDescriptor(opening: near, [.readOnly, .directory]) else {  // then nothing can be done there
+        guard let directory = try? OwnedFileDescriptor(opening: near, [.readOnly, .directory]) else {  // unreadable
             place.isWritable = false
             return place
         }
-        // Neither fails on a directory that is open.
-        place.type = (try? directory.fileSystemType()) ?? 0
-        if let space = try? directory.space() { place.space = space }
-        place.mode = (try? directory.status().permissions) ?? 0
+        // These cannot fail on an open directory.
+        place.type = (try? directory.fileSystemType()) ?? 0  // cannot fail
+        if let space = try? directory.space() { place.space = space }  // likewise
+        place.mode = (try? directory.status().permissions) ?? 0  // likewise
         place.isWritable = OwnedFileDescriptor.mayReadAndWrite(near)
         if tryingWhiteouts, place.exists, place.isWritable {
-            // Beside what is being made: the store sweeps there what nobody holds.
-            let drafts = try? directory.open("drafts", [.readOnly, .directory])  // a store that is not one yet
+            // In the drafts, where the store's next sweep removes leftovers.
+            let drafts = try? directory.open("drafts", [.readOnly, .directory])  // absent: no store yet
             if let drafts {
                 let name = ".doctor-\(Processes.ownID)"
                 do throws(SystemError) {
@@ -152,7 +152,7 @@ extension NodeFacts {
         return place
     }
 
-    /// The directory itself, or the first one above that is there.
+    /// The directory itself, or the nearest existing one above it.
     static func nearest(_ path: String) -> String {
         var components = path.split(separator: "/")
         while !components.isEmpty {
@@ -164,9 +164,9 @@ extension NodeFacts {
     }
 
     private static func trials(_ launcher: String, _ store: String, scratch: String?) -> [Trial]? {
-        // A launcher that can not be started is what is reported.
+        // A launcher that does not start is reported as a result.
         guard
-            let ended = try? Processes.run(
+            let ended = try? Processes.run(  // failed: `nil`
                 launcher, arguments: ["berth", "probe", store] + (scratch.map { [$0] } ?? []), environment: [],
                 output: .capture(limit: 65536)),
             ended.status == 0
@@ -180,7 +180,7 @@ extension NodeFacts {
 
     // MARK: Files
 
-    static func exists(_ path: String) -> Bool { (try? FileStatus(of: path)) != nil }  // what can not be looked at is not there
+    static func exists(_ path: String) -> Bool { (try? FileStatus(of: path)) != nil }  // unreadable: absent
 
     private static func errno(of path: String) -> Int32 {
         do throws(SystemError) {
@@ -190,7 +190,7 @@ extension NodeFacts {
     }
 
     static func text(_ path: String) -> String? {
-        guard let bytes = try? contents(of: path, limit: 16 << 20) else { return nil }  // absent says something too
+        guard let bytes = try? contents(of: path, limit: 16 << 20) else { return nil }  // absent: `nil`
         return String(decoding: bytes, as: UTF8.self)
     }
 
@@ -217,7 +217,7 @@ extension NodeFacts.Slurm {
 }
 
 extension NodeFacts {
-    /// Those that are there, in the order in which pulling asks them.
+    /// The existing credential files, in the order in which a pull reads them.
     static func credentials(_ environment: (String) -> String?, _ home: String) -> [CredentialFile] {
         let configuration = environment("XDG_CONFIG_HOME") ?? home + "/.config"
         let paths: [String?] = [
@@ -229,8 +229,8 @@ extension NodeFacts {
         let directories = (environment("PATH") ?? "").split(separator: ":").map(String.init)
         return paths.compactMap { $0 }.filter(exists).map { path in
             let text = text(path)
-            // It was there a moment ago.
-            let mode = (try? FileStatus(of: path).permissions) ?? 0
+            // The file existed a moment ago.
+            let mode = (try? FileStatus(of: path).permissions) ?? 0  // removed: no mode
             return CredentialFile(
                 path: path, isReadable: text != nil, isPrivate: mode & 0o077 == 0,
                 helpers: helpers(text ?? "").map { name in
@@ -240,7 +240,7 @@ extension NodeFacts {
         }
     }
 
-    /// The helpers that a file of Docker's names, by its strings alone: `credsStore`, and the values of `credHelpers`.
+    /// The helpers in a Docker configuration, found by its strings: `credsStore`, and the values of `credHelpers`.
     static func helpers(_ text: String) -> [String] {
         var names: [String] = []
         let strings = text.split(separator: "\"", omittingEmptySubsequences: false)
@@ -248,7 +248,7 @@ extension NodeFacts {
             if word == "credsStore", strings.count > index + 2 { names.append(String(strings[index + 2])) }
             guard word == "credHelpers" else { continue }
             var next = index + 2
-            // Key, colon, value; the object ends where a brace stands between two strings.
+            // Key, colon, value. A brace between two strings ends the object.
             while next + 2 < strings.count, !strings[next - 1].contains("}") {
                 names.append(String(strings[next + 2]))
                 next += 4
@@ -259,8 +259,7 @@ extension NodeFacts {
 }
 
 extension SiteConfiguration {
-    /// What is wrong with values whose meaning this module does not know: `ulimit`, `require` and `enforce`, and variables
-    /// that are not set here.
+    /// Errors in values that other modules parse: `ulimit`, `require`, `enforce`, and variables that are not set here.
     package var reports: [Report] {
         var reports = unresolved.map { Report($0) }
         for setting in limits + requirements + [enforcement].compactMap({ $0 }) {
@@ -272,7 +271,7 @@ extension SiteConfiguration {
                 }
             } catch {
                 var report = Report(error)
-                report.what = "\(setting.place): \(report.what)"
+                report.summary = "\(setting.place): \(report.summary)"
                 reports.append(report)
             }
         }

@@ -3,9 +3,9 @@ package import Devices
 package import LaunchPlanning
 package import LinuxKernel
 
-/// What the doctor looks at, read once; the judgement is made from these values alone.
+/// What `berth doctor` reads from the node. The results depend on these values alone.
 package struct NodeFacts: Equatable, Sendable {
-    /// What the launcher tried in a process of its own: the step's name, and the errno or 0.
+    /// A trial of the launcher in a process of its own: the name of the step, and its errno or 0.
     package struct Trial: Equatable, Sendable {
         package let name: String
         package let errno: Int32
@@ -17,12 +17,12 @@ package struct NodeFacts: Equatable, Sendable {
 
     package struct Place: Equatable, Sendable {
         package var path: String
-        /// Whether the directory itself exists; otherwise the rest is of the nearest one above.
+        /// Whether the directory exists. Otherwise the other values are those of the nearest one above it.
         package var exists: Bool
         package var type: UInt64
         package var space: FileSystemSpace
         package var isWritable: Bool
-        /// `nil` where it was not tried.
+        /// `nil` if it was not tried.
         package var takesWhiteouts: Bool?
         package var mode: UInt32
         package init(
@@ -41,16 +41,16 @@ package struct NodeFacts: Equatable, Sendable {
     }
 
     package struct NVIDIA: Equatable, Sendable {
-        /// `550.54.14`; `nil` where no driver is loaded.
+        /// For example `550.54.14`; `nil` if no driver is loaded.
         package var driver: String?
-        /// Those that the driver has, and their nodes.
+        /// The number of GPUs that the driver lists, and their nodes.
         package var gpus = 0
         package var nodes: [DeviceNode] = []
         package var refused: [DeviceNode] = []
         package var hasControl = false
         package var hasUVM = false
         package var library: String?
-        /// What /proc/devices says of IMEX, the channels' nodes, and how many of them may be opened.
+        /// Whether /proc/devices lists IMEX, the number of channel nodes, and how many of them open.
         package var hasIMEX = false
         package var channels = 0
         package var openChannels = 0
@@ -60,11 +60,11 @@ package struct NodeFacts: Equatable, Sendable {
 
     package struct AMD: Equatable, Sendable {
         package var hasKFD = false
-        /// Those of the compute driver's list that can be read, and whether that is all of it.
+        /// The readable GPUs of the compute driver's list, and whether all are readable.
         package var gpus = 0
         package var isWhole = true
         package var granted: [DeviceNode] = []
-        /// What a mode or owner refuses, not a device cgroup.
+        /// The nodes that a mode or owner denies rather than a device cgroup.
         package var refusedByMode: [DeviceNode] = []
         package init() {}
     }
@@ -74,7 +74,7 @@ package struct NodeFacts: Equatable, Sendable {
         package var refused: [DeviceRegistry.Refused] = []
         package var conflicts: [String] = []
         package var specifications: [Specification] = []
-        /// GPUs' nodes that none of the specifications knows; empty where there is no specification.
+        /// GPU nodes that no specification contains; empty if there are no specifications.
         package var unknownNodes: [DeviceNode] = []
         package init() {}
     }
@@ -82,7 +82,7 @@ package struct NodeFacts: Equatable, Sendable {
     package struct Specification: Equatable, Sendable {
         package let path: String
         package let isOfNVIDIA: Bool
-        /// It mounts a library of the loaded driver's version.
+        /// Whether it mounts a library of the loaded driver's version.
         package let namesDriver: Bool
         package init(path: String, isOfNVIDIA: Bool, namesDriver: Bool) {
             self.path = path
@@ -93,7 +93,7 @@ package struct NodeFacts: Equatable, Sendable {
 
     package struct Slurm: Equatable, Sendable {
         package var directory: String?
-        /// slurm.conf and cgroup.conf could be read.
+        /// Whether slurm.conf and cgroup.conf are readable.
         package var isReadable = false
         package var taskPlugin: String?
         package var trackingPlugin: String?
@@ -113,7 +113,7 @@ package struct NodeFacts: Equatable, Sendable {
         package let path: String
         package let isReadable: Bool
         package let isPrivate: Bool
-        /// Helpers it names, and whether each is in PATH.
+        /// The helpers it names, and whether each is in PATH.
         package let helpers: [Helper]
         package struct Helper: Equatable, Sendable {
             package let name: String
@@ -147,11 +147,11 @@ package struct NodeFacts: Equatable, Sendable {
     package var isRoot = false
     package var kernel = ""
     package var isInJob = false
-    /// `nil` where the launcher could not be started.
+    /// `nil` if the launcher did not start.
     package var trials: [Trial]?
-    /// Why user namespaces are refused, by the host's settings.
+    /// Which host setting disables user namespaces.
     package var namespaceAdvice = ""
-    /// What is wrong with the configuration: the message and what to do.
+    /// The error in the configuration and its remedy.
     package var configuration: (what: String, hint: String)?
     package var siteMounts: [SiteMount] = []
     package var remoteMounts: [RemoteMount] = []
@@ -165,9 +165,9 @@ package struct NodeFacts: Equatable, Sendable {
     package var cdi = CDI()
     package var fabrics: [FabricDevices.Device] = []
     package var refusedFabrics: [DeviceNode] = []
-    /// Those that a device cgroup refuses; a node's mode may refuse others.
+    /// The nodes that a device cgroup denies. A mode may deny others.
     package var constrained: [DeviceNode] = []
-    /// Directories and files of devices and of Slurm's that exist and cannot be read.
+    /// Existing but unreadable directories and files of devices and of Slurm.
     package var unreadable: [SystemError] = []
     package var hasConnectionManager = false
     package var topologyFile: String?

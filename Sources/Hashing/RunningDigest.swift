@@ -1,4 +1,4 @@
-// Not the whole module: it has a `Digest` of its own.
+// Import single types, because the module declares another `Digest`.
 package import struct Crypto.SHA256
 package import struct Crypto.SHA512
 package import ImageSpec
@@ -19,7 +19,7 @@ package enum RunningDigest: Sendable {
     }
 
     package mutating func update(_ bytes: UnsafeRawBufferPointer) {
-        // Consumed and rebuilt: with a second reference to the hash function's state, each update would copy it.
+        // Consume and rebuild: with a second reference to the hash function's state, each update would copy the state.
         switch consume self {
         case .sha256(var hash):
             hash.update(bufferPointer: bytes)

@@ -3,7 +3,7 @@ package import ImageExport
 internal import LinuxKernel
 
 extension Report {
-    /// An image that could not be written; `image` and `destination` as they were given.
+    /// An image that could not be written. `image` and `destination` are in the user's spelling.
     package init(_ error: ExportError, image: String, destination: String) {
         switch error {
         case .store(let error): self.init(error)
@@ -12,12 +12,12 @@ extension Report {
         case .destination(let path, let fault): self.init(fault, path: path)
         case .staging(let directory, let error):
             self.init(
-                "cannot keep the layers of \(image) in \(directory) until they are sent: \(error.sentence)",
-                hint: "name a directory with more room, on this node, with TMPDIR")
+                "cannot store the layers of \(image) in \(directory) before the upload: \(error.sentence)",
+                hint: "set TMPDIR to a local directory with more space")
         case .documents(let what):
             self.init("\(what) cannot be read", hint: "remove the image with `berth rmi` and pull it again")
         case .compression(let code):
-            self.init("the layers of \(image) cannot be packed: the library reports \(code)")
+            self.init("cannot compress the layers of \(image): the library reports \(code)")
         case .system(let error): self.init(error)
         case .cancelled: self.init("interrupted: \(image) was not written to \(destination)")
         }
@@ -30,20 +30,20 @@ extension Report {
             self.init(
                 "cannot read \(place): \(error.sentence)",
                 hint: error.errno == Errno.EACCES || error.errno == Errno.EPERM
-                    ? "files of others, and without user namespaces those of mode 000, cannot be exported" : nil)
+                    ? "files of other users cannot be exported, nor files of mode 000 without user namespaces" : nil)
         case .whiteoutName:
             self.init(
-                "\(place) cannot be in an image: in a layer, names that begin with .wh. remove other files",
+                "cannot export \(place): in a layer, a name that starts with .wh. removes another file",
                 hint: "rename the file")
         case .overlayReference(let name):
             self.init(
-                "\(place) is only a part of a file or directory: overlayfs keeps the rest elsewhere (\(name))",
+                "cannot export \(place): overlayfs stores a part of it elsewhere (\(name))",
                 hint: "mount the overlay with redirect_dir=off,metacopy=off, as Berth does")
         case .changed:
             self.init(
                 "\(place) changed while it was read",
-                hint: "end what writes there first; an image is of one moment")
-        case .tooDeep(let limit): self.init("\(place) lies more than \(limit) directories deep")
+                hint: "first stop the processes that write to it")
+        case .tooDeep(let limit): self.init("cannot export \(place): it is more than \(limit) directories deep")
         }
         details.append("while exporting \(image)")
     }
@@ -55,16 +55,16 @@ extension Report {
                 "cannot write \(path): \(error.sentence)",
                 hint: [Errno.ENOSPC, Errno.EDQUOT].contains(error.errno)
                     ? "free space, or choose another place"
-                    : error.errno == Errno.ENOENT ? "make its directory first" : nil)
+                    : error.errno == Errno.ENOENT ? "create its directory first" : nil)
         case .exists:
-            self.init("\(path) exists, and nothing is replaced", hint: "remove it, or choose another name")
+            self.init("\(path) already exists", hint: "remove it, or choose another name")
         case .notALayout:
             self.init(
-                "\(path) is a directory with other things in it, and no OCI layout",
-                hint: "choose another directory; one that does not exist is made")
+                "\(path) is a directory with other files, not an OCI layout",
+                hint: "choose another directory; a missing one is created")
         case .damagedIndex(let name):
             self.init(
-                "the \(name) of \(path) cannot be read, so no image is added to it", hint: "choose another directory")
+                "cannot add an image to \(path): its \(name) is unreadable", hint: "choose another directory")
         }
     }
 }

@@ -6,13 +6,13 @@ internal import Layers
 internal import LinuxKernel
 
 extension Report {
-    /// A pull that failed, of that source; and where to, for what the disk refused.
+    /// A failed pull of `source`. `store` is its destination, for errors of the disk.
     package init(_ error: PullError, source: ImageSource, store: String? = nil) {
         let name = if case .docker(let reference) = source { reference.description } else { source.description }
         switch error {
         case .registry(let error): self.init(error)
         case .layer(let number, let count, let digest, let error):
-            // A transfer that failed is the registry's story, not the layer's.
+            // Report a failed transfer as an error of the registry.
             if case .source(let failure) = error.reason, let cause = failure.underlying as? RegistryError {
                 self.init(cause)
             } else {
@@ -24,12 +24,14 @@ extension Report {
         case .local(let fault, let path): self.init(fault, path: path)
         case .unstartable(.variable(let variable, let bytes, let limit)):
             self.init(
-                "cannot pull \(name): the variable \(variable) in its configuration is \(bytes) bytes long, and Linux passes "
+                "cannot pull \(name): the variable \(variable) in its configuration is \(bytes) bytes long, and Linux "
+                    + "passes "
                     + "at most \(limit) to a program",
                 hint: "build the image with a shorter variable, or with a file in its place")
         case .unstartable(.total(let bytes, let limit)):
             self.init(
-                "cannot pull \(name): Env, Entrypoint and Cmd of its configuration take \(bytes) bytes, and Linux passes at "
+                "cannot pull \(name): Env, Entrypoint and Cmd of its configuration take \(bytes) bytes, and Linux "
+                    + "passes at "
                     + "most \(limit) to a program",
                 hint: "build the image with fewer or shorter variables")
         case .cancelled: self.init("interrupted: \(name) was not pulled")
@@ -43,14 +45,15 @@ extension Report {
             self.init("cannot read \(path): \(error.sentence)", hint: Self.hint(for: error))
         case .unknownTag(let tag, let present):
             self.init(
-                tag.map { "\(path) holds no image named \"\($0)\"" } ?? "\(path) holds several images",
-                details: present.isEmpty ? [] : ["it holds " + present.joined(separator: ", ")],
-                hint: "name one behind the path: \(path):TAG")
+                tag.map { "\(path) contains no image named \"\($0)\"" } ?? "\(path) contains several images",
+                details: present.isEmpty ? [] : ["it contains " + present.joined(separator: ", ")],
+                hint: "write a tag after the path: \(path):TAG")
         case .tooManyEntries(let limit, let wanted):
             self.init(
-                "cannot find an image for \(wanted) in \(path): the entries of its index name no platform, and none of the first "
+                "cannot find an image for \(wanted) in \(path): the entries of its index name no platform, and none of "
+                    + "the first "
                     + "\(limit) is for it",
-                hint: "copy the one image into a layout of its own")
+                hint: "copy the image into a separate layout")
         case .noMatchingPlatform(let wanted, let offered):
             self.init(
                 "\(path) is not made for \(wanted)",
@@ -63,10 +66,10 @@ extension Report {
                     + "docker-archive: what `docker save` writes, dir: a root file system")
         case .digestMismatch(let expected, let found):
             self.init(
-                "\(path) is damaged: a part does not have its digest",
+                "\(path) is damaged: a blob does not match its digest",
                 details: ["expected \(expected)", "found \(found)"],
                 hint: "copy it again")
-        case .unsupportedMediaType(let type): self.init("\(path) is no image that Berth can run: it is of type \(type)")
+        case .unsupportedMediaType(let type): self.init("\(path) is not a container image: its type is \(type)")
         case .archive(let error): self.init(error, of: path)
         case .notAFile(let kind):
             switch kind {
@@ -74,12 +77,12 @@ extension Report {
                 self.init("\(path) is a directory, not an archive", hint: "an OCI layout is written oci:\(path)")
             default:
                 self.init(
-                    "cannot read an archive from \(path): it is \(kind == .fifo ? "a pipe" : "no regular file")",
-                    hint: "layers are read in parallel at their offsets: write the archive to a file first")
+                    "cannot read an archive from \(path): it is \(kind == .fifo ? "a pipe" : "not a regular file")",
+                    hint: "write the archive to a file first; Berth reads its layers in parallel")
             }
         case .compressedArchive(let kind):
             self.init(
-                "\(path) is compressed (\(kind))", hint: "unpack the compression first; its layers stay compressed")
+                "\(path) is compressed (\(kind))", hint: "decompress the archive first; its layers stay compressed")
         }
     }
 }

@@ -28,7 +28,8 @@ extension Report {
                 details: Self.place(origin),
                 hint: origin == nil
                     ? "log in first, for example with `podman login \(host)` or `docker login \(host)`"
-                    : "check the name, and the password in that file; a token may have expired, or be for reading only")
+                    : "check the name, and the password in that file; a token may have expired, or may allow reading "
+                        + "only")
         case .pushDenied(let origin, let message):
             self.init(
                 "cannot push \(Self.thing(subject)): \(host) answered 403 Forbidden" + Self.quoted(message),
@@ -39,7 +40,7 @@ extension Report {
         case .readOnly(let message):
             self.init(
                 "cannot push to \(host): it does not accept images" + Self.quoted(message),
-                hint: "it is read-only, a mirror perhaps: push to the registry behind it")
+                hint: "it is read-only, for example a mirror: push to the original registry")
         case .noRoom(let status, let message):
             self.init(
                 "cannot push \(Self.thing(subject)): \(host) answered \(status)" + Self.quoted(message),
@@ -49,13 +50,13 @@ extension Report {
                     : "the registry's storage is full: ask its owner")
         case .uploadCorrupted(let message):
             self.init(
-                "\(host) received something else than was sent (\(subject))" + Self.quoted(message),
-                hint: "try again; if it happens again, a proxy on the way or this node's memory or disk is damaged")
+                "\(host) received corrupted data for \(subject)" + Self.quoted(message),
+                hint: "try again; if it fails again, a proxy or this node's memory or disk is faulty")
         case .noUploadLocation:
             self.init(
-                "\(host) does not say where \(subject) is to be sent", hint: "it is no registry that takes images")
+                "\(host) returned no upload location for \(subject)", hint: "it does not accept uploads")
         case .uploadUnreadable(let code):
-            self.init("cannot read what is to be sent to \(host): \(SystemErrorText.sentence(code))")
+            self.init("cannot read the data to upload to \(host): \(SystemErrorText.sentence(code))")
         case .manifestUnknown:
             self.init(
                 "\(host) has no image \(subject)",
@@ -66,8 +67,8 @@ extension Report {
                 hint: "check the name and the tag; some registries answer the same for a private image: log in")
         case .blobUnknown:
             self.init(
-                "\(host) has lost a part of the image: \(subject)",
-                hint: "its manifest is there but not this blob: push the image again")
+                "\(host) lacks a part of the image: \(subject)",
+                hint: "it has the manifest but not this blob: push the image again")
         case .notARegistry:
             self.init(
                 "cannot pull \(Self.thing(subject)): \(host) is a web server, but not a container registry",
@@ -80,14 +81,15 @@ extension Report {
                     + "shared store, or use a mirror")
         case .unreachable(let failure):
             self.init(
-                "cannot reach \(host)\(error.proxy.map { " by way of the proxy \($0)" } ?? ""): \(Self.sentence(failure))",
+                "cannot reach \(host)\(error.proxy.map { " through the proxy \($0)" } ?? ""): "
+                    + "\(Self.sentence(failure))",
                 hint: error.proxy == nil
                     ? Self.hint(failure, host)
-                    : "the variables http_proxy, https_proxy and all_proxy name the proxy; no_proxy, what is reached "
-                        + "without")
+                    : "http_proxy, https_proxy and all_proxy set the proxy; no_proxy lists the hosts to reach without "
+                        + "it")
         case .tooSlow(let limit):
             self.init(
-                "\(host) did not send \(Self.thing(subject)) in whole within \(Self.time(limit))",
+                "\(host) did not send all of \(Self.thing(subject)) within \(Self.time(limit))",
                 hint: "the registry or the network is overloaded: try again, or use a mirror")
         case .slowTransfer(let least):
             self.init(
@@ -96,11 +98,11 @@ extension Report {
         case .contentEncoding(let name):
             self.init(
                 "\(host) sent \(Self.thing(subject)) with Content-Encoding: \(name), which Berth did not ask for",
-                hint: "turn off compression of responses in the registry, or in the proxy in front of it")
+                hint: "disable compression of responses in the registry, or in the proxy in front of it")
         case .speaksHTTP:
             self.init(
                 "cannot reach \(host) by HTTPS: it answers in plain HTTP",
-                hint: "if you trust the network between, add `insecure-registry = \(host)` to berth.conf, or set "
+                hint: "if you trust the network, add `insecure-registry = \(host)` to berth.conf, or set "
                     + "BERTH_INSECURE_REGISTRIES=\(host)")
         case .untrustedCertificate:
             self.init(
@@ -108,11 +110,11 @@ extension Report {
                     + "node does not trust",
                 hint:
                     "put the authority's certificate (or the self-signed one) into /etc/berth/certs.d/\(host)/ca.crt; "
-                    + "to go without verification, add `insecure-registry = \(host)` to berth.conf")
+                    + "to disable verification, add `insecure-registry = \(host)` to berth.conf")
         case .certificateName:
             self.init(
                 "cannot verify the certificate of \(host): it is for another name",
-                hint: "use a name that is in the certificate; by way of a proxy an IP address cannot be verified")
+                hint: "use a name that is in the certificate; through a proxy, an IP address cannot be verified")
         case .tls(let text):
             self.init(
                 "cannot establish a TLS connection to \(host): \(text)",
@@ -120,44 +122,46 @@ extension Report {
                     + "TLS in your own network, add `insecure-registry = \(host)` to berth.conf")
         case .digestMismatch(let expected, let found):
             self.init(
-                "\(host) sent other bytes than were asked for (\(subject))",
-                details: ["asked for \(expected)", "received \(found)"],
-                hint: "nothing was kept; if it happens again, the registry or a proxy before it is damaged or lying")
+                "\(host) sent content that does not match the digest of \(subject)",
+                details: ["expected \(expected)", "received \(found)"],
+                hint: "nothing was stored; if it fails again, the registry or a proxy in front of it is faulty or "
+                    + "malicious")
         case .sizeMismatch(let expected, let found):
             self.init(
                 "\(host) sent \(found) bytes for \(subject), which has \(expected)",
-                hint: "nothing was kept; the registry or a proxy before it is damaged or lying")
+                hint: "nothing was stored; the registry or a proxy in front of it is faulty or malicious")
         case .truncated(let received, let expected):
             self.init(
-                "the connection to \(host) kept breaking off: \(received) of \(expected) bytes of \(subject) arrived",
-                hint: "try again; if it breaks at the same place, look at proxies and firewalls on the way")
+                "the connection to \(host) broke repeatedly: \(received) of \(expected) bytes of \(subject) arrived",
+                hint: "try again; if it breaks at the same position, check proxies and firewalls")
         case .tooLarge(let limit):
             self.init(
                 "cannot pull \(Self.thing(subject)): \(host) sent more than \(limit) bytes for a document",
                 hint: "manifests and configurations are small: check that the name is that of a container image")
         case .unsupportedMediaType(let type):
             self.init(
-                "\(subject) is no image that Berth can run: it is of type \(type.rawValue.isEmpty ? "(none)" : type.rawValue)",
-                hint: "charts, signatures and models live in registries too; check the name")
+                "\(subject) is not a container image: its type is \(type.rawValue.isEmpty ? "(none)" : type.rawValue)",
+                hint: "registries also contain charts, signatures and models; check the name")
         case .schema1:
             self.init(
-                "\(subject) is in Docker's manifest format of before 2017, schema 1, which names no content by digest",
+                "\(subject) uses Docker's manifest schema 1 of before 2017, which lacks digests of the content",
                 hint: "convert it once: skopeo copy --format v2s2 docker://\(subject) docker://NEW-NAME")
         case .mediaTypeMismatch(let header, let body):
             self.init(
-                "\(host) says two things about \(subject): \(header) in the header, \(body) inside",
-                hint: "what is read would depend on who reads it, so it is refused; push the image again")
+                "\(host) returned two media types for \(subject): \(header) in the header, \(body) in the document",
+                hint: "clients could interpret it differently, so Berth refuses it; push the image again")
         case .malformed(let document, let detail):
             self.init(
                 "the \(document.rawValue) of \(subject) from \(host) cannot be read"
                     + (detail.isEmpty ? "" : ": \(detail)"),
                 hint: [.manifest, .index, .config].contains(document)
-                    ? "ask for the image to be built and pushed again; its digest names exactly this document" : nil)
+                    ? "the image must be built and pushed again, because this document has the right digest" : nil)
         case .tooManyEntries(let limit, let wanted):
             self.init(
-                "cannot find an image for \(wanted) in the index of \(subject): its entries name no platform, and none of the "
+                "cannot find an image for \(wanted) in the index of \(subject): its entries name no platform, and none "
+                    + "of the "
                     + "first \(limit) is for it",
-                hint: "name the image by the digest of its manifest: REPOSITORY@sha256:…")
+                hint: "specify the image by the digest of its manifest: REPOSITORY@sha256:…")
         case .noMatchingPlatform(let wanted, let offered):
             self.init(
                 "\(subject) is not made for \(wanted)",
@@ -166,14 +170,14 @@ extension Report {
         case .unexpectedStatus(let status, let message):
             self.init(
                 "cannot get \(Self.thing(subject)): \(host) answered \(status)" + Self.quoted(message),
-                hint: status >= 500 ? "the registry has a fault of its own: try again, or ask its owner" : nil)
+                hint: status >= 500 ? "the registry failed: try again, or ask its owner" : nil)
         case .refusedRedirect(let fault, let target):
             self.init(
                 "\(host) redirects \(subject) to \(target), which \(Self.sentence(fault))",
                 hint: "the registry, or a proxy in front of it, is misconfigured or malicious: ask its owner")
         case .refusedRealm(let fault, let realm):
             self.init(
-                "\(host) wants credentials sent to \(realm), which \(Self.sentence(fault))",
+                "\(host) requests credentials for \(realm), which \(Self.sentence(fault))",
                 hint: "no credentials were sent; the registry is misconfigured or malicious: ask its owner")
         case .credentials(let error): self.init(error)
         case .proxy(let text):
@@ -185,14 +189,14 @@ extension Report {
         if let asked = Self.dockerHub(error) { details.append(asked) }
     }
 
-    /// A subject as people know it: of a token's scope the repository.
+    /// The subject for display. For the scope of a token, this is the repository.
     private static func thing(_ subject: String) -> String {
         let parts = subject.utf8.split(separator: UInt8(ascii: ":"))
         guard parts.count == 3, parts[0].elementsEqual("repository".utf8) else { return subject }
         return String(decoding: parts[1], as: UTF8.self)
     }
 
-    /// A name whose first part was meant as a registry's, and does not look like one, is asked of Docker Hub.
+    /// Explains why Docker Hub was queried for a name whose first component may have been meant as a registry.
     private static func dockerHub(_ error: RegistryError) -> String? {
         switch error.reason {
         case .unauthorized, .denied, .pushUnauthorized, .pushDenied, .manifestUnknown, .nameUnknown, .unreachable: break
@@ -217,7 +221,7 @@ extension Report {
     private static func place(_ origin: CredentialOrigin?) -> [String] {
         switch origin {
         case .file(let file)?: ["credentials from \(file)"]
-        case .helper(let program, let file)?: ["credentials from \(program), which \(file) names"]
+        case .helper(let program, let file)?: ["credentials from \(program), configured in \(file)"]
         case nil: []
         }
     }
@@ -230,7 +234,7 @@ extension Report {
 
     private static func sentence(_ failure: RegistryError.ConnectionFailure) -> String {
         switch failure {
-        case .nameNotFound: "its name is not known here"
+        case .nameNotFound: "its name cannot be resolved"
         case .refused: "connection refused"
         case .timedOut: "no answer in time"
         case .closed: "the connection was closed"
@@ -242,11 +246,11 @@ extension Report {
     private static func hint(_ failure: RegistryError.ConnectionFailure, _ host: String) -> String? {
         switch failure {
         case .nameNotFound:
-            "check the spelling; on a compute node without DNS or a route outside, pull on a login node into a shared "
+            "check the spelling; if compute nodes lack DNS or Internet access, pull on a login node into a shared "
                 + "store, or set https_proxy"
-        case .refused: "is the registry running there, and is \(host) the right port?"
+        case .refused: "check that the registry is running, and that the port in \(host) is right"
         case .timedOut, .system:
-            "compute nodes often have no route outside: pull on a login node into a shared store, or set https_proxy"
+            "compute nodes often lack Internet access: pull on a login node into a shared store, or set https_proxy"
         case .closed, .other: nil
         }
     }
@@ -254,17 +258,17 @@ extension Report {
     private static func sentence(_ fault: RegistryError.RedirectFault) -> String {
         switch fault {
         case .tooMany: "is one redirect too many"
-        case .noLocation: "names no place"
-        case .notHTTP: "is no web address"
-        case .plaintext: "gives up TLS"
+        case .noLocation: "has no location"
+        case .notHTTP: "is not an HTTP URL"
+        case .plaintext: "does not use TLS"
         case .localAddress: "is an address of this machine or of its network's services"
         }
     }
 
     private static func sentence(_ fault: RegistryError.RealmFault) -> String {
         switch fault {
-        case .notHTTP: "is no web address"
-        case .plaintext: "gives up TLS"
+        case .notHTTP: "is not an HTTP URL"
+        case .plaintext: "does not use TLS"
         case .localAddress: "is an address of this machine or of a private network, and not the registry's own"
         case .redirected: "redirects elsewhere"
         }

@@ -2,7 +2,7 @@ internal import Layers
 internal import LinuxKernel
 internal import Synchronization
 
-/// Tells threads that block that nobody waits for their work any more.
+/// Tells blocking threads that their work was cancelled.
 final class Cancellation: Sendable {
     private let isCancelled = Atomic<Bool>(false)
 
@@ -13,8 +13,8 @@ final class Cancellation: Sendable {
     }
 }
 
-/// Runs what may block on a thread of its own; a cancelled task cancels it and waits for its end, so that what it had
-/// open can be removed.
+/// Runs blocking work on a separate thread. A cancelled task cancels the work and waits for it, so that its files can
+/// be removed.
 func blocking<Value: Sendable>(
     _ body: @escaping @Sendable (Cancellation) throws(ExportError) -> Value
 ) async throws(ExportError) -> Value {

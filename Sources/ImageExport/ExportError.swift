@@ -2,30 +2,30 @@ package import Distribution
 package import LinuxKernel
 package import Store
 
-/// Why an image was not written out. Facts only; `ImageDiagnostics` makes the text.
+/// Why an export failed. Contains no message; `ImageDiagnostics` makes the text.
 package enum ExportError: Error, Equatable, Sendable {
     case store(StoreError)
     case registry(RegistryError)
-    /// Something of a tree can not go into a layer; the path is relative to the tree.
+    /// A file that a layer cannot contain. The path is relative to the tree.
     case entry(tree: String, path: [UInt8], EntryFault)
     case destination(String, DestinationFault)
-    /// Where blobs are kept until they are sent.
+    /// The directory for blobs before the upload.
     case staging(directory: String, SystemError)
-    /// The image's own documents do not read as such.
+    /// The image's own documents are invalid.
     case documents(String)
-    /// The library that packs reports this code.
+    /// The compression library returned this error code.
     case compression(code: Int)
-    /// A thread or a random name that could not be had.
+    /// Failed to create a thread or a random name.
     case system(SystemError)
     case cancelled
 
     package enum EntryFault: Equatable, Sendable {
         case system(SystemError)
-        /// Its name begins with `.wh.`, which in a layer would remove another file.
+        /// Its name starts with `.wh.`, which in a layer removes another file.
         case whiteoutName
-        /// overlayfs keeps its content elsewhere: `redirect`, `metacopy`.
+        /// overlayfs stores the content elsewhere: `redirect`, `metacopy`.
         case overlayReference(String)
-        /// It became shorter, or something else, while it was read.
+        /// It was truncated or replaced during the export.
         case changed
         case tooDeep(limit: Int)
     }
@@ -33,13 +33,13 @@ package enum ExportError: Error, Equatable, Sendable {
     package enum DestinationFault: Equatable, Sendable {
         case system(SystemError)
         case exists
-        /// A directory that holds other things.
+        /// A directory with other files.
         case notALayout
         case damagedIndex(String)
     }
 }
 
-/// Names an error of another layer.
+/// Wraps an error of another module.
 func naming<Value: ~Copyable, Cause: Error>(
     _ name: (Cause) -> ExportError, _ body: () throws(Cause) -> Value
 ) throws(ExportError) -> Value {

@@ -10,7 +10,7 @@ struct ImageDocuments {
         let comment: String
     }
 
-    /// The image's own configuration with the exported layers in it.
+    /// The image's own configuration with the exported layers.
     static func config(
         from original: JSONValue?, base: [Layer], added: Layer?, platform: Platform, created: String?
     ) -> [UInt8] {
@@ -24,7 +24,7 @@ struct ImageDocuments {
         document["rootfs"] = .object([
             "type": .string("layers"), "diff_ids": .strings(layers.map(\.diffID.description)),
         ])
-        // A history needs an entry for each layer; one of another length belongs to other layers.
+        // A valid history has one entry per layer. Drop a history of another length.
         var history = document["history"]?.array ?? []
         if history.count(where: { $0["empty_layer"] != .boolean(true) }) != base.count {
             history = base.map { entry($0, created) }
@@ -48,14 +48,14 @@ struct ImageDocuments {
         ]).encoded()
     }
 
-    /// RFC 3339, in whole seconds.
+    /// Formats as RFC 3339 in whole seconds.
     static func text(_ time: Timestamp) -> String {
         Date(timeIntervalSince1970: Double(time.seconds)).formatted(.iso8601)
     }
 }
 
 extension Descriptor {
-    /// The same layer in a manifest of OCI's, which names Docker's types by its own.
+    /// The same layer with OCI's media type instead of Docker's.
     var asOCILayer: Descriptor {
         let type: MediaType =
             switch mediaType {

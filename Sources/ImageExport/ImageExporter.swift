@@ -5,26 +5,26 @@ package import ImageSpec
 internal import LinuxKernel
 package import Store
 
-/// Writes an image of the store, or a root file system as it is, out again: each tree becomes a layer, and a directory
-/// that overlayfs wrote into the topmost one.
+/// Exports an image of the store or a root file system: each tree becomes a layer, and the changes of a container
+/// become the topmost layer.
 package struct ImageExporter: Sendable {
     package struct Image: Sendable {
-        /// Lowest first.
+        /// The lowest tree first.
         let trees: [String]
         let platform: Platform
         let manifest: [UInt8]?
         let config: [UInt8]?
-        /// Where it was pulled from, whose layers the same registry need not be sent again.
+        /// The registry reference that the image was pulled from. Its layers need not be uploaded to the same registry.
         let origin: Reference?
-        /// Kept as long as the image is read.
+        /// Held while the image is read.
         let leases: [DescriptorBox]
 
-        /// A root file system as it is.
+        /// A root file system in a directory.
         package init(directory path: String, platform: Platform) {
             (trees, self.platform, manifest, config, origin, leases) = ([path], platform, nil, nil, nil, [])
         }
 
-        /// - Parameter root: A root file system in place of the image's own.
+        /// - Parameter root: A root file system to export instead of the image's own.
         package init(_ held: Held, origin: Reference?, root: String?) {
             if let root { trees = [root] } else { trees = held.trees }
             platform = held.record.platform
@@ -35,7 +35,7 @@ package struct ImageExporter: Sendable {
         }
     }
 
-    /// An image of a store, kept from being collected.
+    /// An image of a store, protected from being collected.
     package struct Held: Sendable {
         let record: LaunchRecord
         let trees: [String]
@@ -43,7 +43,7 @@ package struct ImageExporter: Sendable {
         let manifest: [UInt8]
         let config: [UInt8]
 
-        /// `nil` where the store has no image of that digest.
+        /// Returns `nil` if the store has no image with this digest.
         package init?(_ digest: Digest, in store: ImageStore) throws(StoreError) {
             guard let lease = try store.lease(digest), let documents = try store.documents(of: digest) else {
                 return nil
@@ -56,9 +56,9 @@ package struct ImageExporter: Sendable {
     package struct Exported: Equatable, Sendable {
         package let digest: Digest
         package let layers: Int
-        /// Layers that were there already, and are named as they were.
+        /// The number of layers that existed already and are reused unchanged.
         package let reusedLayers: Int
-        /// Of the blobs that were written or sent.
+        /// The size of the blobs that were written or uploaded.
         package let writtenBytes: Int64
         package let skipped: Skipped
     }
@@ -68,7 +68,7 @@ package struct ImageExporter: Sendable {
     let compression: ExportCompression
     let owners: @Sendable (String) throws(ExportError) -> Owners
 
-    /// - Parameter preservingOwners: whether files keep their owners; the caller's own become root's in any case.
+    /// - Parameter preservingOwners: Whether files keep their owners. The caller's files become root's in any case.
     package init(image: Image, upper: String?, compression: ExportCompression, preservingOwners: Bool) {
         self.image = image
         self.upper = upper
@@ -84,7 +84,7 @@ package struct ImageExporter: Sendable {
         }
     }
 
-    /// - Parameter staging: where blobs for a registry are kept until they are sent.
+    /// - Parameter staging: The directory for blobs before the upload.
     package func export(
         to destination: ExportDestination, client: RegistryClient, staging: String
     ) async throws(ExportError) -> Exported {
@@ -125,7 +125,7 @@ package struct ImageExporter: Sendable {
             bytes += written.layer.descriptor.size
             newest = written.newest
         }
-        // Not now: the same files are to give the same image.
+        // Use the newest file's time rather than now, so that the same files yield the same image.
         let own = try ownConfig()
         let isChanged = upper != nil || image.manifest == nil
         let created = isChanged ? ImageDocuments.text(newest ?? Timestamp(seconds: 0)) : own?["created"]?.string
@@ -175,14 +175,14 @@ package struct ImageExporter: Sendable {
     private func ownConfig() throws(ExportError) -> JSONValue? {
         guard let config = image.config else { return nil }
         do throws(DocumentFault) {
-            // An object, or `originalLayers` could not have decoded it.
+            // `originalLayers` has already decoded it as an object.
             return try Documents.decode(JSONValue.self, from: config, as: .config)
         } catch {
             throw .documents("the configuration of the image in the store: \(error)")
         }
     }
 
-    /// The layers that the image was pulled as.
+    /// The layers from which the image was pulled.
     private func originalLayers() throws(ExportError) -> [ImageDocuments.Layer] {
         guard let manifest = image.manifest, let config = image.config else { return [] }
         do throws(DocumentFault) {

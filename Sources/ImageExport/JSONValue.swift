@@ -1,6 +1,6 @@
 internal import FoundationEssentials
 
-/// A JSON value (RFC 8259) whose meaning need not be known, so that fields of other programs survive an edit.
+/// An arbitrary JSON value (RFC 8259), so that an edit preserves fields of other programs.
 enum JSONValue: Codable, Equatable, Sendable {
     case null
     case boolean(Bool)
@@ -13,7 +13,7 @@ enum JSONValue: Codable, Equatable, Sendable {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
             self = .null
-        } else if let value = try? container.decode(Bool.self) {  // another type: tried below
+        } else if let value = try? container.decode(Bool.self) {  // try the next type
             self = .boolean(value)
         } else if let value = try? container.decode(Decimal.self) {  // likewise
             self = .number(value)
@@ -38,7 +38,7 @@ enum JSONValue: Codable, Equatable, Sendable {
         }
     }
 
-    /// The same bytes for the same value: members are sorted.
+    /// Encodes with sorted keys, so that equal values yield equal bytes.
     func encoded() -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -52,7 +52,7 @@ enum JSONValue: Codable, Equatable, Sendable {
 
     static func strings(_ values: [String]) -> JSONValue { .array(values.map { .string($0) }) }
 
-    /// A member of an object; setting `nil` removes it, and setting a member of another kind of value has no effect.
+    /// A member of an object. Setting `nil` removes it; setting a member of another type of value has no effect.
     subscript(name: String) -> JSONValue? {
         get { if case .object(let members) = self { members[name] } else { nil } }
         set {

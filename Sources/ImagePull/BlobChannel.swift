@@ -2,28 +2,28 @@ internal import Distribution
 internal import Layers
 internal import Synchronization
 
-/// Carries a blob from the network's tasks, which must not block, to a layer's thread, which may: a queue of a few
-/// MiB between an asynchronous writer and a blocking reader, who reads the bytes where the network put them.
+/// Passes a blob from network tasks, which must not block, to a layer's thread, which may: a queue of a few MiB between
+/// an asynchronous writer and a blocking reader. The reader uses the bytes in the network's buffers.
 final class BlobChannel: ChunkSource, Sendable {
-    /// For all blobs at once 8 MiB at most.
+    /// At most 8 MiB for all blobs together.
     private static var capacity: Int {
         let count = open.load(ordering: .relaxed)
         return count > 4 ? 512 << 10 : (8 << 20) / max(2, count)
     }
 
-    /// The channels there are.
+    /// The number of open channels.
     private static let open = Atomic(0)
 
     private struct State {
         var chunks: [BlobChunk] = []
-        /// The reader has it.
+        /// The chunk that the reader uses.
         var lent: BlobChunk?
-        /// What all chunks take in memory that anybody has still.
+        /// The memory of all chunks that are still in use.
         var footprint = 0
         var isFinished = false
         var failure: RegistryError?
         var isCancelled = false
-        /// The writer, waiting for room.
+        /// The writer, if it waits for space.
         var writer: CheckedContinuation<Void, Never>?
     }
 
@@ -31,7 +31,7 @@ final class BlobChannel: ChunkSource, Sendable {
     private let readable = Semaphore()
     private let task = Mutex<Task<Void, Never>?>(nil)
 
-    /// Whether what comes out at the end is known to be what the digest says.
+    /// Whether the channel verifies the digest at the end.
     let isVerified: Bool
 
     init(_ stream: BlobStream) {
@@ -56,7 +56,7 @@ final class BlobChannel: ChunkSource, Sendable {
         task.withLock { $0?.cancel() }
     }
 
-    /// `false` once nobody reads any more.
+    /// Returns `false` after the reader has stopped.
     private func write(_ chunk: BlobChunk) async -> Bool {
         let footprint = chunk.footprint
         chunk.whenGone = { [weak self] in self?.forget(footprint) }
@@ -95,7 +95,7 @@ final class BlobChannel: ChunkSource, Sendable {
         readable.signal()
     }
 
-    /// Makes a reader that waits fail, and the writer stop.
+    /// Makes a waiting reader fail and the writer stop.
     func cancel() {
         let writer = state.withLock { state -> CheckedContinuation<Void, Never>? in
             state.isCancelled = true
@@ -107,7 +107,8 @@ final class BlobChannel: ChunkSource, Sendable {
         readable.signal()
     }
 
-    /// A chunk is gone; a writer that waits is woken for half of the room at once, and not for each.
+    /// Called when a chunk is released. Wakes a waiting writer when half of the space is free, rather than for each
+    /// chunk.
     private func forget(_ footprint: Int) {
         let writer = state.withLock { state -> CheckedContinuation<Void, Never>? in
             state.footprint -= footprint
@@ -119,7 +120,7 @@ final class BlobChannel: ChunkSource, Sendable {
     }
 
     func next() throws(LayerError) -> UnsafeRawBufferPointer {
-        // With the last who has it `forget` is called, which wants the lock.
+        // Releasing the last reference calls `forget`, which needs the lock.
         let last = state.withLock { state in state.lent.take() }
         withExtendedLifetime(last) {}
         while true {

@@ -2,14 +2,14 @@ package import ImageSpec
 internal import Layers
 internal import LinuxKernel
 
-/// Brings an image's blobs into a cache, verified, and unpacks nothing: what `berth prefetch` hands to other nodes.
+/// Downloads and verifies an image's blobs without unpacking them: what `berth prefetch` passes on to other nodes.
 package struct BlobFetch: Sendable {
     let origin: any ImageOrigin
 
-    /// The cache that the blobs come to is the origin's own.
+    /// Stores the blobs in the cache of `origin`.
     package init(from origin: RegistryOrigin) { self.origin = origin }
 
-    /// The layers of the image, each once, base first.
+    /// Returns the distinct layers of the image, base layer first.
     package func fetch(for platform: Platform) async throws(PullError) -> [Descriptor] {
         let image = try await origin.resolve(for: platform)
         var seen: Set<Digest> = []
@@ -20,7 +20,7 @@ package struct BlobFetch: Sendable {
                 do throws(PullError) {
                     try Self.readThrough(try origin.open(layer, nil), layer, index + 1, of: layers.count)
                 } catch {
-                    // Damaged in the cache: once more, from the registry itself.
+                    // The cached blob is damaged: download it from the registry.
                     guard error.isAboutContent, try origin.reopen(layer, nil) != nil else { throw error }
                     try Self.readThrough(try origin.open(layer, nil), layer, index + 1, of: layers.count)
                 }

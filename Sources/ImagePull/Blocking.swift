@@ -2,8 +2,8 @@ internal import Layers
 internal import LinuxKernel
 internal import Store
 
-/// Runs what may block on a thread of its own and waits for it without blocking Swift's pool, whose few threads carry
-/// the network too.
+/// Runs blocking work on a separate thread and awaits it, because Swift's pool has few threads, which also serve the
+/// network.
 func blocking<Value: Sendable>(
     _ body: @escaping @Sendable () throws(PullError) -> Value
 ) async throws(PullError) -> Value {

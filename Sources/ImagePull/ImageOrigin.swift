@@ -1,25 +1,24 @@
 package import ImageSpec
 package import Layers
 
-/// Somewhere an image can be had: a registry, a layout on disk, an archive.
+/// A source of images: a registry, a layout on disk, or an archive.
 package protocol ImageOrigin: Sendable {
-    /// Finds the manifest and configuration for a platform, verified against their digests.
+    /// Finds the manifest and configuration for a platform and verifies their digests.
     func resolve(for platform: Platform) async throws(PullError) -> ResolvedImage
 
-    /// What the image's name stands for now, where that costs one question; nobody has verified it, so that it is good for
-    /// finding what is there already, and for nothing else.
+    /// The digest that the image's name refers to now, if one request tells. It is not verified, so use it only to find
+    /// an image that is already in the store.
     func currentDigest() async throws(PullError) -> Digest?
 
-    /// The bytes of a blob as they are stored. Read by one thread, which may block; what is wrong with them is found
-    /// by whoever verifies them.
+    /// Opens a blob. One thread reads it and may block; the reader must verify it.
     ///
-    /// - Parameter digests: Who may find the digest of what is verified on the way.
+    /// - Parameter digests: Threads that may compute the digest of a blob that is verified during the transfer.
     func open(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> any ChunkSource
 
-    /// Another way to a blob whose bytes were wrong, or nil.
+    /// Opens a blob whose bytes were wrong from another place; `nil` if there is none.
     func reopen(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> (any ChunkSource)?
 
-    /// Lets connections and descriptors go.
+    /// Closes connections and descriptors.
     func close() async
 }
 
@@ -29,9 +28,9 @@ extension ImageOrigin {
     package func reopen(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> (any ChunkSource)? { nil }
 }
 
-/// An image for one platform: everything but the layers' bytes.
+/// An image for one platform, without the contents of its layers.
 package struct ResolvedImage: Sendable {
-    /// What the name stands for: an index, where there are several platforms.
+    /// The digest that the name refers to: of an index if there are several platforms.
     package let digest: Digest
     package let manifestDigest: Digest
     package let manifest: Manifest

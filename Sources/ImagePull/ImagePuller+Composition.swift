@@ -6,7 +6,7 @@ internal import LinuxKernel
 internal import Store
 
 extension ImagePuller {
-    /// Joins the layers that are in the store now: as they are where overlayfs can stack them, else flattened.
+    /// Composes the layers in the store: as they are if overlayfs can stack them, otherwise flattened.
     func compose(_ image: ResolvedImage, _ found: LayersFound, name: String) throws(PullError) -> LaunchRecord {
         let all = image.config.rootfs.diffIDs
         let diffIDs = Self.lastOccurrences(all)
@@ -14,7 +14,7 @@ extension ImagePuller {
         for diffID in diffIDs { layers.append(try layerTree(diffID, found.place(of: diffID, own: store).store)) }
         var stacks = [layers]
         if diffIDs.count < all.count {
-            // As the image has them, too: what lies between two occurrences may be about the lower one.
+            // Also as listed in the image: a layer between two occurrences may refer to the lower one.
             stacks.append(
                 try all.map { diffID throws(PullError) in
                     try layerTree(diffID, found.place(of: diffID, own: store).store)
@@ -41,7 +41,7 @@ extension ImagePuller {
         }
         let execution = image.config.config
         record.environment = execution.env
-        // Docker's way to write that there is none.
+        // Docker writes this for an image without an entrypoint.
         record.entrypoint = execution.entrypoint == [""] ? [] : execution.entrypoint
         record.command = execution.cmd
         record.user = execution.user ?? ""
@@ -53,8 +53,8 @@ extension ImagePuller {
         return record
     }
 
-    /// overlayfs refuses a directory that occurs twice. Whatever the lower occurrence of a layer adds or hides, the
-    /// upper one adds or hides again, so only the last counts.
+    /// overlayfs rejects a directory that occurs twice. The upper occurrence of a layer repeats all that the lower one
+    /// adds or hides, so only the last one matters.
     static func lastOccurrences(_ diffIDs: [Digest]) -> [Digest] {
         var seen: Set<Digest> = []
         return diffIDs.reversed().filter { seen.insert($0).inserted }.reversed()
@@ -66,7 +66,7 @@ extension ImagePuller {
             guard let bytes = try store.layerSummary(diffID) else { throw damaged }
             return bytes
         }
-        guard let summary = try? LayerSummary(decoding: bytes) else { throw .store(damaged) }  // said by `damaged`
+        guard let summary = try? LayerSummary(decoding: bytes) else { throw .store(damaged) }  // damaged
         let tree = try naming(PullError.store) { () throws(StoreError) in
             guard let tree = try store.layerTree(diffID) else { throw damaged }
             return DescriptorBox(tree)
@@ -96,7 +96,7 @@ extension ImagePuller {
         return "rootfs/\(chain.directoryName)/tree"
     }
 
-    /// Where a launch without an overlay mounts: in a read-only tree they can not be made any more.
+    /// Creates the mount points of a launch without an overlay, which cannot create them in a read-only tree.
     private static func makeMountPoints(in tree: borrowing OwnedFileDescriptor) throws(SystemError) {
         let status = try tree.status()
         try tree.setPermissions(status.permissions | 0o700)
@@ -105,7 +105,7 @@ extension ImagePuller {
                 if error.errno == Errno.EEXIST { continue }
                 throw error
             }
-            // The same for everybody, as all that no archive says.
+            // A fixed time, so that the tree does not depend on the user.
             try tree.setTimes(of: name, modified: Timestamp(seconds: 0))
         }
         try tree.setTimes(modified: status.modified)
@@ -123,15 +123,16 @@ extension ImagePuller {
 }
 
 extension OverlayCompatibility.Reason {
-    /// As the record and `berth inspect` say it.
+    /// The text in the record and in `berth inspect`.
     var summary: String {
         switch self {
         case .marksMissing(let layer): "the file system took no whiteouts or attributes (layer \(layer + 1))"
         case .openHardLink(let layer, let path):
             "layer \(layer + 1) has a hard link into a lower layer: \(path.displayPath)"
         case .implicitDirectory(let layer, let path):
-            "layer \(layer + 1) leaves out the entry of a directory that lower layers have otherwise: \(path.displayPath)"
-        case .idleWhiteout(let layer, let path):
+            "layer \(layer + 1) leaves out the entry of a directory that lower layers have otherwise: "
+                + "\(path.displayPath)"
+        case .orphanWhiteout(let layer, let path):
             "layer \(layer + 1) hides a name in a directory that no layer below it has: \(path.displayPath)"
         case .opaqueRoot(let layer): "layer \(layer + 1) hides everything below it"
         case .tooManyLayers(let count): "\(count) layers are more than overlayfs joins"
@@ -140,7 +141,7 @@ extension OverlayCompatibility.Reason {
 }
 
 extension LayerError.SourceFailure {
-    /// An error of this module's that travelled through a layer.
+    /// The error of this module that a layer has wrapped.
     var pullError: PullError? {
         if let error = underlying as? RegistryError { return .registry(error) }
         return underlying as? PullError

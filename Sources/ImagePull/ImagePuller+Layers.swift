@@ -4,20 +4,20 @@ internal import LinuxKernel
 internal import Store
 internal import Synchronization
 
-/// What was done for the layers of one pull.
+/// Statistics about the layers of one pull.
 struct Unpacked: Sendable {
     var downloaded: Int64 = 0
     var written: Int64 = 0
 }
 
 extension ImagePuller {
-    /// At most this many layers at once, whatever the processors: a registry that is far away, or limits each connection,
-    /// is what most pulls wait for. Bounded for the registry's sake, and for memory:
+    /// The maximum number of concurrent layers, independent of the processors, because most pulls wait for a registry
+    /// that is far away or limits each connection. It bounds the load on the registry and the memory:
     /// docs/explanation/decisions/pull-pipeline.md
     static let width = 8
 
-    /// With as many threads of a layer to make files as there are processors for, which bounds the unpacking; on a network file system with several
-    /// whatever there is to run them, as they wait most of the time.
+    /// Divides the processors among the layers for threads that create files. On a network file system, uses several
+    /// threads per layer in any case, because they mostly wait.
     private func sharingProcessors(among layers: Int) throws(PullError) -> ImagePuller {
         var puller = self
         let atOnce = max(1, min(layers, Self.width))
@@ -25,13 +25,13 @@ extension ImagePuller {
             throw .store(.system(error))
         }
         let share = Processors.online / atOnce
-        // A few MiB of buffers for all.
+        // A few MiB of buffers for all layers together.
         puller.unpacker.slotBytes = atOnce > 4 ? 128 << 10 : 512 << 10
         puller.unpacker.ringSlots = max(4, 12 / atOnce)
         puller.unpacker.writeBack =
             memoryLimit.map { WriteBackPolicy(memory: $0, layersAtOnce: atOnce) }
             ?? (store.waitsForTheDisk ? .early : .whenever)
-        // One more inflates.
+        // One thread decompresses.
         puller.unpacker.writers = store.isRemote ? 8 : max(1, min(4, share - 1))
         return puller
     }
@@ -40,7 +40,7 @@ extension ImagePuller {
         _ image: ResolvedImage, _ states: [PullEvent.LayerState]
     ) async throws(PullError) -> Unpacked {
         let diffIDs = image.config.rootfs.diffIDs
-        // A layer may occur twice in one image.
+        // An image may contain a layer twice.
         var seen: Set<Digest> = []
         let missing = states.indices.filter { !states[$0].isPresent && seen.insert(diffIDs[$0]).inserted }
         let puller = try sharingProcessors(among: missing.count)
@@ -62,14 +62,14 @@ extension ImagePuller {
                 case .published: isPublishing = false
                 case .failed(let error):
                     group.cancelAll()
-                    // The others are waited for, so that no thread writes into a draft that is being removed.
+                    // Wait for the others, so that no thread writes to a draft while it is removed.
                     for await other in group {
                         if case .unpacked(_, _, let draft?) = other { unpacked.append(draft) }
                     }
                     for one in unpacked { store.discard(one.draft) }
                     return .failure(error)
                 }
-                // The disk is waited for beside the unpacking, for all layers that are ready at the time.
+                // Flush finished layers while others are unpacked, as many as are ready at a time.
                 if !isPublishing, !unpacked.isEmpty {
                     let ready = unpacked
                     unpacked = []
@@ -82,9 +82,9 @@ extension ImagePuller {
         return try outcome.get()
     }
 
-    /// What a task of a pull came to.
+    /// The result of a task of a pull.
     private enum Step: Sendable {
-        /// Without a draft where another pull was faster.
+        /// The draft is `nil` if another pull was faster.
         case unpacked(Int, Unpacked, FinishedDraft?)
         case published
         case failed(PullError)
@@ -126,7 +126,7 @@ extension ImagePuller {
                 return source
             }
         } catch {
-            // A cache may hold anything; what the registry itself sends decides.
+            // The cache may be damaged, so only the registry's own data count.
             guard let cached = used as? CachedBlobSource, cached.usedCache, error.isAboutContent,
                 let other = try origin.reopen(layer, unpacker.digests)
             else { throw error }
@@ -141,7 +141,7 @@ extension ImagePuller {
         let diffID = image.config.rootfs.diffIDs[index]
         let draft = try naming(PullError.store) { () throws(StoreError) in try store.draftLayer(diffID) }
         guard let draft else {
-            // Another pull, of an image that shares the layer, was faster.
+            // Another pull of an image with this layer was faster.
             report(.finished(layer: index))
             return .unpacked(index, Unpacked(), nil)
         }
@@ -149,7 +149,7 @@ extension ImagePuller {
             let source = try open()
             guard box.put(source) else { throw .cancelled }
             let counting = CountingSource(source, box) { report(.downloaded(layer: index, bytes: $0)) }
-            // What comes straight from a registry is verified by the network's task, so that this thread has only to inflate.
+            // A network task verifies data from a registry, so this thread only decompresses.
             let isVerified = (source as? BlobChannel)?.isVerified == true
             let verified: any ChunkSource =
                 isVerified ? counting : VerifyingSource(counting, digest: layer.digest, size: layer.size)
@@ -175,7 +175,7 @@ extension ImagePuller {
         }
     }
 
-    /// What the network did is told as that, not as a layer's fault.
+    /// Reports a network failure as such rather than as a fault of the layer.
     static func layerError(_ error: LayerError, _ number: Int, of count: Int, _ digest: Digest) -> PullError {
         if case .source(let failure) = error.reason {
             if let known = failure.pullError { return known }
@@ -185,12 +185,12 @@ extension ImagePuller {
     }
 }
 
-/// The source that a layer's thread reads, so that a cancelled task can wake the thread.
+/// Holds the source that a layer's thread reads, so that a cancelled task can wake the thread.
 private final class SourceBox: Sendable {
     private let channel = Mutex<(any CancellableSource)?>(nil)
     let isCancelled = Atomic(false)
 
-    /// `false` where it is too late.
+    /// Returns `false` after cancellation.
     func put(_ source: any ChunkSource) -> Bool {
         let new = source as? any CancellableSource
         return channel.withLock { channel in
@@ -208,7 +208,7 @@ private final class SourceBox: Sendable {
     }
 }
 
-/// Tells how much has been read, and fails once nobody wants more.
+/// Reports the number of bytes read, and fails after cancellation.
 private final class CountingSource: ChunkSource {
     private let source: any ChunkSource
     private let box: SourceBox

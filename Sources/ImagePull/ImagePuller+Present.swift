@@ -3,16 +3,16 @@ internal import Hashing
 internal import ImageSpec
 internal import Store
 
-/// What need not be pulled.
+/// Finds what need not be pulled.
 extension ImagePuller {
-    /// The image that a key names, where it is whole.
+    /// The complete image of a key.
     ///
-    /// - Parameter checkingDocuments: Whether its manifest and configuration must be the original ones. A launch does not
-    ///   read them.
+    /// - Parameter checkingDocuments: Whether the manifest and configuration must match their digests. A launch does
+    ///   not read them.
     func present(_ key: ImageKey, checkingDocuments: Bool = false) throws(PullError) -> PulledImage? {
         for holder in stores.all {
-            // A name or an image that is damaged is as good as missing: it is made anew.
-            let digest = try? holder.digest(of: key)
+            // A damaged name or image counts as missing, and the pull replaces it.
+            let digest = try? holder.digest(of: key)  // damaged: missing
             guard let digest, let whole = stores.store(of: digest) else { continue }
             guard let lease = try? whole.lease(digest) else { continue }  // likewise
             if checkingDocuments, try !hasDocuments(whole, digest) { continue }
@@ -23,12 +23,12 @@ extension ImagePuller {
         return nil
     }
 
-    /// Whether the manifest and the configuration in a store have their digests.
+    /// Whether the manifest and configuration in a store match their digests.
     func hasDocuments(_ holder: ImageStore, _ digest: Digest) throws(PullError) -> Bool {
         do throws(StoreError) {
             guard let (manifest, config) = try holder.documents(of: digest),
                 Digest(hashing: manifest, with: digest.algorithm) == digest,
-                let decoded = try? Documents.decode(Manifest.self, from: manifest, as: .manifest)  // damaged, or of an older version
+                let decoded = try? Documents.decode(Manifest.self, from: manifest, as: .manifest)  // damaged
             else { return false }
             return Digest(hashing: config, with: decoded.config.digest.algorithm) == decoded.config.digest
         } catch {
@@ -37,23 +37,23 @@ extension ImagePuller {
         }
     }
 
-    /// The image, where it is here and the registry's name still means it: one HEAD request, and none for a name that
-    /// holds the digest.
+    /// The image in the store if the registry's name still refers to it. Costs one HEAD request, or none for a name
+    /// with a digest.
     ///
     /// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
     func upToDate(_ source: ImageSource, _ key: ImageKey, _ platform: Platform) async throws(PullError) -> PulledImage?
     {
         guard case .docker(let reference) = source else { return nil }
         if let digest = reference.digest { return try present(key, checkingDocuments: true)?.named(digest) }
-        // Something to compare with comes first: without it the question would be one too many.
+        // Check first that an image is in the store; otherwise the request is useless.
         guard try present(key) != nil, let current = try await origin.currentDigest() else { return nil }
-        // The digest is the registry's word. What it leads to was verified when it was pulled.
+        // The registry's digest is not verified, but the image that it refers to was verified when it was pulled.
         let pinned = try naming(PullError.store) { () throws(StoreError) in
             try ImageKey(.docker(reference.pinned(to: current)), platform: platform)
         }
         guard let found = try present(pinned, checkingDocuments: true) else { return nil }
-        // Damaged: to be written anew.
-        let named = stores.all.lazy.compactMap { try? $0.digest(of: key) }.first
+        // A damaged name is written again.
+        let named = stores.all.lazy.compactMap { try? $0.digest(of: key) }.first  // damaged: missing
         if named != found.manifestDigest {
             try await blocking { () throws(PullError) in
                 try naming(PullError.store) { () throws(StoreError) in try store.name(found.manifestDigest, [key]) }
@@ -64,7 +64,7 @@ extension ImagePuller {
 }
 
 extension PulledImage {
-    /// As it is known by another digest: that of an index that leads to it.
+    /// The same image with another digest, such as that of an index that refers to it.
     fileprivate func named(_ digest: Digest) -> PulledImage {
         PulledImage(
             digest: digest, manifestDigest: manifestDigest, layers: layers, downloadedBytes: downloadedBytes,

@@ -4,19 +4,19 @@ package import Layers
 internal import LinuxKernel
 package import Store
 
-/// Brings an image into a store: resolve, unpack the layers that are missing, join them, publish.
+/// Pulls an image into a store: resolves it, unpacks the missing layers, composes them and publishes the image.
 ///
-/// The layers go their ways side by side, each from its origin through verification and decompression straight into
-/// files; nothing is kept on disk but what the image consists of. Nothing is visible before it is whole.
+/// Layers are processed in parallel. Each is verified and decompressed directly into files, so the disk holds only what
+/// the image consists of. Nothing is visible before it is complete.
 package struct ImagePuller: Sendable {
     let store: ImageStore
-    /// Read, too: what they have is not brought again.
+    /// Stores to search for existing layers and images, too.
     let stores: ImageStores
     let origin: any ImageOrigin
     let report: @Sendable (PullEvent) -> Void
-    /// How layers are unpacked.
+    /// How to unpack layers.
     package var unpacker = LayerUnpacker()
-    /// The least that the cgroups above this process allow it, in bytes. They are charged for what waits for the disk, too.
+    /// The memory limit of this process's cgroups, in bytes. They are charged for dirty pages, too.
     package var memoryLimit: UInt64?
 
     package init(store: ImageStore, origin: any ImageOrigin, report: @escaping @Sendable (PullEvent) -> Void) {
@@ -31,19 +31,19 @@ package struct ImagePuller: Sendable {
         unpacker.ownership = Identity.isRoot ? .preserve : .caller
     }
 
-    /// - Parameter refresh: Ask the origin even where the name is known; a pull. Otherwise what is there, perhaps since
-    ///   a moment ago by another process, is taken: the launcher's `--pull missing`.
+    /// - Parameter refresh: `true` queries the origin even if the name is known, as for `berth pull`. `false` uses an
+    ///   image that is present, possibly pulled by another process in the meantime, as for `--pull missing`.
     package func pull(
         _ source: ImageSource, platform: Platform, refresh: Bool
     ) async throws(PullError) -> PulledImage {
         let key = try naming(PullError.store) { () throws(StoreError) in try ImageKey(source, platform: platform) }
-        // The activity first: see `beginPulling`.
+        // The activity lock first: see `beginPulling`.
         let activity = try naming(PullError.store) { () throws(StoreError) in LockBox(try store.beginPulling()) }
         let lock = try await lock(key)
         defer { withExtendedLifetime((lock, activity)) {} }
         if !refresh, let present = try present(key) { return present }
-        // What earlier pulls left.
-        try await settle()
+        // Flush what earlier pulls left.
+        try await flush()
         if refresh, let present = try await upToDate(source, key, platform) { return present }
 
         let image = try await origin.resolve(for: platform)
@@ -76,15 +76,15 @@ package struct ImagePuller: Sendable {
                 }
             }
         }
-        try await settle()
+        try await flush()
         return PulledImage(
             digest: image.digest, manifestDigest: image.manifestDigest, layers: diffIDs.count,
             downloadedBytes: unpacked.downloaded, unpackedBytes: unpacked.written, wasPresent: isWhole)
     }
 
-    private func settle() async throws(PullError) {
+    private func flush() async throws(PullError) {
         try await blocking { () throws(PullError) in
-            try naming(PullError.store) { () throws(StoreError) in try store.settleIfLittleIsToBeWritten() }
+            try naming(PullError.store) { () throws(StoreError) in try store.flushIfQuick() }
         }
     }
 
@@ -98,8 +98,8 @@ package struct ImagePuller: Sendable {
         }
     }
 
-    /// The name that was asked for, and for an image of a registry its digests too, so that a pinned reference to the
-    /// same image is found without asking.
+    /// The requested name and, for a registry image, its digests, so that a pinned reference to the same image needs no
+    /// request.
     private func names(
         _ key: ImageKey, _ source: ImageSource, _ platform: Platform, _ image: ResolvedImage
     ) throws(StoreError) -> [ImageKey] {
@@ -114,7 +114,7 @@ package struct ImagePuller: Sendable {
     }
 }
 
-/// Which layers of an image are there already, and where; those of shared stores are kept from being collected.
+/// The layers of an image that exist, and their stores. Leases protect those in shared stores from being collected.
 struct LayersFound: Sendable {
     private var own: Set<Digest> = []
     private var shared: [Digest: (store: ImageStore, tree: String, hold: DescriptorBox)] = [:]
@@ -127,7 +127,7 @@ struct LayersFound: Sendable {
                         own.insert(diffID)
                         return
                     }
-                    // Unpacked again.
+                    // It is unpacked again.
                     try stores.own.forgetDamagedLayer(diffID)
                 }
                 for store in stores.shared {
@@ -148,14 +148,14 @@ struct LayersFound: Sendable {
 
     func isPresent(_ diffID: Digest) -> Bool { own.contains(diffID) || shared[diffID] != nil }
 
-    /// The store that has the layer, the puller's own where no other does, and how a record names its tree.
+    /// The store of a layer, by default the puller's own, and the path of its tree in a record.
     func place(of diffID: Digest, own store: ImageStore) -> (store: ImageStore, tree: String) {
         if let found = shared[diffID] { return (found.store, found.tree) }
         return (store, "layers/\(diffID.directoryName)/tree")
     }
 }
 
-/// A work lock that a task may carry.
+/// Holds a work lock for a task.
 private final class LockBox: Sendable {
     let lock: WorkLock
     init(_ lock: consuming WorkLock) { self.lock = lock }

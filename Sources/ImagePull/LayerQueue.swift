@@ -1,7 +1,7 @@
-/// In which order layers are fetched.
+/// The order in which layers are fetched.
 ///
-/// The largest first, for it decides when the last one ends. Small ones cost a round trip each and hardly any bandwidth,
-/// so some always run beside the large ones, instead of all at the end.
+/// The largest come first, because the largest determines when the pull ends. Small ones cost a round trip each and
+/// little bandwidth, so some always run in parallel with the large ones rather than all at the end.
 struct LayerQueue {
     private var large: ArraySlice<Int>
     private var small: ArraySlice<Int>
@@ -10,7 +10,7 @@ struct LayerQueue {
     private var running = 0
     private var largeRunning = 0
 
-    /// Up to here a blob's latency counts for more than its bytes: a few hundred kB are under way at a time.
+    /// Below this size, latency dominates: only a few hundred kB are in flight at a time.
     private static let smallest: Int64 = 1 << 20
 
     init(_ layers: [Int], width: Int, size: (Int) -> Int64) {
@@ -21,10 +21,10 @@ struct LayerQueue {
         self.width = width
     }
 
-    /// The layer to begin with now; nil where enough are under way, or none is left.
+    /// The next layer to fetch; `nil` if enough are running or none is left.
     mutating func next() -> Int? {
         guard running < width else { return nil }
-        // A quarter of the places is for small ones as long as any are left.
+        // Reserve a quarter of the slots for small layers while there are any.
         let limit = small.isEmpty ? width : width - width / 4
         let next: Int?
         if largeRunning < limit, let first = large.popFirst() {

@@ -4,41 +4,41 @@ package import Layers
 package import LinuxKernel
 package import Store
 
-/// Why an image did not come to be in the store.
+/// Why a pull failed.
 package enum PullError: Error, Sendable {
     case registry(RegistryError)
-    /// A layer, counted from 1 of so many.
+    /// An error in layer `number` of `count`, counted from 1.
     case layer(number: Int, count: Int, Digest, LayerError)
-    /// The layers could not be put together.
+    /// The layers could not be composed.
     case composition(LayerError)
     case store(StoreError)
     case local(LocalFault, path: String)
-    /// No container of the image could be started.
+    /// The image cannot be started, because it exceeds a limit of execve(2).
     case unstartable(ImageConfig.Execution.Excess)
     case cancelled
 
-    /// What can be wrong with a layout or an archive.
+    /// A fault of a layout or an archive.
     package enum LocalFault: Equatable, Sendable {
         case system(SystemError)
-        /// No such tag among these.
+        /// No image has the tag; `present` lists the tags.
         case unknownTag(String?, present: [String])
         case noMatchingPlatform(wanted: Platform, offered: [Platform])
-        /// None of so many entries of the index, which name no platform, is for this one; there are more.
+        /// The first `limit` entries, none of which has a platform, do not match, and there are more.
         case tooManyEntries(limit: Int, wanted: Platform)
-        /// Not what its scheme says: what is missing or wrong.
+        /// The image does not have the type of its scheme.
         case notAnImage(String)
         case digestMismatch(expected: Digest, found: Digest)
         case unsupportedMediaType(MediaType)
         case compressedArchive(String)
-        /// An archive that is a pipe, a socket, a directory.
+        /// The archive is a pipe, a socket or a directory.
         case notAFile(FileStatus.Kind)
-        /// The archive itself is damaged.
+        /// The archive is damaged.
         case archive(LayerError)
     }
 }
 
 extension PullError {
-    /// Whether the bytes of a layer were wrong, rather than that they could not be had or written.
+    /// Whether the content of a layer was wrong, rather than a failure to read or write it.
     var isAboutContent: Bool {
         guard case .layer(_, _, _, let error) = self else { return false }
         switch error.reason {
@@ -48,7 +48,7 @@ extension PullError {
         }
     }
 
-    /// Whether a call of the system's failed on the way into the store: a full disk, a quota, a broken disk.
+    /// Whether a system call on the store failed, for example because the disk is full.
     package var isOfTheStore: Bool {
         switch self {
         case .layer(_, _, _, let error), .composition(let error):
@@ -60,7 +60,7 @@ extension PullError {
     }
 }
 
-/// Names an error of another layer.
+/// Wraps an error of another module.
 func naming<Value: ~Copyable, Cause: Error>(
     _ name: (Cause) -> PullError, _ body: () throws(Cause) -> Value
 ) throws(PullError) -> Value {

@@ -1,37 +1,37 @@
 package import ImageSpec
 
-/// What a pull is doing, for whoever shows it. Events come from several threads, often; nobody should draw each.
+/// Progress of a pull. Events are frequent and come from several threads, so the receiver should not draw each one.
 package enum PullEvent: Sendable {
-    /// Another process is pulling the same image into the same store: this one waits for it.
+    /// Another process pulls the same image into the same store, and this one waits for it.
     case waiting
-    /// The manifest is known. `layers` lowest first.
+    /// The manifest is known. `layers` are in order, lowest first.
     case resolved(digest: Digest, layers: [LayerState])
-    /// Bytes of a layer's blob that have arrived, counted from its start.
+    /// The number of bytes of a layer's blob that have arrived.
     case downloaded(layer: Int, bytes: Int64)
-    /// Bytes of its uncompressed archive that have been applied.
+    /// The number of uncompressed bytes that have been applied.
     case unpacked(layer: Int, bytes: Int64)
     case finished(layer: Int)
-    /// The layers are being joined; the reason is given where they have to be flattened.
+    /// The layers are being composed; `flattenedBecause` is the reason if they must be flattened.
     case composing(flattenedBecause: String?)
 
     package struct LayerState: Sendable, Equatable {
         package let digest: Digest
-        /// Of the blob, in bytes.
+        /// The size of the blob, in bytes.
         package let size: Int64
-        /// Unpacked in the store already.
+        /// Whether the store already has the layer.
         package let isPresent: Bool
     }
 }
 
-/// What came of a pull.
+/// The result of a pull.
 package struct PulledImage: Sendable, Equatable {
-    /// Of the index or manifest that the name stood for.
+    /// The digest of the index or manifest that the name refers to.
     package let digest: Digest
     package let manifestDigest: Digest
     package let layers: Int
-    /// Bytes downloaded in this pull; 0 where everything was there.
+    /// The number of bytes downloaded; 0 if everything was present.
     package let downloadedBytes: Int64
-    /// Bytes of files unpacked in this pull.
+    /// The size of the files unpacked.
     package let unpackedBytes: Int64
     package let wasPresent: Bool
 }

@@ -3,7 +3,7 @@ package import ImageSpec
 package import Layers
 internal import Synchronization
 
-/// Computes a blob's digest on the threads that compute the layers' digests.
+/// Computes a blob's digest on the threads of a `HashPool`.
 private final class PooledDigest: BlobDigest {
     private let stream: DigestStream
 
@@ -20,18 +20,18 @@ private final class PooledDigest: BlobDigest {
     }
 }
 
-/// An image in a registry, or in the first of its mirrors that has it.
+/// An image in a registry, or in the first mirror that has it.
 package final class RegistryOrigin: ImageOrigin {
     private let client: RegistryClient
     private let reference: Reference
     private let mirrors: [Reference]
-    /// Told of each mirror that was passed over.
+    /// Called for each mirror that is skipped.
     private let passedOver: @Sendable (RegistryError) -> Void
-    /// Where the manifest came from, and so its blobs.
+    /// The source of the manifest, which is also used for the blobs.
     private let chosen: Mutex<Reference>
-    /// Asked for a blob before the registry is.
+    /// Searched for a blob before the registry.
     private let cache: BlobCache?
-    /// Mirrors that could not be reached: passed over once, for all that is asked.
+    /// Mirrors that could not be reached. They are skipped for all requests.
     private let unreachable = Mutex<Set<Reference>>([])
 
     package init(
@@ -53,7 +53,7 @@ package final class RegistryOrigin: ImageOrigin {
                 chosen.withLock { $0 = mirror }
                 return Self.resolved(image)
             } catch {
-                // Whatever it is, the registry itself has the last word.
+                // Continue with the registry on any error of a mirror.
                 if error.reason == .cancelled { throw .registry(error) }
                 passedOver(error)
             }
@@ -67,7 +67,7 @@ package final class RegistryOrigin: ImageOrigin {
         for place in mirrors + [reference] {
             do throws(RegistryError) { return try await client.head(place).digest } catch {
                 if error.reason == .cancelled { throw .registry(error) }
-                // Whatever else the answer was: the manifest itself is to be asked for, and what is wrong told then.
+                // On other errors, the request for the manifest reports what is wrong.
                 guard case .unreachable = error.reason else { return nil }
                 if place == reference { throw .registry(error) }
                 unreachable.withLock { _ = $0.insert(place) }

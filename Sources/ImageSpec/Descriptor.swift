@@ -1,4 +1,4 @@
-/// What a piece of content is, how long it is, and which bytes exactly.
+/// Describes a blob by its type, size and digest.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/descriptor.md
 package struct Descriptor: Hashable, Sendable {
@@ -7,10 +7,10 @@ package struct Descriptor: Hashable, Sendable {
     /// Length in bytes; never negative.
     package var size: Int64
     package var annotations: [String: String]
-    /// Only in an index.
+    /// Used only in an index.
     package var platform: Platform?
     package var artifactType: String?
-    /// The content itself, base64; may be used only after it was verified like fetched bytes.
+    /// The content itself in base64. It must be verified like fetched bytes.
     package var data: String?
 
     package init(
@@ -28,7 +28,8 @@ package struct Descriptor: Hashable, Sendable {
 }
 
 extension Descriptor: Codable {
-    // `urls` is left out on purpose: Berth asks registries only, so a layer cannot send anyone's token elsewhere.
+    // `urls` is omitted on purpose: Berth fetches from registries only, so a layer cannot make it send a token
+    // elsewhere.
     private enum Key: String, CodingKey { case mediaType, digest, size, annotations, platform, artifactType, data }
 
     package init(from decoder: any Decoder) throws {
@@ -40,7 +41,7 @@ extension Descriptor: Codable {
             throw DecodingError.dataCorruptedError(forKey: .size, in: container, debugDescription: "negative size")
         }
         annotations = try container.decodeIfPresent([String: String].self, forKey: .annotations) ?? [:]
-        // Half a platform is none: the configuration tells.
+        // An incomplete platform counts as none, and the configuration decides.
         platform = try container.decodeIfPresent(Platform.self, forKey: .platform).flatMap { platform in
             platform.os.isEmpty || platform.architecture.isEmpty ? nil : platform
         }

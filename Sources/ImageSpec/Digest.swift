@@ -1,6 +1,6 @@
-/// A content digest whose algorithm Berth can compute, and therefore verify.
+/// A content digest with an algorithm that Berth can verify.
 ///
-/// Only a valid digest can be a value of this type, so its text is safe as a file name and in a URL.
+/// Values of this type are always valid, so their text is safe as a file name and in a URL.
 /// https://github.com/opencontainers/image-spec/blob/main/descriptor.md#digests
 package struct Digest: Hashable, Sendable {
     package enum Algorithm: String, Sendable, CaseIterable {
@@ -23,10 +23,10 @@ package struct Digest: Hashable, Sendable {
         let name = String(text[..<colon])
         let encoded = bytes[bytes.index(after: colon)...]
         guard let algorithm = Algorithm(rawValue: name) else {
-            // Well formed but unknown: the specification lets it pass its grammar; nothing could verify it, though.
+            // The specification allows unknown algorithms, but Berth could not verify them.
             throw DigestError(text: text, reason: .unsupportedAlgorithm(name))
         }
-        // Uppercase is refused, not folded: two spellings of one blob would be two files in the store.
+        // Reject uppercase rather than convert it: two spellings of one blob would become two files in the store.
         guard encoded.allSatisfy({ $0.isLowercaseHexDigit }) else {
             throw DigestError(text: text, reason: .notLowercaseHex)
         }
@@ -37,7 +37,7 @@ package struct Digest: Hashable, Sendable {
         self.hex = String(text[text.utf8.index(after: colon)...])
     }
 
-    /// The digest that a hash function returned; nil where the number of bytes is not the algorithm's.
+    /// Creates a digest from the output of a hash function; `nil` if the length does not match the algorithm.
     package init?(_ algorithm: Algorithm, bytes: some Collection<UInt8>) {
         guard bytes.count * 2 == algorithm.hexLength else { return nil }
         var hex: [UInt8] = []
@@ -92,7 +92,7 @@ extension Digest: Codable {
 /// Why a text is not a digest that Berth can verify.
 package struct DigestError: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
-        /// No `algorithm:` in front, or one outside the grammar.
+        /// The prefix `algorithm:` is missing or malformed.
         case noAlgorithm
         case unsupportedAlgorithm(String)
         case notLowercaseHex

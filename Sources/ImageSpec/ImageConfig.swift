@@ -1,6 +1,6 @@
-/// An image's configuration: what it runs on, how to run it, and the digests of its unpacked layers.
+/// An image configuration: the platform, the execution parameters, and the digests of the unpacked layers.
 ///
-/// Null and absent mean the same, and unknown fields pass, as the specification asks.
+/// Null and absent are equivalent, and unknown fields are ignored, as the specification requires.
 /// https://github.com/opencontainers/image-spec/blob/main/config.md
 package struct ImageConfig: Hashable, Sendable {
     package var platform: Platform
@@ -26,7 +26,7 @@ package struct ImageConfig: Hashable, Sendable {
     }
 
     package struct RootFS: Hashable, Sendable {
-        /// Digests of the layers' tar archives, unpacked, base first.
+        /// Digests of the uncompressed layer archives, base layer first.
         package var diffIDs: [Digest]
 
         package init(diffIDs: [Digest]) { self.diffIDs = diffIDs }

@@ -3,8 +3,8 @@ extension ImageConfig: Codable {
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
-        // `os`, `architecture` and `variant` lie beside the others, not in an object of their own.
-        // What old and handmade images leave out is taken as the host's, as Docker does.
+        // `os`, `architecture` and `variant` are fields of the top-level object. Old and handmade images omit some of
+        // them; the host's values are then assumed, as in Docker.
         platform = try Platform(from: decoder).completed(by: .host)
         created = try container.decodeIfPresent(String.self, forKey: .created)
         author = try container.decodeIfPresent(String.self, forKey: .author)
@@ -32,7 +32,7 @@ extension ImageConfig.Execution: Codable {
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
-        // Docker writes "" for what is not set.
+        // Docker writes "" for an unset value.
         func text(_ key: Key) throws -> String? {
             let value = try container.decodeIfPresent(String.self, forKey: key)
             return value?.isEmpty == true ? nil : value
@@ -46,7 +46,7 @@ extension ImageConfig.Execution: Codable {
         exposedPorts = try container.decodeIfPresent(KeySet.self, forKey: .exposedPorts)?.keys ?? []
         labels = try container.decodeIfPresent([String: String?].self, forKey: .labels)?.compactMapValues(\.self) ?? [:]
         stopSignal = try text(.stopSignal)
-        // execve(2) would end the word there, and another command would run than the one that is shown.
+        // execve(2) would end the word at the NUL and run another command than the one displayed.
         let words: [(Key, [String])] = [
             (.user, [user ?? ""]), (.env, env), (.entrypoint, entrypoint), (.cmd, cmd),
             (.workingDir, [workingDir ?? ""]),
@@ -70,7 +70,7 @@ extension ImageConfig.Execution: Codable {
         try container.encodeIfPresent(stopSignal, forKey: .stopSignal)
     }
 
-    /// A list of words; Docker's first images hold a single string where one word was meant.
+    /// A list of words. Early Docker images have a single string for one word.
     private struct Words: Decodable {
         let words: [String]
 
@@ -84,7 +84,7 @@ extension ImageConfig.Execution: Codable {
         }
     }
 
-    /// A set written as an object with empty values, as Go does.
+    /// A set encoded as an object with empty values, as Go does.
     private struct KeySet: Codable {
         let keys: [String]
 

@@ -1,10 +1,10 @@
-/// An image index, or Docker's manifest list: one image for several platforms.
+/// An image index or Docker manifest list: one image for several platforms.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/image-index.md
 package struct ImageIndex: Hashable, Sendable {
-    /// Levels of indexes within indexes. No builder makes more than two.
+    /// The maximum nesting of indexes. Builders use at most two levels.
     package static let maximumDepth = 4
-    /// Entries that a search for a platform fetches, in all nested indexes together.
+    /// The maximum number of entries fetched for one platform search, over all nested indexes.
     package static let maximumLookups = 64
 
     package var schemaVersion: Int
@@ -23,10 +23,10 @@ package struct ImageIndex: Hashable, Sendable {
 }
 
 extension ImageIndex {
-    /// The entries worth trying for a platform, best first; an entry that is itself an index has to be looked into.
+    /// The entries to try for a platform, best first. The caller must search entries that are indexes themselves.
     ///
-    /// The closest variant wins, and of equals the first. Entries that name no platform come last, for only their
-    /// configuration tells. Attestations and unknown media types are passed over.
+    /// The closest variant comes first; equal entries keep their order. Entries without a platform come last, because
+    /// their configuration must be fetched. Skips attestations and unknown media types.
     package func candidates(for platform: Platform) -> [Descriptor] {
         var ranked: [(distance: Int, entry: Descriptor)] = []
         for entry in manifests where Self.isImage(entry) {
@@ -36,13 +36,13 @@ extension ImageIndex {
                 ranked.append((Int.max, entry))
             }
         }
-        // Sorting is stable, so that order in the index decides between equals.
+        // Sorting is stable, so equal entries keep the order of the index.
         return ranked.sorted { $0.distance < $1.distance }.map(\.entry)
     }
 
-    /// First manifest for a platform, looking into nested indexes through `load`.
+    /// The first manifest for a platform. Fetches nested indexes with `load`.
     ///
-    /// - Parameter fits: Whether the configuration of an entry without a platform fits.
+    /// - Parameter fits: Whether the configuration of an entry without a platform matches.
     package func select<Failure: Error>(
         for platform: Platform, load: (Descriptor) throws(Failure) -> ImageIndex,
         fits: (Descriptor) throws(Failure) -> Bool
@@ -70,7 +70,7 @@ extension ImageIndex {
         return nil
     }
 
-    /// What the index offers, for an error to tell.
+    /// The platforms in the index, for error messages.
     package var platforms: [Platform] {
         var seen: Set<Platform> = []
         return manifests.filter(Self.isImage).compactMap(\.platform).filter { seen.insert($0).inserted }
@@ -92,7 +92,7 @@ extension ImageIndex: Codable {
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
-        // See `Manifest`: a document is one thing or the other (CVE-2021-41190).
+        // See `Manifest`: a document must not be both (CVE-2021-41190).
         for key in [Key.config, .layers, .fsLayers] where container.contains(key) {
             throw DecodingError.dataCorruptedError(
                 forKey: key, in: container, debugDescription: "an index that is also something else")
@@ -103,8 +103,8 @@ extension ImageIndex: Codable {
         annotations = try container.decodeIfPresent([String: String].self, forKey: .annotations) ?? [:]
     }
 
-    /// An entry under a digest algorithm that Berth does not know could not be verified, so it is passed over, like
-    /// an unknown media type; the other entries stay usable.
+    /// Skips an entry with an unknown digest algorithm, like one with an unknown media type, because Berth could not
+    /// verify it. The other entries remain usable.
     private struct Entry: Decodable {
         let descriptor: Descriptor?
 

@@ -1,16 +1,16 @@
-/// Where an image comes from, as written on the command line.
+/// The location of an image, as written on the command line.
 ///
-/// The spellings are those of containers-transports(5) and of Enroot, so that commands carry over.
+/// The syntax follows containers-transports(5) and Enroot.
 package enum ImageSource: Hashable, Sendable {
-    /// `docker://REFERENCE`, and whatever has no scheme.
+    /// `docker://REFERENCE`, or an argument without a scheme.
     case docker(Reference)
     /// `oci:DIRECTORY[:TAG]`: an OCI image layout.
     case ociLayout(path: String, tag: String?)
     /// `oci-archive:FILE[:TAG]`: a tar of an OCI image layout.
     case ociArchive(path: String, tag: String?)
-    /// `docker-archive:FILE[:TAG]`: what `docker save` writes; the tag may be a whole reference.
+    /// `docker-archive:FILE[:TAG]`: an archive of `docker save`. The tag may be a full reference.
     case dockerArchive(path: String, tag: String?)
-    /// `dir:PATH`: a root file system as it is.
+    /// `dir:PATH`: a root file system that is used in place.
     case directory(path: String)
 }
 
@@ -23,7 +23,7 @@ extension ImageSource {
         case directory = "dir"
     }
 
-    /// Schemes of other tools whose names cannot be meant as a repository; named so that the error can say what to do.
+    /// Schemes of other tools that cannot be repository names, so that the error can suggest a replacement.
     static let foreignSchemes = ["docker-daemon", "containers-storage", "ostree", "oci-dir"]
 
     /// The path of a local image.
@@ -62,10 +62,10 @@ extension ImageSource {
         }
     }
 
-    /// The scheme in front and what follows it; nil where there is none.
+    /// Splits off the scheme; returns `nil` if there is none.
     ///
-    /// `docker` needs its `//`, for `docker:24` is an image; the others are taken without, so an image that is
-    /// called `oci` or `dir` has to be written `docker://oci:TAG`.
+    /// `docker` requires `//`, because `docker:24` is an image. The others do not, so an image named `oci` or `dir`
+    /// must be written as `docker://oci:TAG`.
     private static func scheme(of text: String) throws(ImageSourceError) -> (Scheme, String)? {
         let bytes = text.utf8
         guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else { return nil }
@@ -76,7 +76,7 @@ extension ImageSource {
         if rest.begins("//") {
             if name == Scheme.docker.rawValue { return (.docker, rest.afterSlashes) }
             if let scheme = Scheme(rawValue: name) {
-                // `oci:///scratch/image` is an absolute path; `oci://registry/…`, Helm's spelling, is not a path at all.
+                // `oci:///scratch/image` is an absolute path. `oci://registry/…` is Helm's syntax and not a path.
                 if rest.begins("///") { return (scheme, rest.afterSlashes) }
             }
             throw .unsupportedScheme(name, rest: rest.afterSlashes)
@@ -86,7 +86,7 @@ extension ImageSource {
         return (scheme, rest)
     }
 
-    /// As skopeo: the first colon ends the path, so that the tag may hold more of them.
+    /// Splits at the first colon, as skopeo does, so the tag may contain further colons.
     private static func pathAndTag(
         _ text: String, _ scheme: Scheme
     ) throws(ImageSourceError) -> (String, String?) {
@@ -113,7 +113,7 @@ extension ImageSource {
 }
 
 extension ImageSource: CustomStringConvertible {
-    /// Parses to an equal value, but for a reference's user.
+    /// Parses to an equal value, except for the user of a reference.
     package var description: String {
         switch self {
         case .docker(let reference): "docker://\(reference)"
@@ -125,14 +125,14 @@ extension ImageSource: CustomStringConvertible {
     }
 }
 
-/// Why an argument does not say where an image is.
+/// Why an argument is not an image location.
 package enum ImageSourceError: Error, Equatable, Sendable {
     package enum FileKind: Sendable { case squashfs, sif }
 
     case empty
-    /// `/scratch/image`, `./image`: a path, but of a directory, a layout or an archive?
+    /// `/scratch/image`, `./image`: a path without the type of the image.
     case pathWithoutScheme(String)
-    /// `image.sqsh`, `image.sif`: a file of Enroot's or Apptainer's.
+    /// `image.sqsh`, `image.sif`: a file of Enroot or Apptainer.
     case imageFile(path: String, kind: FileKind)
     /// `dockerd://`, `podman://`, `library://`…
     case unsupportedScheme(String, rest: String)
@@ -141,7 +141,7 @@ package enum ImageSourceError: Error, Equatable, Sendable {
     case reference(ReferenceError)
 }
 
-/// By bytes: a path may begin with an accent that text would make one character with the slash before it.
+/// Compares bytes, because a combining accent after a slash would form one character with it.
 extension String {
     fileprivate func begins(_ prefix: String) -> Bool { utf8.starts(with: prefix.utf8) }
 

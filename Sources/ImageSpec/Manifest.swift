@@ -1,4 +1,4 @@
-/// An image manifest, OCI's or Docker's version 2 schema 2: a configuration and the layers, base first.
+/// An image manifest of OCI or Docker (version 2, schema 2): a configuration and the layers, base layer first.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/manifest.md
 package struct Manifest: Hashable, Sendable {
@@ -30,7 +30,7 @@ extension Manifest: Codable {
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
-        // One document that is both a manifest and an index would be two images under one digest (CVE-2021-41190).
+        // A document that is both a manifest and an index would be two images with one digest (CVE-2021-41190).
         for key in [Key.manifests, .fsLayers] where container.contains(key) {
             throw DecodingError.dataCorruptedError(
                 forKey: key, in: container, debugDescription: "a manifest that is also something else")

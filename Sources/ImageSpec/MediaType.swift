@@ -4,7 +4,7 @@
 package struct MediaType: RawRepresentable, Hashable, Sendable {
     package let rawValue: String
 
-    /// Drops parameters (`; charset=utf-8`) and case, which mean nothing in these types (RFC 9110 section 8.3.1).
+    /// Removes parameters (`; charset=utf-8`) and case, which have no meaning in these types (RFC 9110, section 8.3.1).
     package init(rawValue: String) {
         let type = rawValue.utf8.prefix { $0 != UInt8(ascii: ";") }
         let isBlank = { (byte: UInt8) in byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
@@ -36,7 +36,7 @@ package struct MediaType: RawRepresentable, Hashable, Sendable {
     package static let dockerSchema1 = MediaType("application/vnd.docker.distribution.manifest.v1+json")
     package static let dockerSchema1Signed = MediaType("application/vnd.docker.distribution.manifest.v1+prettyjws")
 
-    /// What a manifest request accepts, all of it: a registry that may choose freely answers old clients with schema 1.
+    /// The types that a manifest request accepts. Without them, a registry may return schema 1, as for old clients.
     package static let acceptedManifests: [MediaType] = [.ociManifest, .ociIndex, .dockerManifest, .dockerManifestList]
 
     package var isManifest: Bool { self == .ociManifest || self == .dockerManifest }
@@ -44,7 +44,7 @@ package struct MediaType: RawRepresentable, Hashable, Sendable {
     package var isSchema1: Bool { self == .dockerSchema1 || self == .dockerSchema1Signed }
     package var isConfig: Bool { self == .ociConfig || self == .dockerConfig }
 
-    /// How a layer of this type says it is packed; nil where the type is no layer's.
+    /// The compression that a layer's type declares; `nil` if this is not a layer type.
     package var layerCompression: LayerCompression? {
         switch self {
         case .ociLayer, .ociForeignLayer, .dockerLayer: LayerCompression.none
@@ -55,7 +55,8 @@ package struct MediaType: RawRepresentable, Hashable, Sendable {
     }
 }
 
-/// How a layer's tar is packed. A hint: registries hold layers whose type says otherwise, so readers look at the bytes.
+/// The declared compression of a layer. Readers detect the actual one, because registries contain layers with wrong
+/// types.
 package enum LayerCompression: String, Sendable {
     case none, gzip, zstd
 }

@@ -1,13 +1,13 @@
-/// An operating system and processor that an image is made for, in Go's words.
+/// An operating system and architecture, with Go's names.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/image-index.md#image-index-property-descriptions
 package struct Platform: Hashable, Sendable {
     package let os: String
     package let architecture: String
-    /// Nil also where it is the one that the architecture implies, so that `arm64/v8` equals `arm64`.
+    /// Also `nil` if the architecture implies it, so that `arm64/v8` equals `arm64`.
     package let variant: String?
 
-    /// Takes the spellings of `uname -m`, Debian and containerd's normalisation for what they mean.
+    /// Accepts the names of `uname -m` and Debian, and normalizes them as containerd does.
     package init(os: String, architecture: String, variant: String? = nil) {
         let variant = variant.flatMap { $0.isEmpty ? nil : Self.normalizedVariant($0) }
         self.os = os.lowercased()
@@ -28,7 +28,7 @@ package struct Platform: Hashable, Sendable {
         return lower.utf8.first?.isDigit == true ? "v\(lower)" : lower
     }
 
-    /// Parses `OS/ARCHITECTURE[/VARIANT]`, or an architecture alone, meaning Linux on it.
+    /// Parses `OS/ARCHITECTURE[/VARIANT]`, or an architecture alone for Linux.
     package init(parsing text: String) throws(PlatformError) {
         var parts: [String] = []
         var part = ""
@@ -53,14 +53,14 @@ package struct Platform: Hashable, Sendable {
         }
     }
 
-    /// With what is not named taken from another platform.
+    /// Fills in missing values from another platform.
     func completed(by other: Platform) -> Platform {
         Platform(
             os: os.isEmpty ? other.os : os, architecture: architecture.isEmpty ? other.architecture : architecture,
             variant: variant)
     }
 
-    /// What this program was compiled for. No variant: the kernel refuses nothing that a newer processor could run.
+    /// The platform of this program, without a variant, because the processor may support newer ones.
     package static let host: Platform = {
         #if arch(x86_64)
             Platform(os: "linux", architecture: "amd64")
@@ -79,7 +79,7 @@ package struct Platform: Hashable, Sendable {
 }
 
 extension Platform {
-    /// How well an image for `other` suits this platform: 0 is exact, greater is older, nil cannot run.
+    /// How well an image for `other` suits this platform: 0 is exact, a greater number is older, `nil` cannot run.
     ///
     /// An older variant runs on a newer processor: v7 code on arm v8, plain amd64 on amd64/v3.
     package func distance(to other: Platform) -> Int? {
@@ -91,7 +91,7 @@ extension Platform {
 
     package func canRun(_ other: Platform) -> Bool { distance(to: other) != nil }
 
-    /// `v8.1` is 801; the implied variant counts as what it implies. Nil for words that have no order.
+    /// `v8.1` is 801. A missing variant counts as the implied one. Returns `nil` for variants without an order.
     private var variantRank: Int? {
         guard let variant else {
             return switch architecture {

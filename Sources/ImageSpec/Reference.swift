@@ -1,9 +1,9 @@
-/// A name of an image in a registry: where it is, and which one of it.
+/// The name of an image in a registry.
 ///
-/// The grammar is the distribution-spec's; short names are completed as Docker does, so that what people paste works.
+/// The grammar is the distribution-spec's. Short names are completed as in Docker.
 /// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 package struct Reference: Hashable, Sendable {
-    /// Docker's short names mean this registry, however it is spelled.
+    /// The registry of Docker's short names, in its canonical spelling.
     package static let dockerHub = "docker.io"
     static let dockerHubAliases = ["docker.io", "index.docker.io", "registry-1.docker.io"]
 
@@ -11,13 +11,13 @@ package struct Reference: Hashable, Sendable {
     package let registry: String
     /// The distribution-spec's `<name>`, without the registry.
     package let repository: String
-    /// Nil only where a digest is given without a tag; `latest` where neither is.
+    /// `latest` by default; `nil` if a digest is given without a tag.
     package let tag: String?
     package let digest: Digest?
-    /// Whose credentials to use, from Enroot's `USER@REGISTRY#REPOSITORY`.
+    /// The user whose credentials are used, from Enroot's `USER@REGISTRY#REPOSITORY`.
     package let user: String?
 
-    /// For values known to be valid; text from outside goes through `init(parsing:)`.
+    /// For values known to be valid. Use `init(parsing:)` for input.
     init(registry: String, repository: String, tag: String?, digest: Digest?, user: String? = nil) {
         self.registry = registry
         self.repository = repository
@@ -26,13 +26,13 @@ package struct Reference: Hashable, Sendable {
         self.user = user
     }
 
-    /// The same repository, held to exactly this content; the tag stays, for people to read.
+    /// The same repository with this digest. The tag stays for display.
     package func pinned(to digest: Digest) -> Reference {
         Reference(registry: registry, repository: repository, tag: tag, digest: digest, user: user)
     }
 
-    /// The same image at a mirror of its registry, below a path there where one is given. Whose credentials to use is
-    /// said of the registry, not of its mirror.
+    /// The same image at a mirror, below a path if one is given. Drops the user, whose credentials are for the registry
+    /// and not for its mirror.
     package func mirrored(at host: String, path: String) throws(ReferenceError) -> Reference {
         var text = "\(host)#" + (path.isEmpty || path.utf8.last == UInt8(ascii: "/") ? path : path + "/") + repository
         if let tag { text += ":\(tag)" }
@@ -40,22 +40,22 @@ package struct Reference: Hashable, Sendable {
         return try Reference(parsing: text)
     }
 
-    /// `REGISTRY/REPOSITORY`, canonical. A registry without dot, port or `localhost` is set off by Enroot's `#`, for
-    /// with a slash it would be read as a namespace of Docker Hub's: another image.
+    /// `REGISTRY/REPOSITORY` in canonical form. A registry without a dot, port or `localhost` is separated by Enroot's
+    /// `#`, because with a slash it would name a Docker Hub namespace.
     package var name: String {
         let separator = Self.looksLikeRegistry(Array(registry.utf8)[...]) ? "/" : "#"
         return "\(registry)\(separator)\(repository)"
     }
 
-    /// What a registry is asked for: the digest if there is one, for then the tag says nothing more.
+    /// The digest, or else the tag, for requests to the registry.
     package var selector: String { digest?.description ?? tag ?? "latest" }
 
-    /// Host (and port) that answers for the registry's API; Docker Hub's is not its name.
+    /// The host and port of the registry's API, which differs from the name for Docker Hub.
     package var endpoint: String { registry == Self.dockerHub ? "registry-1.docker.io" : registry }
 }
 
 extension Reference: CustomStringConvertible {
-    /// Canonical and complete; parses to an equal value, but for `user`.
+    /// Canonical and complete. Parses to an equal value except for `user`.
     package var description: String {
         var text = name
         if let tag { text += ":\(tag)" }
@@ -64,7 +64,7 @@ extension Reference: CustomStringConvertible {
     }
 }
 
-/// Why a text does not name an image: which part, at which byte, and what is wrong with it.
+/// Why a text is not an image name: the part, its position and the reason.
 package struct ReferenceError: Error, Equatable, Sendable {
     package enum Part: String, Sendable {
         case user, registry, port, repository, tag, digest
@@ -73,21 +73,21 @@ package struct ReferenceError: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         case empty
         case tooLong(maximum: Int)
-        /// Upper case in a repository: so common that it deserves its own hint.
+        /// Upper case in a repository, which has a hint of its own because it is common.
         case uppercase
-        /// A byte outside the part's grammar, or a separator at an end or doubled.
+        /// A byte outside the part's grammar, or a misplaced or doubled separator.
         case unexpected
         case portOutOfRange
         case notADigest(DigestError)
-        /// 64 hexadecimal digits: Docker's image ID, which no registry knows.
+        /// 64 hexadecimal digits: an image ID of Docker, which registries do not know.
         case imageID
     }
 
-    /// The whole text as given.
+    /// The text as given.
     package let text: String
     package let part: Part
     package let reason: Reason
-    /// Offset of the offending byte in `text`.
+    /// The offset of the invalid byte in `text`.
     package let position: Int
 
     package init(text: String, part: Part, reason: Reason, position: Int) {

@@ -1,5 +1,5 @@
 extension Reference {
-    /// Longest `<name>` that registries and other clients accept.
+    /// The longest `<name>` that registries and other clients accept.
     static let maximumRepositoryLength = 255
     static let maximumTagLength = 128
 
@@ -12,7 +12,7 @@ extension Reference {
         var registry: String?
 
         if let hash = bytes.firstIndex(of: UInt8(ascii: "#")) {
-            // Enroot's separator makes the registry explicit, even one without a dot.
+            // Enroot's separator marks the registry explicitly, even without a dot.
             var host = 0..<hash
             if let at = bytes[host].firstIndex(of: UInt8(ascii: "@")) {
                 user = try parser.user(0..<at)
@@ -45,7 +45,7 @@ extension Reference {
             if repository.utf8.count == 64, repository.utf8.allSatisfy({ $0.isLowercaseHexDigit }) {
                 throw ReferenceError(text: text, part: .repository, reason: .imageID, position: rest.lowerBound)
             }
-            // In full it must be a name as well, or what is printed could not be read back.
+            // The full name must be valid, too, so that the displayed name can be parsed.
             let maximum = Self.maximumRepositoryLength - 8
             if repository.utf8.count > maximum {
                 throw ReferenceError(
@@ -66,7 +66,7 @@ extension Reference {
     }
 }
 
-/// Checks one part of a reference each; ranges are byte offsets in the whole text, so that errors can point into it.
+/// Parses the parts of a reference. Ranges are byte offsets in the whole text, so that errors can refer to it.
 private struct ReferenceParser {
     let text: String
     let bytes: [UInt8]
@@ -84,7 +84,8 @@ private struct ReferenceParser {
 
     func user(_ range: Range<Int>) throws(ReferenceError) -> String {
         if range.isEmpty { throw error(.user, .empty, at: range.lowerBound) }
-        // Anything printable: `$oauthtoken` is a user name at NGC. What could end up in a header unescaped may not pass.
+        // Accept printable characters, such as NGC's `$oauthtoken`. Reject those that could end up unescaped in a
+        // header.
         for index in range where bytes[index] <= 0x20 || bytes[index] >= 0x7f || bytes[index] == UInt8(ascii: ":") {
             throw error(.user, .unexpected, at: index)
         }
@@ -158,7 +159,7 @@ private struct ReferenceParser {
             let maximum = Reference.maximumRepositoryLength
             throw error(.repository, .tooLong(maximum: maximum), at: range.lowerBound + maximum)
         }
-        // The separators since the last letter or digit; at the start of a component none may stand.
+        // The separators since the last letter or digit. At the start of a component, none is allowed.
         var separators: [UInt8] = [UInt8(ascii: "/")]
         for index in range {
             let byte = bytes[index]

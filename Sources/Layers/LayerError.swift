@@ -1,12 +1,12 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// Why a layer could not be read, verified or applied; facts only, the text is made in `Diagnostics`.
+/// Why a layer could not be read, verified or applied. Contains no message; `ImageDiagnostics` makes the text.
 package struct LayerError: Error, Equatable, Sendable {
     package let reason: Reason
-    /// The entry's name as the archive spells it, where one was being read.
+    /// The name of the current entry as the archive spells it.
     package var entry: [UInt8]?
-    /// Where in the uncompressed archive the entry's header begins, in bytes.
+    /// The offset of the entry's header in the uncompressed archive, in bytes.
     package var offset: UInt64?
 
     package init(_ reason: Reason, entry: [UInt8]? = nil, offset: UInt64? = nil) {
@@ -16,40 +16,41 @@ package struct LayerError: Error, Equatable, Sendable {
     }
 
     package enum Reason: Equatable, Sendable {
-        /// What delivers the compressed bytes failed.
+        /// The source of the compressed bytes failed.
         case source(SourceFailure)
-        /// The blob is longer or shorter than its descriptor says; checked before the digest, as descriptor.md asks.
+        /// The blob's size differs from its descriptor. Checked before the digest, as descriptor.md requires.
         case blobSize(expected: Int64, actual: Int64)
         case blobDigest(expected: Digest, actual: Digest)
-        /// The uncompressed archive is not the one that the image's configuration names (config.md, `rootfs.diff_ids`).
+        /// The uncompressed archive does not have the digest in the image's configuration (config.md,
+        /// `rootfs.diff_ids`).
         case diffID(expected: Digest, actual: Digest)
-        /// A compression this build does not read: its common name.
+        /// An unsupported compression, by its common name.
         case unsupportedCompression(String)
-        /// The compressed stream is damaged: the library's code.
+        /// The compressed stream is corrupt; `code` is the library's error.
         case corrupt(Compression, code: Int)
-        /// The compressed stream ends in the middle.
+        /// The compressed stream is incomplete.
         case truncated(Compression)
         case archive(ArchiveFault)
         case limit(UnpackLimits.Kind, limit: Int64)
         case system(SystemError)
-        /// The other side gave up.
+        /// The consumer stopped reading.
         case cancelled
     }
 
-    /// What is wrong with the archive itself.
+    /// A fault in the archive itself.
     package enum ArchiveFault: Equatable, Sendable {
         case truncatedHeader, truncatedData
         case checksum
-        /// A numeric field of the header that is neither octal nor base-256, or out of range: the field's name in ustar.
+        /// A numeric header field is neither octal nor base-256, or out of range. `field` is its name in ustar.
         case number(field: String)
         case loneZeroBlock
         case extendedHeader
         case sparseMap
-        /// An entry type that no layer may hold.
+        /// An entry type that is not allowed in a layer.
         case entryType(UInt8)
         case emptyName
         case rootIsNotADirectory
-        /// `.wh.` with nothing, `.` or `..` behind it (layer.md, "Whiteouts").
+        /// A whiteout of an empty name, `.` or `..` (layer.md, "Whiteouts").
         case whiteout
         case hardLinkToDirectory
         case hardLinkTargetMissing
@@ -57,7 +58,7 @@ package struct LayerError: Error, Equatable, Sendable {
         case nulInName
     }
 
-    /// The error of a byte source, which may come from any module; two are equal where they say the same.
+    /// The error of a byte source, which any module may define. Two are equal if their descriptions are.
     package struct SourceFailure: Equatable, Sendable {
         package let underlying: any Error
         package init(_ underlying: any Error) { self.underlying = underlying }
@@ -72,7 +73,7 @@ extension LayerError {
         LayerError(.archive(fault), entry: entry, offset: offset)
     }
 
-    /// Whether the bytes themselves were wrong, so that the blob's digest may tell the better story.
+    /// Whether the content was invalid, so that a digest mismatch may be the better explanation.
     var isAboutContent: Bool {
         switch reason {
         case .corrupt, .truncated, .archive, .unsupportedCompression, .limit, .diffID: true
@@ -88,10 +89,10 @@ extension LayerError {
     }
 }
 
-/// How a layer's bytes are packed.
+/// The compression of a layer.
 package enum Compression: Equatable, Sendable { case plain, gzip, zstd }
 
-/// Runs system calls and wraps what they throw.
+/// Runs system calls and wraps their errors.
 func system<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(LayerError) -> Value {
     do throws(SystemError) { return try body() } catch { throw LayerError(.system(error)) }
 }

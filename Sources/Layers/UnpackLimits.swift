@@ -1,27 +1,28 @@
-/// Caps against hostile archives; the defaults are far above what any published image was seen to need.
+/// Limits against hostile archives. The defaults are far above the needs of published images.
 package struct UnpackLimits: Equatable, Sendable {
-    /// Uncompressed bytes of one layer.
+    /// The uncompressed size of one layer, in bytes.
     package var totalBytes: Int64 = 4 << 40
     package var entries: Int64 = 20_000_000
-    /// One PAX or GNU long-name header; bounds memory, see CVE-2022-2879.
+    /// The size of one PAX or GNU long-name header. Bounds memory: CVE-2022-2879.
     package var extendedHeaderBytes: Int64 = 1 << 20
-    /// A name, in bytes; the kernel's PATH_MAX with its NUL is 4096.
+    /// The length of a name in bytes. The kernel's PATH_MAX, including NUL, is 4096.
     package var pathBytes: Int64 = 4095
     package var pathDepth: Int64 = 1024
     package var extendedAttributeBytes: Int64 = 65_536
-    /// Stretches of data in one sparse file; bounds memory, see CVE-2025-58183.
+    /// The number of extents of one sparse file. Bounds memory: CVE-2025-58183.
     package var sparseExtents: Int64 = 1 << 18
-    /// Whiteouts, opaque and implicit directories and open hard links: what a summary may list.
+    /// Whiteouts, opaque and implicit directories and open hard links, which the summary lists.
     package var marks: Int64 = 4_000_000
-    /// Uncompressed over compressed bytes, looked at above `ratioFloor` bytes: a gzip stream can not pass 1032.
+    /// The ratio of uncompressed to compressed bytes, checked above `ratioFloor` bytes. A gzip stream cannot exceed
+    /// 1032.
     package var expansionRatio: Int64 = 100_000
     package var ratioFloor: Int64 = 1 << 30
-    /// How far back a zstd frame may look, in bytes, all of which are held in memory; `zstd --long=31` makes 2 GiB.
+    /// The window of a zstd frame in bytes, which is held in memory. `zstd --long=31` needs 2 GiB.
     package var zstdWindowBytes: Int64 = 2 << 30
 
     package init() {}
 
-    /// By its name in `layer-limit =` of berth.conf.
+    /// The name in `layer-limit =` of berth.conf.
     package enum Kind: String, CaseIterable, Equatable, Sendable {
         case totalBytes = "bytes"
         case entries

@@ -1,7 +1,7 @@
 internal import CLinux
 
-/// The lines of a file without their ends, as slices of its bytes; empty ones are left out. Unlike `split`, which makes
-/// an array of them all first, it costs nothing for the lines that nobody looks at.
+/// Iterates over the non-empty lines of a file as slices of its bytes, without line ends. Unlike `split`, it creates no
+/// array of all lines first.
 package struct ByteLines: Sequence, IteratorProtocol {
     private let bytes: [UInt8]
     private var position = 0
@@ -21,7 +21,7 @@ package struct ByteLines: Sequence, IteratorProtocol {
 }
 
 extension ArraySlice<UInt8> {
-    /// A field of a line of passwd(5) or group(5), counted from 0; `nil` where the line has fewer.
+    /// A field of a line of passwd(5) or group(5), counted from 0; `nil` if the line has fewer.
     package func colonField(_ index: Int) -> ArraySlice<UInt8>? {
         var start = startIndex
         var left = index
@@ -45,7 +45,7 @@ extension ArraySlice<UInt8> {
 }
 
 extension UnsafeRawBufferPointer {
-    /// Where the byte comes next, at `start` or after it; `nil` where it does not. The corresponding call is `memchr(3)`.
+    /// The first index of a byte at or after `start`; `nil` if there is none. The corresponding call is `memchr(3)`.
     package func firstIndex(ofByte byte: UInt8, from start: Int) -> Int? {
         guard start < count, let base = baseAddress, let found = memchr(base + start, Int32(byte), count - start) else {
             return nil

@@ -1,11 +1,11 @@
-/// Strings as the kernel and line formats take them: bytes.
+/// String operations on bytes, as the kernel and line-based formats define them.
 ///
-/// The standard library compares and splits text by what people see. There `=` and a combining accent behind it are one
-/// character that is no `=`, and the two spellings of an é are equal. In an environment, a path or a line of a file they
-/// are neither. Here a character is a byte. What is declared hides the standard library's methods of the same names
-/// wherever this module is imported; StructureTests holds every file that uses one to the import.
+/// The standard library compares and splits text by grapheme cluster. To it, `=` followed by a combining accent is one
+/// character and not a `=`, and two encodings of é are equal. Neither is right for an environment, a path or a line of
+/// a file, so a character is a byte here. These declarations hide the standard library's methods of the same names in
+/// every file that imports this module; StructureTests requires the import in each file that uses one.
 ///
-/// Keys of dictionaries and sets are still compared as text: use `kernelBytes` where a name may be anything.
+/// Dictionary and set keys still compare as text. Use `kernelBytes` for keys that come from input.
 extension StringProtocol {
     package func hasPrefix(_ prefix: some StringProtocol) -> Bool { utf8.starts(with: prefix.utf8) }
 
@@ -23,7 +23,7 @@ extension StringProtocol {
         utf8.indices.reversed().first { utf8[$0...].starts(with: character.utf8) }
     }
 
-    /// Any character, for it may come from input: `"rwm".contains(character)`.
+    /// Accepts any character, because it may come from input: `"rwm".contains(character)`.
     package func contains(_ character: Character) -> Bool { firstIndex(of: character) != nil }
 
     package func split(
@@ -46,16 +46,16 @@ extension StringProtocol {
 
     package var last: Character? { utf8.dropFirst(Swift.max(0, utf8.count - 1)).first.map(character) }
 
-    /// So many bytes. A character that is cut goes as a whole: the standard library would keep it, bytes to be dropped
-    /// included.
+    /// Drops the first `count` bytes. If they end inside a character, drops the rest of it, too; the standard library
+    /// would round to the character's start.
     package func dropFirst(_ count: Int = 1) -> SubSequence {
         var start = utf8.index(startIndex, offsetBy: count, limitedBy: endIndex) ?? endIndex
-        // A byte that continues a character: RFC 3629, section 3.
+        // A continuation byte: RFC 3629, section 3.
         while start < endIndex, utf8[start] & 0xC0 == 0x80 { start = utf8.index(after: start) }
         return self[start...]
     }
 
-    /// Likewise.
+    /// Drops the last `count` bytes, rounded as in `dropFirst`.
     package func dropLast(_ count: Int = 1) -> SubSequence {
         self[..<utf8.index(startIndex, offsetBy: Swift.max(0, utf8.count - count))]
     }
@@ -71,7 +71,7 @@ extension StringProtocol {
 
 extension String {
     package func hasPrefix(_ prefix: String) -> Bool {
-        // Almost all are ASCII and lie in one piece.
+        // Fast path: most strings are contiguous ASCII.
         utf8.starts(with: prefix.utf8)
     }
 
@@ -91,12 +91,12 @@ extension Substring {
     package static func != (one: Substring, other: Substring) -> Bool { !one.utf8.elementsEqual(other.utf8) }
 }
 
-/// An ASCII byte is its character. A byte of a longer one is what no separator is, nor a digit, a letter or a blank.
+/// Converts an ASCII byte to its character. Other bytes become U+FFFD, which is no separator, digit, letter or space.
 private func character(_ byte: UInt8) -> Character {
     byte < 0x80 ? Character(Unicode.Scalar(byte)) : "\u{FFFD}"
 }
 
-/// A separator is one ASCII character, written in the source.
+/// Separators are single ASCII characters written in the source.
 private func byte(of separator: Character) -> UInt8 {
     guard let byte = asciiByte(of: separator) else {
         preconditionFailure("a separator that is not an ASCII character: \(separator)")
@@ -104,7 +104,7 @@ private func byte(of separator: Character) -> UInt8 {
     return byte
 }
 
-/// `nil` for `\r\n` too, which is one character of two bytes.
+/// Also returns `nil` for `\r\n`, which is one character of two bytes.
 private func asciiByte(of character: Character) -> UInt8? {
     character.utf8.count == 1 ? character.utf8.first : nil
 }

@@ -1,18 +1,18 @@
 internal import CCapability
 internal import CLinux
 
-/// Some of capabilities(7), by their numbers.
+/// The capabilities(7) that Berth checks, by number.
 package enum Capability: Int32, Sendable {
     case systemAdministration = 21
     case systemResource = 24
 }
 
-/// capabilities(7) by libcap: their names, and those of this process.
+/// capabilities(7) through libcap: their names, and those of this process.
 package enum Capabilities {
-    /// `CAP_…` by number: those that this libcap has names for.
+    /// `CAP_…` by number, as far as this libcap knows the names.
     package static let names: [String] = {
         var names: [String] = []
-        // A number without a name is written in digits.
+        // libcap returns digits for a number without a name.
         while let name = cap_to_name(cap_value_t(names.count)) {
             defer { cap_free(name) }
             let text = String(cString: name)
@@ -41,7 +41,7 @@ package enum Capabilities {
             cap_free(UnsafeMutableRawPointer(new))
         }
         for number in kept {
-            // What the process does not hold it cannot ask for.
+            // A process cannot add capabilities that it does not hold.
             guard has(held, cap_value_t(number), CAP_PERMITTED) else { continue }
             var value = cap_value_t(number)
             cap_set_flag(new, CAP_PERMITTED, 1, &value, CAP_SET)
@@ -50,7 +50,7 @@ package enum Capabilities {
         try checked("capset", "") { cap_set_proc(new) }
     }
 
-    /// Whether this process may use a capability now. What was not asked successfully is not held.
+    /// Whether this process may use a capability. Returns `false` if the query fails.
     package static func holds(_ capability: Capability) -> Bool {
         guard let held = cap_get_proc() else { return false }
         defer { cap_free(UnsafeMutableRawPointer(held)) }

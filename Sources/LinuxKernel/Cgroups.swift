@@ -1,11 +1,11 @@
-/// The cgroups that a process is in, and where they are mounted: cgroups(7), both versions.
+/// The cgroups of a process and their mount points, for both versions of cgroups(7).
 package struct CgroupMembership: Equatable, Sendable {
     package struct Place: Equatable, Sendable {
-        /// Of version 1; empty in version 2.
+        /// The controllers of a version 1 hierarchy; empty in version 2.
         package let controllers: [String]
-        /// As `/proc/PID/cgroup` has it.
+        /// The path in `/proc/PID/cgroup`.
         package let path: String
-        /// Where it can be opened.
+        /// The directory in the mounted hierarchy.
         package let directory: String
 
         package init(controllers: [String], path: String, directory: String) {
@@ -15,14 +15,14 @@ package struct CgroupMembership: Equatable, Sendable {
         }
     }
 
-    /// Version 1, a hierarchy each.
+    /// The version 1 cgroups, one per hierarchy.
     package let separate: [Place]
-    /// Version 2.
+    /// The version 2 cgroup.
     package let unified: Place?
 
     package func place(of controller: String) -> Place? { separate.first { $0.controllers.contains(controller) } }
 
-    /// - Throws: `SystemError` where /proc can not be read, or the process is gone.
+    /// - Throws: `SystemError` if /proc is unreadable or the process has exited.
     package init(of process: String = "self") throws(SystemError) {
         let cgroups = try contents(of: "/proc/\(process)/cgroup", limit: 1 << 20)
         let mounts = try contents(of: "/proc/self/mountinfo", limit: 16 << 20)
@@ -34,7 +34,7 @@ package struct CgroupMembership: Equatable, Sendable {
         self.unified = unified
     }
 
-    /// The lines of /proc/PID/cgroup, `HIERARCHY:CONTROLLERS:PATH`, and those of /proc/PID/mountinfo.
+    /// Parses /proc/PID/cgroup, `HIERARCHY:CONTROLLERS:PATH`, and /proc/PID/mountinfo.
     init(cgroups: String, mounts: String) {
         let mounted = mounts.split(separator: "\n").compactMap { CgroupMount(line: $0) }
         var separate: [Place] = []
@@ -44,7 +44,7 @@ package struct CgroupMembership: Equatable, Sendable {
             guard fields.count == 3 else { continue }
             let path = String(fields[2])
             let controllers = fields[1].split(separator: ",").map(String.init)
-            // The last one, as it covers the others.
+            // The last mount covers earlier ones.
             let mount = mounted.last { mount in
                 fields[0] == "0" ? mount.isUnified : !mount.isUnified && controllers.allSatisfy(mount.options.contains)
             }
@@ -57,7 +57,7 @@ package struct CgroupMembership: Equatable, Sendable {
     }
 }
 
-/// A line of mountinfo that mounts a hierarchy.
+/// A line of mountinfo for a cgroup hierarchy.
 private struct CgroupMount {
     let root: String
     let point: String
@@ -75,7 +75,7 @@ private struct CgroupMount {
         options = fields[dash + 3].split(separator: ",").map(String.init)
     }
 
-    /// A part of a hierarchy may be mounted, as in a container; what lies outside can not be reached.
+    /// A container may mount only a part of a hierarchy. Returns `nil` for paths outside of it.
     func directory(of path: String) -> String? {
         if root == "/" { return path == "/" ? point : point + path }
         if path == root { return point }

@@ -1,15 +1,16 @@
 internal import CLinux
 
-/// What is left of a file system's latest changes when the machine stops without warning.
+/// Which recent changes to a file system survive a crash of the machine.
 package enum CrashOrder: Equatable, Sendable {
-    /// Nothing of the whole file system.
+    /// None: the whole file system is lost.
     case volatile
-    /// A change of a name that is there has all earlier changes of names with it; contents of files may lack.
+    /// A surviving change of a name implies all earlier changes of names, but file contents may be lost.
     case names
-    /// Not known, or other machines see the file system too.
+    /// Unknown, or other machines use the file system, too.
     case unknown
 
-    /// By the type of the file system; `unknown` too where that can not be told. The corresponding call is `fstatfs(2)`.
+    /// Determined by the file system's type; `unknown` if the type is unavailable. The corresponding call is
+    /// `fstatfs(2)`.
     package init(of directory: borrowing OwnedFileDescriptor) {
         var raw = statfs()
         guard fstatfs(directory.rawValue, &raw) == 0 else {
@@ -24,31 +25,32 @@ package enum CrashOrder: Equatable, Sendable {
         }
     }
 
-    /// ext2 has the same number, and ext4 can be made without a journal.
+    /// ext2 has the same magic number, and ext4 can lack a journal.
     private static func hasJournal(_ directory: borrowing OwnedFileDescriptor) -> Bool {
-        guard let device = try? directory.status().device,  // not to be told: none
+        guard let device = try? directory.status().device,  // unknown: assume none
             let blocks = try? OwnedFileDescriptor(opening: "/sys/dev/block", .path | .directory),  // likewise
             let link = try? blocks.linkTarget("\(berth_major(device)):\(berth_minor(device))")  // likewise
         else { return false }
         let name = link.displayPath.split(separator: "/").last ?? ""
-        return (try? FileStatus(of: "/sys/fs/ext4/\(name)/journal_task")) != nil  // absent: none
+        return (try? FileStatus(of: "/sys/fs/ext4/\(name)/journal_task")) != nil  // absent: no journal
     }
 }
 
-/// One run of the kernel, from its start to its end.
+/// The time from one boot of the machine to its next one.
 package enum Boot {
-    /// What tells this run from all others: random(4), `boot_id`. `nil` where there is no `/proc`.
+    /// The unique ID of this boot: random(4), `boot_id`. `nil` if `/proc` is not mounted.
     package static let identifier: String? = {
-        guard let bytes = try? contents(of: "/proc/sys/kernel/random/boot_id", limit: 64) else { return nil }
+        guard let bytes = try? contents(of: "/proc/sys/kernel/random/boot_id", limit: 64)  // no /proc
+        else { return nil }
         return String(decoding: bytes.prefix { $0 > 0x20 }, as: UTF8.self)
     }()
 }
 
-/// What the machine has not written to its disks yet.
+/// Data that the machine has not written to its disks yet.
 package enum WriteBack {
-    /// `Dirty` and `Writeback` of proc_meminfo(5) together, in bytes, of all file systems; `nil` where they are not told.
+    /// `Dirty` plus `Writeback` of proc_meminfo(5) in bytes, for all file systems; `nil` if unavailable.
     package static var pendingBytes: UInt64? {
-        guard let bytes = try? contents(of: "/proc/meminfo", limit: 65536) else { return nil }
+        guard let bytes = try? contents(of: "/proc/meminfo", limit: 65536) else { return nil }  // unknown
         return pendingBytes(meminfo: String(decoding: bytes, as: UTF8.self))
     }
 

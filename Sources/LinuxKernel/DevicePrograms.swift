@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// Device programs of cgroups: bpf(2).
+/// BPF device programs of cgroups: bpf(2).
 package enum DevicePrograms {
     /// Checks and loads a `BPF_PROG_TYPE_CGROUP_DEVICE` program. The corresponding call is `bpf(2)`, `BPF_PROG_LOAD`.
     package static func load(_ instructions: [UInt64]) throws(SystemError) -> OwnedFileDescriptor {
@@ -12,12 +12,12 @@ package enum DevicePrograms {
         return OwnedFileDescriptor(rawValue: raw)
     }
 
-    /// Has a cgroup ask the program. Beside others where there are any that let others beside them; else in place of
-    /// the one that is there and does not. The corresponding call is `bpf(2)`, `BPF_PROG_ATTACH`.
+    /// Attaches a program to a cgroup. If the attached programs allow others, adds it to them; otherwise replaces the
+    /// attached one. The corresponding call is `bpf(2)`, `BPF_PROG_ATTACH`.
     package static func attach(
         _ program: borrowing OwnedFileDescriptor, to cgroup: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
-        // BPF_F_ALLOW_MULTI, none, BPF_F_ALLOW_OVERRIDE: they must be those of what is attached already.
+        // BPF_F_ALLOW_MULTI, none, BPF_F_ALLOW_OVERRIDE: the flags must match those of the attached programs.
         for flags in [2, 0, 1] as [UInt32]
         where berth_bpf_attach_device_program(cgroup.rawValue, program.rawValue, flags) == 0 {
             return
@@ -27,12 +27,12 @@ package enum DevicePrograms {
 }
 
 extension OwnedFileDescriptor {
-    /// Whether this process may read and write there, by mode and, of a device node, by device cgroup: the kernel's
-    /// `inode_permission` asks both, for access(2) as for open(2). Nothing is opened, so nothing behind it is woken. The
+    /// Whether the mode and, for a device node, the device cgroup allow this process to read and write. The kernel's
+    /// `inode_permission` checks both for access(2) as for open(2). Opens nothing, so it wakes no device. The
     /// corresponding call is `access(2)`.
     package static func mayReadAndWrite(_ path: String) -> Bool { accessError(path) == nil }
 
-    /// Whether it is a device cgroup that refuses: modes answer `EACCES`. The corresponding call is `access(2)`.
+    /// Whether the device cgroup denies access. Modes return `EACCES` instead. The corresponding call is `access(2)`.
     package static func isRefusedByCgroup(_ path: String) -> Bool { accessError(path) == EPERM }
 
     private static func accessError(_ path: String) -> Int32? {

@@ -1,7 +1,7 @@
 internal import CLinux
 
-/// Making, linking and removing entries beneath a directory descriptor. `name` is one component or a path that the
-/// caller has already resolved: these calls do not guard against links in the middle of it.
+/// Creates, links and removes entries beneath a directory descriptor. `name` is one component or a path that the caller
+/// has resolved: these calls follow links in the middle of it.
 extension OwnedFileDescriptor {
     /// The corresponding call is `mkdirat(2)`.
     package func makeDirectory(_ name: some PathBytes, mode: UInt32) throws(SystemError) {
@@ -10,7 +10,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// The corresponding call is `symlinkat(2)`; the target is stored as it is.
+    /// The corresponding call is `symlinkat(2)`. The target is stored unchanged.
     package func makeSymlink(_ name: some PathBytes, to target: some PathBytes) throws(SystemError) {
         try name.withCPath { (cName) throws(SystemError) in
             try target.withCPath { (cTarget) throws(SystemError) in
@@ -19,7 +19,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// A second name for `target` in `targetDirectory`; a link itself is linked, never what it points to.
+    /// Creates a second name for `target` in `targetDirectory`. Links a symbolic link itself rather than its target.
     ///
     /// The corresponding call is `linkat(2)`.
     package func makeHardLink(
@@ -40,8 +40,8 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// The mark by which overlayfs hides a lower entry: a character device 0:0, which needs no privilege since
-    /// Linux 5.8. The corresponding call is `mknodat(2)`.
+    /// Creates an overlayfs whiteout: a character device 0:0, which needs no privilege since Linux 5.8. The
+    /// corresponding call is `mknodat(2)`.
     package func makeOverlayWhiteout(_ name: some PathBytes) throws(SystemError) {
         try name.withCPath { (cPath) throws(SystemError) in
             _ = try checked("mknodat", name.displayPath) { berth_mknodat(rawValue, cPath, BERTH_S_IFCHR, 0, 0) }
@@ -62,11 +62,11 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Removes a whole tree without following links and without crossing into it by path; directories that their
-    /// owner may not enter are opened up first. What is already gone is no error.
+    /// Removes a tree without following links. Makes directories accessible that their owner may not enter. A missing
+    /// tree is no error.
     ///
-    /// A tree may be deeper than a process may have files open: what lies too deep is moved up beside it first.
-    /// Of a path of several components the last one's directory counts as this one: it may be on another file system.
+    /// A tree may be deeper than the limit on open files, so subtrees that are too deep are moved up first. If `name`
+    /// is a path, they are moved to its last directory, which may be on another file system than this one.
     package func removeTree(_ name: some PathBytes) throws(SystemError) {
         if let (path, last) = Self.split(name) {
             let directory: OwnedFileDescriptor
@@ -81,19 +81,19 @@ extension OwnedFileDescriptor {
         while let next = tooDeep.popLast() { try remove(next, depth: 0, below: self, &tooDeep) }
     }
 
-    /// A path's directory and its last component; `nil` for a single component.
+    /// Splits a path into its directory and last component; returns `nil` for a single component.
     private static func split(_ path: some PathBytes) -> (directory: [UInt8], last: [UInt8])? {
         var bytes: [UInt8] = []
         do throws(SystemError) {
             try path.withCPath { cPath in
                 bytes = UnsafeBufferPointer(start: cPath, count: strlen(cPath)).map { UInt8(bitPattern: $0) }
             }
-        } catch { return nil }  // no path: the call that it is given to says so
+        } catch { return nil }  // invalid: the caller's next call reports it
         guard let slash = bytes.lastIndex(of: 0x2F), slash + 1 < bytes.count else { return nil }
         return (Array(bytes[...slash]), Array(bytes[(slash + 1)...]))
     }
 
-    /// Levels of directories that are open at once.
+    /// How many nested directories to keep open.
     private static var openLevels: Int { 64 }
 
     private func remove(
@@ -116,9 +116,9 @@ extension OwnedFileDescriptor {
             directory = try open(name, .readOnly | .directory | .noFollow)
         }
         let status = try directory.status()
-        // Something is mounted there, which is not the tree's.
+        // A mount inside the tree is not part of it.
         var isOther = try status.device != top.status().device
-        if let isMount = try? directory.isMountPoint("."), isMount { isOther = true }  // not to be told: the device counts
+        if let isMount = try? directory.isMountPoint("."), isMount { isOther = true }  // unknown: compare devices only
         if isOther { throw SystemError(call: "unlinkat", errno: EBUSY, subject: name.displayPath) }
         if status.permissions & 0o700 != 0o700 { try directory.setPermissions(0o700) }
         if depth == Self.openLevels {
@@ -138,7 +138,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Moves an entry, refusing to replace one. The corresponding call is `renameat2(2)` with `RENAME_NOREPLACE`.
+    /// Renames an entry unless the new name exists. The corresponding call is `renameat2(2)` with `RENAME_NOREPLACE`.
     package func moveWithoutReplacing(
         _ name: some PathBytes, to newName: some PathBytes, in newDirectory: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
@@ -152,11 +152,11 @@ extension OwnedFileDescriptor {
                 }
             }
         } catch {
-            // EPERM is also the answer of a sticky or unchangeable directory, which is not to be got round.
+            // A sticky or immutable directory also returns EPERM, which must not be circumvented.
             guard error.meansNoSuchCall, !canRenameWithFlags else { throw error }
             let refused = error
             do throws(SystemError) {
-                // A directory replaces at most an empty one, and a link of a file nothing.
+                // rename(2) replaces at most an empty directory by a directory, and linkat(2) replaces nothing.
                 if try status(of: name).kind == .directory {
                     if (try? newDirectory.status(of: newName)) != nil {  // absent: free
                         throw SystemError(call: "renameat", errno: EEXIST, subject: newName.displayPath)
@@ -169,13 +169,13 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Whether `renameat2(2)` gets as far as its arguments, which are wrong here: an empty path is ENOENT.
+    /// Whether `renameat2(2)` is available. If so, an empty path is ENOENT.
     private var canRenameWithFlags: Bool {
         berth_renameat2(rawValue, "", rawValue, "", BERTH_RENAME_NOREPLACE) == 0
             || (berth_errno() != ENOSYS && berth_errno() != EPERM)
     }
 
-    /// Moves an entry, replacing atomically what was there. The corresponding call is `renameat(2)`.
+    /// Renames an entry and replaces an existing one atomically. The corresponding call is `renameat(2)`.
     package func move(
         _ name: some PathBytes, to newName: some PathBytes, in newDirectory: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
@@ -187,7 +187,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Moves a file of this directory over whatever has the name, a directory too.
+    /// Renames a file of this directory and replaces anything with that name, including a directory.
     package func replace(_ name: some PathBytes, as newName: some PathBytes) throws(SystemError) {
         do throws(SystemError) { try move(name, to: newName, in: self) } catch {
             guard error.errno == EISDIR else { throw error }
@@ -196,7 +196,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Where a link points. The corresponding call is `readlinkat(2)`.
+    /// The target of a symbolic link. The corresponding call is `readlinkat(2)`.
     package func linkTarget(_ name: some PathBytes) throws(SystemError) -> [UInt8] {
         var buffer = [UInt8](repeating: 0, count: 4096)
         try name.withCPath { (cPath) throws(SystemError) in
@@ -213,16 +213,16 @@ extension OwnedFileDescriptor {
         return buffer
     }
 
-    /// The names in this directory but `.` and `..`, in no order. The corresponding call is `getdents64(2)`.
+    /// The names in this directory except `.` and `..`, unsorted. The corresponding call is `getdents64(2)`.
     package func entries() throws(SystemError) -> [[UInt8]] {
         var names: [[UInt8]] = []
         try forEachEntry { names.append([UInt8]($0)) }
         return names
     }
 
-    /// The names in a directory, in no order; `nil` where there is no such directory.
+    /// The names in a directory, unsorted; `nil` if it does not exist.
     ///
-    /// - Throws: What keeps it from being read, with the directory's path.
+    /// - Throws: The error of an unreadable directory, with its path.
     package static func entries(of path: some PathBytes) throws(SystemError) -> [[UInt8]]? {
         do throws(SystemError) {
             return try OwnedFileDescriptor(opening: path, .readOnly | .directory).entries()
@@ -232,7 +232,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// The names that begin so, in no order.
+    /// The names with this prefix, unsorted.
     package func entries(startingWith prefix: StaticString) throws(SystemError) -> [String] {
         var names: [String] = []
         try forEachEntry { name in
@@ -245,7 +245,7 @@ extension OwnedFileDescriptor {
     }
 
     private func forEachEntry(_ body: (UnsafeBufferPointer<UInt8>) -> Void) throws(SystemError) {
-        // A fresh description: reading moves an offset that the owner of this one may be using.
+        // Open it again, because reading moves the offset of the open file description.
         let raw = try checked("openat", procPath) {
             berth_openat(rawValue, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
         }
@@ -256,7 +256,8 @@ extension OwnedFileDescriptor {
         }
         defer { closedir(stream) }
         while true {
-            // NULL is the end or an error, such as EIO or ESTALE on a network file system; only errno distinguishes them.
+            // NULL means the end or an error, such as EIO or ESTALE on a network file system. Only errno tells them
+            // apart.
             berth_set_errno(0)
             guard let entry = readdir(stream) else {
                 if berth_errno() != 0 { throw SystemError.last("getdents64", procPath) }

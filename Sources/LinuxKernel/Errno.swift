@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// Error numbers by their names in errno(3), for modules that do not see the C library.
+/// The error numbers of errno(3), for modules that do not import the C library.
 package enum Errno {
     package static var EPERM: Int32 { CLinux.EPERM }
     package static var ENOENT: Int32 { CLinux.ENOENT }
@@ -54,6 +54,6 @@ package enum Errno {
 }
 
 extension SystemError {
-    /// The name, or a directory on the way to it, is not there.
+    /// Whether the path or a directory in it is missing.
     package var isAbsence: Bool { errno == CLinux.ENOENT || errno == CLinux.ENOTDIR }
 }

@@ -1,7 +1,7 @@
 internal import CLinux
 
 extension OwnedFileDescriptor {
-    /// The names of the attributes that this process may see; none where the file system knows no attributes.
+    /// The attribute names visible to this process; empty if the file system has no extended attributes.
     ///
     /// The corresponding call is `flistxattr(2)`.
     package func extendedAttributeNames() throws(SystemError) -> [[UInt8]] {

@@ -1,13 +1,13 @@
 internal import CLinux
 
-/// Modes, owners, times and extended attributes, on descriptors and on single entries, never through a link.
+/// Sets modes, owners, times and extended attributes of descriptors and directory entries, without following links.
 extension OwnedFileDescriptor {
-    /// The corresponding call is `fchmod(2)`; works on any descriptor but one opened with `O_PATH`.
+    /// The corresponding call is `fchmod(2)`. Fails on a descriptor opened with `O_PATH`.
     package func setPermissions(_ mode: UInt32) throws(SystemError) {
         try checked("fchmod", procPath) { fchmod(rawValue, mode) }
     }
 
-    /// Of an entry that is not a link; on a link it is `EOPNOTSUPP`. The corresponding call is `fchmodat(3)`.
+    /// Throws `EOPNOTSUPP` for a symbolic link. The corresponding call is `fchmodat(3)`.
     package func setPermissions(of name: some PathBytes, _ mode: UInt32) throws(SystemError) {
         try name.withCPath { (cPath) throws(SystemError) in
             _ = try checked("fchmodat", name.displayPath) { fchmodat(rawValue, cPath, mode, AT_SYMLINK_NOFOLLOW) }
@@ -28,7 +28,8 @@ extension OwnedFileDescriptor {
         try checked("fchown", procPath) { fchown(rawValue, user, group) }
     }
 
-    /// Access and modification time of an entry. The corresponding call is `utimensat(2)` with `AT_SYMLINK_NOFOLLOW`.
+    /// Sets the access and modification time of an entry. The corresponding call is `utimensat(2)` with
+    /// `AT_SYMLINK_NOFOLLOW`.
     package func setTimes(of name: some PathBytes, modified: Timestamp) throws(SystemError) {
         var times = [timespec](repeating: timespec(modified), count: 2)
         try name.withCPath { (cPath) throws(SystemError) in
@@ -36,16 +37,16 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Of access and modification; the first is the second where it is not given. The corresponding call is `futimens(3)`.
+    /// Sets both times; `accessed` defaults to `modified`. The corresponding call is `futimens(3)`.
     package func setTimes(accessed: Timestamp? = nil, modified: Timestamp) throws(SystemError) {
         var times = [timespec(accessed ?? modified), timespec(modified)]
         try checked("futimens", procPath) { futimens(rawValue, &times) }
     }
 
-    /// Makes now the time of the last modification, by the file system's clock. The corresponding call is `futimens(3)`.
+    /// Sets both times to the file system's current time. The corresponding call is `futimens(3)`.
     package func touch() throws(SystemError) { try checked("futimens", procPath) { futimens(rawValue, nil) } }
 
-    /// Sets the time of access to now and leaves the other: owners may, and who may write. `futimens(3)` with `UTIME_NOW`.
+    /// Sets only the access time to now. Needs ownership or write permission. `futimens(3)` with `UTIME_NOW`.
     package func setAccessedNow() throws(SystemError) {
         var times = [timespec(), timespec()]
         times[0].tv_nsec = (1 << 30) - 1  // UTIME_NOW
@@ -53,10 +54,10 @@ extension OwnedFileDescriptor {
         try checked("futimens", procPath) { futimens(rawValue, &times) }
     }
 
-    /// Has each directory that is made in this one lie apart from the others, as those at the top of a disk do: `FS_TOPDIR_FL`,
-    /// which ext4 knows. The corresponding calls are `ioctl(2)` with `FS_IOC_GETFLAGS` and `FS_IOC_SETFLAGS`.
+    /// Makes ext4 spread this directory's subdirectories over the disk, as it does with those of the root:
+    /// `FS_TOPDIR_FL`. The corresponding calls are `ioctl(2)` with `FS_IOC_GETFLAGS` and `FS_IOC_SETFLAGS`.
     ///
-    /// - Throws: `EOPNOTSUPP` or `ENOTTY` where the file system has no such flag.
+    /// - Throws: `EOPNOTSUPP` or `ENOTTY` if the file system lacks the flag.
     package func placeDirectoriesApart() throws(SystemError) {
         let top: Int32 = 0x20000
         var flags: Int32 = 0
@@ -75,7 +76,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Of an entry of this directory, a link itself and not its target: `lsetxattr(2)` below this process's `/proc`.
+    /// Sets an attribute of a directory entry without following a link: `lsetxattr(2)` through this process's `/proc`.
     package func setExtendedAttribute(
         of entry: [UInt8], _ name: some PathBytes, _ value: [UInt8]
     ) throws(SystemError) {
@@ -89,11 +90,11 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// `nil` where the attribute is not set. The corresponding call is `fgetxattr(2)`.
+    /// Returns `nil` if the attribute is not set. The corresponding call is `fgetxattr(2)`.
     package func extendedAttribute(_ name: some PathBytes) throws(SystemError) -> [UInt8]? {
         var result: [UInt8]?
         try name.withCPath { (cName) throws(SystemError) in
-            // Most are absent or small; XATTR_SIZE_MAX is too much to clear for each.
+            // Most are absent or small, and clearing a buffer of XATTR_SIZE_MAX for each is expensive.
             var size = 256
             while true {
                 var value = [UInt8](repeating: 0, count: size)
@@ -104,7 +105,7 @@ extension OwnedFileDescriptor {
                     return
                 }
                 let code = berth_errno()
-                // A file system that can have none has none: tmpfs before Linux 6.6.
+                // ENOTSUP: the file system supports none, such as tmpfs before Linux 6.6.
                 if code == ENODATA || code == ENOTSUP { return }
                 guard code == ERANGE, size < 65536 else { throw SystemError.last("fgetxattr", name.displayPath) }
                 size = 65536

@@ -2,21 +2,21 @@ internal import CLinux
 
 /// Locks of open file descriptions, fcntl(2) with `F_OFD_SETLK`: docs/explanation/decisions/collection-and-locks.md
 ///
-/// Unlike flock(2), an exclusive lock needs a descriptor that may write, and a shared one a descriptor that may read. A user
-/// who can only read a file can therefore never keep its owner's readers out. Correctness never rests on these locks: on
+/// Unlike flock(2), an exclusive lock needs a writable descriptor, and a shared lock a readable one. A user who can
+/// only read a file can therefore never block its owner's readers. Correctness never depends on these locks, because on
 /// NFS and Lustre they may be local to a node.
 extension OwnedFileDescriptor {
     package enum LockKind: Sendable { case shared, exclusive }
 
-    /// Waits for the lock, which lasts until the last copy of this open file description is closed. Taking the other kind
-    /// replaces a lock that is held, atomically.
+    /// Waits for the lock, which lasts until the last copy of this open file description is closed. If this description
+    /// holds a lock of the other kind, converts it atomically.
     ///
-    /// - Throws: `EBADF` for an exclusive lock on a descriptor that may not write.
+    /// - Throws: `EBADF` for an exclusive lock on a descriptor that is not writable.
     package func lock(_ kind: LockKind) throws(SystemError) {
         try checked("fcntl", procPath) { berth_lock(rawValue, kind == .exclusive ? 1 : 0, 1) }
     }
 
-    /// `false` where another open file description holds a conflicting lock.
+    /// Returns `false` if another open file description holds a conflicting lock.
     package func tryLock(_ kind: LockKind) throws(SystemError) -> Bool {
         while true {
             if berth_lock(rawValue, kind == .exclusive ? 1 : 0, 0) == 0 { return true }
@@ -28,15 +28,15 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Whether no other open file description holds a lock of any kind. Acquires none.
+    /// Whether no other open file description holds a lock. Does not acquire one.
     package func isUnlocked() throws(SystemError) -> Bool {
         try checked("fcntl", procPath) { berth_is_unlocked(rawValue) } == 1
     }
 
-    /// A new file that is never visible unlocked: it gets its name only once its lock is held. A sweep takes a free lock
-    /// for a dead owner.
+    /// Creates a file that is never visible unlocked: it gets its name after it is locked. A sweep would otherwise take
+    /// the unlocked file for one of a dead process.
     ///
-    /// Where the file system has no locks, the file is created without one.
+    /// If the file system has no locks, creates the file without one.
     package func createLocked(
         _ name: String, _ kind: LockKind, mode: UInt32
     ) throws(SystemError) -> OwnedFileDescriptor {
@@ -47,8 +47,8 @@ extension OwnedFileDescriptor {
         return file
     }
 
-    /// Whether this file still has that name in the directory. A sweep may have removed the file between the moment it was
-    /// opened and the moment its lock was acquired: the lock then protects nothing.
+    /// Whether the file still has this name. A sweep may have removed the file between opening and locking it; the lock
+    /// then protects nothing.
     package func isNamed(_ name: some PathBytes, in directory: borrowing OwnedFileDescriptor) throws(SystemError)
         -> Bool
     {
@@ -64,6 +64,7 @@ extension OwnedFileDescriptor {
 }
 
 extension SystemError {
-    /// ENOLCK, EOPNOTSUPP, ENOSYS: Lustre without `flock`, NFS without a lock server. EINVAL: OCFS2 without a cluster stack.
+    /// ENOLCK, EOPNOTSUPP, ENOSYS: Lustre without `flock`, NFS without a lock server. EINVAL: OCFS2 without a cluster
+    /// stack.
     package var meansNoLocks: Bool { [ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL].contains(errno) }
 }

@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// What stat(2) tells, in the kernel's units: sizes in bytes, times in seconds and nanoseconds since 1970.
+/// The fields of stat(2): sizes in bytes, times in seconds and nanoseconds since 1970.
 package struct FileStatus: Equatable, Sendable {
     package enum Kind: Sendable, Equatable {
         case regular, directory, symlink, fifo, socket, characterDevice, blockDevice, unknown
@@ -16,24 +16,24 @@ package struct FileStatus: Equatable, Sendable {
     package let device: UInt64
     package let inode: UInt64
     package let modified: Timestamp
-    /// When anything of it was last changed, names in a directory and permissions too; by no call to be set.
+    /// The time of the last change to contents or metadata. No call can set it.
     package let changed: Timestamp
-    /// When it was last read, as far as the mount's options have that kept: `relatime` to the day, `noatime` not at all.
+    /// The time of the last read. Depends on mount options: `relatime` updates it once a day, `noatime` never.
     package let accessed: Timestamp
-    /// Of disk space taken.
+    /// The disk space in use, in bytes.
     package let allocatedBytes: Int64
-    /// Of a device node: what it stands for.
+    /// The device number of a device node.
     package let majorNumber: UInt32
     package let minorNumber: UInt32
 
-    /// Whether the file system has a disk of this machine below it: those of networks, in memory and made of others have
-    /// devices without a major number.
+    /// Whether the file system is on a block device of this machine. Network, memory and overlay file systems have no
+    /// major number.
     package var isOnBlockDevice: Bool { berth_major(device) != 0 }
 
-    /// A file that may not end, or that reading may wait for: a FIFO, a socket, a device other than /dev/null.
+    /// Whether reading may block or never end: a FIFO, a socket, or a device other than /dev/null.
     package var isSpecial: Bool { kind != .regular && kind != .directory && kind != .symlink && !isNullDevice }
 
-    /// /dev/null, which always reads as an empty file.
+    /// Whether this is /dev/null, which always reads as an empty file.
     package var isNullDevice: Bool { kind == .characterDevice && majorNumber == 1 && minorNumber == 3 }
 
     init(_ raw: stat) {
@@ -63,7 +63,7 @@ package struct FileStatus: Equatable, Sendable {
     }
 }
 
-/// A point in time since 1970-01-01 00:00 UTC; seconds may be negative, nanoseconds are 0..<1_000_000_000.
+/// A time since 1970-01-01 00:00 UTC. Seconds may be negative; nanoseconds are 0..<1_000_000_000.
 package struct Timestamp: Equatable, Sendable {
     package let seconds: Int64
     package let nanoseconds: Int32
@@ -74,7 +74,7 @@ package struct Timestamp: Equatable, Sendable {
 }
 
 extension FileStatus {
-    /// By an ordinary path. The corresponding calls are `stat(2)` and `lstat(2)`.
+    /// The corresponding calls are `stat(2)` and `lstat(2)`.
     package init(of path: some PathBytes, followLinks: Bool = true) throws(SystemError) {
         var raw = stat()
         try path.withCPath { (cPath) throws(SystemError) in
@@ -94,13 +94,13 @@ extension OwnedFileDescriptor {
         return FileStatus(raw)
     }
 
-    /// Whether this directory has an entry of that name, for all that may be seen of it.
+    /// Whether this directory has an entry of this name. Returns `false` on errors.
     package func holds(_ name: String) -> Bool {
         var raw = stat()
         return name.withCString { fstatat(rawValue, $0, &raw, AT_SYMLINK_NOFOLLOW) } == 0
     }
 
-    /// Of an entry of this directory, itself and not what it points to. The corresponding call is `fstatat(2)`.
+    /// The status of a directory entry; does not follow links. The corresponding call is `fstatat(2)`.
     package func status(of name: some PathBytes) throws(SystemError) -> FileStatus {
         var raw = stat()
         try name.withCPath { (cPath) throws(SystemError) in
@@ -109,8 +109,8 @@ extension OwnedFileDescriptor {
         return FileStatus(raw)
     }
 
-    /// Whether something is mounted on this entry. The corresponding call is `statx(2)`, `STATX_ATTR_MOUNT_ROOT`; `false`
-    /// before Linux 5.8, which does not tell.
+    /// Whether the entry is a mount point. Always `false` before Linux 5.8, which lacks `STATX_ATTR_MOUNT_ROOT`. The
+    /// corresponding call is `statx(2)`.
     package func isMountPoint(_ name: some PathBytes) throws(SystemError) -> Bool {
         var found: Int32 = 0
         try name.withCPath { (cPath) throws(SystemError) in

@@ -1,9 +1,9 @@
 internal import CLinux
 
-/// What fits into a file system, in bytes: statfs(2).
+/// The size of a file system in bytes: statfs(2).
 package struct FileSystemSpace: Equatable, Sendable {
     package var total: UInt64
-    /// For a caller without privilege.
+    /// The free space for unprivileged processes.
     package var available: UInt64
     package init(total: UInt64, available: UInt64) {
         self.total = total
@@ -12,12 +12,12 @@ package struct FileSystemSpace: Equatable, Sendable {
 }
 
 extension FileSystemSpace {
-    /// Whether the file system of this path, or of the nearest directory above it, can hold no further file whatever space
-    /// it has; `false` where it cannot be asked or does not count its inodes.
+    /// Whether the file system has run out of inodes. If the path is missing, checks the nearest existing directory
+    /// above it. Returns `false` if this fails or the file system does not count inodes.
     package static func hasNoInodes(at path: String) -> Bool {
         var place = path
         while !place.isEmpty {
-            if let directory = try? OwnedFileDescriptor(opening: place, .path) {  // absent: the next one above
+            if let directory = try? OwnedFileDescriptor(opening: place, .path) {  // absent: try the parent
                 var raw = statfs()
                 return fstatfs(directory.rawValue, &raw) == 0 && raw.f_files > 0 && raw.f_ffree == 0
             }

@@ -1,6 +1,6 @@
-/// Kinds of file systems, by `f_type` of statfs(2).
+/// Types of file systems by `f_type` of statfs(2).
 package enum FileSystemType {
-    /// The name of one whose calls wait for a server or another process; `nil` for those that the kernel has to itself.
+    /// The name of a file system whose calls wait for a server or another process; `nil` for other file systems.
     package static func remote(_ type: UInt64) -> String? {
         switch type {
         case 0x6969: "NFS"

@@ -1,37 +1,38 @@
 internal import CLinux
 
-/// Who this process is, and how it gives up what it may do.
+/// The user and privileges of this process.
 package enum Identity {
     package static var userID: UInt32 { geteuid() }
     package static var groupID: UInt32 { getegid() }
 
     /// Whether this process is root of the host: user 0 of the initial user namespace.
     ///
-    /// User 0 of another one (`unshare -Ur`, rootless Podman) is an ordinary user to the kernel wherever Berth needs root.
+    /// The kernel treats user 0 of another one (`unshare -Ur`, rootless Podman) as an ordinary user.
     package static var isRoot: Bool { geteuid() == 0 && isInInitialUserNamespace }
 
-    /// The initial user namespace has a fixed inode number, `PROC_USER_INIT_INO` of linux/proc_ns.h. Without /proc there
-    /// is no container to be in.
+    /// The initial user namespace has a fixed inode number, `PROC_USER_INIT_INO` of linux/proc_ns.h. Without /proc,
+    /// assume that this is not a container.
     package static var isInInitialUserNamespace: Bool {
-        guard let namespace = try? FileStatus(of: "/proc/self/ns/user") else { return true }
+        guard let namespace = try? FileStatus(of: "/proc/self/ns/user") else { return true }  // no /proc
         return namespace.inode == 0xEFFF_FFFD
     }
 
-    /// The effective user as the parent of this user namespace counts: `alice`'s own number inside `unshare -Ur`.
+    /// The effective user as a uid of the parent user namespace: inside `unshare -Ur`, the uid of the user who called
+    /// it.
     package static var outerUserID: UInt32 {
         let own = geteuid()
         if isInInitialUserNamespace { return own }
         return mapped(own, by: "/proc/self/uid_map", from: 0, to: 1) ?? own
     }
 
-    /// The number that a group of the parent user namespace has in this one; `nil` if it has none here.
+    /// Converts a gid of the parent user namespace to one of this namespace; `nil` if it is not mapped.
     static func innerGroupID(_ outer: UInt32) -> UInt32? {
         isInInitialUserNamespace ? outer : mapped(outer, by: "/proc/self/gid_map", from: 1, to: 0)
     }
 
-    /// By a map of user_namespaces(7), from one of its columns to another; `nil` where there is no /proc, too.
+    /// Converts an ID between columns of a map of user_namespaces(7); `nil` if it is not mapped or `/proc` is missing.
     private static func mapped(_ id: UInt32, by path: String, from: Int, to: Int) -> UInt32? {
-        guard let map = try? contents(of: path, limit: 65536) else { return nil }
+        guard let map = try? contents(of: path, limit: 65536) else { return nil }  // no /proc
         for line in ByteLines(map) {
             let fields = line.split(separator: UInt8(ascii: " ")).map {
                 UInt64(String(decoding: $0, as: UTF8.self)) ?? 0
@@ -50,12 +51,12 @@ package enum Identity {
         return Array(groups.prefix(Int(filled)))
     }
 
-    /// Sets the supplementary groups, which takes root's powers. The corresponding call is `setgroups(2)`.
+    /// Sets the supplementary groups, which needs `CAP_SETGID`. The corresponding call is `setgroups(2)`.
     package static func join(_ groups: [UInt32]) throws(SystemError) {
         try checked("setgroups", "\(groups.count) groups") { setgroups(groups.count, groups) }
     }
 
-    /// Becomes another user for good, groups first. The corresponding calls are `setgroups(2)`, `setresgid(2)`,
+    /// Switches to another user permanently, groups first. The corresponding calls are `setgroups(2)`, `setresgid(2)`,
     /// `setresuid(2)`.
     package static func become(user: UInt32, group: UInt32, supplementaryGroups: [UInt32]) throws(SystemError) {
         try become(group: group, supplementaryGroups: supplementaryGroups)
@@ -71,18 +72,18 @@ package enum Identity {
         try checked("setresuid", "\(user)") { setresuid(user, user, user) }
     }
 
-    /// From here on no program gains privilege by being executed. The corresponding call is `prctl(2)`,
+    /// Prevents execve(2) from granting privileges from now on. The corresponding call is `prctl(2)`,
     /// `PR_SET_NO_NEW_PRIVS`.
     package static func forbidNewPrivileges() throws(SystemError) {
         try checked("prctl", "PR_SET_NO_NEW_PRIVS") { berth_prctl(38, 1, 0, 0, 0) }
     }
 
-    /// Has the kernel judge every system call from here on by a filter: an array of `struct sock_filter`. Takes
-    /// `no_new_privs`, or `CAP_SYS_ADMIN` in the user namespace. The corresponding call is `seccomp(2)`.
+    /// Installs a seccomp filter, an array of `struct sock_filter`. Needs `no_new_privs`, or `CAP_SYS_ADMIN` in the
+    /// user namespace. The corresponding call is `seccomp(2)`.
     package static func load(filter: [UInt8], flags: UInt32) throws(SystemError) {
         try checked("seccomp", "") { filter.withUnsafeBytes { berth_load_filter(flags, $0.baseAddress, $0.count) } }
     }
 
-    /// Returns the mask that was in force. The corresponding call is `umask(2)`.
+    /// Returns the previous mask. The corresponding call is `umask(2)`.
     package static func setFileCreationMask(_ mask: UInt32) -> UInt32 { umask(mask) }
 }

@@ -1,15 +1,16 @@
 internal import CLinux
 
-/// Packets and descriptors between processes of one node, over unix(7) sockets: as a pair, or by a name in a directory.
+/// Sends packets and descriptors between processes of one node over unix(7) sockets, as a pair or by a name in a
+/// directory.
 ///
-/// Never by an abstract name: every local user can take one that can be computed, and fill the queue of its listener.
+/// Abstract names are not used, because any local user can bind a predictable name or fill its listener's queue.
 package enum LocalSockets {
-    /// Listens under a new name in a directory. The corresponding calls are `bind(2)`, `listen(2)`.
+    /// Listens on a new name in a directory. The corresponding calls are `bind(2)`, `listen(2)`.
     package static func listen(
         in directory: borrowing OwnedFileDescriptor, _ name: String, backlog: Int32 = 4096
     ) throws(SystemError) -> OwnedFileDescriptor {
         let socket = OwnedFileDescriptor(rawValue: try checked("socket", "AF_UNIX") { berth_seqpacket(1) })
-        // By descriptor: a path of any length, and the very directory that was looked at.
+        // Through the descriptor, so that the path fits and the directory is the one that was checked.
         let path = directory.procPath + "/" + name
         try path.withCPath { (cPath) throws(SystemError) in
             _ = try checked("bind", path) { berth_bind_path(socket.rawValue, cPath) }
@@ -18,8 +19,8 @@ package enum LocalSockets {
         return socket
     }
 
-    /// `nil` where nobody listens; `EAGAIN` where the listener's queue is full. Never waits. The corresponding call is
-    /// `connect(2)`.
+    /// Returns `nil` if no process listens, and throws `EAGAIN` if the listener's queue is full. Never blocks. The
+    /// corresponding call is `connect(2)`.
     package static func connect(
         in directory: borrowing OwnedFileDescriptor, _ name: String
     ) throws(SystemError) -> OwnedFileDescriptor? {
@@ -39,7 +40,7 @@ package enum LocalSockets {
         return socket
     }
 
-    /// Two ends. The corresponding call is `socketpair(2)`.
+    /// Creates two connected sockets. The corresponding call is `socketpair(2)`.
     package static func pair() throws(SystemError) -> (DescriptorBox, DescriptorBox) {
         var ends: [Int32] = [-1, -1]
         try checked("socketpair", "AF_UNIX") { berth_seqpacket_pair(&ends) }
@@ -48,16 +49,16 @@ package enum LocalSockets {
         )
     }
 
-    /// One descriptor that keeps all of these open as long as it is open itself: they wait in a socket that nobody reads.
-    /// A process that is to hold many leases needs one number for them, and so does whoever is handed them.
+    /// Returns one descriptor that keeps all of these open while it is open: they are queued in a socket that is never
+    /// read. A process can thus hold and pass on many leases by one number.
     ///
-    /// While it is open the kernel counts them as in flight against the user's limit on open files, above which nobody can
-    /// send descriptors (`ETOOMANYREFS`): one for all who need it, and none where the numbers are few.
+    /// The kernel counts queued descriptors against the user's limit on open files, and sending fails with
+    /// `ETOOMANYREFS` above it. Share one bundle where possible, and use none for a few descriptors.
     package static func bundle(_ boxes: [DescriptorBox]) throws(SystemError) -> DescriptorBox {
         let (kept, sending) = try pair()
         var rest = boxes[...]
         while !rest.isEmpty {
-            // Without waiting: a queue that is full stays full.
+            // Do not block, because a full queue is never read.
             try sending.descriptor.send([0], Array(rest.prefix(BERTH_MAX_DESCRIPTORS)), waits: false)
             rest = rest.dropFirst(BERTH_MAX_DESCRIPTORS)
         }
@@ -65,30 +66,30 @@ package enum LocalSockets {
     }
 }
 
-/// A packet, and the descriptors that came with it.
+/// A packet and the descriptors sent with it.
 package struct Packet: Sendable {
     package let bytes: [UInt8]
     package let descriptors: [DescriptorBox]
 }
 
 extension OwnedFileDescriptor {
-    /// `nil` where nobody has come within that time. The corresponding calls are `poll(2)`, `accept4(2)`.
+    /// Returns `nil` if no connection arrives in time. The corresponding calls are `poll(2)`, `accept4(2)`.
     package func accept(withinMilliseconds limit: Int) throws(SystemError) -> OwnedFileDescriptor? {
         guard try isReadable(withinMilliseconds: limit) else { return nil }
         return OwnedFileDescriptor(rawValue: try checked("accept4", procPath) { berth_accept(rawValue) })
     }
 
-    /// Whether there is something to read, or the other end has closed. The corresponding call is `poll(2)`.
+    /// Whether data is available or the peer has closed the connection. The corresponding call is `poll(2)`.
     package func isReadable(withinMilliseconds limit: Int) throws(SystemError) -> Bool {
         var request = pollfd(fd: rawValue, events: Int16(POLLIN), revents: 0)
         let ready = try checked("poll", procPath) { poll(&request, 1, Int32(clamping: limit)) }
         return ready > 0
     }
 
-    /// Whoever sends from now on is told that nobody listens. The corresponding call is `shutdown(2)`, `SHUT_RD`.
-    package func stopReceiving() { _ = shutdown(rawValue, Int32(SHUT_RD)) }  // the other end may be gone
+    /// Makes later sends of the peer fail. The corresponding call is `shutdown(2)`, `SHUT_RD`.
+    package func stopReceiving() { _ = shutdown(rawValue, Int32(SHUT_RD)) }  // the peer may have closed it
 
-    /// The process and user at the other end, as they were when it connected or listened: `SO_PEERCRED`.
+    /// The peer's process and user at the time it connected or listened: `SO_PEERCRED`.
     package func peer() throws(SystemError) -> (processID: Int32, userID: UInt32) {
         var process: Int32 = 0
         var user: UInt32 = 0
@@ -96,8 +97,8 @@ extension OwnedFileDescriptor {
         return (process, user)
     }
 
-    /// Sends one packet, with at most twelve descriptors: more are `E2BIG`. The corresponding call is `sendmsg(2)`,
-    /// `SCM_RIGHTS`.
+    /// Sends one packet with at most twelve descriptors; throws `E2BIG` for more. The corresponding call is
+    /// `sendmsg(2)`, `SCM_RIGHTS`.
     package func send(
         _ bytes: [UInt8], _ descriptors: [DescriptorBox] = [], waits: Bool = true
     ) throws(SystemError) {
@@ -110,7 +111,8 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// One packet; `nil` where the other end has closed. The corresponding call is `recvmsg(2)`.
+    /// Receives one packet; returns `nil` if the peer has closed the connection. The corresponding call is
+    /// `recvmsg(2)`.
     package func receive(limit: Int = 65536) throws(SystemError) -> Packet? {
         var bytes = [UInt8](repeating: 0, count: limit)
         var raw = [Int32](repeating: -1, count: BERTH_MAX_DESCRIPTORS)

@@ -1,9 +1,9 @@
 internal import CLinux
 
 package enum Memory {
-    /// Has the allocator give every large piece back to the system when it is freed. By itself it begins to keep them for later,
-    /// in pools of each thread, once it has seen one freed: a pull of many layers then holds what it no longer needs. Of what is
-    /// small each thread may keep some, as the network's buffers come and go thousands of times.
+    /// Makes the allocator return large blocks to the system when they are freed. By default it starts to cache them
+    /// per thread after the first is freed, so a pull of many layers would keep memory that it no longer needs. Small
+    /// blocks may stay cached, because network buffers are allocated thousands of times.
     ///
     /// The corresponding call is `mallopt(3)`.
     package static func giveBackWhatIsLarge() {

@@ -4,7 +4,7 @@ internal import CLinux
 package struct MountFlags: OptionSet, Sendable, Hashable {
     package let rawValue: UInt
     package init(rawValue: UInt) { self.rawValue = rawValue }
-    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    /// Written out because the standard library's generic version is not specialized across modules.
     package init(arrayLiteral elements: MountFlags...) { self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue }) }
     package static func | (one: Self, other: Self) -> Self { Self(rawValue: one.rawValue | other.rawValue) }
     package func contains(_ other: Self) -> Bool { rawValue & other.rawValue == other.rawValue }
@@ -21,11 +21,11 @@ package struct MountFlags: OptionSet, Sendable, Hashable {
     package static let isUnbindable = MountFlags(rawValue: BERTH_MS_UNBINDABLE)
 }
 
-/// Attributes of mount_setattr(2), which reach the mounts below as well.
+/// Attributes of mount_setattr(2), which can also apply to mounts below.
 package struct MountAttributes: OptionSet, Sendable, Hashable {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }
-    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    /// Written out because the standard library's generic version is not specialized across modules.
     package init(arrayLiteral elements: MountAttributes...) {
         self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
     }
@@ -37,10 +37,10 @@ package struct MountAttributes: OptionSet, Sendable, Hashable {
     package static let noExecution = MountAttributes(rawValue: BERTH_MOUNT_ATTR_NOEXEC)
 }
 
-/// Mounts by descriptor: source and target are places already opened and checked, so no path is walked a second time.
+/// Mounts by descriptor. Source and target are already opened and checked, so no path is resolved a second time.
 package enum Mounts {
-    /// Mounts a file system of `type` over `target`, from where relative paths in `data` start: it is the working directory
-    /// afterwards, if it may be one. The corresponding call is `mount(2)`.
+    /// Mounts a file system of `type` on `target`. Makes `target` the working directory if it may be entered, so that
+    /// relative paths in `data` start there. The corresponding call is `mount(2)`.
     package static func mount(
         type: String, over target: borrowing OwnedFileDescriptor, _ flags: MountFlags = [], data: String = "",
         source: String? = nil
@@ -48,11 +48,11 @@ package enum Mounts {
         try mount(type: type, at: target.entered(), flags, data: data, source: source)
     }
 
-    /// Mounts a file system of `type` at a place of the launcher's own. The corresponding call is `mount(2)`.
+    /// Mounts a file system of `type` at a path that the launcher controls. The corresponding call is `mount(2)`.
     package static func mount(
         type: String, at path: String, _ flags: MountFlags = [], data: String = "", source: String? = nil
     ) throws(SystemError) {
-        // The kernel reads one page of options, and cuts what is longer without a word.
+        // The kernel silently truncates options to one page.
         guard data.utf8.count < 4096 else {
             throw SystemError(call: "mount", errno: E2BIG, subject: "\(type): options")
         }
@@ -67,8 +67,9 @@ package enum Mounts {
         }
     }
 
-    /// A copy of what is mounted at `path`, with all below it if wanted, that is attached nowhere yet; it has its
-    /// attributes before anybody can see it. `nil` on kernels before 5.2, and where a seccomp filter refuses the call.
+    /// Copies the mount at `path`, and the mounts below it if `recursive`, without attaching the copy, so that
+    /// attributes can be set before it is visible. Returns `nil` before Linux 5.2 and if a seccomp filter denies the
+    /// call.
     ///
     /// The corresponding call is `open_tree(2)` with `OPEN_TREE_CLONE`.
     package static func detachedCopy(
@@ -77,14 +78,14 @@ package enum Mounts {
         try detachedCopy(of: path, startingAt: AT_FDCWD, recursive: recursive)
     }
 
-    /// A copy of what stands at `path` below `directory`; see there.
+    /// Copies the mount at `path` below `directory`, as above.
     package static func detachedCopy(
         of path: some PathBytes, in directory: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> OwnedFileDescriptor? {
         try detachedCopy(of: path, startingAt: directory.rawValue, recursive: false)
     }
 
-    /// A copy of a place that has been opened already; see there.
+    /// Copies the mount at an open descriptor, as above.
     package static func detachedCopy(
         of place: borrowing OwnedFileDescriptor, recursive: Bool
     ) throws(SystemError) -> OwnedFileDescriptor? {
@@ -107,7 +108,7 @@ package enum Mounts {
         return raw < 0 ? nil : OwnedFileDescriptor(rawValue: raw)
     }
 
-    /// Attaches a detached copy over `target`. The corresponding call is `move_mount(2)`.
+    /// Attaches a detached copy to `target`. The corresponding call is `move_mount(2)`.
     package static func attach(
         _ copy: borrowing OwnedFileDescriptor, over target: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
@@ -117,7 +118,7 @@ package enum Mounts {
         }
     }
 
-    /// Shows `source` at `target` as well. The corresponding call is `mount(2)` with `MS_BIND`.
+    /// Bind-mounts `source` on `target`. The corresponding call is `mount(2)` with `MS_BIND`.
     package static func bind(
         _ source: borrowing OwnedFileDescriptor, over target: borrowing OwnedFileDescriptor, recursive: Bool
     ) throws(SystemError) {
@@ -131,7 +132,7 @@ package enum Mounts {
         }
     }
 
-    /// Sets attributes on the mount that `target` is the root of. The corresponding call is `mount_setattr(2)`.
+    /// Sets attributes of the mount with the root `target`. The corresponding call is `mount_setattr(2)`.
     package static func setAttributes(
         _ attributes: MountAttributes, on target: borrowing OwnedFileDescriptor, recursive: Bool
     ) throws(SystemError) {
@@ -141,8 +142,8 @@ package enum Mounts {
         }
     }
 
-    /// The older way for one mount, on kernels before 5.12. The flags that a user namespace locked must be repeated,
-    /// or the kernel answers `EPERM`. The corresponding call is `mount(2)` with `MS_REMOUNT|MS_BIND`.
+    /// Sets flags of one mount on kernels before 5.12. Repeats the flags that a user namespace locks, because the
+    /// kernel returns `EPERM` otherwise. The corresponding call is `mount(2)` with `MS_REMOUNT|MS_BIND`.
     package static func remountBind(
         _ flags: MountFlags, on target: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
@@ -161,7 +162,7 @@ package enum Mounts {
         }
     }
 
-    /// The mount points below what `target` stands for, by their paths: proc_pid_mountinfo(5).
+    /// The paths of the mount points below `target`: proc_pid_mountinfo(5).
     package static func points(below target: borrowing OwnedFileDescriptor) throws(SystemError) -> [[UInt8]] {
         let top = try target.currentPath() + [UInt8(ascii: "/")]
         return ByteLines(try contents(of: "/proc/self/mountinfo")).compactMap { line in
@@ -172,7 +173,7 @@ package enum Mounts {
         }
     }
 
-    /// A field of mountinfo: blanks, ends of lines and backslashes are written as `\040` and its like.
+    /// Decodes a field of mountinfo, which encodes blanks, line ends and backslashes like `\040`.
     package static func unescaped(_ field: ArraySlice<UInt8>) -> [UInt8] {
         var result: [UInt8] = []
         var rest = field
@@ -190,12 +191,12 @@ package enum Mounts {
         return result
     }
 
-    /// Changes the propagation of every mount of this namespace. The corresponding call is `mount(2)`.
+    /// Changes the propagation of all mounts of this namespace. The corresponding call is `mount(2)`.
     package static func setPropagationOfAll(_ flags: MountFlags) throws(SystemError) {
         try checked("mount", "/") { berth_mount(nil, "/", nil, flags.union(.recursive).rawValue, nil) }
     }
 
-    /// Changes the propagation of what is mounted at the target. The corresponding call is `mount(2)`.
+    /// Changes the propagation of the mount at the target. The corresponding call is `mount(2)`.
     package static func setPropagation(
         _ flags: MountFlags, of target: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
@@ -205,7 +206,7 @@ package enum Mounts {
         }
     }
 
-    /// A recursive bind passes over this mount and all below it; its root is the working directory afterwards. The
+    /// Excludes this mount and those below it from recursive binds. Its root becomes the working directory. The
     /// corresponding call is `mount(2)`, `MS_UNBINDABLE`.
     package static func forbidBinding(of target: borrowing OwnedFileDescriptor) throws(SystemError) {
         try target.entered().withCPath { (cTarget) throws(SystemError) in
@@ -213,8 +214,8 @@ package enum Mounts {
         }
     }
 
-    /// Makes `newRoot` the root of this mount namespace and lets go of the old one: pivot_root(2)'s
-    /// `pivot_root(".", ".")`, after which the old root lies over the new and is detached.
+    /// Makes `newRoot` the root of this mount namespace and detaches the old root: `pivot_root(".", ".")` stacks the
+    /// old root over the new one, as pivot_root(2) describes.
     package static func pivot(to newRoot: borrowing OwnedFileDescriptor) throws(SystemError) {
         try checked("fchdir", newRoot.procPath) { fchdir(newRoot.rawValue) }
         try checked("pivot_root", ".") { berth_pivot_root(".", ".") }
@@ -222,7 +223,7 @@ package enum Mounts {
         try checked("chdir", "/") { chdir("/") }
     }
 
-    /// Detaches whatever is mounted at the target. The corresponding call is `umount2(2)` with `MNT_DETACH`.
+    /// Detaches the mount at the target. The corresponding call is `umount2(2)` with `MNT_DETACH`.
     package static func detach(_ target: borrowing OwnedFileDescriptor) throws(SystemError) {
         let path = target.procPath
         try path.withCPath { (cTarget) throws(SystemError) in
@@ -232,12 +233,12 @@ package enum Mounts {
 }
 
 extension OwnedFileDescriptor {
-    /// Where it is at present, with no link on the way: proc_pid_fd(5).
+    /// The current path, without links: proc_pid_fd(5).
     package func currentPath() throws(SystemError) -> [UInt8] {
         try OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory).linkTarget("\(rawValue)")
     }
 
-    /// A path for this directory: `.`, with it as working directory, as a path through /proc costs the kernel an inode
-    /// each time; but that where the directory may not be entered.
+    /// A path for this directory. Enters it and returns `.`, because each path through /proc costs the kernel an inode;
+    /// returns such a path if the directory may not be entered.
     fileprivate func entered() -> String { fchdir(rawValue) == 0 ? "." : procPath }
 }

@@ -1,5 +1,5 @@
-/// One of the databases of nsswitch.conf(5). The local file is read first, because that is quick. getent(1) asks the name
-/// service for other entries, so that the libraries of LDAP and SSSD are loaded into a process of their own.
+/// A database of nsswitch.conf(5). Reads the local file first, because it is fast. For other entries it runs getent(1),
+/// so that the libraries of LDAP and SSSD are loaded into a separate process.
 package struct NameService {
     private let database: String
     private let program: String
@@ -18,14 +18,14 @@ package struct NameService {
         self.database = database
         self.program = program
         self.patience = patience
-        // A host without the file still has its name service.
-        self.file = (try? contents(of: file, limit: 64 << 20)) ?? []
+        // Without the file, the host may still have a name service.
+        self.file = (try? contents(of: file, limit: 64 << 20)) ?? []  // absent: empty
     }
 
     package func entry(id: UInt32) -> [String]? { entry("\(id)", field: 2) }
     package func entry(name: String) -> [String]? { entry(name, field: 0) }
 
-    /// The names of these numbers, as far as they have some; the name service is asked once for all that the file lacks.
+    /// The names of these IDs, where they have one. Queries the name service once for all that the file lacks.
     package func names(of ids: [UInt32]) -> [UInt32: String] {
         var names: [UInt32: String] = [:]
         var left = Set(ids)
@@ -60,15 +60,15 @@ package struct NameService {
         for line in ByteLines(file) {
             if let found = line.colonField(field), found.holds(wanted) { return Self.fields(line) }
         }
-        // getent(1) takes digits for a number, whichever field is meant.
+        // getent(1) interprets digits as a number, whichever field is meant.
         let line = ask([key]).prefix { $0 != UInt8(ascii: "\n") }
         return line.colonField(field)?.holds(wanted) == true ? Self.fields(line) : nil
     }
 
-    /// A name service that did not answer in time is not asked again: a launch asks several times.
+    /// A name service that timed out is not queried again, because a launch needs several entries.
     nonisolated(unsafe) private static var isSilent = false  // set by the launcher's only thread
 
-    /// In a clean environment: no variable of the user's may change what this program loads.
+    /// Uses an empty environment, because the user's variables must not affect what this program loads.
     private func ask(_ keys: [String]) -> [UInt8] {
         if Self.isSilent { return [] }
         do throws(SystemError) {
@@ -77,7 +77,7 @@ package struct NameService {
                 output: .capture(limit: 4 << 20), deadline: Clock.monotonicNanoseconds + patience
             ).output
         } catch {
-            // Without getent, and without an answer, numbers serve as names.
+            // Without getent or an answer, IDs replace names.
             if error.errno == Errno.ETIMEDOUT, program == "/usr/bin/getent" { Self.isSilent = true }
             return []
         }
@@ -91,6 +91,6 @@ package struct NameService {
 }
 
 extension [String] {
-    /// Of an entry of passwd(5): the home directory, if it is an absolute path.
+    /// The home directory of a passwd(5) entry, if it is an absolute path.
     package var homeDirectory: String? { count > 5 && self[5].hasPrefix("/") ? self[5] : nil }
 }

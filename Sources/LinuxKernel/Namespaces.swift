@@ -1,10 +1,10 @@
 internal import CLinux
 
-/// Kinds of namespaces, the `CLONE_NEW*` of namespaces(7).
+/// The kinds of namespaces: `CLONE_NEW*` of namespaces(7).
 package struct NamespaceKinds: OptionSet, Sendable, Hashable {
     package let rawValue: Int32
     package init(rawValue: Int32) { self.rawValue = rawValue }
-    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    /// Written out because the standard library's generic version is not specialized across modules.
     package init(arrayLiteral elements: NamespaceKinds...) {
         self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
     }
@@ -19,15 +19,15 @@ package struct NamespaceKinds: OptionSet, Sendable, Hashable {
 }
 
 extension NamespaceKinds {
-    /// Names below `/proc/PID/ns`, the user namespace first: only its rights allow to enter the others. No process can enter
-    /// another PID namespace; only its children do.
+    /// Names below `/proc/PID/ns`. The user namespace comes first, because it grants the right to enter the others. The
+    /// PID namespace is missing: a process cannot enter one, only its children can.
     package static let names: [(kind: NamespaceKinds, name: String)] = [
         (.user, "user"), (.mount, "mnt"), (.hostname, "uts"), (.network, "net"), (.ipc, "ipc"),
     ]
 }
 
 package enum Namespaces {
-    /// Leaves the current namespaces for new ones. A new user namespace needs a single-threaded process.
+    /// Moves this process to new namespaces. A new user namespace requires a single-threaded process.
     ///
     /// The corresponding call is `unshare(2)`.
     package static func create(_ kinds: NamespaceKinds) throws(SystemError) {
@@ -36,15 +36,15 @@ package enum Namespaces {
         }
     }
 
-    /// Enters the namespace that the descriptor names. The corresponding call is `setns(2)`.
+    /// Enters a namespace. The corresponding call is `setns(2)`.
     package static func join(
         _ namespace: borrowing OwnedFileDescriptor, _ kind: NamespaceKinds
     ) throws(SystemError) {
         try checked("setns", namespace.procPath) { berth_setns(namespace.rawValue, kind.rawValue) }
     }
 
-    /// Maps the caller's one user and one group into the user namespace it has just created: user_namespaces(7).
-    /// `setgroups` must be denied first, or the kernel refuses an unprivileged group map.
+    /// Maps the caller's user and group into the user namespace that it has just created: user_namespaces(7). Denies
+    /// `setgroups` first, because the kernel otherwise rejects an unprivileged group map.
     package static func mapIDs(
         insideUser: UInt32, outsideUser: UInt32, insideGroup: UInt32, outsideGroup: UInt32
     ) throws(SystemError) {
@@ -53,43 +53,43 @@ package enum Namespaces {
         try write("\(insideGroup) \(outsideGroup) 1", to: "/proc/self/gid_map")
     }
 
-    /// Continues as process 1 of the PID namespace that was created. The caller's process stays outside: it passes signals
-    /// on, stops when the command stops, and ends as it ends.
+    /// Continues as process 1 of the new PID namespace. The calling process stays outside; it forwards signals, stops
+    /// when the command stops, and exits with its status.
     package static func becomeFirstProcess() throws(SystemError) {
         try checked("fork", "PID namespace") { berth_become_first_process() }
     }
 
-    /// The last thing before the command: it ends when the process outside does, whoever it is by now.
+    /// Called last before the command is executed: makes this process exit when the process outside does.
     ///
-    /// - Parameter init: Whether process 1 stays, to reap orphans and pass signals on, with the command as its child.
+    /// - Parameter init: Whether process 1 stays to reap orphans and forward signals, with the command as its child.
     package static func finishFirstProcess(init: Bool) throws(SystemError) {
         try checked("prctl", "PR_SET_PDEATHSIG") { berth_end_with_parent() }
         if `init` { try checked("fork", "init") { berth_leave_init_behind() } }
     }
 
-    /// A new network namespace has a loopback interface that is down. The corresponding call is `ioctl(2)`,
+    /// Starts the loopback interface, which is down in a new network namespace. The corresponding call is `ioctl(2)`,
     /// `SIOCSIFFLAGS`.
     package static func startLoopback() throws(SystemError) { try checked("ioctl", "lo") { berth_loopback_up() } }
 
-    /// The directory in which this process's namespaces can be opened, by its real path: to be had before pivot_root, as
-    /// the container's /proc may be anything, and used afterwards.
+    /// The directory of this process's namespaces. Open it before pivot_root, because the container's /proc cannot be
+    /// trusted.
     package static func own() throws(SystemError) -> OwnedFileDescriptor {
         try OwnedFileDescriptor(opening: "/proc/self/ns", .path | .directory)
     }
 
-    /// A handle on the namespace in which the owner of that directory is now, by its name there, that keeps it alive.
+    /// Opens a namespace of the process that owns the directory. The descriptor keeps the namespace alive.
     package static func current(
         _ name: String, in own: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> OwnedFileDescriptor {
         try own.open(name, .readOnly)
     }
 
-    /// A namespace of another process of the same user.
+    /// Opens a namespace of another process of the same user.
     package static func ofProcess(_ processID: Int32, _ name: String) throws(SystemError) -> OwnedFileDescriptor {
         try OwnedFileDescriptor(opening: "/proc/\(processID)/ns/\(name)", .readOnly)
     }
 
-    /// The corresponding call is `sethostname(2)`; lengths are bytes.
+    /// The corresponding call is `sethostname(2)`. Lengths are in bytes.
     package static func setHostname(_ name: String) throws(SystemError) {
         let bytes = Array(name.utf8)
         try name.withCPath { (cName) throws(SystemError) in

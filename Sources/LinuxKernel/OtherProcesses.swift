@@ -1,30 +1,30 @@
-/// A process as its files below /proc show it: proc(5). Most are readable for everybody.
+/// A process according to /proc, proc(5). All users can read most of these files.
 package struct OtherProcess: Equatable, Sendable {
     package let processID: Int
     /// The first 15 bytes of the program's name.
     package let name: String
     package let parent: Int
-    /// When it started, in hundredths of a second since boot.
+    /// The start time in hundredths of a second since boot.
     package let startTicks: UInt64
-    /// Processor time in hundredths of a second, all its threads together.
+    /// The processor time of all threads, in hundredths of a second.
     package let processorTicks: UInt64
-    /// Resident memory in bytes; pages that processes share count in each.
+    /// Resident memory in bytes, including shared pages.
     package let residentBytes: UInt64
 
-    /// `nil` where it is gone, or hidden by `hidepid`.
+    /// Returns `nil` if the process has exited or `hidepid` hides it.
     package init?(_ processID: Int) {
-        guard let bytes = try? contents(of: "/proc/\(processID)/stat", limit: 4096) else { return nil }  // gone
+        guard let bytes = try? contents(of: "/proc/\(processID)/stat", limit: 4096) else { return nil }  // exited
         self.init(processID, stat: bytes)
     }
 
-    /// - Parameter directory: `/proc/PID`, opened: it never stands for another process of that number.
+    /// - Parameter directory: The open `/proc/PID`, which never refers to another process with a reused PID.
     package init?(_ processID: Int, in directory: borrowing OwnedFileDescriptor) {
-        guard let bytes = try? directory.open("stat", .readOnly).readAll(limit: 4096) else { return nil }  // gone
+        guard let bytes = try? directory.open("stat", .readOnly).readAll(limit: 4096) else { return nil }  // exited
         self.init(processID, stat: bytes)
     }
 
     private init?(_ processID: Int, stat bytes: [UInt8]) {
-        // The name stands in parentheses and may hold any.
+        // The name is in parentheses and may contain parentheses.
         guard let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
             open < close
         else { return nil }
@@ -33,7 +33,7 @@ package struct OtherProcess: Equatable, Sendable {
             index < fields.count ? UInt64(String(decoding: fields[index], as: UTF8.self)) : nil
         }
         guard let parent = number(1), let user = number(11), let system = number(12), let start = number(19),
-            // A zombie is no process any more.
+            // A zombie counts as exited.
             !fields[0].elementsEqual("Z".utf8)
         else { return nil }
         self.processID = processID
@@ -44,11 +44,11 @@ package struct OtherProcess: Equatable, Sendable {
         residentBytes = (number(21) ?? 0) &* UInt64(Memory.pageBytes)
     }
 
-    /// From this process's parent up to the first of its PID namespace.
+    /// From this process's parent to the first process of its PID namespace.
     package static func ancestors() -> [OtherProcess] {
         var result: [OtherProcess] = []
         var next = OtherProcess(Int(Processes.ownID))?.parent ?? 0
-        // A chain of this length is a loop of numbers that were used again meanwhile.
+        // A longer chain is a loop caused by PID reuse.
         while next > 0, result.count < 256, let process = OtherProcess(next) {
             result.append(process)
             next = process.parent
@@ -56,10 +56,10 @@ package struct OtherProcess: Equatable, Sendable {
         return result
     }
 
-    /// The first one of this name.
+    /// The first process with this name.
     package static func named(_ name: String) -> OtherProcess? {
-        guard let directory = try? OwnedFileDescriptor(opening: "/proc", .readOnly | .directory),  // no /proc, no processes
-            let entries = try? directory.entries()
+        guard let directory = try? OwnedFileDescriptor(opening: "/proc", .readOnly | .directory),  // no /proc: none
+            let entries = try? directory.entries()  // likewise
         else { return nil }
         for entry in entries {
             if let number = Int(entry.displayPath), let process = OtherProcess(number), process.name == name {
@@ -69,9 +69,9 @@ package struct OtherProcess: Equatable, Sendable {
         return nil
     }
 
-    /// One of its limits, by `/proc/PID/limits`: everybody may read that, while prlimit(2) wants a capability.
+    /// A limit from `/proc/PID/limits`, which all users can read; prlimit(2) needs a capability.
     package func limit(_ limit: ResourceLimit) -> LimitValues? {
-        guard let bytes = try? contents(of: "/proc/\(processID)/limits", limit: 16384) else { return nil }  // gone
+        guard let bytes = try? contents(of: "/proc/\(processID)/limits", limit: 16384) else { return nil }  // exited
         return Self.limit(limit, in: String(decoding: bytes, as: UTF8.self))
     }
 

@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// A file descriptor with exactly one owner, closed when the owner lets go of it; close-on-exec from birth.
+/// A file descriptor with exactly one owner, which closes it. It is created close-on-exec.
 package struct OwnedFileDescriptor: ~Copyable, Sendable {
     let rawValue: Int32
 
@@ -8,7 +8,7 @@ package struct OwnedFileDescriptor: ~Copyable, Sendable {
 
     deinit { close(rawValue) }
 
-    /// Gives up ownership.
+    /// Releases ownership without closing.
     consuming func released() -> Int32 {
         let raw = rawValue
         discard self
@@ -20,7 +20,7 @@ package struct OwnedFileDescriptor: ~Copyable, Sendable {
 package struct OpenFlags: OptionSet, Sendable {
     package let rawValue: Int32
     package init(rawValue: Int32) { self.rawValue = rawValue }
-    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    /// Written out because the standard library's generic version is not specialized across modules.
     package init(arrayLiteral elements: OpenFlags...) { self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue }) }
     package static func | (one: Self, other: Self) -> Self { Self(rawValue: one.rawValue | other.rawValue) }
     package func contains(_ other: Self) -> Bool { rawValue & other.rawValue == other.rawValue }
@@ -35,23 +35,23 @@ package struct OpenFlags: OptionSet, Sendable {
     package static let noFollow = OpenFlags(rawValue: O_NOFOLLOW)
     package static let nonBlocking = OpenFlags(rawValue: O_NONBLOCK)
     package static let noControllingTerminal = OpenFlags(rawValue: O_NOCTTY)
-    /// Leaves the time of the last access as it is; for the file's owner only. See open(2), `O_NOATIME`.
+    /// Does not update the access time. Only for the file's owner. See open(2), `O_NOATIME`.
     package static let noAccessTime = OpenFlags(rawValue: BERTH_O_NOATIME)
-    /// A handle on the place in the file system only; see open(2), `O_PATH`.
+    /// Opens only a reference to the location; see open(2), `O_PATH`.
     package static let path = OpenFlags(rawValue: BERTH_O_PATH)
 }
 
-/// How openat2(2) may walk a path.
+/// Restrictions on path resolution by openat2(2).
 package struct ResolveFlags: OptionSet, Sendable {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }
-    /// Spelled out because the standard library's is generic, and specialised for nobody across modules.
+    /// Written out because the standard library's generic version is not specialized across modules.
     package init(arrayLiteral elements: ResolveFlags...) {
         self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
     }
-    /// `RESOLVE_IN_ROOT`: the directory is the root for absolute paths, absolute links and `..`.
+    /// `RESOLVE_IN_ROOT`: this directory is the root for absolute paths, absolute links and `..`.
     package static let inRoot = ResolveFlags(rawValue: BERTH_RESOLVE_IN_ROOT)
-    /// `RESOLVE_BENEATH`: leaving the directory is `EXDEV`.
+    /// `RESOLVE_BENEATH`: a path that leaves the directory throws `EXDEV`.
     package static let beneath = ResolveFlags(rawValue: BERTH_RESOLVE_BENEATH)
     package static let noSymlinks = ResolveFlags(rawValue: BERTH_RESOLVE_NO_SYMLINKS)
     package static let noMagicLinks = ResolveFlags(rawValue: BERTH_RESOLVE_NO_MAGICLINKS)
@@ -59,7 +59,7 @@ package struct ResolveFlags: OptionSet, Sendable {
 }
 
 extension OwnedFileDescriptor {
-    /// Opens by an ordinary path, for places that the caller or the site named.
+    /// Opens a path that the caller or the site specified. Follows links.
     ///
     /// The corresponding call is `open(2)`.
     package init(
@@ -72,7 +72,7 @@ extension OwnedFileDescriptor {
         self.init(rawValue: raw)
     }
 
-    /// Opens relative to this directory with openat(2), the last component not followed unless asked otherwise.
+    /// Opens relative to this directory with openat(2). Does not follow a link in the last component by default.
     package func open(
         _ path: some PathBytes, _ flags: OpenFlags, mode: UInt32 = 0o600
     ) throws(SystemError) -> OwnedFileDescriptor {
@@ -85,7 +85,7 @@ extension OwnedFileDescriptor {
         return OwnedFileDescriptor(rawValue: raw)
     }
 
-    /// Opens a path from an image or a user beneath this directory: the walk can not leave it.
+    /// Opens a path from an image or a user beneath this directory, which the path cannot leave.
     ///
     /// The corresponding call is `openat2(2)`; magic links are never followed.
     package func resolve(
@@ -93,7 +93,7 @@ extension OwnedFileDescriptor {
     ) throws(SystemError) -> OwnedFileDescriptor {
         var raw: Int32 = -1
         try path.withCPath { (cPath) throws(SystemError) in
-            // EAGAIN: something was renamed during the walk; the manual page says to try again.
+            // EAGAIN: a rename interfered with the resolution; the manual page recommends another attempt.
             var attempts = 0
             while true {
                 raw = berth_openat2(
@@ -103,7 +103,7 @@ extension OwnedFileDescriptor {
                 let code = berth_errno()
                 if code == EINTR { continue }
                 if code == EAGAIN, attempts < 64 { attempts += 1; continue }
-                // Before Linux 5.6, or refused by an older seccomp filter, which answers either.
+                // Linux before 5.6, or an older seccomp filter, which may return either.
                 if code == ENOSYS || code == EPERM {
                     let bytes = UnsafeBufferPointer(start: cPath, count: strlen(cPath)).map { UInt8(bitPattern: $0) }
                     raw = try PathWalk(how).open(bytes, beneath: self, flags, mode: mode)
@@ -115,13 +115,13 @@ extension OwnedFileDescriptor {
         return OwnedFileDescriptor(rawValue: raw)
     }
 
-    /// One that the program which started this one has left open, by the number it gave; from now on ours alone.
+    /// Takes ownership of a descriptor inherited from the parent program, by its number.
     package init(inherited number: Int32) throws(SystemError) {
         try checked("fcntl", "\(number)") { berth_fcntl(number, F_SETFD, Int(FD_CLOEXEC)) }
         self.init(rawValue: number)
     }
 
-    /// A file in memory without a name. The corresponding call is `memfd_create(2)`.
+    /// Creates an unnamed file in memory. The corresponding call is `memfd_create(2)`.
     package init(inMemory name: String) throws(SystemError) {
         var raw: Int32 = -1
         try name.withCPath { (cName) throws(SystemError) in
@@ -130,7 +130,7 @@ extension OwnedFileDescriptor {
         self.init(rawValue: raw)
     }
 
-    /// A descriptor that programs started from here have as well, and under which number.
+    /// Duplicates the descriptor for child programs; returns the copy and its number.
     package func inheritableCopy() throws(SystemError) -> (box: DescriptorBox, number: Int32) {
         let raw = try checked("fcntl", "F_DUPFD") { berth_fcntl(rawValue, F_DUPFD, 3) }
         return (DescriptorBox(OwnedFileDescriptor(rawValue: raw)), raw)
@@ -142,7 +142,7 @@ extension OwnedFileDescriptor {
         return OwnedFileDescriptor(rawValue: raw)
     }
 
-    /// Lets the descriptor live on in the program that `execve` starts, and gives up ownership of it.
+    /// Clears close-on-exec for the next `execve` and releases ownership.
     package consuming func inheritAcrossExec() throws(SystemError) {
         guard berth_fcntl(rawValue, F_SETFD, 0) == 0 else {
             let error = SystemError.last("fcntl", "F_SETFD")
@@ -152,11 +152,11 @@ extension OwnedFileDescriptor {
         discard self
     }
 
-    /// The path under which this process's own `/proc` shows the descriptor, for calls that take only paths.
+    /// The path of the descriptor in this process's `/proc`, for calls that only accept paths.
     package var procPath: String { "/proc/self/fd/\(rawValue)" }
 }
 
-/// Keeps a descriptor in a collection, which can not hold a noncopyable value.
+/// Holds a descriptor in a collection, which cannot contain a noncopyable value.
 package final class DescriptorBox: Sendable {
     package let descriptor: OwnedFileDescriptor
     package init(_ descriptor: consuming OwnedFileDescriptor) { self.descriptor = descriptor }

@@ -1,17 +1,18 @@
 internal import CLinux
 
-/// A path as the kernel sees it: bytes without a NUL. Names inside an image need not be UTF-8, so they are `[UInt8]`;
-/// a `String` serves for what people typed.
+/// A path for the kernel: bytes without NUL. Names in an image need not be UTF-8, so they are `[UInt8]`; `String` is
+/// for paths that users type.
 package protocol PathBytes {
-    /// Calls `body` with the path as a C string. Not generic, as every launch would pay for making the types.
+    /// Calls `body` with the path as a C string. Not generic, because creating the types would cost time at each
+    /// launch.
     func withCPath(_ body: (UnsafePointer<CChar>) throws(SystemError) -> Void) throws(SystemError)
 
-    /// For messages: bytes that are not UTF-8 are repaired.
+    /// The path for messages, with invalid UTF-8 replaced.
     var displayPath: String { get }
 }
 
 extension String: PathBytes {
-    /// What the kernel is given for it: the bytes that came in, where some were no text.
+    /// The original bytes of the string, including those that were not UTF-8.
     package var kernelBytes: [UInt8] { RawText.bytes(self) ?? Array(utf8) }
 
     package func withCPath(_ body: (UnsafePointer<CChar>) throws(SystemError) -> Void) throws(SystemError) {
@@ -39,7 +40,7 @@ extension [UInt8]: PathBytes {
     package var displayPath: String { String(decoding: self, as: UTF8.self) }
 }
 
-/// Whether an absolute path names the root, as far as it can be seen without following a link.
+/// Whether an absolute path names the root without following a link.
 package func isRootPath(_ path: String) -> Bool {
     var depth = 0
     for component in path.utf8.split(separator: UInt8(ascii: "/")) where !component.elementsEqual(".".utf8) {

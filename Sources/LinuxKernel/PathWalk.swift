@@ -1,7 +1,7 @@
 internal import CLinux
 
-/// What openat2(2) does, one component at a time, for kernels and seccomp filters that do not let it be called. Each
-/// component is opened without following it, so that whatever changes meanwhile, the walk stays where it may be.
+/// Emulates openat2(2), one component at a time, for kernels and seccomp filters without it. Opens each component
+/// without following links, so that concurrent changes cannot lead out of the directory.
 struct PathWalk {
     private let how: ResolveFlags
 
@@ -23,7 +23,7 @@ struct PathWalk {
                 stack = []
             }
             var parts = text.split(separator: UInt8(ascii: "/")).map(Array.init)
-            // A slash at the end wants a directory.
+            // A trailing slash requires a directory.
             if text.last == UInt8(ascii: "/") { parts.append([0x2E]) }
             pending += parts.reversed()
         }
@@ -45,7 +45,7 @@ struct PathWalk {
                 kind = try next.status().kind
                 found = DescriptorBox(next)
             } catch {
-                // To be made, perhaps; else the last call says what is wrong.
+                // The caller may want to create the file; otherwise, the last call reports the error.
                 if !isLast || error.errno != ENOENT { throw failure(error.errno) }
             }
             if kind == .symlink, let found, !isLast || !flags.contains(.noFollow) {

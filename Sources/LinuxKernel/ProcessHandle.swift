@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// A process by descriptor, whose number may be another process's by the time it is used: pidfd_open(2).
+/// Refers to a process by descriptor, which guards against PID reuse: pidfd_open(2).
 package struct ProcessHandle: ~Copyable {
     private let handle: OwnedFileDescriptor
 
@@ -9,7 +9,7 @@ package struct ProcessHandle: ~Copyable {
             rawValue: try checked("pidfd_open", "\(processID)") { berth_pidfd_open(Int32(clamping: processID)) })
     }
 
-    /// A copy of one of its descriptors. The corresponding call is `pidfd_getfd(2)`.
+    /// Duplicates a descriptor of the process. The corresponding call is `pidfd_getfd(2)`.
     package func descriptor(_ number: Int32) throws(SystemError) -> OwnedFileDescriptor {
         let raw = handle.rawValue
         return OwnedFileDescriptor(
@@ -18,13 +18,14 @@ package struct ProcessHandle: ~Copyable {
 }
 
 extension OwnedFileDescriptor {
-    /// Whether this may be the socket of `LocalSockets.bundle`.
+    /// Whether this may be a socket from `LocalSockets.bundle`.
     package var isBundle: Bool { berth_is_bundle(rawValue) == 1 }
 }
 
 extension Identity {
-    /// Until the next execve(2), processes in the user namespace that this process is about to join can neither trace it nor
-    /// open its files below `/proc/PID`. The corresponding call is `prctl(2)`, `PR_SET_DUMPABLE`.
+    /// Until the next execve(2), prevents processes of the user namespace that this process is about to join from
+    /// tracing it and from opening its files below `/proc/PID`. The corresponding call is `prctl(2)`,
+    /// `PR_SET_DUMPABLE`.
     package static func hideFromTracing() throws(SystemError) {
         try checked("prctl", "PR_SET_DUMPABLE") { berth_prctl(4, 0, 0, 0, 0) }
     }

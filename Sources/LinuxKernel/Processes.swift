@@ -1,18 +1,17 @@
 internal import CLinux
 
-/// Starting programs: in place of this one, or beside it.
+/// Executes programs in place of this one or as children.
 package enum Processes {
     package static var ownID: Int32 { getpid() }
-    /// Another one's once the parent has ended.
+    /// The ID of another process once the parent has exited.
     package static var parentID: Int32 { getppid() }
 
-    /// Replaces this program; returns only where that failed. The corresponding call is `execve(2)`.
+    /// Replaces this program; returns only on failure. The corresponding call is `execve(2)`.
     package static func execute(_ path: String, arguments: [String], environment: [String]) -> SystemError {
         withCStrings(arguments) { cArguments in
             withCStrings(environment) { cEnvironment in
                 var failure = SystemError(call: "execve", errno: 0, subject: path)
-                // It throws nothing itself.
-                try? path.withCPath { cPath in
+                try? path.withCPath { cPath in  // `body` does not throw
                     StartingState.restore()
                     execve(cPath, cArguments, cEnvironment)
                     failure = SystemError.last("execve", path)
@@ -22,25 +21,25 @@ package enum Processes {
         }
     }
 
-    /// Where a spawned program's standard output goes.
+    /// The destination of a child's standard output.
     package enum Output: Sendable {
         case inherit, standardError
-        /// Its first bytes: of standard output, or of standard error as well.
+        /// Captures the first bytes of standard output, or of both standard output and standard error.
         case capture(limit: Int), captureBoth(limit: Int)
     }
 
-    /// How a spawned program ended, and what it printed where that was captured.
+    /// The result of a child, and its captured output.
     package struct Ended: Sendable {
-        /// The exit status, or 128 + the signal's number.
+        /// The exit status, or 128 plus the signal number.
         package let status: Int32
         package let output: [UInt8]
     }
 
-    /// Runs a program and waits for it; its standard input is what is given, or `/dev/null`. The corresponding calls are
+    /// Runs a program and waits for it. Its standard input is `input`, or `/dev/null`. The corresponding calls are
     /// `posix_spawn(3)` and `waitpid(2)`.
     ///
-    /// - Parameter deadline: In `Clock.monotonicNanoseconds`; a program that runs longer is killed, which is
-    ///   `ETIMEDOUT`.
+    /// - Parameter deadline: A time of `Clock.monotonicNanoseconds` at which the program is killed and `ETIMEDOUT` is
+    ///   thrown.
     package static func run(
         _ path: String, arguments: [String], environment: [String], output: Output, input: [UInt8]? = nil,
         deadline: UInt64? = nil
@@ -50,16 +49,16 @@ package enum Processes {
             deadline: deadline)
     }
 
-    /// A program that runs beside this one, to be waited for.
+    /// A running child that must be waited for.
     package struct Child: Sendable {
         fileprivate let id: pid_t
         fileprivate let path: String
-        /// Where what it prints arrives, and how much of it counts.
+        /// Receives the captured output, up to `limit`.
         fileprivate let pipe: Int32
         fileprivate let limit: Int
     }
 
-    /// The first half of `run`.
+    /// Starts a child, as `run` does.
     package static func start(
         _ path: String, arguments: [String], environment: [String], output: Output, input: [UInt8]? = nil
     ) throws(SystemError) -> Child {
@@ -85,8 +84,8 @@ package enum Processes {
             posix_spawn_file_actions_adddup2(&actions, pipeEnds[1], 1)
             if case .captureBoth = output { posix_spawn_file_actions_adddup2(&actions, pipeEnds[1], 2) }
         }
-        // As every program may expect: this one ignores a signal, and what its caller has ignored or blocked is the
-        // command's to have.
+        // Reset signals to what programs expect. This process ignores one, and what its caller ignores or blocks is
+        // restored only for the command.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -111,7 +110,7 @@ package enum Processes {
         return Child(id: child, path: path, pipe: pipeEnds[0], limit: limit)
     }
 
-    /// The second half of `run`. The corresponding call is `waitpid(2)`.
+    /// Waits for a child, as `run` does. The corresponding call is `waitpid(2)`.
     package static func wait(for process: Child, deadline: UInt64? = nil) throws(SystemError) -> Ended {
         let (child, path, limit) = (process.id, process.path, process.limit)
         var captured: [UInt8] = []
@@ -121,8 +120,8 @@ package enum Processes {
             if process.pipe >= 0 { close(process.pipe) }
         } else if process.pipe >= 0 {
             let reading = OwnedFileDescriptor(rawValue: process.pipe)
-            // Past the limit the reader goes away and the writer gets SIGPIPE: it must not hang the launch.
-            captured = (try? reading.readAll(limit: limit)) ?? []  // what was printed is only advice
+            // Stop reading at the limit. A child that writes more gets SIGPIPE, so it cannot block the launch.
+            captured = (try? reading.readAll(limit: limit)) ?? []  // the output is only informative
         }
         var status: Int32 = 0
         try checked("waitpid", path) { waitpid(child, &status, 0) }
@@ -132,7 +131,7 @@ package enum Processes {
             output: captured)
     }
 
-    /// The reading end of a pipe that holds all of `bytes`, which must fit: what nobody reads must not hang anybody.
+    /// The read end of a pipe that contains `bytes`. They must fit, because a full pipe would block the writer.
     private static func pipe(holding bytes: [UInt8], _ subject: String) throws(SystemError) -> Int32 {
         guard bytes.count <= 4096 else { throw SystemError(call: "pipe2", errno: EFBIG, subject: subject) }
         var ends: [Int32] = [-1, -1]
@@ -145,14 +144,13 @@ package enum Processes {
         return ends[0]
     }
 
-    /// Reads what the program prints until it has ended, which what it has started in turn may outlive; kills it when
-    /// its time is over.
+    /// Reads the output until the child exits; its own children may live longer. Kills it at the deadline.
     private static func follow(
         _ child: pid_t, _ pipe: Int32, limit: Int, until deadline: UInt64
     ) -> (captured: [UInt8], isLate: Bool) {
         var captured: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4096)
-        // Refused by some seccomp filters: then the child is looked for now and then.
+        // Some seccomp filters deny this call; the child is then polled.
         let handle = berth_pidfd_open(child)
         defer { if handle >= 0 { close(handle) } }
         var waits = [
@@ -176,16 +174,16 @@ package enum Processes {
         }
     }
 
-    /// It can still be waited for. The corresponding call is `waitid(2)` with `WNOWAIT`.
+    /// Whether the child has exited; leaves it to be waited for. The corresponding call is `waitid(2)` with `WNOWAIT`.
     private static func hasEnded(_ child: pid_t) -> Bool {
         var found = siginfo_t()
         return waitid(P_PID, id_t(child), &found, WEXITED | WNOHANG | WNOWAIT) == 0 && found.si_signo != 0
     }
 
-    /// The corresponding call is `poll(2)` of nothing.
+    /// The corresponding call is `poll(2)` without descriptors.
     package static func sleep(milliseconds: Int) { _ = poll(nil, 0, Int32(clamping: milliseconds)) }
 
-    /// The environment this process was given, one `NAME=value` each.
+    /// The environment of this process as `NAME=value`.
     package static func environment() -> [String] {
         var result: [String] = []
         guard var cursor = berth_environ() else { return result }
@@ -196,7 +194,7 @@ package enum Processes {
         return result
     }
 
-    /// The arguments this process was given, its own name first.
+    /// The arguments of this process; the first one is its name.
     package static func arguments() -> [String] {
         var result: [String] = []
         guard var cursor = berth_argv() else { return result }
@@ -207,14 +205,14 @@ package enum Processes {
         return result
     }
 
-    /// Where this process stands; `nil` where that has no path from its root. The corresponding call is `getcwd(3)`.
+    /// The working directory; `nil` if it has no path from the root. The corresponding call is `getcwd(3)`.
     package static var workingDirectory: String? {
         guard let path = getcwd(nil, 0) else { return nil }
         defer { free(path) }
         return path.pointee == 0x2F ? RawText.string(path) : nil
     }
 
-    /// The absolute path of the program this process runs, by `/proc/self/exe`.
+    /// The absolute path of this program, from `/proc/self/exe`.
     package static func ownPath() throws(SystemError) -> String {
         let directory = try OwnedFileDescriptor(opening: "/proc/self", .path | .directory)
         let path = try directory.linkTarget("exe").displayPath
@@ -222,14 +220,14 @@ package enum Processes {
         return path == "/" || path.hasPrefix("/memfd:berth") ? arguments().first ?? path : path
     }
 
-    /// Has this process sent SIGTERM when its parent ends, however that happens; at once where it has ended already. The
-    /// corresponding call is `prctl(2)`, `PR_SET_PDEATHSIG`.
+    /// Makes the kernel send SIGTERM to this process when its parent exits, or now if it already has. The corresponding
+    /// call is `prctl(2)`, `PR_SET_PDEATHSIG`.
     package static func end(with parent: Int32) throws(SystemError) {
         try checked("prctl", "PR_SET_PDEATHSIG") { berth_prctl(1, UInt(SIGTERM), 0, 0, 0) }
         if getppid() != parent { kill(getpid(), SIGTERM) }
     }
 
-    /// The corresponding call is `_exit(2)`: nothing is flushed, nothing is run.
+    /// The corresponding call is `_exit(2)`: flushes nothing and runs no exit handlers.
     package static func exit(_ status: Int32) -> Never { _exit(status) }
 }
 

@@ -4,7 +4,7 @@ package enum Random {
     /// A number that the kernel chose for this process, without a call: `AT_RANDOM` of getauxval(3).
     package static var ofProcess: UInt64 { berth_process_random() }
 
-    /// Lower-case hexadecimal digits of that many random bytes. The corresponding call is `getrandom(2)`.
+    /// `count` random bytes as lower-case hexadecimal digits. The corresponding call is `getrandom(2)`.
     package static func hexadecimal(bytes count: Int) throws(SystemError) -> String {
         var bytes = [UInt8](repeating: 0, count: count)
         try checked("getrandom", "") { berth_getrandom(&bytes, count) }

@@ -1,14 +1,14 @@
 internal import CLinux
 
-/// Arguments, variables and paths are bytes to the kernel, and strings to everything between their coming and their
-/// going. A byte that is no part of UTF-8 text rides as a code point of the last private plane, U+10FF80 for 0x80 to
-/// U+10FFFF for 0xFF, and so do the bytes of those code points themselves: every string of bytes comes out as it went in.
+/// Carries arbitrary bytes of arguments, variables and paths in strings without loss. A byte that is not part of UTF-8
+/// text becomes a code point of the last private-use plane, U+10FF80 for 0x80 to U+10FFFF for 0xFF. The bytes of these
+/// code points are encoded in the same way, so every byte sequence survives the round trip.
 package enum RawText {
     private static let first: UInt32 = 0x10FF00
-    /// All code points of the plane's last rows begin with this byte, and no other code points do but their neighbours.
+    /// The first byte of all code points in the upper part of the plane, and of few others.
     private static let lead: UInt8 = 0xF4
 
-    /// Whether bytes ride in it that are no text.
+    /// Whether the string contains encoded bytes.
     package static func holdsBytes(_ text: String) -> Bool {
         text.unicodeScalars.contains { $0.value >= first + 0x80 }
     }
@@ -21,7 +21,7 @@ package enum RawText {
         }
     }
 
-    /// Bytes of a file, which may hold a NUL.
+    /// Converts bytes of a file, which may contain NUL.
     package static func string(_ bytes: ArraySlice<UInt8>) -> String {
         if !bytes.contains(lead), let text = String(validating: bytes, as: UTF8.self) { return text }
         return bytes.withUnsafeBufferPointer { escaped($0[...]) }
@@ -43,7 +43,7 @@ package enum RawText {
         return String(scalars)
     }
 
-    /// The code point that the bytes begin with, by its shortest form only.
+    /// Decodes the first code point. Overlong encodings are invalid.
     private static func scalar(_ bytes: Slice<UnsafeBufferPointer<UInt8>>) -> Unicode.Scalar? {
         var decoder = UTF8()
         var iterator = bytes.prefix(4).makeIterator()
@@ -51,7 +51,7 @@ package enum RawText {
         return scalar
     }
 
-    /// The bytes behind a string in which some ride; `nil` for all others, whose bytes are their UTF-8.
+    /// The original bytes of a string with encoded bytes; `nil` for other strings, whose bytes are their UTF-8.
     static func bytes(_ text: String) -> [UInt8]? {
         var copy = text
         guard copy.withUTF8({ $0.contains(lead) }) else { return nil }

@@ -6,12 +6,12 @@ extension OwnedFileDescriptor {
         try checked("read", procPath) { CLinux.read(rawValue, buffer.baseAddress, buffer.count) }
     }
 
-    /// Reads at an offset in bytes, leaving the descriptor's own alone. The corresponding call is `pread(2)`.
+    /// Reads at an offset in bytes without moving the descriptor's offset. The corresponding call is `pread(2)`.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(SystemError) -> Int {
         try checked("pread", procPath) { pread(rawValue, buffer.baseAddress, buffer.count, off_t(offset)) }
     }
 
-    /// Writes every byte or throws. The corresponding call is `write(2)`.
+    /// Writes all bytes. The corresponding call is `write(2)`.
     package func writeAll(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {
         var rest = bytes
         while !rest.isEmpty {
@@ -20,7 +20,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Writes every byte at an offset, leaving the descriptor's own alone, or throws. The corresponding call is `pwrite(2)`.
+    /// Writes all bytes at an offset without moving the descriptor's offset. The corresponding call is `pwrite(2)`.
     package func writeAll(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(SystemError) {
         var (rest, place) = (bytes, offset)
         while !rest.isEmpty {
@@ -30,7 +30,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Writes every byte of the array or throws.
+    /// Writes all bytes of the array.
     package func writeAll(_ bytes: [UInt8]) throws(SystemError) {
         let outcome: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
             do throws(SystemError) { return .success(try writeAll(buffer)) } catch { return .failure(error) }
@@ -38,10 +38,10 @@ extension OwnedFileDescriptor {
         try outcome.get()
     }
 
-    /// As many bytes as a file that nobody changes is said to have, fewer where it ends before: without `readAll`'s last
-    /// call, which only finds the end.
+    /// Reads `count` bytes, or fewer if the file ends before. For files of known size: saves the last call of
+    /// `readAll`, which only detects the end.
     ///
-    /// - Parameter offset: In bytes; the descriptor's own is left alone then.
+    /// - Parameter offset: In bytes; if given, the descriptor's offset is not moved.
     package func read(exactly count: Int, at offset: Int64? = nil) throws(SystemError) -> [UInt8] {
         var result = [UInt8](repeating: 0, count: count)
         var filled = 0
@@ -63,13 +63,13 @@ extension OwnedFileDescriptor {
         return result
     }
 
-    /// Lets the kernel forget what it holds of the file's contents: `posix_fadvise(2)` with `POSIX_FADV_DONTNEED`.
+    /// Drops the file's contents from the page cache: `posix_fadvise(2)` with `POSIX_FADV_DONTNEED`.
     package func forgetContents() { _ = posix_fadvise(rawValue, 0, 0, 4 /* POSIX_FADV_DONTNEED */) }
 
-    /// All that is left to read, refused above `limit` bytes with `EFBIG`.
+    /// Reads to the end; throws `EFBIG` above `limit` bytes.
     package func readAll(limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
         var result: [UInt8] = []
-        // Most files read so are small, and clearing a buffer costs more than reading them.
+        // Most of these files are small, and clearing a large buffer costs more than reading them.
         var chunk = [UInt8](repeating: 0, count: 8192)
         while true {
             let outcome: Result<Int, SystemError> = chunk.withUnsafeMutableBytes { buffer in
@@ -82,22 +82,22 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Makes what was written durable. The corresponding call is `fsync(2)`.
+    /// Flushes the file to disk. The corresponding call is `fsync(2)`.
     package func synchronize() throws(SystemError) { try checked("fsync", procPath) { fsync(rawValue) } }
 
-    /// Makes all durable that was written to the file system this descriptor is on, and tells of writing that failed
-    /// since the descriptor was opened. The corresponding call is `syncfs(2)`.
+    /// Flushes the whole file system of this descriptor. Throws write errors that occurred since the descriptor was
+    /// opened. The corresponding call is `syncfs(2)`.
     package func synchronizeFileSystem() throws(SystemError) { try checked("syncfs", procPath) { syncfs(rawValue) } }
 
-    /// Has the kernel begin to write these bytes to the disk, and does not wait for it; 0 is all that follow: `sync_file_range(2)`.
+    /// Starts writing a range to disk without waiting; 0 bytes means up to the end: `sync_file_range(2)`.
     package func startWriteBack(at offset: Int64, bytes: Int64) throws(SystemError) {
         try checked("sync_file_range", procPath) {
             sync_file_range(rawValue, off_t(offset), off_t(bytes), 2 /* SYNC_FILE_RANGE_WRITE */)
         }
     }
 
-    /// Waits until these bytes are written to the disk, having begun what nobody has yet; 0 is all that follow. Says nothing of
-    /// what a power cut leaves: `sync_file_range(2)`.
+    /// Writes a range to disk and waits; 0 bytes means up to the end. Does not make the data survive a power failure:
+    /// `sync_file_range(2)`.
     package func finishWriteBack(at offset: Int64, bytes: Int64) throws(SystemError) {
         try checked("sync_file_range", procPath) {
             // SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE, _WAIT_AFTER
@@ -105,7 +105,7 @@ extension OwnedFileDescriptor {
         }
     }
 
-    /// Sets the size in bytes, leaving a hole where it grows. The corresponding call is `ftruncate(2)`.
+    /// Sets the size in bytes; growing leaves a hole. The corresponding call is `ftruncate(2)`.
     package func setSize(_ bytes: Int64) throws(SystemError) {
         try checked("ftruncate", procPath) { ftruncate(rawValue, off_t(bytes)) }
     }
@@ -116,12 +116,12 @@ extension OwnedFileDescriptor {
     }
 }
 
-/// The whole of a small file by path.
+/// Reads a small file by path.
 package func contents(of path: some PathBytes, limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
     try OwnedFileDescriptor(opening: path, .readOnly | .noControllingTerminal).readAll(limit: limit)
 }
 
-/// The standard streams, which this process was given and does not own.
+/// The standard streams, which this process inherits and does not own.
 package enum Streams {
     /// The caller closed standard output, and /dev/null takes its number. Set before there is a second thread.
     nonisolated(unsafe) static var isOutputMissing = false
@@ -143,10 +143,10 @@ package enum Streams {
 
     package static func standardError(_ bytes: [UInt8]) throws(SystemError) { try write(bytes, 2) }
 
-    /// Opens /dev/null in place of those that this process was not given: what is opened later would get their numbers,
-    /// and text for people would go into it. For programs that stay; a command gets what was given.
+    /// Opens /dev/null for standard streams that are closed, because a later file would get their number and receive
+    /// messages. Only for programs that stay; a command inherits the caller's streams unchanged.
     package static func complete() {
-        // The lowest free number is the one that is missing.
+        // open(2) uses the lowest free number, which is the missing stream.
         for number in Int32(0)...2 where berth_fcntl(number, F_GETFD, 0) == -1 {
             if number == 1 { isOutputMissing = true }
             _ = berth_open("/dev/null", number == 0 ? O_RDONLY : O_WRONLY, 0)
@@ -175,11 +175,11 @@ package enum Streams {
         }
     }
 
-    /// The terminal that standard input is, or another of the three, by its path; `nil` where it is none.
+    /// The path of the terminal at a standard stream, by default standard input; `nil` if it is not a terminal.
     package static func terminal(_ number: Int32 = 0) -> String? {
         guard berth_isatty(number) == 1 else { return nil }
         // A terminal of another mount namespace has no path here.
-        let directory = try? OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory)
-        return try? directory?.linkTarget("\(number)").displayPath
+        let directory = try? OwnedFileDescriptor(opening: "/proc/self/fd", .path | .directory)  // no /proc
+        return try? directory?.linkTarget("\(number)").displayPath  // no path
     }
 }

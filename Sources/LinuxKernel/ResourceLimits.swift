@@ -17,7 +17,7 @@ package enum ResourceLimit: String, CaseIterable, Sendable {
     case pendingSignals = "sigpending"
     case stack
 
-    /// `RLIMIT_*` of Linux on every architecture Berth builds for.
+    /// `RLIMIT_*` of Linux on all architectures that Berth supports.
     package var number: Int32 {
         switch self {
         case .cpu: 0
@@ -40,7 +40,7 @@ package enum ResourceLimit: String, CaseIterable, Sendable {
     }
 }
 
-/// A soft and a hard value, in the limit's own unit (bytes, files, seconds); `unlimited` is `RLIM_INFINITY`.
+/// A soft and a hard value in the limit's unit (bytes, files, seconds). `unlimited` is `RLIM_INFINITY`.
 package struct LimitValues: Equatable, Sendable {
     package static let unlimited = UInt64.max
     package var soft: UInt64
@@ -60,7 +60,7 @@ extension ResourceLimit {
         return LimitValues(soft: soft, hard: hard)
     }
 
-    /// The corresponding call is `setrlimit(2)`; raising the hard value needs `CAP_SYS_RESOURCE`.
+    /// The corresponding call is `setrlimit(2)`. Raising the hard value needs `CAP_SYS_RESOURCE`.
     package func set(_ values: LimitValues) throws(SystemError) {
         try checked("setrlimit", rawValue) { berth_setrlimit(number, values.soft, values.hard) }
     }

@@ -1,14 +1,14 @@
 internal import CLinux
 
-/// A system call that failed: which call, its `errno`, and the thing it was about.
+/// A failed system call: its name, its `errno`, and the path or object.
 ///
-/// Carries facts only; the text for people is made in `Diagnostics`.
+/// Contains no message; `Diagnostics` makes the text.
 package struct SystemError: Error, Equatable, Sendable {
-    /// The call as in its manual page, without parentheses: `openat2`, `mount`.
+    /// The name in the manual page, without parentheses: `openat2`, `mount`.
     package let call: String
     /// The `errno` value.
     package let errno: Int32
-    /// The path, limit or name that the call was about; may hold bytes that were not UTF-8, repaired.
+    /// The path, limit or name that the call was about, with invalid UTF-8 replaced.
     package let subject: String
 
     package init(call: String, errno: Int32, subject: String) {
@@ -17,7 +17,7 @@ package struct SystemError: Error, Equatable, Sendable {
         self.subject = subject
     }
 
-    /// The error of the call that just failed, read from `errno` before anything else can change it.
+    /// The error of the call that just failed. Reads `errno` before another call can change it.
     static func last(_ call: String, _ subject: @autoclosure () -> String) -> SystemError {
         let code = berth_errno()
         return SystemError(call: call, errno: code, subject: subject())
@@ -25,23 +25,23 @@ package struct SystemError: Error, Equatable, Sendable {
 }
 
 extension SystemError {
-    /// The symbolic name as in errno(3), `EACCES`, or the number where the C library knows none.
+    /// The symbolic name as in errno(3), such as `EACCES`, or the number if the C library has no name for it.
     package var name: String {
         guard let name = strerrorname_np(errno) else { return "errno \(errno)" }
         return String(cString: name)
     }
 
-    /// The C library's sentence for the code, as strerror(3).
+    /// The C library's message, as in strerror(3).
     package var reason: String { String(cString: strerror(errno)) }
 }
 
 extension SystemError {
-    /// The kernel has no such call, or a seccomp filter refuses it: those of Docker before 20.10 and of systemd-nspawn
-    /// answer `EPERM` for calls that they do not know. Another way is then tried, and its error is the one that counts.
+    /// Whether the kernel lacks the call or a seccomp filter denies it. The filters of Docker before 20.10 and of
+    /// systemd-nspawn return `EPERM` for unknown calls. Callers then try another way and report its error.
     package var meansNoSuchCall: Bool { errno == ENOSYS || errno == EPERM }
 }
 
-/// Runs a system call until it is not interrupted by a signal; throws where it returns -1.
+/// Runs a system call again while a signal interrupts it; throws if it returns -1.
 @inline(__always)
 @discardableResult
 func checked<Value: FixedWidthInteger>(

@@ -1,6 +1,6 @@
 internal import LinuxKernel
 
-/// A setting of `berth.conf`: what `berth config` prints of it, and what docs/reference/berth.conf is generated from.
+/// A setting of `berth.conf`. `berth config` prints it, and docs/reference/berth.conf is generated from it.
 package struct ConfigurationKey: Sendable {
     package enum Group: String, CaseIterable, Sendable {
         case containers = "Containers"
@@ -8,11 +8,11 @@ package struct ConfigurationKey: Sendable {
         case devices = "Devices"
     }
 
-    /// What a further line of the same name does.
+    /// The effect of another line with the same name.
     package enum Repetition: Sendable {
         case replaces
         case adds
-        /// Lines such as `NAME=VALUE`: the last one for each NAME counts.
+        /// For lines such as `NAME=VALUE`: the last line for each NAME applies.
         case replacesSameName
     }
 
@@ -21,7 +21,7 @@ package struct ConfigurationKey: Sendable {
     package let repetition: Repetition
     package let meaning: String
     package let example: String
-    /// What holds without a line.
+    /// The default.
     package let standard: String
 
     private init(
@@ -38,7 +38,8 @@ package struct ConfigurationKey: Sendable {
     package static let all: [ConfigurationKey] = [
         ConfigurationKey(
             "mount", .containers, .adds,
-            "A mount for every container: SOURCE TARGET [none|bind|tmpfs [OPTIONS]]. %u, %U, %h and the job's variables "
+            "A mount for every container: SOURCE TARGET [none|bind|tmpfs [OPTIONS]]. %u, %U, %h and the job's "
+                + "variables "
                 + "may be in it. Repeatable.",
             example: "/scratch/%u /scratch none nofail", standard: "none"),
         ConfigurationKey(
@@ -84,7 +85,9 @@ package struct ConfigurationKey: Sendable {
             "record", .containers, .replaces, "yes or no: record each launch for `berth history` and `berth replay`.",
             example: "yes", standard: "no"),
         ConfigurationKey(
-            "record-directory", .containers, .replaces, "Where records of runs are kept.", example: "/cluster/records/%u",
+            "record-directory", .containers, .replaces,
+            "Where records of runs are "
+                + "kept.", example: "/cluster/records/%u",
             standard: "~/.local/state/berth/runs"),
         ConfigurationKey(
             "mask", .containers, .adds,
@@ -150,10 +153,10 @@ package struct ConfigurationKey: Sendable {
 }
 
 extension SiteConfiguration {
-    /// Of all settings.
+    /// The names of all settings.
     package static let names = ConfigurationKey.all.map(\.name)
 
-    /// The lines of a setting that count, in their order.
+    /// The lines of a setting that apply, in order.
     package func effective(_ key: ConfigurationKey) -> [Setting] {
         let lines = settings.filter { $0.name == key.name }
         func name(_ setting: Setting) -> String { String(setting.value.prefix { $0 != "=" }) }
@@ -168,7 +171,7 @@ extension SiteConfiguration {
 }
 
 extension ConfigurationKey {
-    /// A file with every setting as a comment: docs/reference/berth.conf.
+    /// A file that lists every setting as a comment: docs/reference/berth.conf.
     package static var sample: String {
         var text = """
             # berth.conf - settings of Berth for this node; berth.conf(5) explains them.

@@ -1,11 +1,12 @@
 internal import LinuxKernel
 
-/// What `store`, `scratch`, `mount` and `record-directory` may contain for the user and the job: `%u`, `%U`, `%h`, `$SLURM_JOB_ID`.
+/// The variables for user and job in `store`, `scratch`, `mount` and `record-directory`: `%u`, `%U`, `%h`,
+/// `$SLURM_JOB_ID`.
 ///
-/// Only these variables: the value of any other could differ between the tasks that share a container.
+/// Others are not allowed, because their values could differ between tasks that share a container.
 package struct PathVariables {
     let environment: (String) -> String?
-    /// The caller's line of passwd(5).
+    /// The fields of the caller's passwd(5) entry.
     let account: [String]?
 
     package static let names = [
@@ -17,11 +18,12 @@ package struct PathVariables {
 
     enum Fault: Error, Equatable {
         case unknown(String)
-        /// Without a value, or with one that is no part of a path.
+        /// The variable is unset, or its value cannot be part of a path.
         case unset(String)
     }
 
-    /// - Parameter variables: `nil` replaces each variable by a path with its name: enough to check a line's form.
+    /// - Parameter variables: `nil` replaces each variable by a path with its name, which suffices to check a line's
+    ///   syntax.
     static func expand(_ text: String, with variables: PathVariables?) throws(Fault) -> String {
         let (percent, dollar) = (UInt8(ascii: "%"), UInt8(ascii: "$"))
         var rest = text.kernelBytes[...]
@@ -69,7 +71,7 @@ package struct PathVariables {
         !bytes.isEmpty && !bytes.contains(UInt8(ascii: "/")) && bytes != [0x2E] && bytes != [0x2E, 0x2E]
     }
 
-    /// The line is read on as it is written: blanks separate, and `\040` is a blank.
+    /// Escapes the value for the parser that reads the line next: `\040` is a blank in a word.
     private static func escaped(_ bytes: [UInt8]) -> [UInt8] {
         bytes.flatMap { byte -> [UInt8] in
             guard byte <= 0x20 || byte == UInt8(ascii: "\\") else { return [byte] }

@@ -2,11 +2,12 @@ internal import LinuxKernel
 
 /// `registries = allow PREFIX…` and `registries = deny PREFIX…`: which repositories images may come from.
 ///
-/// In each file the longest prefix that fits decides, and `deny` where two are equal. Where none fits, a file with `allow`
-/// refuses. An image must be permitted by every file: a user can narrow what the site permits, and not widen it.
+/// In each file the longest matching prefix decides, and `deny` wins between equal ones. If none matches, a file with
+/// `allow` lines denies the image. Every file must permit the image, so a user can narrow what the site permits but not
+/// widen it.
 package struct RegistryPolicy: Equatable, Sendable {
     package enum Level: Int, Sendable {
-        /// `/etc/berth/berth.conf`, which holds whatever `BERTH_CONFIG` names.
+        /// `/etc/berth/berth.conf`, which applies even if `BERTH_CONFIG` names another file.
         case site
         case named
         case user
@@ -17,14 +18,14 @@ package struct RegistryPolicy: Equatable, Sendable {
         /// `HOST[:PORT][/PATH]`, canonical.
         package let prefix: String
         package let level: Level
-        /// File and line.
+        /// The file and line.
         package let place: String
     }
 
     package struct Refusal: Error, Equatable, Sendable {
         /// `REGISTRY/REPOSITORY`.
         package let name: String
-        /// The `deny` that fits; otherwise those `allow` of which none does.
+        /// The matching `deny` rule, or else all `allow` rules, none of which matches.
         package let rules: [Rule]
     }
 
@@ -35,7 +36,7 @@ package struct RegistryPolicy: Equatable, Sendable {
     static let form =
         "allow PREFIX... or deny PREFIX..., each PREFIX being HOST[:PORT][/PATH], such as docker.io/library"
 
-    /// - Parameter repository: The whole name, such as `library/debian`.
+    /// - Parameter repository: The full name, such as `library/debian`.
     package func check(registry: String, repository: String) throws(Refusal) {
         if rules.isEmpty { return }
         let name = registry + "/" + repository
@@ -53,7 +54,7 @@ package struct RegistryPolicy: Equatable, Sendable {
 }
 
 extension RegistryPolicy.Rule {
-    /// Whole components: `nvcr.io/nvidia` does not cover `nvcr.io/nvidia-fake`.
+    /// Compares whole components: `nvcr.io/nvidia` does not cover `nvcr.io/nvidia-fake`.
     func covers(_ name: String) -> Bool {
         name.hasPrefix(prefix) && [nil, UInt8(ascii: "/")].contains(name.utf8.dropFirst(prefix.utf8.count).first)
     }
@@ -66,7 +67,8 @@ extension RegistryPolicy.Rule {
         return prefixes.map { Self(isAllowed: verb == "allow", prefix: $0, level: level, place: place) }
     }
 
-    /// As `Reference` names registries. The first part must look like one: `library/debian` is none of Docker Hub's here.
+    /// Normalizes like `Reference`. The first component must be a registry: `library/debian` does not imply Docker Hub
+    /// here.
     private static func canonical(_ word: String) -> String? {
         let parts = word.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         guard let first = parts.first, SiteConfiguration.isRegistry(first),

@@ -1,7 +1,7 @@
 internal import LinuxKernel
 
 extension SiteConfiguration {
-    /// Where the user's own files are looked for: `HOME`, then the account's home directory. Absolute paths, each once.
+    /// Where to look for the user's own files: `HOME`, then the account's home directory. Distinct absolute paths.
     package static func homes(environment: (String) -> String?, accountHome: String?) -> [String] {
         var homes: [String] = []
         for home in [environment("HOME"), accountHome] {
@@ -12,13 +12,13 @@ extension SiteConfiguration {
 
     package static let siteFile = "/etc/berth/berth.conf"
 
-    /// Reads the site's files and then the user's, which may override everything but adds its mounts to the site's.
-    /// `BERTH_CONFIG` names another site file, which must exist. Any other absent file is no error; an unreadable one is.
-    /// The `registries` of `/etc/berth/berth.conf` hold in any case.
+    /// Reads the site's files, then the user's. The user's settings override the site's; mounts add to the site's.
+    /// `BERTH_CONFIG` names another site file, which must exist. Other missing files are skipped; an unreadable file is
+    /// an error. The `registries` of `/etc/berth/berth.conf` always apply.
     ///
     /// - Parameters:
-    ///   - homes: From `homes(environment:accountHome:)`: the first one with a configuration file counts.
-    ///   - account: The caller's line of passwd(5), for `%u` and `%h`.
+    ///   - homes: From `homes(environment:accountHome:)`. The first one with a configuration file is used.
+    ///   - account: The fields of the caller's passwd(5) entry, for `%u` and `%h`.
     package static func read(
         environment: @escaping (String) -> String?, homes: [String], account: [String]? = nil,
         siteFile: String = SiteConfiguration.siteFile
@@ -48,15 +48,15 @@ extension SiteConfiguration {
         return configuration
     }
 
-    /// Reads `/etc/berth/berth.conf` and its drop-ins alone. Commands that run with the site's privilege use neither the
-    /// environment nor a user's file.
+    /// Reads only `/etc/berth/berth.conf` and its drop-ins. Commands that run with the site's privilege must use
+    /// neither the environment nor a user's file.
     package static func readSite() throws(ConfigurationError) -> SiteConfiguration {
         var configuration = SiteConfiguration()
         try configuration.add(siteFile: siteFile, .site, nil)
         return configuration
     }
 
-    /// All errors of one file, whoever owns it. Variables keep their names.
+    /// Returns all errors of one file, whoever owns it. Does not expand variables.
     package static func check(file: String) -> (configuration: SiteConfiguration, errors: [ConfigurationError]) {
         var configuration = SiteConfiguration()
         var errors: [ConfigurationError] = []
@@ -69,15 +69,15 @@ extension SiteConfiguration {
         return (configuration, errors)
     }
 
-    /// A file that is read, and what holds for its lines.
+    /// A file to read, and how to interpret its lines.
     struct Source {
         let file: String
         let level: RegistryPolicy.Level
-        /// `nil` leaves `%u` and its like as they are.
+        /// `nil` does not expand `%u` and other variables.
         var variables: PathVariables?
     }
 
-    /// The file, then `FILE.d/*.conf` in the order of their names' bytes. `false` if there is no such file.
+    /// Reads the file, then `FILE.d/*.conf` in byte order of the names. Returns `false` if the file does not exist.
     @discardableResult
     private mutating func add(
         siteFile file: String, _ level: RegistryPolicy.Level, _ variables: PathVariables?
@@ -96,7 +96,7 @@ extension SiteConfiguration {
         return isThere
     }
 
-    /// `false` if there is no such file.
+    /// Returns `false` if the file does not exist.
     @discardableResult
     private mutating func add(_ source: Source) throws(ConfigurationError) -> Bool {
         let (file, isOwn) = (source.file, source.level == .user)
@@ -104,7 +104,7 @@ extension SiteConfiguration {
         let fault: UntrustedPath?
         let isRefused: Bool
         do throws(SystemError) {
-            // An absent file is no error, whichever directory it is absent from.
+            // A missing file or directory is no error.
             let status = try FileStatus(of: file)
             fault = try Trust(isOwnFile: isOwn).fault(on: file)
             isRefused = status.isSpecial && !Trust.isOwnDescriptor(file)
@@ -125,7 +125,8 @@ extension SiteConfiguration {
         }
     }
 
-    /// Lines, names and values are bytes: a path may contain any, and a combining accent after `=` must not hide it.
+    /// Lines, names and values are bytes, because a path may contain any byte, and a combining accent after `=` must
+    /// not hide it.
     private mutating func add<Thrown: Error>(
         _ bytes: [UInt8], _ source: Source, onError: (ConfigurationError) throws(Thrown) -> Void
     ) throws(Thrown) {

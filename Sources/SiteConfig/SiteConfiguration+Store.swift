@@ -1,16 +1,17 @@
 internal import LinuxKernel
 
 extension SiteConfiguration {
-    /// Where images are kept: the command line's word, else the environment's, else the site's or the user's, else the
-    /// default: `/var/lib/berth` for root, `$XDG_DATA_HOME/berth` or `.local/share/berth` of the account's home directory for
-    /// an ordinary user. A user without a home directory has a directory in `/tmp` that no two users share.
+    /// The store's path: from the command line, the environment, or the configuration, in this order. The default is
+    /// `/var/lib/berth` for root, and `$XDG_DATA_HOME/berth` or `.local/share/berth` in the account's home directory
+    /// for other users. A user without a home directory gets a private directory in `/tmp`.
     ///
-    /// The default does not follow `HOME`, which jobs and users change: a store that moves is pulled again. `HOME` counts
-    /// where the account has no home directory on this node. Both programs use this rule: what `berth pull` fills is where
-    /// `berth run` looks. An empty `BERTH_STORE` counts as unset, and `XDG_DATA_HOME` must be absolute, as its specification
-    /// asks. The caller makes the result absolute.
+    /// The default does not depend on `HOME`, which jobs and users change, because each new store must be filled again.
+    /// `HOME` is used only if the account's home directory does not exist on this node. The launcher and the image tool
+    /// both use this function, so that `berth run` finds what `berth pull` stores. An empty `BERTH_STORE` counts as
+    /// unset, and `XDG_DATA_HOME` must be absolute, as its specification requires. The caller makes the result
+    /// absolute.
     ///
-    /// - Parameter accountHome: The home directory in the caller's line of passwd(5).
+    /// - Parameter accountHome: The home directory in the caller's passwd(5) entry.
     package func storePath(
         option: String?, environment: (String) -> String?, userID: UInt32, isRoot: Bool, accountHome: String?
     ) -> String {
@@ -23,8 +24,8 @@ extension SiteConfiguration {
         return home + "/.local/share/berth"
     }
 
-    /// Where runs are recorded: `record-directory`, else `berth/runs` in `$XDG_STATE_HOME`, else in `.local/state` of the
-    /// account's home directory. `nil` for a user without one.
+    /// Where runs are recorded: `record-directory`, or else `berth/runs` in `$XDG_STATE_HOME` or in `.local/state` of
+    /// the account's home directory. Returns `nil` for a user without a home directory.
     package func runRecords(environment: (String) -> String?, accountHome: String?) -> String? {
         if let recordDirectory { return recordDirectory }
         let state = environment("XDG_STATE_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
@@ -33,8 +34,8 @@ extension SiteConfiguration {
     }
 
     private static func home(_ environment: (String) -> String?, _ accountHome: String?) -> String? {
-        // `/` and `/nonexistent` are the homes of accounts for services.
-        let own = accountHome.flatMap { $0 != "/" && (try? FileStatus(of: $0)) != nil ? $0 : nil }  // not on this node
+        // `/` and `/nonexistent` are home directories of service accounts.
+        let own = accountHome.flatMap { $0 != "/" && (try? FileStatus(of: $0)) != nil ? $0 : nil }  // absent here
         guard let home = own ?? environment("HOME"), home.hasPrefix("/"), home != "/" else { return nil }
         return home
     }

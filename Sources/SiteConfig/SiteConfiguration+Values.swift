@@ -3,19 +3,19 @@ internal import LinuxKernel
 extension SiteConfiguration {
     static let onePath = "one absolute path; write a blank in it as \\040"
 
-    /// One absolute path. Two words are refused: a blank in a path is written as `\040`.
+    /// One absolute path. Rejects two words, because a blank in a path is written as `\040`.
     static func path(_ value: String) -> String? {
         guard value.utf8.first == UInt8(ascii: "/"), words(value).count == 1 else { return nil }
         return unescaped(value)
     }
 
-    /// `nil` for a value with `\000`: the kernel would end the path there.
+    /// Returns `nil` for a value with `\000`, at which the kernel would end the path.
     static func unescaped(_ value: String) -> String? {
         let path = Mount.unescape(value)
         return path.kernelBytes.contains(0) ? nil : path
     }
 
-    /// What blanks separate.
+    /// Splits at blanks.
     static func words(_ value: String) -> [String] { fields(value, maxSplits: .max) }
 
     static func fields(_ value: String, maxSplits: Int) -> [String] {
@@ -88,7 +88,7 @@ extension SiteConfiguration.Mount {
 
     static let form = "SOURCE TARGET [none|bind|tmpfs [ro,rw,bind,rbind,nofail,size=BYTES,size=PERCENT%]]"
 
-    /// An unknown option is an error and not ignored: a `noexec` without effect would mislead.
+    /// An unknown option is an error, because ignoring `noexec` would mislead.
     var unknownOption: String? {
         let known = ["ro", "rw", "bind", "rbind", "nofail", "defaults"]
         return options.first { option in
@@ -99,13 +99,13 @@ extension SiteConfiguration.Mount {
         }
     }
 
-    /// Of the node's memory, as tmpfs(5) has it: `50%`.
+    /// A percentage of the node's memory, as in tmpfs(5): `50%`.
     private static func isPercentage(_ text: String) -> Bool {
         guard text.utf8.last == UInt8(ascii: "%"), text.utf8.first != UInt8(ascii: "+") else { return false }
         return (String(text.utf8.dropLast()).flatMap { UInt16($0) } ?? 0) > 0
     }
 
-    /// As fstab(5) and proc_pid_mountinfo(5) write blanks and their like: `\040`.
+    /// Decodes octal escapes such as `\040`, which fstab(5) and proc_pid_mountinfo(5) use.
     package static func unescape(_ text: String) -> String {
         guard text.utf8.contains(UInt8(ascii: "\\")) else { return text }
         var bytes: [UInt8] = []

@@ -3,19 +3,18 @@ package import LinuxKernel
 /// The site's and the user's configuration: `/etc/berth/berth.conf` and `~/.config/berth/berth.conf`.
 ///
 /// Lines are `name = value`; `#` starts a comment; `mount` may repeat and is an fstab(5) line.
-/// Reference: docs/reference/configuration.md
-/// has every name.
+/// docs/reference/configuration.md describes all settings.
 package struct SiteConfiguration: Equatable, Sendable {
     package struct Mount: Equatable, Sendable {
         package let source: String
         package let target: String
         package let type: String
         package let options: [String]
-        /// File and line.
+        /// The file and line.
         package let place: String
     }
 
-    /// A value whose meaning the launcher knows, and where it stands.
+    /// A setting that another module parses, with its file and line.
     package struct Setting: Equatable, Sendable {
         package let name: String
         package let value: String
@@ -25,59 +24,59 @@ package struct SiteConfiguration: Equatable, Sendable {
     }
 
     package var mounts: [Mount] = []
-    /// All lines in the order in which they count, for explanations and `berth config`.
+    /// All lines in the order of their precedence, for explanations and `berth config`.
     package internal(set) var settings: [Setting] = []
-    /// Lines of `scratch` and `mount` with a variable that is not set here: errors for a launch, and for nothing else.
+    /// Lines of `scratch` and `mount` with an unset variable. Only launches report them.
     package internal(set) var unresolved: [ConfigurationError] = []
     /// `NAME=SOFT[:HARD]`, as `--ulimit` takes it.
     package var limits: [Setting] = []
-    /// Words, as `--require` takes them.
+    /// Words of `--require`.
     package var requirements: [Setting] = []
-    /// Words, as `--enforce` takes them.
+    /// Words of `--enforce`.
     package var enforcement: Setting?
-    /// Nodes that the Slurm plugin leaves to every task besides its grant.
+    /// Nodes that the Slurm plugin allows every task in addition to its granted devices.
     package var allowedDevices: [String] = []
     package var home = false
-    /// Whether an ordinary user is root inside where the command line does not say.
+    /// Whether an ordinary user is root in the container by default.
     package var root = false
     package var store: String?
     package var scratch: String?
     package var scratchLimit: String?
     package var insecureRegistries: [String] = []
-    /// Asked before the registries themselves, in this order.
+    /// Mirrors to try before the registries, in this order.
     package var mirrors: [Mirror] = []
-    /// Which registries and repositories images may come from.
+    /// Which registries and repositories are permitted.
     package internal(set) var registries = RegistryPolicy()
-    /// How long, in milliseconds, the first task of a step waits for its neighbours once it is ready.
+    /// How long the first task of a step waits for the other tasks when it is ready, in milliseconds.
     package var joinWait = 1000
 
     /// Whether launches are recorded.
     package var record = false
-    /// Where records are kept; `nil` for the user's own state directory.
+    /// The directory of the records; `nil` means the user's state directory.
     package var recordDirectory: String?
-    /// Names of variables and options whose values a record leaves out, besides those that look like secrets.
+    /// Variables and options whose values a record omits, in addition to those that look like secrets.
     package var mask: [String] = []
 
-    /// What an administrator fills with `berth pull --system`; looked into before the other shared stores.
+    /// The store that an administrator fills with `berth pull --system`; searched before the other shared stores.
     package var systemStore: SharedStore?
     package var otherSharedStores: [SharedStore] = []
-    /// A directory on storage that several nodes share, where what one downloads is left for the others.
+    /// A directory on shared storage through which nodes share downloaded blobs.
     package var blobCache: String?
-    /// What `berth prune` leaves at most, in bytes, and how long unused images stay, in seconds.
+    /// The defaults of `berth prune`: the maximum size in bytes, and how long to keep unused images, in seconds.
     package var keepStorage: UInt64?
     package var pruneUntil: Int64?
     package var layerLimits: [LayerLimit] = []
-    /// Where CDI specifications are, weakest first; empty for the specification's own two directories.
+    /// The directories of CDI specifications in ascending priority; empty means those of the CDI specification.
     package var cdiDirectories: [String] = []
     /// Programs that CDI specifications may run as hooks.
     package var cdiHooks: [String] = []
-    /// A word out of `Fabric`.
+    /// A name of `Fabric`.
     package var fabric: String?
     package var fabricRules: [FabricLine] = []
     package var profile: String?
     /// `none`, `default` or the absolute path of a profile.
     package var seccomp: Setting?
-    /// What the site's file said, where `BERTH_CONFIG` named a descriptor: a pipe can be read once.
+    /// The content of the site's file if `BERTH_CONFIG` named a descriptor, because a pipe can be read only once.
     package internal(set) var textByDescriptor: [UInt8]?
 
     /// `fabric-mount`, `fabric-library` or `fabric-variable`.
@@ -89,27 +88,27 @@ package struct SiteConfiguration: Equatable, Sendable {
         }
         package let fabric: String
         package let kind: Kind
-        /// File and line.
+        /// The file and line.
         package let place: String
     }
 
     package init() {}
 }
 
-/// A configuration file that cannot be used, or a line of it.
+/// Why a configuration file, or a line of it, is unusable.
 package struct ConfigurationError: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         case unreadable(SystemError)
-        /// Another user could have written it; `isOwn` if it is the user's file and not the site's.
+        /// Another user could have written the file. `isOwn` is true for the user's own file.
         case untrusted(UntrustedPath, isOwn: Bool)
         case unknownName(String)
         case badValue(name: String, value: String, expected: String)
         case notAnAssignment
-        /// A variable of `store`, `scratch` or `mount` that has no value here, or one that is no part of a path.
+        /// A variable of `store`, `scratch` or `mount` is unset, or its value cannot be part of a path.
         case unsetVariable(setting: String, variable: String)
-        /// A NUL byte: the file is UTF-16, or no text at all.
+        /// The file contains a NUL byte: it is UTF-16 or binary.
         case notText
-        /// A FIFO, a socket or a device, which reading could wait for.
+        /// Reading would block: a FIFO, a socket or a device.
         case notAFile
     }
     package let file: String
@@ -152,7 +151,7 @@ extension SiteConfiguration {
                     name: name, value: text, expected: "\(PathVariables.form); \"\(word)\" is none of them"))
         case .unset(let variable):
             let reason = ConfigurationError.Reason.unsetVariable(setting: name, variable: variable)
-            // Every command needs the store. The others are needed by launches, and a mount may be left out.
+            // All commands need the store. Only launches need the others, and a mount with nofail is optional.
             if name == "store" { throw Refusal(reason: reason) }
             var form = SiteConfiguration()
             try form.set(name, text, Source(file: source.file, level: source.level), line)
@@ -179,7 +178,7 @@ extension SiteConfiguration {
             mounts.append(mount)
         case "ulimit":
             guard value.contains("=") else { throw bad("NAME=SOFT[:HARD]") }
-            // The user's value of a limit replaces the site's.
+            // The user's value of a limit overrides the site's.
             let limit = value.prefix { $0 != "=" }
             limits.removeAll { $0.value.prefix { $0 != "=" } == limit }
             limits.append(Setting(name: name, value: value, file: file, line: line))
@@ -232,7 +231,7 @@ extension SiteConfiguration {
         }
     }
 
-    /// The settings of stores: `false` for any other name.
+    /// Parses the storage settings; returns `false` for other names.
     private mutating func setStorage(
         _ name: String, _ value: String, _ bad: (String) -> Refusal
     ) throws(Refusal) -> Bool {
@@ -271,7 +270,7 @@ extension SiteConfiguration {
         return true
     }
 
-    /// The settings of devices: `false` for any other name.
+    /// Parses the device settings; returns `false` for other names.
     private mutating func setDevices(
         _ name: String, _ value: String, _ bad: (String) -> Refusal, _ place: String
     ) throws(Refusal) -> Bool {

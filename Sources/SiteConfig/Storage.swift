@@ -1,10 +1,10 @@
 internal import LinuxKernel
 
-/// `PATH [owner=UID]`: a store that is read and never written to.
+/// A store that is only read: `PATH [owner=UID]`.
 package struct SharedStore: Equatable, Sendable {
     package let path: String
-    /// Who may own it besides root and the reader. A number: names are the business of services that a launch does
-    /// not ask.
+    /// A user who may own it in addition to root and the reader. A number, because a launch does not query name
+    /// services.
     package let owner: UInt32?
 
     init?(_ text: String) {
@@ -22,7 +22,7 @@ package struct SharedStore: Equatable, Sendable {
     }
 }
 
-/// `NAME=NUMBER`: how much a layer may ask of whoever unpacks it.
+/// A limit for unpacking a layer: `NAME=NUMBER`.
 package struct LayerLimit: Equatable, Sendable {
     package let name: String
     package let value: Int64
@@ -43,17 +43,18 @@ package struct LayerLimit: Equatable, Sendable {
 }
 
 extension SiteConfiguration {
-    /// In the order in which they are looked into.
+    /// The shared stores in search order.
     package var sharedStores: [SharedStore] { (systemStore.map { [$0] } ?? []) + otherSharedStores }
 
-    /// Digits, followed by k, m, g or t for powers of 1024, and by a b as Docker takes it; nil for anything else.
+    /// Parses digits with an optional k, m, g or t for powers of 1024 and an optional b, as Docker does; otherwise
+    /// `nil`.
     package static func bytes(_ text: String) -> Int64? {
         let units: [String: Int64] = ["": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40]
         let isWithB = text.utf8.last == UInt8(ascii: "b") || text.utf8.last == UInt8(ascii: "B")
         return number(isWithB ? String(text.utf8.dropLast()) ?? "" : text, units)
     }
 
-    /// Digits with s, m, h, d or w behind them: Go's words for spans of time, as Docker takes them, and two longer.
+    /// Parses digits with s, m, h, d or w. The first three are Go's duration units, as in Docker.
     package static func seconds(_ text: String) -> Int64? {
         number(text, ["s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800])
     }
@@ -72,14 +73,14 @@ extension SiteConfiguration {
 }
 
 extension SiteConfiguration {
-    /// Where the images of a registry are asked for first: `docker.io mirror.example.com:5000/hub`.
+    /// A mirror of a registry, which is tried first: `docker.io mirror.example.com:5000/hub`.
     package struct Mirror: Equatable, Sendable {
         package let registry: String
         /// `HOST[:PORT]`.
         package let host: String
-        /// What stands before the repository there; empty where it has the same name.
+        /// The prefix of the repository at the mirror; may be empty.
         package let path: String
-        /// Named by the site; `registries` limits any other mirror.
+        /// Whether the site configured it. `registries` limits other mirrors.
         package let isSites: Bool
 
         init?(_ value: String, isSites: Bool) {

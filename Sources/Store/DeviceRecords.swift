@@ -1,7 +1,10 @@
 internal import LinuxKernel
 
-/// Small files that a launch caches in the store: compiled CDI specifications and seccomp profiles. A record counts only if
-/// the caller owns it: another user's could name any file to mount. A store that `Trust` refuses is neither read nor written: a launch from `dir:` does not open it otherwise.
+/// Caches what a launch derives from other files: compiled CDI specifications and seccomp profiles.
+///
+/// A record must belong to the caller, because another user's record could make a launch mount any file.
+/// `DeviceRecords` neither reads nor writes a store that `Trust` refuses; a launch from `dir:` does not check the store
+/// otherwise.
 package enum DeviceRecords {
     private static let directory = "devices"
     private static let limit = 16 << 20
@@ -12,10 +15,10 @@ package enum DeviceRecords {
         }
     }
 
-    /// - Parameter owner: Who may own the store besides root and the caller.
+    /// - Parameter owner: A user who may own the store in addition to root and the caller.
     package static func read(_ name: String, store: String, owner: UInt32? = nil) -> [UInt8]? {
         guard isTrusted(store, owner),
-            let file = try? OwnedFileDescriptor(  // absent: it is made anew
+            let file = try? OwnedFileDescriptor(  // absent: the caller derives it again
                 opening: "\(store)/\(directory)/\(name)", .readOnly | .noFollow | .nonBlocking),
             let status = try? file.status(), status.kind == .regular,  // likewise
             status.userID == Identity.userID, status.permissions & 0o022 == 0
@@ -23,7 +26,8 @@ package enum DeviceRecords {
         return try? file.readAll(limit: limit)  // likewise
     }
 
-    /// Into a store that is there; not being able to only costs the next launch the same work.
+    /// Writes a record to an existing store. A failure is ignored, because the next launch then derives the record
+    /// again.
     package static func write(_ bytes: [UInt8], _ name: String, store: String, owner: UInt32? = nil) {
         guard isTrusted(store, owner) else { return }
         do throws(SystemError) {
@@ -41,7 +45,7 @@ package enum DeviceRecords {
                 try place.removeFile(draft)
                 throw error
             }
-            // What was made of earlier states of the files, by this user.
+            // Records that this user's launches made from earlier states of the same files.
             let family = name.prefix { $0 != "~" }
             for other in try place.entries().map(\.displayPath)
             where other != name && other.hasPrefix(family + "~") && other.utf8.allSatisfy({ $0 != UInt8(ascii: ".") }) {

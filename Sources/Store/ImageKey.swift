@@ -1,20 +1,21 @@
 package import ImageSpec
 internal import LinuxKernel
 
-/// Under which name an image is found again: a path below `refs/`, readable with `ls`.
+/// The path below `refs/` that records the name of an image. It is readable with `ls`.
 ///
-/// A tag of a registry is a name that may come to mean another image. A local archive or layout is named by what
-/// stat(2) says of it, so that a changed file is another image.
+/// A registry tag may later name another image. The key of a local archive or layout contains the file's identity from
+/// stat(2), so a changed file gets another key.
 package struct ImageKey: Hashable, Sendable {
-    /// Directories, then the entry's name. None is `.` or `..` or holds a slash.
+    /// Directories, then the name of the entry. No component is `.` or `..` or contains a slash.
     let components: [String]
-    /// A layout or an archive as it was asked for, for people; the components say only what stat(2) said of it.
+    /// The path of a layout or archive as the user wrote it, for display. The components contain only its stat(2)
+    /// fields.
     var source: String?
 
     package static func == (one: Self, other: Self) -> Bool { one.components == other.components }
     package func hash(into hasher: inout Hasher) { hasher.combine(components) }
 
-    /// - Throws: `SystemError` where a local source can not be looked at.
+    /// - Throws: `SystemError` if stat(2) fails on a local source.
     package init(_ source: ImageSource, platform: Platform) throws(StoreError) {
         let suffix = platform == .host ? "" : "+" + Self.encoded(platform)
         switch source {
@@ -33,12 +34,12 @@ package struct ImageKey: Hashable, Sendable {
         }
         if case .docker = source { return }
         let text = source.description
-        // It becomes a line of a file.
+        // The source becomes one line of the name's file.
         if text.utf8.count < 4200, !text.utf8.contains(where: { $0 == 0x0A || $0 == 0 }) { self.source = text }
     }
 
     package func isFor(_ platform: Platform) -> Bool {
-        // Everywhere else it is spelled out.
+        // `init` omits the host's platform and spells out every other platform.
         let parts = (components.last ?? "").split(separator: "+", maxSplits: 1)
         return (parts.count > 1 ? String(parts[1]) : nil) == (platform == .host ? nil : Self.encoded(platform))
     }
@@ -50,7 +51,7 @@ package struct ImageKey: Hashable, Sendable {
         self.components = components
     }
 
-    /// Not `joined`, whose generic types cost a launch more than the rest of the look-up.
+    /// Not `joined()`, whose generic types cost a launch more than the rest of the look-up.
     var path: String {
         var path = components[0]
         for component in components.dropFirst() {
@@ -60,11 +61,11 @@ package struct ImageKey: Hashable, Sendable {
         return path
     }
 
-    /// A digest wins over a tag, as in the distribution-spec. A tag holds neither `@` nor `:`, so the first
-    /// character tells which it is, and no repository component begins with either.
+    /// A digest takes precedence over a tag, as in the distribution-spec. A tag contains neither `@` nor `:`, so the
+    /// first character tells the two apart. No repository component begins with either.
     private static func entry(_ tag: String?, _ digest: Digest?) -> String {
         if let digest { return "@" + digest.directoryName }
-        // Tags of OCI layouts may hold anything; what else means something in a file's name is spelled out.
+        // A tag of an OCI layout may contain any character, so escape those with a meaning in the file name.
         return ":" + escaped(tag ?? "latest", "%/+")
     }
 
@@ -74,7 +75,7 @@ package struct ImageKey: Hashable, Sendable {
             .joined(separator: "-")
     }
 
-    /// The characters as `%` and two digits, as in RFC 3986, section 2.1.
+    /// Replaces the characters by `%` and two hexadecimal digits, as RFC 3986, section 2.1, does.
     private static func escaped(_ text: String, _ characters: String) -> String {
         if !text.utf8.contains(where: { byte in characters.utf8.contains { $0 == byte } }) { return text }
         var bytes: [UInt8] = []
@@ -94,8 +95,8 @@ package struct ImageKey: Hashable, Sendable {
         return fingerprint(status)
     }
 
-    /// Of a file in its present state. With the time of change, which no program sets: a file may be written in place, and its
-    /// other time be set back.
+    /// Identifies a file in its present state. It includes the change time, which programs cannot set: a program can
+    /// modify a file in place and then reset its modification time.
     static func fingerprint(_ status: FileStatus) -> String {
         let (modified, changed) = (status.modified, status.changed)
         return "\(status.device)-\(status.inode)-\(status.size)-\(modified.seconds).\(modified.nanoseconds)"
@@ -104,6 +105,6 @@ package struct ImageKey: Hashable, Sendable {
 }
 
 extension Digest {
-    /// A file name: `sha256-…`. The grammar leaves nothing in it that a path could misread.
+    /// The digest as a file name: `sha256-…`. The digest grammar excludes slashes and dots.
     package var directoryName: String { "\(algorithm.rawValue)-\(hex)" }
 }

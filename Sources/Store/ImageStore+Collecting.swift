@@ -1,37 +1,37 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// What a collection removed, or would remove.
+/// What a collection removed, or would remove in a dry run.
 package struct Collected: Equatable, Sendable {
     package var images = 0
     package var layers = 0
     package var rootfs = 0
     /// Unpacked squashfs files.
     package var files = 0
-    /// Images that would have gone, did not something run them still, or might on another node.
+    /// Images that match the rules but are in use, or may be in use on another node.
     package var inUse = 0
-    /// Of files in the layers, root file systems and unpacked files that went.
+    /// The size of the files in the removed layers, root file systems and unpacked files.
     package var bytes: UInt64 = 0
 }
 
-/// What is to go, besides what nothing refers to.
+/// Which images to remove in addition to unreferenced data.
 package struct CollectionRules: Equatable, Sendable {
-    /// Images with a name as well as those without.
+    /// Include images that have a name.
     package var includesNamed = false
-    /// Only images last used before this time, in seconds since 1970.
+    /// Include only images last used before this time, in seconds since 1970.
     package var unusedSince: Int64?
-    /// Images used least recently, named or not, until what is left is no larger than this.
+    /// Remove the least recently used images, named or not, until the store is no larger than this.
     package var keepBytes: UInt64?
     package var dryRun = false
-    /// Images that are held by a lease, too: containers that run them lose their files.
+    /// Remove images that a lease protects, too. Containers that run them lose their files.
     package var ignoresLeases = false
-    /// Of these images only.
+    /// Ignore the leases of these images only.
     package var ignoredLeases: Set<Digest> = []
 
     package init() {}
 }
 
-/// Removes trees, named in one directory, and reports nothing: what stays is swept by the next collection.
+/// Removes the named trees of one directory. It reports no errors: the next collection retries.
 package typealias TreeRemover = (_ directory: borrowing OwnedFileDescriptor, _ names: [[UInt8]]) -> Void
 
 extension ImageStore {
@@ -44,64 +44,65 @@ extension ImageStore {
         return try collect(rules, removing: removing)
     }
 
-    /// Removes what the rules name, then layers and flattened trees that no image refers to, and what the dead left.
+    /// Removes the images that the rules select, unreferenced layers and flattened trees, and the drafts of dead
+    /// processes.
     ///
-    /// Killed at any instant it leaves a consistent store: an image is moved out of sight before what it consists of
-    /// goes, and nothing goes that a whole image refers to. What runs is held by a lease; what is being pulled, by its
-    /// work lock. Where locks do not reach other nodes, what was used lately counts as running:
+    /// The store stays consistent if the process is killed: an image is moved away before its layers, and a layer that
+    /// a complete image refers to stays. A lease protects an image in use; a work lock protects an image that is being
+    /// pulled. If locks do not work across nodes, a recently used image counts as in use:
     /// docs/explanation/decisions/collection-and-locks.md
     ///
-    /// - Parameter removing: How to remove what was moved out of sight; one file after the other where it is `nil`.
+    /// - Parameter removing: Deletes the trees that were moved away; `nil` deletes them one after the other.
     package func collect(
         _ rules: CollectionRules, removing: TreeRemover? = nil
     ) throws(StoreError) -> Collected {
-        try collect(rules, reach: LockReach(of: root, path: path), removing: removing)
+        try collect(rules, scope: LockScope(of: root, path: path), removing: removing)
     }
 
     func collect(
-        _ rules: CollectionRules, reach: LockReach, removing: TreeRemover? = nil
+        _ rules: CollectionRules, scope: LockScope, removing: TreeRemover? = nil
     ) throws(StoreError) -> Collected {
-        if !rules.dryRun { try settle() }
+        if !rules.dryRun { try flush() }
         var result = Collected()
         do {
             let alone = try lockAgainstPulls()
             defer { withExtendedLifetime(alone) {} }
-            let nobodyPulls = alone != nil && reach == .everybody
+            let noPulls = alone != nil && scope == .cluster
             if !rules.dryRun {
-                sweepDrafts(nobodyPulls: nobodyPulls, reach: reach)
-                sweepKeptListing()
+                sweepDrafts(noPulls: noPulls, scope: scope)
+                sweepCachedListing()
             }
-            var round = try Round(self, rules, reach: reach, grace: nobodyPulls ? -1 : Self.grace)
-            try round.removeImages()
-            try round.removeLayers()
-            result = round.result
-            // Last: the round itself locked layers.
-            if nobodyPulls, !rules.dryRun { sweepNamesAndLocks() }
+            var collection = try GarbageCollection(self, rules, scope: scope, grace: noPulls ? -1 : Self.grace)
+            try collection.removeImages()
+            try collection.removeLayers()
+            result = collection.result
+            // Last, because the collection itself acquires layer locks.
+            if noPulls, !rules.dryRun { sweepNamesAndLocks() }
         }
-        // Pulls need not wait for this: it is out of sight.
+        // Pulls need not wait for the deletion, because these trees are already moved away.
         if !rules.dryRun { sweepRemoved(removing) }
         return result
     }
 
-    /// Seconds for which a layer without an image is spared where somebody is pulling, or where nobody can tell.
+    /// How long an unreferenced layer is kept while a pull may be running, in seconds.
     package static let grace: Int64 = 3600
-    /// Seconds for which an image counts as running after its last start, where other nodes' leases can not be seen.
+    /// How long an image counts as in use after its last start if leases of other nodes are not visible, in seconds.
     package static let graceWithoutLeases: Int64 = 30 * 86_400
 
     func sweepRemoved(_ removing: TreeRemover?) {
-        // Tidying: what stays is swept by the next collection.
-        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),
-            let names = try? drafts.entries()
+        // Best effort: the next collection retries.
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // best effort
+            let names = try? drafts.entries()  // likewise
         else { return }
         let removed = names.filter { $0.starts(with: "removed-".utf8) }
         if let removing {
             removing(drafts, removed)
             return
         }
-        for name in removed { try? drafts.removeTree(name) }
+        for name in removed { try? drafts.removeTree(name) }  // likewise
     }
 
-    /// The names in a directory of the store, but for those that begin with a dot: what could not be removed.
+    /// The entries of a directory of the store, without those that `moveAway` hid behind a leading dot.
     func entries(_ directory: String) throws(StoreError) -> [String] {
         guard try isSoundDirectory(directory) else { return [] }
         return try storing { () throws(SystemError) in
@@ -111,18 +112,18 @@ extension ImageStore {
     }
 }
 
-/// One collection, while pulls wait.
-private struct Round {
+/// One collection, during which no pull runs.
+private struct GarbageCollection {
     let store: ImageStore
     let rules: CollectionRules
-    let reach: LockReach
+    let scope: LockScope
     let grace: Int64
     var result = Collected()
 
     private struct Image {
         /// `images/sha256-…` or `squashfs/…`.
         let place: String
-        /// `layers/sha256-…` and `rootfs/sha256-…`, or itself for an unpacked file; nil where the record can not be read.
+        /// `layers/sha256-…` and `rootfs/sha256-…`, or the unpacked file itself; `nil` if the record is unreadable.
         let parts: [String]?
         let lastUse: Int64
         let isNamed: Bool
@@ -130,26 +131,25 @@ private struct Round {
     }
 
     private var images: [Image] = []
-    /// Nothing that can be read is removed: it may run anywhere.
+    /// Uses may be invisible here, so readable images stay.
     private let mayHideUses: Bool
     private let names: [ImageStore.Naming]
-    /// How many images that stay refer to each part.
+    /// How many of the remaining images refer to each part.
     private var references: [String: Int] = [:]
     private var sizes: [String: UInt64] = [:]
-    /// An image is in use whose record cannot be read: any layer may be its.
+    /// An image in use has an unreadable record, so any layer may belong to it.
     private var hasUnknownParts = false
-    /// From the first image that goes until the last name has gone.
 
-    init(_ store: ImageStore, _ rules: CollectionRules, reach: LockReach, grace: Int64) throws(StoreError) {
-        (self.store, self.rules, self.reach, self.grace) = (store, rules, reach, grace)
-        mayHideUses = store.mayHideUses(reach)
+    init(_ store: ImageStore, _ rules: CollectionRules, scope: LockScope, grace: Int64) throws(StoreError) {
+        (self.store, self.rules, self.scope, self.grace) = (store, rules, scope, grace)
+        mayHideUses = store.mayHideUses(scope)
         names = try store.namesAndDigests()
         let named = Set(names.map(\.digest.directoryName))
         for name in try store.entries("images") {
             let record = try store.sparingDamage { () throws(StoreError) in
                 try store.recordForHousekeeping("images/\(name)/record")
             }
-            // `layers/sha256-…/tree`; an absolute one is of another store.
+            // `layers/sha256-…/tree`. An absolute path belongs to another store.
             let parts = record?.record.trees.filter { !$0.hasPrefix("/") }.map {
                 $0.split(separator: "/").prefix(2).joined(separator: "/")
             }
@@ -171,7 +171,7 @@ private struct Round {
         var removed: Set<String> = []
         for image in images {
             let isOldEnough = rules.unusedSince.map { image.lastUse < $0 } ?? true
-            // What can not be read serves nobody, name or no name.
+            // An unreadable image cannot be started, whether it has a name or not.
             let isUnwanted = image.parts == nil || ((!image.isNamed || rules.includesNamed) && isOldEnough)
             if isUnwanted { try remove(image, &removed) }
         }
@@ -187,7 +187,7 @@ private struct Round {
             }
         }
         if rules.dryRun { return }
-        // After the images: a name without an image is a miss like any other, an image without a name is garbage.
+        // After the images: a name without an image only causes a pull, but an image without a name is garbage.
         for naming in names where removed.contains("images/" + naming.digest.directoryName) {
             _ = try store.optional { () throws(SystemError) in try store.root.removeFile("refs/" + naming.key.path) }
         }
@@ -206,14 +206,14 @@ private struct Round {
         for part in image.parts ?? [] { references[part, default: 1] -= 1 }
     }
 
-    /// `false` where something runs it or may do so; otherwise it is out of sight.
+    /// Moves an image away. Returns `false` if the image is in use or may be.
     private mutating func isFree(_ image: Image) throws(StoreError) -> Bool {
         let isRecent = Clock.now.seconds - image.lastUse < ImageStore.graceWithoutLeases
         let isForced =
             rules.ignoresLeases || rules.ignoredLeases.contains { "images/" + $0.directoryName == image.place }
-        if reach == .thisNode, isRecent || mayHideUses, image.parts != nil, !isForced { return false }
+        if scope == .node, isRecent || mayHideUses, image.parts != nil, !isForced { return false }
         let (store, dryRun) = (store, rules.dryRun)
-        // Of a file that is being unpacked; pulls of images wait.
+        // An unpacked file may be in the making; images are safe because pulls wait.
         var work: DescriptorBox?
         if image.isFile {
             let key = image.place.hasSuffix(".new") ? String(image.place.dropLast(4)) : image.place
@@ -221,7 +221,7 @@ private struct Round {
             work = lock.descriptor
         }
         defer { withExtendedLifetime(work) {} }
-        // What is no file, or not of this store's, holds nothing.
+        // A damaged lease protects nothing.
         let lease = try store.sparingDamage { () throws(StoreError) in
             try store.openLease(image.place + "/lease")
         }
@@ -234,7 +234,7 @@ private struct Round {
             }
             if isHeld, !isForced { return false }
         }
-        // Moved while it is locked: whoever comes now finds nothing.
+        // Move it while the lock is held, so that a new launch cannot acquire the lease in between.
         if dryRun { return true }
         _ = try store.optional { () throws(SystemError) in try store.moveAway(image.place) }
         return true
@@ -252,13 +252,14 @@ private struct Round {
         }
     }
 
-    /// Under the lock that a pull of the same layer takes, and while there are pulls only if the layer has been there
-    /// for longer than `grace`: a pull that has just found it present has not published its image yet. Images of other
-    /// stores that run hold it by its summary.
+    /// Removes an unreferenced part under the lock that a pull of the same layer takes.
+    ///
+    /// While pulls run, a part younger than `grace` stays: a pull may have found the layer present and not published
+    /// its image yet. Running images of other stores hold the layer by a lock on its summary.
     private func removeUnreferenced(_ kind: String, _ name: String) throws(StoreError) -> Bool {
         guard let lock = try store.tryWorkLock("\(kind)/\(name)") else { return false }
         defer { withExtendedLifetime(lock) {} }
-        let (store, grace, reach, mayHideUses, dryRun) = (store, grace, reach, mayHideUses, rules.dryRun)
+        let (store, grace, scope, mayHideUses, dryRun) = (store, grace, scope, mayHideUses, rules.dryRun)
         return try storing { () throws(SystemError) in
             let place = "\(kind)/\(name)"
             var age: Int64
@@ -276,19 +277,19 @@ private struct Round {
                     place + "/summary", .readWrite | .noFollow | .nonBlocking | .noAccessTime)
                 let status = try summary.status()
                 age = Clock.now.seconds - max(status.modified.seconds, status.accessed.seconds)
-                if reach == .thisNode, mayHideUses || age <= ImageStore.graceWithoutLeases { return false }
+                if scope == .node, mayHideUses || age <= ImageStore.graceWithoutLeases { return false }
                 do throws(SystemError) { guard try summary.tryLock(.exclusive) else { return false } } catch {
                     if !error.meansNoLocks { throw error }
                 }
                 age = Clock.now.seconds - status.modified.seconds
             } catch {
-                // ENOENT, ENOTDIR: a layer without one is no layer.
+                // ENOENT, ENOTDIR: without a summary, the layer is incomplete.
                 if error.errno != Errno.ENOENT && error.errno != Errno.ENOTDIR { throw error }
             }
             guard age > grace else { return false }
             if dryRun { return true }
             do throws(SystemError) { try store.moveAway(place) } catch {
-                if error.errno == Errno.ENOENT { return false }  // likewise, where there are no locks
+                if error.errno == Errno.ENOENT { return false }  // likewise, if there are no locks
                 throw error
             }
             return true
@@ -304,17 +305,17 @@ private struct Round {
 }
 
 extension ImageStore {
-    /// An image's record without counting as a use of it, and when it was used last: the record's access time, which
-    /// each start sets at most once a day. nil where it is no record, or not to be believed any more.
+    /// Reads an image's record without updating its access time, which is the time of last use. Each start updates it
+    /// at most once a day. Returns `nil` if there is no record, or if it belongs to another boot and was not flushed.
     func recordForHousekeeping(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
         guard let found = try anyRecord(path), found.record.isOnDiskOrOfThisBoot else { return nil }
         return found
     }
 
-    /// Whether it is to be believed or not.
+    /// Like `recordForHousekeeping`, but also returns records that were not flushed in another boot.
     func anyRecord(_ path: String) throws(StoreError) -> (record: LaunchRecord, lastUse: Int64)? {
         let limit = Self.largestRecord
-        // EPERM: another user's store.
+        // O_NOATIME fails with EPERM on files of another user.
         let flags = isCallers || Identity.isRoot ? OpenFlags.readOnly | .noAccessTime : .readOnly
         guard let file = try openFile(path, flags, limit: limit) else { return nil }
         return try storing { () throws(SystemError) in
@@ -324,19 +325,19 @@ extension ImageStore {
         }
     }
 
-    /// The images and unpacked files that are in use on this node or, where locks reach that far, on others.
+    /// The images and unpacked files in use on this node and, if locks work across nodes, on the others.
     package func inUse() throws(StoreError) -> [(name: String, lease: DescriptorBox)] {
         var found: [(name: String, lease: DescriptorBox)] = []
         let images = try images().map { ($0.names.first ?? $0.record.name, "images/" + $0.record.digest.directoryName) }
         for (name, place) in images + (try unpackedFiles().map { ($0.source, $0.place) }) {
             let lease = try sparingDamage { () throws(StoreError) in try openLease(place + "/lease") }
-            // Without locks there is nothing to be seen.
-            if let lease, (try? lease.descriptor.isUnlocked()) == false { found.append((name, lease)) }
+            // A file system without locks shows no uses.
+            if let lease, (try? lease.descriptor.isUnlocked()) == false { found.append((name, lease)) }  // no locks
         }
         return found
     }
 
-    /// What a layer or flattened tree takes: as noted when it was unpacked, else counted.
+    /// The size of a layer or flattened tree: the recorded size, or else the sum of its files.
     func bytes(of part: String) throws(StoreError) -> UInt64 {
         let noted = try sparingDamage { () throws(StoreError) in
             try fileContents(part + "/bytes", limit: 64)?.displayPath
@@ -347,7 +348,7 @@ extension ImageStore {
         } ?? 0
     }
 
-    /// Files with one name only: the others are a layer's, too.
+    /// Sums up regular files with a single link. Files with more links are shared with a layer.
     static func count(_ directory: borrowing OwnedFileDescriptor) throws(SystemError) -> UInt64 {
         var total: UInt64 = 0
         for name in try directory.entries() {

@@ -1,32 +1,33 @@
 package import LinuxKernel
 
-/// A container whose files outlive its step: `containers/NAME/{upper,work,record,lease}` below the store. What is written
-/// inside lies in `upper`, over the trees of the image that `record` names.
+/// A container whose files outlive its step: `containers/NAME/{upper,work,record,lease}` below the store. `upper`
+/// receives the container's writes and lies over the trees of the image that `record` names.
 package struct NamedContainer: Sendable {
     package let path: String
-    /// Locked shared by all that run in it.
+    /// Every process of the container holds a shared lock on it.
     package let lease: DescriptorBox
-    /// As the image was asked for.
+    /// The image as the user wrote it.
     package let image: String
-    /// Of its manifest; empty where the image has none.
+    /// The digest of the manifest; empty if the image has none.
     package let digest: String
 }
 
 extension ImageStore {
-    /// The store, made where there is none.
+    /// Opens the store and creates it if it is missing.
     package static func openOrCreate(_ path: String) throws(StoreError) -> ImageStore {
         if let store = try open(existing: path) { return store }
         return try open(creating: path)
     }
 
-    /// Held by the process that decides about this name or creates a container of it; `nil` where another one does.
+    /// The lock of the process that creates or removes this container; `nil` while another process holds it.
     package func tryLockContainer(_ name: String) throws(StoreError) -> WorkLock? {
         try tryWorkLock("containers/" + name)
     }
 
     package func container(_ name: String) throws(StoreError) -> NamedContainer? {
         let directory = "containers/" + name
-        // Exclusive for whoever decides, shared for all that run in it: both by the same descriptor.
+        // Opened for writing, because the same descriptor takes the exclusive lock of a decision and the shared lock of
+        // a use.
         guard let lease = try openFile(directory + "/lease", .readWrite),
             let bytes = try fileContents(directory + "/record", limit: 65536)
         else { return nil }
@@ -42,19 +43,19 @@ extension ImageStore {
             digest: String(lines[2]))
     }
 
-    /// Under the name's lock.
+    /// Creates a container. The caller holds the lock of its name.
     ///
-    /// A directory of that name without a record was never finished and goes.
+    /// Removes a directory of that name that has no record, because its creation was interrupted.
     ///
-    /// - Parameter tree: The image's root directory, whose owner and mode the container's root has as well.
+    /// - Parameter tree: The root directory of the image. The container's root directory gets its owner and mode.
     package func makeContainer(
         _ name: String, image: String, digest: String, root tree: String? = nil
     ) throws(StoreError) -> NamedContainer {
         guard !name.isEmpty, !name.hasPrefix("."), !name.contains("/") else {
             throw .system(SystemError(call: "mkdir", errno: Errno.EINVAL, subject: "\(path)/containers/\(name)"))
         }
-        // Absent: the default.
-        let status = tree.flatMap { try? FileStatus(of: $0) }
+        // absent: use the default mode
+        let status = tree.flatMap { try? FileStatus(of: $0) }  // absent
         let made: Void? = try optional { () throws(SystemError) in
             do throws(SystemError) { try root.makeDirectory("containers", mode: 0o700) } catch {
                 if error.errno != Errno.EEXIST { throw error }
@@ -80,11 +81,11 @@ extension ImageStore {
         return container
     }
 
-    /// Removes the containers that no process is in and whose name `isOver` knows.
+    /// Removes the containers that no process uses and whose name satisfies `isOver`.
     package func removeContainers(where isOver: (String) -> Bool) throws(StoreError) {
         var first: StoreError?
         for name in try containerNames() where isOver(name) {
-            // One that can not be removed does not keep the others.
+            // Continue with the others if one fails.
             do throws(StoreError) { _ = try removeContainer(name) } catch { first = first ?? error }
         }
         if let first { throw first }
@@ -99,11 +100,11 @@ extension ImageStore {
 
     package enum Removal: Equatable, Sendable {
         case removed, absent
-        /// A process is in it, or a step decides about it at present.
+        /// A process runs in it, or a step is creating it.
         case inUse
     }
 
-    /// Removes a container unless it is in use. overlayfs leaves a directory of mode 000 in `work`, which is removed as well.
+    /// Removes a container unless it is in use, including the directory of mode 000 that overlayfs leaves in `work`.
     package func removeContainer(_ name: String, dryRun: Bool = false) throws(StoreError) -> Removal {
         guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(UInt8(ascii: "/")),
             try isSoundDirectory("containers"),
@@ -111,7 +112,7 @@ extension ImageStore {
         else { return .absent }
         guard let lock = try tryWorkLock("containers/" + name) else { return .inUse }
         defer { withExtendedLifetime(lock.descriptor) {} }
-        // What is no lease holds nothing.
+        // A damaged lease protects nothing.
         let lease = try sparingDamage { () throws(StoreError) in try openLease("containers/\(name)/lease") }
         if let lease {
             let isFree: Bool = try storing { () throws(SystemError) in
@@ -125,7 +126,8 @@ extension ImageStore {
         if dryRun { return .removed }
         return try storing { () throws(SystemError) in
             let all = try root.open("containers", .readOnly | .directory | .noFollow)
-            // Out of sight first: a step that starts now makes a new one. The root directory of the files may be closed.
+            // Move it away first, so that a step that starts now creates a new container. Its root directory may be
+            // mode 000.
             let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
             let aside = "removed-" + (try Random.hexadecimal(bytes: 8))
             try all.move(name, to: aside, in: drafts)
@@ -140,7 +142,7 @@ extension ImageStore {
         for name in try containerNames() {
             let place = "containers/" + name
             var found = ContainerInfo(name: name, path: "\(path)/\(place)")
-            // What is wrong with one is shown, and does not hide the others.
+            // List a damaged container rather than hide the others behind an error.
             if let container = try sparingDamage({ () throws(StoreError) in try container(name) }) {
                 (found.image, found.digest) = (container.image, container.digest)
                 found.isDamaged = false
@@ -174,21 +176,21 @@ extension ImageStore {
     }
 }
 
-/// A named container as `berth containers` shows it.
+/// A named container as `berth containers` lists it.
 package struct ContainerInfo: Sendable {
     package let name: String
     package let path: String
-    /// As it was asked for.
+    /// The image as the user wrote it.
     package var image = ""
     package var digest = ""
     package var isRunning = false
-    /// Its record or lease does not read as one: no step can start it.
+    /// The record or the lease is unreadable, so no step can start the container.
     package var isDamaged = true
     package var bytes: UInt64 = 0
     /// Seconds since 1970.
     package var created: Int64 = 0
     package var lastUse: Int64 = 0
-    /// To find out who holds it.
+    /// Identifies the processes that use the container.
     package var lease: DescriptorBox?
 
     init(name: String, path: String) { (self.name, self.path) = (name, path) }

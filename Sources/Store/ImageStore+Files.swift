@@ -1,23 +1,23 @@
 package import LinuxKernel
 
-/// A place for what an image file holds, `squashfs/KEY/tree`; the key says which file, and which state of it.
+/// Where the contents of an image file are unpacked: `squashfs/KEY/tree`. The key identifies the file and its state.
 package struct UnpackedFile {
     package let tree: String
-    /// Where to unpack to, where `lease` is `nil`.
+    /// Where to unpack the file if `lease` is `nil`.
     package let draft: String
-    /// Keeps it from being removed.
+    /// Protects the tree from being collected.
     package let lease: DescriptorBox?
     let key: String
     let lock: DescriptorBox?
 }
 
-/// An image file as it is unpacked in the store, for listing and collecting.
+/// An unpacked image file, for listing and collecting.
 package struct UnpackedFileInfo: Equatable, Sendable {
     /// `squashfs/KEY`.
     package let place: String
-    /// The file that it was unpacked from; empty where that was not noted.
+    /// The path of the image file; empty if it was not recorded.
     package let source: String
-    /// Whether the file is still there as it was. Otherwise nothing can use what was unpacked.
+    /// Whether the image file still exists unchanged. Otherwise no launch can use the tree.
     package let isCurrent: Bool
     package let bytes: UInt64
     /// Seconds since 1970.
@@ -31,14 +31,14 @@ extension ImageStore {
     /// The key of a file in its present state.
     package static func fileKey(_ status: FileStatus) -> String { ImageKey.fingerprint(status) }
 
-    /// The file as it was unpacked, or a draft to unpack it to, locked; `nil` while another process unpacks it.
+    /// Returns the unpacked file, or a locked draft to unpack it to; `nil` while another process unpacks it.
     package func unpackedFile(_ key: String) throws(StoreError) -> UnpackedFile? {
         let place = Self.files + "/" + key
         func file(_ lease: DescriptorBox?, _ lock: DescriptorBox?) -> UnpackedFile {
             UnpackedFile(
                 tree: "\(path)/\(place)/tree", draft: "\(path)/\(place).new/tree", lease: lease, key: key, lock: lock)
         }
-        // Without the lock, which many launches of one file would pass from hand to hand.
+        // Without the lock, for which many launches of one file would otherwise queue.
         if let lease = try leaseWhole(key) { return file(lease, nil) }
         guard let lock = try tryWorkLock(place) else { return nil }
         let lease = try leaseWhole(key)
@@ -46,7 +46,7 @@ extension ImageStore {
             try repairFiles()
             try storing { () throws(SystemError) in
                 let all = try root.open(Self.files, .readOnly | .directory | .noFollow)
-                // Under the lock: what has these names is of a process that died, or damaged.
+                // This process holds the lock, so these are damaged or left by a dead process.
                 try all.removeTree(key + ".new")
                 try all.removeTree(key)
                 try all.makeDirectory(key + ".new", mode: 0o700)
@@ -55,23 +55,23 @@ extension ImageStore {
         return file(lease, lock.descriptor)
     }
 
-    /// `nil` for what is damaged, too: to be unpacked again.
+    /// Returns `nil` for a damaged tree, too, so that the file is unpacked again.
     private func leaseWhole(_ key: String) throws(StoreError) -> DescriptorBox? {
         try sparingDamage { () throws(StoreError) in
             try isSoundTree("\(Self.files)/\(key)/tree") ? try leaseFile(key) : nil
         }
     }
 
-    /// Removes what was unpacked of a file before that failed.
+    /// Removes what a failed attempt unpacked.
     package func abandon(_ file: UnpackedFile) {
-        // The first error is the one to report; prune tries again.
-        try? root.removeTree("\(Self.files)/\(file.key).new")
+        // Best effort: the caller reports the first error, and prune retries.
+        try? root.removeTree("\(Self.files)/\(file.key).new")  // best effort
     }
 
-    /// Who unpacks a file at present, as far as the caller may see.
+    /// The processes that unpack this file, as far as the caller may see them.
     package func unpackers(of key: String) -> [FileHolder] {
-        // To be told to people: without a lock file there is nobody.
-        guard let lock = try? openFile("locks/" + Self.lockName(Self.files + "/" + key)) else { return [] }
+        // Only for a message; without a lock file, no process unpacks.
+        guard let lock = try? openFile("locks/" + Self.lockName(Self.files + "/" + key)) else { return [] }  // absent
         return FileHolder.all(of: lock)
     }
 
@@ -93,16 +93,17 @@ extension ImageStore {
         }
     }
 
-    /// What lies in the draft is whole.
+    /// Publishes a complete draft.
     ///
-    /// - Parameter source: The file that it was unpacked from.
+    /// - Parameter source: The path of the image file.
     package func publish(
         _ file: UnpackedFile, source: String
     ) throws(StoreError) -> (tree: String, lease: DescriptorBox?) {
         try storing { () throws(SystemError) in
             let all = try root.open(Self.files, .readOnly | .directory | .noFollow)
             let draft = try all.open(file.key + ".new", .readOnly | .directory | .noFollow)
-            // Unpacked as the user, a root of mode 0700 or less would hide the tree from the container's own root.
+            // unsquashfs ran as the user: a root directory of mode 0700 or less would lock out the container's own
+            // root.
             let permissions = try draft.status(of: "tree").permissions
             try draft.setPermissions(of: "tree", permissions & 0o1777 | 0o755)
             _ = try draft.open("lease", .writeOnly | .create | .exclusive | .noFollow, mode: 0o600)
@@ -113,7 +114,9 @@ extension ImageStore {
             }
             do throws(SystemError) { try all.moveWithoutReplacing(file.key + ".new", to: file.key, in: all) } catch {
                 switch error.errno {
-                case Errno.EEXIST, Errno.ENOTEMPTY: try all.removeTree(file.key + ".new")  // no locks, and another was first
+                case Errno.EEXIST, Errno.ENOTEMPTY:
+                    // The file system has no locks, and another process was faster.
+                    try all.removeTree(file.key + ".new")
                 case Errno.EINVAL: try all.move(file.key + ".new", to: file.key, in: all)  // no RENAME_NOREPLACE
                 default: throw error
                 }
@@ -124,16 +127,16 @@ extension ImageStore {
 
     private func leaseFile(_ key: String) throws(StoreError) -> DescriptorBox? {
         guard let lease = try sharedLease("\(Self.files)/\(key)/lease") else { return nil }
-        // Its access time is when the file was used last, to the day.
-        if let status = try? lease.descriptor.status(), Clock.now.seconds - status.accessed.seconds > 86_400 {  // noted later
+        // The access time records the last use, to the day.
+        if let status = try? lease.descriptor.status(), Clock.now.seconds - status.accessed.seconds > 86_400 {  // skip
             try? lease.descriptor.setAccessedNow()  // likewise
         }
         return lease
     }
 
-    /// All that were unpacked here. A draft counts as one that nothing can use.
+    /// All unpacked files of this store. A draft is listed as not current.
     package func unpackedFiles() throws(StoreError) -> [UnpackedFileInfo] {
-        // They are readable by their owner alone.
+        // The directories are readable only by their owner.
         guard isCallers || Identity.isRoot,
             let keys = try sparingDamage({ () throws(StoreError) in try entries(Self.files) })
         else { return [] }
@@ -146,7 +149,7 @@ extension ImageStore {
                 try fileContents(place + "/source", limit: 1 << 16)
             }
             let source = (noted ?? []).prefix { $0 != 0x0A }
-            let now = source.isEmpty ? nil : try? FileStatus(of: Array(source))  // gone: nothing can use it
+            let now = source.isEmpty ? nil : try? FileStatus(of: Array(source))  // gone: not current
             let isDraft = key.hasSuffix(".new")
             files.append(
                 UnpackedFileInfo(

@@ -1,10 +1,10 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// An image in the store, with the names it is known by.
+/// An image in the store with its names.
 package struct StoredImage: Equatable, Sendable {
     package let record: LaunchRecord
-    /// As a person would write them: `docker.io/library/debian:12`, `oci archive …`.
+    /// The names as a user would write them: `docker.io/library/debian:12`, `oci archive …`.
     package let names: [String]
 
     init(_ record: LaunchRecord, names: [String]) {
@@ -13,13 +13,13 @@ package struct StoredImage: Equatable, Sendable {
     }
 
     init(_ record: LaunchRecord, _ keys: [ImageKey]) {
-        // Tags of an archive may come to the same.
+        // Several tags of an archive may have the same display name.
         self.init(record, names: Set(keys.map { $0.display(pulledAs: record.name) }).sorted())
     }
 }
 
 extension ImageStore {
-    /// Every image that is whole, the newest first. Each costs one small file to read.
+    /// All complete images, newest first. Reads one small file per image.
     package func images() throws(StoreError) -> [StoredImage] {
         var names: [Digest: [ImageKey]] = [:]
         for naming in try namesAndDigests(includingPinned: false) {
@@ -36,13 +36,13 @@ extension ImageStore {
         return images.sorted { place($0) > place($1) }
     }
 
-    /// One image, if it is here. Costs the same, however many others there are.
+    /// One image, or `nil` if it is missing. The cost does not depend on the number of images.
     package func image(_ digest: Digest) throws(StoreError) -> StoredImage? {
         guard let (record, _) = try recordForHousekeeping("images/\(digest.directoryName)/record") else { return nil }
         return StoredImage(record, try names(of: digest).filter { !$0.isPinned })
     }
 
-    /// What an image's manifest and configuration were, for `berth inspect`.
+    /// The manifest and the configuration of an image, for `berth inspect`.
     package func documents(of digest: Digest) throws(StoreError) -> (manifest: [UInt8], config: [UInt8])? {
         let directory = "images/" + digest.directoryName
         let manifest = try fileContents(directory + "/manifest.json", limit: DocumentLimits.maximumBytes)
@@ -51,12 +51,12 @@ extension ImageStore {
         return (manifest, config)
     }
 
-    /// The names of layouts and archives that people know as `matches` says, in whatever state of the file: a name stays when
-    /// the file is gone or has changed.
+    /// The names of layouts and archives whose display name satisfies `matches`. Names of changed or deleted files are
+    /// included.
     package func localNames(where matches: (String) -> Bool) throws(StoreError) -> [(key: ImageKey, digest: Digest)] {
         var found: [(key: ImageKey, digest: Digest)] = []
         for naming in try namesAndDigests(includingPinned: false) where naming.key.components[0] != "docker" {
-            // A name that an older version wrote is known by the image's record.
+            // Older versions did not write the source into the name, but the image's record has it.
             let record = naming.key.source == nil ? try anyRecord("images/\(naming.digest.directoryName)/record") : nil
             if matches(naming.key.display(pulledAs: record?.record.name ?? "")) {
                 found.append((naming.key, naming.digest))
@@ -65,48 +65,50 @@ extension ImageStore {
         return found
     }
 
-    /// The images whose digest begins so, in hexadecimal, as `berth images` lists them.
+    /// The images whose hexadecimal digest begins with `prefix`, as `berth images` lists them.
     package func digests(beginningWith prefix: String) throws(StoreError) -> [Digest] {
         var found: [Digest] = []
         for name in try entries("images") {
             for algorithm in Digest.Algorithm.allCases where name.hasPrefix(algorithm.rawValue + "-" + prefix) {
                 let hex = name.dropFirst(algorithm.rawValue.utf8.count + 1)
-                if let digest = try? Digest(parsing: "\(algorithm.rawValue):\(hex)") { found.append(digest) }  // no image
+                if let digest = try? Digest(parsing: "\(algorithm.rawValue):\(hex)") {  // no image
+                    found.append(digest)
+                }
             }
         }
         return found
     }
 
-    /// The lease of an image that is in use on this node or, where locks reach that far, on others.
+    /// The lease of an image that is in use on this node or, if locks work across nodes, on another.
     package func useLease(of digest: Digest) throws(StoreError) -> DescriptorBox? {
         let lease = try sparingDamage { () throws(StoreError) in
             try openLease("images/\(digest.directoryName)/lease")
         }
-        // Without locks there is nothing to be seen.
-        guard let lease, (try? lease.descriptor.isUnlocked()) == false else { return nil }
+        // A file system without locks shows no uses.
+        guard let lease, (try? lease.descriptor.isUnlocked()) == false else { return nil }  // no locks
         return lease
     }
 
-    /// Takes names of one image away; the image goes with the next `prune` when it has no other.
+    /// Removes names of one image. The next `prune` removes the image if it has no other name.
     package func removeNames(_ keys: [ImageKey], of digest: Digest) throws(StoreError) {
         let others = try names(of: digest).filter { !keys.contains($0) }
-        // The digests were noted along with the name; by themselves they would keep the image for ever.
+        // A pull also recorded the digest as a name. Alone, it would keep the image forever.
         let gone = keys + (others.allSatisfy(\.isPinned) ? others : [])
         for key in gone {
-            // Another removal may have been faster.
+            // Another process may have removed it already.
             _ = try optional { () throws(SystemError) in try root.removeFile("refs/" + key.path) }
         }
     }
 
-    /// Whether the caller owns the store. Files that root creates in a user's store are of no use to that user.
-    var isCallers: Bool { (try? root.status())?.userID == Identity.userID }  // not to be told: not
+    /// Whether the caller owns the store. Root must not create files in a user's store that the user cannot replace.
+    var isCallers: Bool { (try? root.status())?.userID == Identity.userID }  // unreadable: assume not
 
     struct Naming {
         let key: ImageKey
         let digest: Digest
     }
 
-    /// Every name in the store, each a small file to read; half of them are digests, which not everybody wants to know.
+    /// Reads every name in the store, one small file each. Half of them are digests, which `includingPinned` skips.
     func namesAndDigests(includingPinned: Bool = true) throws(StoreError) -> [Naming] {
         var found: [Naming] = []
         let top = try optional { () throws(SystemError) in
@@ -121,11 +123,11 @@ extension ImageStore {
         into found: inout [Naming]
     ) throws(StoreError) {
         for name in try storing({ () throws(SystemError) in try directory.entries() }) {
-            // What begins otherwise is a directory: `ImageKey`.
+            // Other entries are directories: see `ImageKey`.
             let isName = name.first == UInt8(ascii: ":") || name.first == UInt8(ascii: "@")
             if name.first == UInt8(ascii: ".") || (!includingPinned && name.first == UInt8(ascii: "@")) { continue }
-            // Gone, or not what belongs there: no name. A directory that cannot be read is an error: the images whose names
-            // it holds would seem to have none.
+            // Skip entries that are gone or have the wrong type. An unreadable directory is an error, because the
+            // images named below it would seem to have no name.
             guard let status = try optional({ () throws(SystemError) in try directory.status(of: name) }),
                 fault(status, isName ? .regular : .directory) == nil,
                 let place = try optional({ () throws(SystemError) in
@@ -146,15 +148,15 @@ extension ImageStore {
 }
 
 extension ImageKey {
-    /// A digest rather than a tag.
+    /// Whether the key names a digest rather than a tag.
     package var isPinned: Bool { components.last?.hasPrefix("@") ?? false }
 
-    /// As a person would write it. The key of a local source says only what stat(2) said of it; where the image was
-    /// first pulled from such a one, that name is told instead.
+    /// The name as a user would write it. The key of a local source contains only stat(2) fields, so `name` is used if
+    /// the image was first pulled from a source of that kind.
     package func display(pulledAs name: String) -> String {
         let kind = components[0]
         if let source { return source }
-        // A name that an older version wrote.
+        // An older version wrote the key without the source.
         if kind != "docker", name.hasPrefix(kind + ":") { return name }
         let rest = components.dropFirst().dropLast()
         guard let last = components.last else { return kind }

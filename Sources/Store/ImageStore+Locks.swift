@@ -1,23 +1,23 @@
 internal import LinuxKernel
 
-/// A lock that lets one process work while others wait for the outcome. Released when its last descriptor is closed or the
-/// process dies.
+/// A lock that lets one process work while others wait for its result. The kernel releases it when its last descriptor
+/// is closed or the process exits.
 package struct WorkLock: ~Copyable {
     let descriptor: DescriptorBox?
 }
 
-/// Lock files lie in `locks/`, mode 0600: only the store's owner can open them. Whoever has acquired one checks that it
-/// still has its name, because a sweep removes lock files that are free.
+/// Lock files are in `locks/` with mode 0600, so only the store's owner can open them. A process that has acquired a
+/// lock checks that the file still has its name, because a sweep removes unlocked files.
 extension ImageStore {
-    /// Waits until no other process is pulling this image into this store. Blocks.
+    /// Blocks until no other process pulls this image into this store.
     package func lockPull(of key: ImageKey) throws(StoreError) -> WorkLock {
         WorkLock(descriptor: try workLock("refs/" + key.path))
     }
 
     static var activityLock: String { "pulling" }
 
-    /// Held by every pull as long as it lasts, shared with the others, so that a collection knows of it. To be taken
-    /// before any other lock: a collection that has it alone removes their files.
+    /// Every pull holds this lock shared, so that a collection can wait for all of them. Acquire it before any other
+    /// lock, because a collection that holds it exclusively removes other lock files.
     package func beginPulling() throws(StoreError) -> WorkLock {
         let held = try acquire(Self.activityLock) { (file) throws(SystemError) in
             try file.lock(.shared)
@@ -26,17 +26,17 @@ extension ImageStore {
         return WorkLock(descriptor: held.file)
     }
 
-    /// `nil` while a pull is running, or where the file system has no locks.
+    /// Returns `nil` while a pull runs or if the file system has no locks.
     func lockAgainstPulls() throws(StoreError) -> DescriptorBox? {
         try acquire(Self.activityLock) { (file) throws(SystemError) in try file.tryLock(.exclusive) }.file
     }
 
-    /// `nil` while another process pulls it.
+    /// Returns `nil` while another process pulls this image.
     package func tryLockPull(of key: ImageKey) throws(StoreError) -> WorkLock? {
         try tryWorkLock("refs/" + key.path)
     }
 
-    /// `nil` while another process has it.
+    /// Returns `nil` while another process holds the lock.
     func tryWorkLock(_ subject: String) throws(StoreError) -> WorkLock? {
         let held = try acquire(Self.lockName(subject)) { (file) throws(SystemError) in try file.tryLock(.exclusive) }
         switch held {
@@ -46,7 +46,8 @@ extension ImageStore {
         }
     }
 
-    /// `nil` where the file system has no locks: the work may then be done twice, and one result is thrown away.
+    /// Returns `nil` if the file system has no locks. Two processes may then do the same work, and one result is
+    /// discarded.
     func workLock(_ subject: String) throws(StoreError) -> DescriptorBox? {
         try acquire(Self.lockName(subject)) { (file) throws(SystemError) in
             try file.lock(.exclusive)
@@ -77,7 +78,7 @@ extension ImageStore {
                     if error.meansNoLocks { return .impossible }
                     throw error
                 }
-                // Swept in between: the others lock a new file of this name.
+                // A sweep removed the file in between, and other processes lock a new file of this name.
                 if try file.descriptor.isNamed(name, in: locks) { return .here(file) }
             }
         }
@@ -89,7 +90,8 @@ extension ImageStore {
         while true {
             do throws(SystemError) {
                 let status = try locks.status(of: name)
-                // Only the owner could have put something else there; a file that others can open is of an earlier version.
+                // Only the owner can put another type of file here. Earlier versions created lock files that others
+                // could open.
                 let isOwn = isTrusted(status.userID)
                 if status.kind != .regular || !isOwn {
                     try locks.removeTree(name)
@@ -115,41 +117,41 @@ extension ImageStore {
         }
     }
 
-    /// What root creates in another user's store must not shut the owner out.
+    /// Gives a file that root creates in another user's store to the store's owner, who must be able to replace it.
     func giveToOwner(_ file: borrowing OwnedFileDescriptor) throws(SystemError) {
         guard Identity.isRoot, owner != 0 else { return }
         let group = try root.status().groupID
         try file.setOwner(user: owner, group: group)
     }
 
-    /// Removes the lock files that no process holds. Each is removed under its own lock, so whoever waits for it finds out.
+    /// Removes the lock files that no process holds. Each is removed under its own lock, so a waiting process notices.
     func sweepLocks() {
-        // Tidying: what stays costs a name.
-        guard let locks = try? root.open("locks", .readOnly | .directory | .noFollow),
-            let names = try? locks.entries()
+        // Best effort: a file that stays is harmless.
+        guard let locks = try? root.open("locks", .readOnly | .directory | .noFollow),  // best effort
+            let names = try? locks.entries()  // likewise
         else { return }
         for name in names where name.displayPath != Self.activityLock {
             guard let file = try? locks.open(name, .readWrite | .noFollow | .nonBlocking),  // gone, or not a lock file
                 (try? file.tryLock(.exclusive)) == true,  // held, or there is no way to know
                 (try? file.isNamed(name, in: locks)) == true  // removed and created again in between
             else { continue }
-            try? locks.removeFile(name)
+            try? locks.removeFile(name)  // likewise
         }
     }
 
-    /// The kind, so that a pull never waits for itself at one of its layers, and FNV-1a of the subject.
+    /// The kind, so that a pull never waits for itself when it locks a layer, and the FNV-1a hash of the subject.
     static func lockName(_ subject: String) -> String {
         String(subject.prefix { $0 != "/" }) + "-" + String(fingerprint(subject), radix: 16)
     }
 
     // MARK: Leases
 
-    /// How long to wait for a lease, in milliseconds. A collection holds one for as long as it takes to rename a directory.
+    /// How long to wait for a lease, in milliseconds. A collection holds a lease only while it renames a directory.
     private static let leaseWait = 10_000
 
-    /// A shared lock on a file of the store, which keeps it from being collected; `nil` only where the file is gone.
+    /// A shared lock on a file of the store, which protects it from being collected; `nil` only if the file is gone.
     ///
-    /// - Throws: `StoreError.busy` where the owner of the store keeps the lock: the file is there, and may be used again.
+    /// - Throws: `StoreError.busy` if the owner of the store does not release an exclusive lock.
     func sharedLease(_ place: String) throws(StoreError) -> DescriptorBox? {
         try Self.sharedLease("\(path)/\(place)", { () throws(StoreError) in try openFile(place) }) {
             (file) throws(SystemError) in try file.isNamed(place, in: root)
@@ -166,12 +168,12 @@ extension ImageStore {
             let file = DescriptorBox(opened)
             let isHeld: Bool = try storing { () throws(SystemError) in
                 do throws(SystemError) {
-                    // Without locks nothing is ever collected that could be in use.
+                    // Without locks, a collection removes nothing that could be in use.
                     guard try file.descriptor.tryLock(.shared) else { return false }
                 } catch {
                     if !error.meansNoLocks { throw error }
                 }
-                // Moved out of sight before the lock was acquired.
+                // A collection may have moved the file before this process acquired the lock.
                 return try isNamed(file.descriptor)
             }
             if isHeld { return file }

@@ -1,14 +1,13 @@
 package import ImageSpec
 internal import LinuxKernel
 
-/// From an image to its names: beside its record, files named `names…` hold the keys that it was ever given. They are
-/// hints, so that nobody has to read every name in the store to find those of one image; what a name stands for is in
-/// `refs` alone.
+/// Finds the names of an image: files `names…` next to its record list every key that it was given. They are hints that
+/// save reading every name in the store. Only `refs` decides which image a name refers to.
 extension ImageStore {
-    /// Written with the image. Further names have files of their own: no two writers meet, on any file system.
+    /// Written with the image. Each later addition gets its own file, so no two writers share one on any file system.
     static let noteOfNames = "names"
 
-    /// Keys between NULs, which can occur in none of them; never empty, as only a power cut leaves a file.
+    /// Keys separated by NUL, which no key contains. Never empty: an empty file is the result of a power failure.
     static func note(of keys: [ImageKey]) -> [UInt8] {
         var bytes: [UInt8] = [0]
         for key in keys {
@@ -18,14 +17,14 @@ extension ImageStore {
         return bytes
     }
 
-    /// The names that stand for the image at present.
+    /// The names that refer to the image at present.
     package func names(of digest: Digest) throws(StoreError) -> [ImageKey] {
         let (noted, isComplete) = try notedNames(of: digest)
-        // An image of a berth that made no notes, or a note that a power cut left empty.
+        // An older version wrote no notes, or a power failure left an empty one.
         guard isComplete else { return try namesAndDigests().filter { $0.digest == digest }.map(\.key) }
         var names: [ImageKey] = []
         for var key in noted {
-            // Damaged: no name, as for `images`.
+            // A damaged name counts as absent, as in `images`.
             let bytes = try sparingDamage { () throws(StoreError) in
                 try fileContents("refs/" + key.path, limit: Self.largestName)
             }
@@ -36,19 +35,19 @@ extension ImageStore {
         return names
     }
 
-    /// Adds what is not noted yet.
+    /// Records the keys that are not recorded yet.
     func noteNames(_ keys: [ImageKey], of digest: Digest) throws(StoreError) {
         let (noted, _) = try notedNames(of: digest)
         let new = keys.filter { !noted.contains($0) }
         if new.isEmpty { return }
-        // Not there: the image is another store's, or a collection was faster.
+        // Absent if the image is in another store or a collection has removed it.
         _ = try optional { () throws(SystemError) in
             let file = "images/\(digest.directoryName)/\(Self.noteOfNames)-" + (try Random.hexadecimal(bytes: 8))
             try root.open(file, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(Self.note(of: new))
         }
     }
 
-    /// - Returns: The keys, and whether those are among them that the image was published with.
+    /// - Returns: The keys, and whether they include the keys that the image was published with.
     private func notedNames(of digest: Digest) throws(StoreError) -> (keys: Set<ImageKey>, isComplete: Bool) {
         let directory = "images/" + digest.directoryName
         let files = try optional { () throws(SystemError) in
@@ -56,7 +55,7 @@ extension ImageStore {
         }
         var (keys, isComplete): (Set<ImageKey>, Bool) = ([], false)
         for file in files ?? [] where file == Self.noteOfNames || file.hasPrefix(Self.noteOfNames + "-") {
-            // Damaged: hints that are lost, as after a power cut.
+            // A damaged hint counts as lost, as after a power failure.
             let bytes = try sparingDamage { () throws(StoreError) in
                 try fileContents(directory + "/" + file, limit: 4 << 20)
             }

@@ -1,8 +1,8 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// What is being made and nobody sees yet: a directory below `drafts/` with a `tree`, held by a lock that dies with
-/// the process that makes it.
+/// A part that is still invisible: a directory below `drafts/` with a `tree`. Its maker holds a lock, which the kernel
+/// releases when the process exits.
 package struct Draft: Sendable {
     /// Where to unpack.
     package let tree: DescriptorBox
@@ -13,11 +13,11 @@ package struct Draft: Sendable {
     let workLock: DescriptorBox?
 }
 
-/// A draft that is complete, and what is to be noted of it.
+/// A complete draft and its metadata.
 package struct FinishedDraft: Sendable {
     package let draft: Draft
     package let summary: [UInt8]
-    /// What its files hold; nil where nobody counted.
+    /// The size of its files; `nil` if unknown.
     package let bytes: Int64?
 
     package init(draft: Draft, summary: [UInt8], bytes: Int64? = nil) {
@@ -28,12 +28,12 @@ package struct FinishedDraft: Sendable {
 }
 
 extension ImageStore {
-    /// Whether a layer, by the digest of its uncompressed tar (`diff_id`), is unpacked already.
+    /// Whether a layer is unpacked. `diffID` is the digest of the uncompressed tar.
     package func hasLayer(_ diffID: Digest) throws(StoreError) -> Bool {
         try state(of: "layers/" + diffID.directoryName).isUsable
     }
 
-    /// What was noted when the layer was unpacked.
+    /// The summary that was written when the layer was unpacked.
     package func layerSummary(_ diffID: Digest) throws(StoreError) -> [UInt8]? {
         try fileContents("layers/\(diffID.directoryName)/summary", limit: 256 << 20)
     }
@@ -45,12 +45,12 @@ extension ImageStore {
         return try optional { () throws(SystemError) in try root.open(place, .readOnly | .directory | .noFollow) }
     }
 
-    /// Starts a layer, waiting for whoever is at it already; `nil` where it is there by then. Blocks.
+    /// Starts a layer. Blocks while another process unpacks the same layer; returns `nil` if the layer exists then.
     package func draftLayer(_ diffID: Digest) throws(StoreError) -> Draft? {
         try draft("layers/" + diffID.directoryName)
     }
 
-    /// Starts a flattened rootfs for a chain of layers; `nil` where it is there already. Blocks.
+    /// Starts a flattened rootfs for a chain of layers. Blocks; returns `nil` if it exists then.
     package func draftRootfs(_ chainID: Digest) throws(StoreError) -> Draft? {
         try draft("rootfs/" + chainID.directoryName)
     }
@@ -61,9 +61,9 @@ extension ImageStore {
         if state.isUsable { return nil }
         return try storing { () throws(SystemError) in
             let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
-            // Not where layers were removed a moment ago: docs/explanation/decisions/durability.md
+            // A new block group avoids the blocks of just removed layers: docs/explanation/decisions/durability.md
             try? drafts.placeDirectoriesApart()  // advice, which few file systems take
-            // Gone at once: a disk that has little room needs it for the new one.
+            // Remove it now, because a nearly full disk needs the space for the new one.
             if state == .lost { try drafts.removeTree(try moveAway(destination)) }
             let name = try Self.draftName()
             try drafts.makeDirectory(name, mode: 0o755)
@@ -76,18 +76,18 @@ extension ImageStore {
                     tree: DescriptorBox(tree), directory: DescriptorBox(directory), name: name,
                     destination: destination, alive: DescriptorBox(alive), workLock: lock)
             } catch {
-                try? drafts.removeTree(name)  // the first error tells; swept otherwise
+                try? drafts.removeTree(name)  // report the first error; a sweep removes the rest
                 throw error
             }
         }
     }
 
-    /// Makes a draft visible under its name, all at once. Where somebody else was faster, theirs stays.
+    /// Renames a draft to its final name. If another process was faster, its result stays.
     package func publish(_ draft: Draft, summary: [UInt8]) throws(StoreError) {
         try publish([FinishedDraft(draft: draft, summary: summary)])
     }
 
-    /// Makes drafts visible, with one wait for the disk for all of them, or with none: `ImageStore+Settling.swift`.
+    /// Publishes drafts and flushes them together, or not at all: see `ImageStore+Flushing.swift`.
     package func publish(_ finished: [FinishedDraft]) throws(StoreError) {
         let durability = durability
         do throws(StoreError) {
@@ -104,7 +104,7 @@ extension ImageStore {
                 if durability == .first { try root.synchronizeFileSystem() }
                 for one in finished {
                     try makeVisible(one.draft)
-                    if case .later = durability { noteUnsettled(one.draft.destination) }
+                    if case .later = durability { notePending(one.draft.destination) }
                 }
             }
         } catch {
@@ -122,8 +122,8 @@ extension ImageStore {
             switch error.errno {
             case Errno.EEXIST, Errno.ENOTEMPTY: try drafts.removeTree(draft.name)
             case Errno.EINVAL:
-                // EINVAL: a file system without RENAME_NOREPLACE (NFS, some FUSE). A directory can not replace
-                // one that is not empty, so a plain rename is as safe.
+                // EINVAL: the file system lacks RENAME_NOREPLACE (NFS, some FUSE). A plain rename is as safe here,
+                // because a directory cannot replace one that is not empty.
                 do throws(SystemError) { try drafts.move(draft.name, to: draft.destination, in: root) } catch {
                     guard error.errno == Errno.EEXIST || error.errno == Errno.ENOTEMPTY else { throw error }
                     try drafts.removeTree(draft.name)
@@ -133,17 +133,17 @@ extension ImageStore {
         }
     }
 
-    /// Removes a draft that came to nothing.
+    /// Removes a draft that failed.
     package func discard(_ draft: Draft) {
-        // What can not be removed now is swept by the next pull.
-        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow) else { return }
-        try? drafts.removeTree(draft.name)
+        // Best effort: the next pull sweeps the rest.
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow) else { return }  // best effort
+        try? drafts.removeTree(draft.name)  // likewise
     }
 
-    /// Publishes an image and gives it its names. An image of the same digest that is there already and whole stays as
-    /// it is; one that was damaged, by a power cut or by a user, is replaced.
+    /// Publishes an image and its names. A complete image of the same digest stays; an image that a power failure or a
+    /// user damaged is replaced.
     ///
-    /// - Parameter replacing: The image that is there has documents other than these.
+    /// - Parameter replacing: Replace the existing image because its documents differ.
     package func publish(
         _ record: LaunchRecord, manifest: [UInt8], config: [UInt8], names: [ImageKey], replacing: Bool = false
     ) throws(StoreError) {
@@ -155,26 +155,26 @@ extension ImageStore {
             throw .recordTooLarge(bytes: bytes, limit: Self.largestRecord)
         }
         if isThere, !replacing, isWhole(record.digest) {
-            if !marked.boot.isEmpty { noteUnsettled(place) }
+            if !marked.boot.isEmpty { notePending(place) }
             return try name(record.digest, names)
         }
         if isThere {
-            // A collection may have been faster.
+            // A collection may have removed it already.
             _ = try optional { () throws(SystemError) in try moveAway(place) }
             sweepDrafts()
         }
         try storing { () throws(SystemError) in
-            if (try? root.status(of: place)) == nil {  // absent: to be made
+            if (try? root.status(of: place)) == nil {  // absent: create it
                 let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
                 let draft = try Self.draftName()
                 do throws(SystemError) {
                     try make(marked, manifest, config, names, as: draft, in: drafts)
                 } catch {
-                    try? drafts.removeTree(draft)  // the first error tells; swept otherwise
+                    try? drafts.removeTree(draft)  // report the first error; a sweep removes the rest
                     throw error
                 }
             }
-            if !marked.boot.isEmpty { noteUnsettled(place) }
+            if !marked.boot.isEmpty { notePending(place) }
         }
         try noteNames(names, of: record.digest)
         try setNames(names, record.digest)
@@ -187,7 +187,7 @@ extension ImageStore {
         try drafts.makeDirectory(draft, mode: 0o755)
         let directory = try drafts.open(draft, .readOnly | .directory | .noFollow)
         let alive = try directory.createLocked("lease", .shared, mode: 0o644)
-        // Held until it is published, and a moment longer.
+        // Hold the lease until the image is published, so that no collection removes the draft.
         defer { withExtendedLifetime(alive) {} }
         let files = [
             ("record", record.encoded), ("manifest.json", manifest), ("config.json", config),
@@ -197,15 +197,15 @@ extension ImageStore {
             try directory.open(file, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)
         }
         do throws(SystemError) { try drafts.move(draft, to: "images/" + record.digest.directoryName, in: root) } catch {
-            // EEXIST, ENOTEMPTY: published by somebody else since.
+            // EEXIST, ENOTEMPTY: another process published it in between.
             guard error.errno == Errno.EEXIST || error.errno == Errno.ENOTEMPTY else { throw error }
             try drafts.removeTree(draft)
         }
     }
 
-    /// Whether an image's record reads as one and all that it names is there. What is in use may be damaged, too.
+    /// Whether an image's record is readable and all its parts exist. An image in use may be damaged, too.
     package func isWhole(_ digest: Digest) -> Bool {
-        // Damaged: not whole. Busy: whole, as far as can be seen.
+        // Damaged means not complete. A busy image counts as complete.
         do throws(StoreError) { if try lease(digest) == nil { return false } } catch {
             guard case .busy = error else { return false }
         }
@@ -216,13 +216,13 @@ extension ImageStore {
         return true
     }
 
-    /// Out of sight, to be removed at leisure; returns its name among the drafts.
+    /// Moves a part to the drafts, to be deleted later. Returns its name there.
     @discardableResult
     func moveAway(_ part: String) throws(SystemError) -> String {
         let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
         let away = "removed-" + (try Random.hexadecimal(bytes: 8))
         do throws(SystemError) { try root.move(part, to: away, in: drafts) } catch {
-            // EACCES: another user's directory, which only he can give another parent.
+            // EACCES: the directory belongs to another user, and only its owner may move it to another parent.
             guard error.errno == Errno.EACCES else { throw error }
             let above = part.split(separator: "/").dropLast().joined(separator: "/")
             try root.move(part, to: above + "/.removed-" + (try Random.hexadecimal(bytes: 8)), in: root)
@@ -230,13 +230,13 @@ extension ImageStore {
         return away
     }
 
-    /// Gives an image that is there already further names.
+    /// Adds names to an existing image.
     package func name(_ digest: Digest, _ names: [ImageKey]) throws(StoreError) {
-        // First, so that there is no name without a note of it, whenever this ends.
+        // Record the names first: if the process is killed in between, no name lacks a note.
         try noteNames(names, of: digest)
         var new: [ImageKey] = []
         for key in names {
-            // Damaged: to be written again.
+            // Rewrite a damaged name.
             let bytes = try sparingDamage { () throws(StoreError) in
                 try fileContents("refs/" + key.path, limit: Self.largestName)
             }
@@ -267,12 +267,12 @@ extension ImageStore {
                 .writeAll(Array((digest.description + "\n" + (key.source.map { $0 + "\n" } ?? "")).utf8))
             try directory.replace(draft, as: name)
         } catch {
-            try? directory.removeFile(draft)  // the first error tells
+            try? directory.removeFile(draft)  // report the first error
             throw error
         }
     }
 
-    /// A directory above a name; whatever else is there goes.
+    /// Creates a directory above a name and removes anything else of that name.
     private func makeNameDirectory(
         _ name: String, in parent: borrowing OwnedFileDescriptor
     ) throws(SystemError) {

@@ -1,12 +1,12 @@
 internal import LinuxKernel
 
-/// Everything below the top of a store is read as data that may be hostile: the file types, owners and modes are those that
-/// Berth creates, and a FIFO, a link or a file of another user is an error that names it. The next pull repairs it.
+/// Everything below a store's root is potentially hostile input. Types, owners and modes must be those that Berth
+/// creates; a FIFO, a link or another user's file is an error with its path. The next pull repairs it.
 extension ImageStore {
-    /// A file of the store, opened without waiting; `nil` where there is none.
+    /// Opens a file of the store without blocking; returns `nil` if it is absent.
     ///
-    /// - Throws: `StoreError.damaged` where something else has its name, or where the file or a directory above it belongs
-    ///   to, or can be written by, a user whom the store does not trust.
+    /// - Throws: `StoreError.damaged` if it is not a regular file, or if a user whom the store does not trust owns or
+    ///   can write it or a directory above it.
     func openFile(
         _ place: String, _ flags: OpenFlags = .readOnly, limit: Int64 = .max
     ) throws(StoreError) -> OwnedFileDescriptor? {
@@ -22,20 +22,20 @@ extension ImageStore {
         return DescriptorBox(file)
     }
 
-    /// The contents of a file of the store; `nil` where there is none.
+    /// The contents of a file of the store; `nil` if it is absent.
     func fileContents(_ place: String, limit: Int) throws(StoreError) -> [UInt8]? {
         guard let file = try openFile(place, limit: Int64(limit)) else { return nil }
         return try optional { () throws(SystemError) in try file.readAll(limit: limit) }
     }
 
-    /// Whether a directory of the store is there, as Berth creates it.
+    /// Whether a directory of the store exists as Berth creates it.
     func isSoundDirectory(_ place: String) throws(StoreError) -> Bool {
         guard try isSoundPath(to: place) else { return false }
         return try sound(place, .directory) != nil
     }
 
-    /// Whether a tree of files is there. Its own owner and mode are those of the image's root directory, and only the
-    /// directories above it are the store's.
+    /// Whether a tree exists. Its own owner and mode come from the image's root directory, so only the directories
+    /// above it are checked.
     func isSoundTree(_ place: String) throws(StoreError) -> Bool {
         guard try isSoundPath(to: place),
             let status = try optional({ () throws(SystemError) in try root.status(of: place) })
@@ -44,7 +44,7 @@ extension ImageStore {
         return true
     }
 
-    /// Checks the directories above a place. Where they are sound, no other user can exchange what is below them.
+    /// Checks the directories above a path. If they are sound, no other user can replace what is below them.
     private func isSoundPath(to place: String) throws(StoreError) -> Bool {
         let bytes = place.utf8
         var index = bytes.startIndex
@@ -61,7 +61,7 @@ extension ImageStore {
         return status
     }
 
-    /// Why this cannot be a file or directory that Berth created; `nil` where it can.
+    /// Why Berth cannot have created this file or directory; `nil` if it can.
     func fault(_ status: FileStatus, _ kind: FileStatus.Kind) -> String? {
         if status.kind != kind { return "\(status.kind.text), expected \(kind.text)" }
         switch Trust(vouched: owner).fault(of: status, at: path)?.reason {
@@ -79,8 +79,8 @@ extension ImageStore {
         return users.map { $0 == 0 ? "root" : "\($0)" }.joined(separator: " or ")
     }
 
-    /// `nil` for what is damaged, where that is as good as absent. An error of the file system is one all the same: what
-    /// cannot be read now may be there.
+    /// Returns `nil` for damaged entries, for callers that treat them as absent. File system errors are still thrown,
+    /// because an entry that is unreadable now may exist.
     func sparingDamage<Value>(_ body: () throws(StoreError) -> Value?) throws(StoreError) -> Value? {
         do throws(StoreError) { return try body() } catch {
             guard case .damaged = error else { throw error }

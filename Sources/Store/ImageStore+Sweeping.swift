@@ -1,11 +1,11 @@
 internal import LinuxKernel
 
-/// Removing what the dead left behind.
+/// Removes what dead processes left.
 extension ImageStore {
-    /// The first part of a draft's name: which node makes it. Where locks do not reach other nodes, a free lock says
-    /// nothing of a draft that is made elsewhere.
+    /// Identifies the node in a draft's name. If locks do not work across nodes, an unlocked draft of another node may
+    /// still be in use.
     static let node: String = {
-        let name = (try? contents(of: "/proc/sys/kernel/hostname", limit: 4096))?.displayPath ?? ""  // one node like all others
+        let name = (try? contents(of: "/proc/sys/kernel/hostname", limit: 4096))?.displayPath ?? ""  // all nodes alike
         return String(fingerprint(name), radix: 36)
     }()
 
@@ -18,37 +18,37 @@ extension ImageStore {
         return hash
     }
 
-    /// Removes the drafts of processes that died. A draft whose maker lives is locked by it.
+    /// Removes the drafts of dead processes. A live process holds a lock on its draft.
     ///
-    /// - Parameter nobodyPulls: Held alone, the store's activity lock tells that no draft can belong to anybody.
-    func sweepDrafts(nobodyPulls: Bool = false, reach: LockReach? = nil) {
-        // Sweeping is tidying: failing to is no reason not to pull.
-        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),
-            let names = try? drafts.entries()
+    /// - Parameter noPulls: The caller holds the store's activity lock exclusively, so no draft is in use.
+    func sweepDrafts(noPulls: Bool = false, scope: LockScope? = nil) {
+        // Best effort: a failure must not prevent a pull.
+        guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // best effort
+            let names = try? drafts.entries()  // likewise
         else { return }
-        var reach = reach
+        var scope = scope
         for name in names {
-            if !nobodyPulls, !isDead(name, in: drafts, &reach) { continue }
-            try? drafts.removeTree(name)
+            if !noPulls, !isDead(name, in: drafts, &scope) { continue }
+            try? drafts.removeTree(name)  // likewise
         }
     }
 
-    private func isDead(_ name: [UInt8], in drafts: borrowing OwnedFileDescriptor, _ reach: inout LockReach?) -> Bool {
-        guard let directory = try? drafts.open(name, .readOnly | .directory | .noFollow) else {  // gone, or a listing
+    private func isDead(_ name: [UInt8], in drafts: borrowing OwnedFileDescriptor, _ scope: inout LockScope?) -> Bool {
+        guard let directory = try? drafts.open(name, .readOnly | .directory | .noFollow) else {  // gone, or a file
             guard let status = try? drafts.status(of: name), status.kind != .directory else { return false }  // gone
             return Clock.now.seconds - status.modified.seconds > 3600
         }
         let isElsewhere = !name.displayPath.hasPrefix(Self.node + "-")
         if isElsewhere {
-            let known = reach ?? LockReach(of: root, path: path)
-            reach = known
-            if known == .thisNode { return isOlder(directory, than: 86_400) }
+            let known = scope ?? LockScope(of: root, path: path)
+            scope = known
+            if known == .node { return isOlder(directory, than: 86_400) }
         }
         let lock =
             (try? directory.open("alive", .readWrite | .noFollow | .nonBlocking))  // a layer's or a rootfs'
             ?? (try? directory.open("lease", .readWrite | .noFollow | .nonBlocking))  // an image's
-        if let lock { return (try? lock.tryLock(.exclusive)) == true }  // no way to know: alive
-        // Just made and not locked yet, or just unlocked and about to be published.
+        if let lock { return (try? lock.tryLock(.exclusive)) == true }  // without locks: assume it is in use
+        // The maker has created it and not locked it yet, or has unlocked it to publish it.
         return isOlder(directory, than: 3600)
     }
 
@@ -57,32 +57,34 @@ extension ImageStore {
         return Clock.now.seconds - status.modified.seconds > seconds
     }
 
-    /// Removes what killed pulls left beside names, and lock files that no process holds. Only while no pull is running.
+    /// Removes what killed pulls left beside names, and unlocked lock files. Call it only while no pull runs.
     func sweepNamesAndLocks() {
         sweepLocks()
-        // Tidying, as above.
-        if let names = try? root.entries() {
+        // Best effort.
+        if let names = try? root.entries() {  // best effort
             for name in names where name.starts(with: "version.".utf8) || name.starts(with: ".removed-".utf8) {
-                try? root.removeTree(name)
+                try? root.removeTree(name)  // likewise
             }
         }
-        if let refs = try? root.open("refs", .readOnly | .directory | .noFollow) { sweepNames(refs, depth: 0) }
+        if let refs = try? root.open("refs", .readOnly | .directory | .noFollow) {  // absent: skip
+            sweepNames(refs, depth: 0)
+        }
     }
 
-    /// What earlier versions kept of `berth images`.
-    func sweepKeptListing() {
+    /// Removes the cached image listing of earlier versions.
+    func sweepCachedListing() {
         for name in ["listing", "changes"] { try? root.removeTree(name) }  // mostly absent
     }
 
     private func sweepNames(_ directory: borrowing OwnedFileDescriptor, depth: Int) {
-        guard depth < 64, let names = try? directory.entries() else { return }
+        guard depth < 64, let names = try? directory.entries() else { return }  // skip it
         for name in names {
             if name.displayPath.hasPrefix(".draft-") {
-                try? directory.removeFile(name)
-            } else if let inner = try? directory.open(name, .readOnly | .directory | .noFollow) {  // a name, no directory
+                try? directory.removeFile(name)  // best effort
+            } else if let inner = try? directory.open(name, .readOnly | .directory | .noFollow) {  // not a directory
                 sweepNames(inner, depth: depth + 1)
-                // The last name below it may be gone; one that is not empty stays.
-                try? directory.removeDirectory(name)
+                // Fails for a directory that still contains names.
+                try? directory.removeDirectory(name)  // not empty
             }
         }
     }

@@ -1,16 +1,16 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// The images on this node, unpacked: docs/explanation/architecture.md shows the layout.
+/// The unpacked images on this node. docs/explanation/architecture.md shows the layout.
 ///
-/// Safe with hundreds of processes. Everything is made as a draft and published by one `renameat2`; whoever comes
-/// second throws his draft away. Locks only save work.
+/// Hundreds of processes may use a store at once. Each part is made as a draft and published by one `renameat2`; the
+/// slower of two processes discards its draft. Locks only save work.
 package final class ImageStore: Sendable {
     package let path: String
     let root: OwnedFileDescriptor
-    /// Whether others use what is in it: they can not tell what is on disk already.
+    /// Whether other users launch from this store. They cannot see which data is on disk.
     let isShared: Bool
-    /// The uid that the directory belongs to, which `checkTrust` has accepted.
+    /// The uid of the directory's owner, accepted by `checkTrust`.
     let owner: UInt32
 
     private init(path: String, root: consuming OwnedFileDescriptor, owner: UInt32, isShared: Bool = false) {
@@ -20,7 +20,7 @@ package final class ImageStore: Sendable {
         self.isShared = isShared
     }
 
-    /// A store holds what others execute: `Trust` decides who may own it, with the user whom the site named.
+    /// Checks the owner with `Trust`, because users execute files of the store. `owner` is the uid that the site named.
     private static func checkTrust(
         _ root: borrowing OwnedFileDescriptor, _ path: String, owner: UInt32?
     ) throws(StoreError) -> UInt32 {
@@ -38,11 +38,11 @@ package final class ImageStore: Sendable {
         return user
     }
 
-    /// Of the directory in which a store is about to be made.
+    /// Checks the directory in which a store is about to be created.
     private static func checkParent(_ parent: String, of path: String, owner: UInt32?) throws(StoreError) {
         let fault = try storing { () throws(SystemError) in
             let fault = try Trust(vouched: owner).fault(on: parent)
-            // A sticky directory is no place for a store's files, and one to make a directory in.
+            // A sticky directory must not be a store, but a store may be created in it.
             guard let fault, case .mode(let bits) = fault.reason, bits & 0o1000 != 0, fault.path == parent else {
                 return fault
             }
@@ -53,30 +53,30 @@ package final class ImageStore: Sendable {
 
     static let version = "berth-store 1\n"
     private static let directories = ["refs", "images", "layers", "rootfs", "drafts", "locks", "mount"]
-    /// Made when there is something for them.
+    /// Created on first use.
     private static let further = ["changes", "containers", "devices", "listing", "squashfs", "unsettled"]
 
-    /// Opens a store for looking up and launching; `nil` where there is none.
+    /// Opens a store for looking up and launching; returns `nil` if there is none.
     ///
-    /// - Parameter owner: Whose store the site lets be trusted, besides root's and the caller's own.
+    /// - Parameter owner: A user who may own the store in addition to root and the caller, by the site's configuration.
     package static func open(
         existing path: String, owner: UInt32? = nil, isShared: Bool = false
     ) throws(StoreError) -> ImageStore? {
         guard let root = try directory(path) else { return nil }
         let user = try checkTrust(root, path, owner: owner)
         let store = ImageStore(path: path, root: root, owner: user, isShared: isShared)
-        // Empty, or made this instant by a process that has not come to write the version yet.
+        // Empty, or another process has created it and not written the version yet.
         guard let found = try store.fileContents("version", limit: 4096) else { return nil }
         let expected = Array(version.utf8)
-        // Cut short, by a power cut soon after the store was made: a pull writes it again.
+        // Truncated by a power failure soon after the store was created. A pull writes it again.
         if found.count < expected.count, expected.starts(with: found) { return nil }
         guard found == expected else { throw .unknownLayout(path: path, found: found.displayPath) }
         return store
     }
 
-    /// Opens a store for pulling, made with its parents where it is missing, and sweeps what dead pulls left in it.
+    /// Opens a store for pulling. Creates it and its parents if they are missing, and sweeps what dead pulls left.
     ///
-    /// - Parameter isShared: Whether others use what is pulled into it.
+    /// - Parameter isShared: Whether other users launch from the store.
     package static func open(
         creating path: String, owner: UInt32? = nil, isShared: Bool = false
     ) throws(StoreError) -> ImageStore {
@@ -87,26 +87,26 @@ package final class ImageStore: Sendable {
         for component in components {
             let parent = made.isEmpty ? "/" : made
             made += "/" + String(path[component.startIndex..<component.endIndex])
-            if (try? FileStatus(of: made)) != nil { continue }  // absent, or to be made: see below
+            if (try? FileStatus(of: made)) != nil { continue }  // absent: create it below
             if !isChecked { try checkParent(parent, of: path, owner: owner) }
             isChecked = true
             let directory = made
-            // Images have files and directories that everyone may write to: a user's own store is closed. Root's may be read by
-            // others once the site names it.
+            // Images contain world-writable files and directories, so a user's own store is closed to others. A store
+            // of root is readable, because the site can share it.
             let isClosed = !isShared && !Identity.isRoot && component.endIndex == lastEnd
             let mode: UInt32 = isClosed ? 0o700 : 0o755
             try storing { () throws(SystemError) in
                 do throws(SystemError) {
                     try OwnedFileDescriptor(opening: "/", .path | .directory).makeDirectory(directory, mode: mode)
                 } catch {
-                    // Another pull may have made it.
-                    if (try? FileStatus(of: directory)) == nil { throw error }  // absent: the first error tells why
+                    // Another pull may have created it.
+                    if (try? FileStatus(of: directory)) == nil { throw error }  // absent: report the first error
                 }
             }
         }
         var opened: ImageStore?
         do throws(StoreError) { opened = try open(existing: path, owner: owner, isShared: isShared) } catch {
-            // The version file is no file: repaired below.
+            // The version file has the wrong type; it is repaired below.
             guard case .damaged = error else { throw error }
         }
         if let opened, opened.hasSoundLayout {
@@ -126,7 +126,7 @@ package final class ImageStore: Sendable {
         for name in directories { try store.repairDirectory(name) }
         if opened != nil { return store }
         try storing { () throws(SystemError) in
-            // Last, so that a store with a version is whole.
+            // The version is written last, so that a store with a version is complete.
             let draft = "version." + (try Random.hexadecimal(bytes: 8))
             try store.root.open(draft, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(Array(version.utf8))
             try store.root.replace(draft, as: "version")
@@ -135,11 +135,12 @@ package final class ImageStore: Sendable {
     }
 
     private var hasSoundLayout: Bool {
-        // What is wrong with a directory is repaired, or named, by `repairDirectory`.
-        Self.directories.allSatisfy { (try? isSoundDirectory($0)) == true }
+        // `repairDirectory` repairs or reports what is wrong.
+        Self.directories.allSatisfy { (try? isSoundDirectory($0)) == true }  // unsound
     }
 
-    /// Makes a directory of the layout what it must be. What another user may have put in its place is moved aside.
+    /// Repairs a directory of the layout. Moves anything else of that name aside, which another user may have put
+    /// there.
     private func repairDirectory(_ name: String) throws(StoreError) {
         let mode: UInt32 = name == "locks" ? 0o700 : 0o755
         try storing { () throws(SystemError) in
@@ -154,7 +155,7 @@ package final class ImageStore: Sendable {
                 }
                 let aside = ".removed-" + (try Random.hexadecimal(bytes: 8))
                 try root.move(name, to: aside, in: root)
-                try? root.removeTree(aside)  // of another user, perhaps, who can remove it
+                try? root.removeTree(aside)  // another user's: it stays
             } catch {
                 if error.errno != Errno.ENOENT { throw error }
             }
@@ -174,7 +175,7 @@ package final class ImageStore: Sendable {
         }
     }
 
-    /// `nil` for what is not there.
+    /// Returns `nil` if the file is absent.
     func optional<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value? {
         do throws(SystemError) { return try body() } catch {
             if error.errno == Errno.ENOENT || error.errno == Errno.ENOTDIR { return nil }
@@ -182,41 +183,41 @@ package final class ImageStore: Sendable {
         }
     }
 
-    /// An existing directory that a launch may cover with its own mounts, in its own namespace.
+    /// An existing directory on which a launch may mount in its own namespace.
     package var mountPoint: String { path + "/mount" }
 
-    /// Whether each call on the store waits for a server: on NFS, Lustre and their like.
+    /// Whether each call on the store waits for a server, as on NFS and Lustre.
     package var isRemote: Bool {
-        // Not to be told: like a local one, which costs time and nothing else.
-        guard let type = try? root.fileSystemType() else { return false }
+        // If unknown, treat it as local; a wrong answer only costs time.
+        guard let type = try? root.fileSystemType() else { return false }  // unknown: local
         return FileSystemType.remote(type) != nil
     }
 }
 
-/// An image found in a store, kept from being collected as long as the lease, or a copy of it in another process, is
+/// An image found in a store. It is protected from being collected while the lease, or a copy in another process, is
 /// open.
 package struct ImageLease: ~Copyable {
     package let record: LaunchRecord
-    /// Absolute paths, lowest first.
+    /// Absolute paths, lowest layer first.
     package let trees: [String]
     package let box: DescriptorBox
-    /// Of layers that lie in another store, each held by itself.
+    /// The leases of layers in other stores.
     package let layers: [DescriptorBox]
-    /// An existing directory that a launch may cover with its own mounts, in its own namespace.
+    /// An existing directory on which a launch may mount in its own namespace.
     package let mountPoint: String
 }
 
 extension ImageStore {
-    /// Looks an image up by the name it was asked for. Two small files are read; no JSON, no network.
+    /// Looks an image up by name. Reads two small files; parses no JSON and uses no network.
     package func lease(_ key: ImageKey) throws(StoreError) -> ImageLease? {
         guard let digest = try digest(of: key) else { return nil }
         return try lease(digest)
     }
 
-    /// The manifest that a name stands for at present.
+    /// The manifest that a name refers to at present.
     package func digest(of key: ImageKey) throws(StoreError) -> Digest? {
         guard let bytes = try fileContents("refs/" + key.path, limit: Self.largestName) else { return nil }
-        // What a power cut leaves of a small file that was just written.
+        // A power failure can leave a recently written file empty.
         if bytes.isEmpty { return nil }
         guard let digest = Self.digest(inName: bytes) else {
             throw .damaged(path: "\(path)/refs/\(key.path)", reason: "not a digest")
@@ -224,25 +225,25 @@ extension ImageStore {
         return digest
     }
 
-    /// Bytes of the file of a name.
+    /// The maximum size of a name's file, in bytes.
     static let largestName = 8192
 
-    /// What the file of a name holds: a line with the digest; for a layout or an archive, another with its path.
+    /// Parses a name's file: one line with the digest and, for a layout or an archive, another with its path.
     static func digest(inName bytes: [UInt8]) -> Digest? {
         try? Digest(parsing: Array(bytes.prefix { $0 != 0x0A }).displayPath)  // malformed: none
     }
 
-    /// The second line.
+    /// The second line of a name's file.
     static func source(inName bytes: [UInt8]) -> String? {
         let lines = bytes.split(separator: 0x0A, maxSplits: 2, omittingEmptySubsequences: false)
         return lines.count > 1 && !lines[1].isEmpty ? Array(lines[1]).displayPath : nil
     }
 
-    /// An image by the digest of its manifest.
+    /// Looks an image up by the digest of its manifest.
     package func lease(_ digest: Digest) throws(StoreError) -> ImageLease? {
         let directory = "images/" + digest.directoryName
-        // Shared by all who run the image; collection asks for it alone. Taken before the record is read, so that
-        // what the record names can not go between the two.
+        // Launches hold the lease shared; a collection acquires it exclusively. Acquire it before reading the record,
+        // so that the parts cannot be collected in between.
         guard let lease = try sharedLease(directory + "/lease"),
             let file = try openFile(directory + "/record", limit: Self.largestRecord),
             let bytes = try optional({ () throws(SystemError) in
@@ -252,7 +253,7 @@ extension ImageStore {
                 return bytes
             })
         else { return nil }
-        // What a power cut leaves of a small file that was just written.
+        // A power failure can leave a recently written file empty.
         if bytes.isEmpty { return nil }
         guard let record = LaunchRecord(decoding: bytes) else {
             throw damaged(directory + "/record", "not a launch record of this version")
@@ -264,7 +265,7 @@ extension ImageStore {
         let base = path
         var layers: [DescriptorBox] = []
         for tree in record.trees where tree.utf8.first == UInt8(ascii: "/") {
-            // Gone from the other store: the image is as good as missing, and a pull makes it whole again.
+            // If another store has lost the layer, the image counts as missing, and a pull repairs it.
             guard let held = try Self.hold(tree) else { return nil }
             layers.append(held)
         }
@@ -277,33 +278,32 @@ extension ImageStore {
             box: lease, layers: layers, mountPoint: mountPoint)
     }
 
-    /// Bytes of a record, when it is written and when it is read. Far above what `ImageConfig.Execution.maximumBytes` and
-    /// the trees of an image come to.
+    /// The maximum size of a record, in bytes: far more than `ImageConfig.Execution.maximumBytes` and the trees need.
     static let largestRecord: Int64 = 32 << 20
 
-    /// Keeps a layer of another store from being collected; `nil` where it is gone.
+    /// Protects a layer of another store from being collected; returns `nil` if it is gone.
     static func hold(_ tree: String) throws(StoreError) -> DescriptorBox? {
         let base = String(tree.dropLast("/tree".count))
         let path = base + "/summary"
         let held = try sharedLease(
             path, { () throws(StoreError) in try layer(base)?.openFile("summary") }
         ) { (file) throws(SystemError) in
-            // Moved out of sight before the lock was acquired: by path, as the directory goes along.
+            // Compare by path, because a collection moves the directory and leaves the file's own name unchanged.
             let now = try? FileStatus(of: path, followLinks: false)  // absent: moved
             return try now?.inode == file.status().inode
         }
         guard let file = held else { return nil }
-        // It is held all the same where its times can not be told.
-        if let status = try? file.descriptor.status(), !isNoted(status) {
-            // Read for the sake of its access time, which tells of its use where locks do not.
+        // If its times are unreadable, the layer is still protected.
+        if let status = try? file.descriptor.status(), !isNoted(status) {  // unreadable: skip
+            // Reading updates the access time, which records the use if locks do not work across nodes.
             var byte: UInt8 = 0
-            _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }
+            _ = withUnsafeMutableBytes(of: &byte) { try? file.descriptor.read(into: $0, at: 0) }  // best effort
             noteUse(file.descriptor, status)
         }
         return try layer(base)?.isSoundTree("tree") == true ? file : nil
     }
 
-    /// The directory of one layer, in a store that is known by nothing else: one that its owner alone can write.
+    /// Opens the directory of one layer in another store. Only its owner may be able to write it.
     private static func layer(_ path: String) throws(StoreError) -> ImageStore? {
         guard let directory = try directory(path) else { return nil }
         let status = try storing { () throws(SystemError) in try directory.status() }
@@ -316,12 +316,12 @@ extension ImageStore {
         Clock.now.seconds - max(status.accessed.seconds, status.modified.seconds) < 86_400
     }
 
-    /// Where reading may not tell of itself, with `noatime` or from a network client's cache, the access time is set, once
-    /// a day. Disks of this node, which alone have a major number, are spared the call.
+    /// Sets the access time, at most once a day, because `noatime` or a network client's cache can keep a read from
+    /// updating it. Skips local block devices, the only file systems with a major number, to save the call. See
     /// docs/explanation/decisions/collection-and-locks.md
     private static func noteUse(_ file: borrowing OwnedFileDescriptor, _ status: FileStatus) {
         guard !status.isOnBlockDevice, !isNoted(status) else { return }
-        // Somebody else's: left to the reading.
-        try? file.setAccessedNow()
+        // Fails on another user's file, for which the read must suffice.
+        try? file.setAccessedNow()  // another user's
     }
 }

@@ -1,7 +1,7 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// Where a store is, and who besides root and the caller may own it.
+/// The path of a store, and a user who may own it in addition to root and the caller.
 package struct StorePlace: Equatable, Sendable {
     package let path: String
     package let owner: UInt32?
@@ -12,15 +12,15 @@ package struct StorePlace: Equatable, Sendable {
     }
 }
 
-/// The caller's own store and those that are shared with him, which he only reads.
+/// The caller's own store, and shared stores, which the caller only reads.
 ///
-/// The own one comes first, so that what somebody pulls is what he gets, then the others as the site lists them. A
-/// shared store is not opened before it is needed: where everything is in the own one, the others cost nothing.
+/// The caller's own store comes first, so that a pulled image takes effect; the others follow in the site's order. A
+/// shared store is opened when it is needed, so an image in the caller's own store costs no more.
 package struct ImageStores: Sendable {
     package let own: ImageStore
     package let shared: [ImageStore]
 
-    /// - Throws: `StoreError.untrusted` for a store that may not be used; one that is not there is passed over.
+    /// - Throws: `StoreError.untrusted` for a store that must not be used. A missing store is skipped.
     package init(own: ImageStore, shared places: [StorePlace]) throws(StoreError) {
         self.own = own
         var opened: [ImageStore] = []
@@ -37,7 +37,7 @@ package struct ImageStores: Sendable {
 
     package var all: [ImageStore] { [own] + shared }
 
-    /// The store that has the image, whole.
+    /// The store that has the complete image.
     package func store(of digest: Digest) -> ImageStore? { all.first { $0.isWhole(digest) } }
 
     /// The store that has the layer.
@@ -46,26 +46,26 @@ package struct ImageStores: Sendable {
         return nil
     }
 
-    /// Whether one of the stores has a name for it. What is wrong with a store, looking the image up says.
+    /// Whether one of the stores has a name for the image. It ignores errors, which the look-up of the image reports.
     package static func haveName(of source: ImageSource, _ platform: Platform, in places: [StorePlace]) -> Bool {
-        guard let key = try? ImageKey(source, platform: platform) else { return false }  // the file is gone meanwhile
+        guard let key = try? ImageKey(source, platform: platform) else { return false }  // the file is gone
         return places.contains { (try? FileStatus(of: $0.path + "/refs/" + key.path)) != nil }  // absent
     }
 
-    /// An image by the name it was asked for, wherever name and image are; for a launch.
+    /// Looks an image up by name for a launch. Name and image may be in different stores.
     package static func lease(_ key: ImageKey, in places: [StorePlace]) throws(StoreError) -> ImageLease? {
         for place in places {
             guard let store = try ImageStore.open(existing: place.path, owner: place.owner),
                 let digest = try store.digest(of: key)
             else { continue }
             if let lease = try store.lease(digest) { return lease }
-            // A name of one's own for an image that a shared store has.
+            // The caller's own store may have the name of an image in a shared store.
             if let lease = try Self.lease(digest, in: places.filter { $0.path != place.path }) { return lease }
         }
         return nil
     }
 
-    /// An image by the digest of its manifest, wherever it is.
+    /// Looks an image up by the digest of its manifest in all stores.
     package static func lease(_ digest: Digest, in places: [StorePlace]) throws(StoreError) -> ImageLease? {
         for place in places {
             guard let store = try ImageStore.open(existing: place.path, owner: place.owner) else { continue }
@@ -76,7 +76,7 @@ package struct ImageStores: Sendable {
 }
 
 extension ImageStore {
-    /// A layer that another store's image is being made of: its tree's absolute path, and what keeps it meanwhile.
+    /// A layer for an image of another store: the absolute path of its tree, and its lease.
     package func sharedLayer(_ diffID: Digest) throws(StoreError) -> (path: String, hold: DescriptorBox)? {
         let path = "\(path)/layers/\(diffID.directoryName)/tree"
         guard try hasLayer(diffID), let hold = try Self.hold(path) else { return nil }

@@ -1,15 +1,15 @@
 package import ImageSpec
 internal import LinuxKernel
 
-/// What a launch needs of an image, written when it was unpacked, in a form that needs no JSON: a line that names the
-/// version, then `name=value` fields, each ended by a NUL, which can occur in none of them.
+/// What a launch needs to know of an image, written when it was unpacked. The format needs no JSON parser: a line with
+/// the version, then `name=value` fields, each ended by a NUL, which no field contains.
 package struct LaunchRecord: Equatable, Sendable {
-    /// Of the manifest.
+    /// The digest of the manifest.
     package var digest: Digest
     package var platform: Platform
     /// Trees below the store, lowest first: `layers/sha256-…/tree`, or one `rootfs/sha256-…/tree`.
     package var trees: [String]
-    /// Whether the trees may be joined by overlayfs; `compositionReason` says why not.
+    /// Whether overlayfs can combine the trees; otherwise `compositionReason` is the reason.
     package var overlay: Bool
     package var compositionReason: String
     package var environment: [String]
@@ -17,14 +17,14 @@ package struct LaunchRecord: Equatable, Sendable {
     package var command: [String]
     package var user: String
     package var workingDirectory: String
-    /// The name under which the image was first asked for.
+    /// The name by which the image was first pulled.
     package var name: String
-    /// Of all layers unpacked, in bytes, and how many files and directories they hold.
+    /// The total size of the unpacked layers in bytes, and the number of their files and directories.
     package var size: UInt64
     package var entries: UInt64
-    /// When it was published, in seconds since 1970.
+    /// When the image was published, in seconds since 1970.
     package var created: Int64
-    /// The boot whose page cache may still hold what the trees consist of; empty once all of it is on disk.
+    /// The boot whose page cache may hold the contents of the trees; empty once everything is on disk.
     var boot = ""
 
     package init(
@@ -57,7 +57,7 @@ extension LaunchRecord {
         func add(_ name: String, _ value: String) {
             bytes += name.utf8
             bytes.append(UInt8(ascii: "="))
-            // An environment entry of a hostile configuration could hold one; execve(2) would end it there too.
+            // An environment entry of a hostile configuration could contain a NUL; execve(2) would end it there, too.
             bytes += value.utf8.prefix { $0 != 0 }
             bytes.append(0)
         }
@@ -79,7 +79,7 @@ extension LaunchRecord {
         return bytes
     }
 
-    /// `nil` where the bytes are no record of this version.
+    /// Returns `nil` if the bytes are not a record of this version.
     package init?(decoding bytes: [UInt8]) {
         let heading = Array(Self.heading.utf8)
         guard bytes.count > heading.count, bytes[..<heading.count].holds(heading), bytes.last == 0 else { return nil }
@@ -96,7 +96,7 @@ extension LaunchRecord {
             guard let split = equals else { return nil }
             let value = String(decoding: bytes[(split + 1)..<position], as: UTF8.self)
             switch String(decoding: bytes[start..<split], as: UTF8.self) {
-            case "digest": digest = try? Digest(parsing: value)  // absent and malformed are refused alike below
+            case "digest": digest = try? Digest(parsing: value)  // malformed: refused below like a missing one
             case "platform": platform = try? Platform(parsing: value)  // likewise
             case "tree": trees.append(value)
             case "overlay": overlay = value == "yes"
@@ -111,7 +111,7 @@ extension LaunchRecord {
             case "entries": entries = UInt64(value) ?? 0
             case "created": created = Int64(value) ?? 0
             case "boot": boot = value
-            default: break  // a later version's field
+            default: break  // a field of a later version
             }
             start = position + 1
             equals = nil

@@ -2,24 +2,24 @@ package import LinuxKernel
 
 package enum StoreError: Error, Equatable, Sendable {
     case system(SystemError)
-    /// The directory holds something, but no store of ours.
+    /// The directory is not empty and is not a store.
     case notAStore(path: String)
-    /// A layout that this version does not know; `found` is what its version file says.
+    /// This version does not know the layout; `found` is the content of the version file.
     case unknownLayout(path: String, found: String)
-    /// A record that does not read as one.
+    /// An entry of the store is unreadable or unsafe.
     case damaged(path: String, reason: String)
     case readOnly(path: String)
-    /// A record longer than what is read of one.
+    /// A record exceeds the size limit.
     case recordTooLarge(bytes: Int, limit: Int64)
-    /// A store that another user could have filled; the fault may be on the way to it.
+    /// Another user could have written to the store or to a directory above it.
     case untrusted(path: String, UntrustedPath)
-    /// A lease that the store's owner holds and does not release: what it protects is there.
+    /// The store's owner holds the lease exclusively and does not release it.
     case busy(path: String)
-    /// A local image, not the store, can not be read.
+    /// A local image, not the store, is unreadable.
     case source(path: String, SystemError)
 }
 
-/// Names a system error as the store's.
+/// Throws a system error as a store error.
 func storing<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value {
     do throws(SystemError) { return try body() } catch {
         throw error.errno == Errno.EROFS ? .readOnly(path: error.subject) : .system(error)

@@ -99,7 +99,7 @@ enum CommandLineRun {
             let long = known.filter { $0.hasPrefix("--") }
             if let longer = long.first(where: { option.utf8.count > 3 && $0.hasPrefix(option) }) { return longer }
             return long.first {
-                Report.slips(Array(option.utf8), Array($0.utf8)) <= (option.utf8.count > 6 ? 2 : 1)
+                Report.editDistance(Array(option.utf8), Array($0.utf8)) <= (option.utf8.count > 6 ? 2 : 1)
             }
         }
         // `-quiet` for `--quiet`; `-Q` for `-q`.
@@ -132,7 +132,7 @@ enum CommandLineRun {
         let verbs = Berth.configuration.subcommands.compactMap { $0.configuration.commandName }
         let plain = Array(name.lowercased().utf8)
         if plain.count > 2, let longer = verbs.first(where: { $0.utf8.starts(with: plain) }) { return longer }
-        let slips = verbs.map { (verb: $0, count: Report.slips(plain, Array($0.utf8))) }
+        let slips = verbs.map { (verb: $0, count: Report.editDistance(plain, Array($0.utf8))) }
         return slips.filter { $0.count <= ($0.verb.utf8.count > 4 ? 2 : 1) }.min { $0.count < $1.count }?.verb
     }
 

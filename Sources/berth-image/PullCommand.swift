@@ -73,7 +73,7 @@ struct PullCommand: AsyncParsableCommand {
         display.start()
         var configured = ImagePuller(stores: stores, origin: origin, report: display.report)
         configured.unpacker.limits = settings.unpackLimits
-        configured.unpacker.isForEverybody = system
+        configured.unpacker.isReadableByAll = system
         configured.memoryLimit = CgroupMemory.limit
         let puller = configured
         let refresh = !ifMissing
@@ -123,7 +123,7 @@ struct PullCommand: AsyncParsableCommand {
 
     /// One line: the image was pulled.
     static func warning(of fault: CredentialError) -> String {
-        "warning: pulled without credentials: \(Report(fault).what)"
+        "warning: pulled without credentials: \(Report(fault).summary)"
     }
 
     static func displayName(_ source: ImageSource) -> String {

@@ -174,7 +174,7 @@ struct Settings {
 
     /// Not with an error's hint: what went wrong there may be nothing to mend.
     static func passedOver(_ error: RegistryError) -> String {
-        "going on without a mirror: \(Report(error).what)"
+        "going on without a mirror: \(Report(error).summary)"
     }
 
     func registryClient() -> RegistryClient {

@@ -22,7 +22,7 @@ enum ThreadSupply {
             throw SystemError(call: "mmap", errno: errno, subject: "\(addressSpace >> 20) MiB of address space")
         }
         defer { munmap(place, addressSpace) }
-        try WorkerThread.tryOut(least)
+        try WorkerThread.checkAvailability(least)
     }
 
     /// How long a shortage may last: the threads of another job that is ending are gone by then.

@@ -36,7 +36,7 @@ import Testing
                 "LOCAL_WORLD_SIZE=2", "NODE_RANK=2",
                 "GROUP_RANK=2",
             ])
-        // Another step of the job at the same time has another port, and all ports are valid.
+        // Concurrent steps of a job have different ports, and all ports are valid.
         environment["SLURM_STEP_ID"] = "1"
         #expect(PyTorchVariables.entries { environment[$0] }[1] == "MASTER_PORT=61101")
         for job in ["1", "4535", "4536", "99999999", "18446744073709551615"] {

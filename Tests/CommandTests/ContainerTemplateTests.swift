@@ -2,7 +2,7 @@ import Testing
 
 @testable import berth_image
 
-/// What `berth ps` prints, from rows as another node sends them.
+/// The output of `berth ps` for rows of another node.
 @Suite struct ContainerTemplateTests {
     private static let rows = [
         "node1\t7.0\t101\t\t7\t7.0\talice\tdebian:12\tsha256:ab\t0,1\tGPU-a,GPU-b\t2\t5\t90%\t1.5 GB\t2 hours\tpython3 train.py",

@@ -6,7 +6,7 @@ import Testing
 @testable import Store
 @testable import berth_image
 
-/// Lists of images, for people and for programs.
+/// Image lists for people and for programs.
 @Suite struct ImagesTextTests {
     static let now: Int64 = 2_000_000_000
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import berth_image
 
-/// The launcher's option table and the help's say the same.
+/// The launcher's option table must match the help.
 @Suite struct OptionTableTests {
     private struct Dump: Decodable {
         struct Command: Decodable { let arguments: [Argument] }
@@ -21,7 +21,7 @@ import Testing
 
     @Test func runTakesTheSameOptionsInBothPrograms() throws {
         let dump = try JSONDecoder().decode(Dump.self, from: Data(RunCommand._dumpHelp().utf8))
-        // Help and version are everywhere; the launcher hands both over.
+        // Help and version are always available; the launcher passes them on.
         let arguments = dump.command.arguments.filter { argument in
             argument.kind != "positional"
                 && argument.names?.contains { ["help", "version"].contains($0.name) } == false
@@ -31,7 +31,7 @@ import Testing
             let names = argument.names ?? []
             let long = try #require(names.first { $0.kind == "long" }?.name)
             let short = names.first { $0.kind == "short" }?.name ?? "-"
-            // `defaultAsFlag` looks whether a value follows.
+            // `defaultAsFlag` checks whether a value follows.
             let takes =
                 argument.kind == "flag" ? "none" : argument.parsingStrategy == "scanningForValue" ? "optional" : "one"
             declared[long] = "\(short) \(takes) \(argument.isRepeating)"

@@ -7,7 +7,7 @@ import Testing
 
 @testable import berth_image
 
-/// What people are told.
+/// Error messages.
 @Suite struct ReportTests {
     @Test func aRefusalNamesTheFileAndTheRemedy() {
         let report = Report(
@@ -38,7 +38,7 @@ import Testing
     func everyFailureHasARemedy(reason: RegistryError.Reason) {
         let report = Report(RegistryError(host: "r.io", subject: "r.io/x:1", reason: reason))
         #expect(report.hint?.isEmpty == false)
-        #expect(!report.what.hasSuffix("."))
+        #expect(!report.summary.hasSuffix("."))
     }
 
     @Test(arguments: [
@@ -77,7 +77,7 @@ import Testing
             Issue.record("took it")
         } catch {
             let report = CommandLineRun.report(for: error, arguments)
-            #expect(report.what == "unknown option \"\(option)\" of `berth \(arguments[0])`")
+            #expect(report.summary == "unknown option \"\(option)\" of `berth \(arguments[0])`")
             #expect(report.hint == hint)
         }
     }
@@ -102,7 +102,7 @@ import Testing
         ("doc", "did you mean `berth doctor`?"), ("x", "berth run x"),
     ]) func aVerbThatIsNoneGetsAWord(_ name: String, _ word: String) {
         let report = CommandLineRun.report(for: CancellationError(), [name])
-        #expect(report.what == "there is no command \"\(name)\"")
+        #expect(report.summary == "there is no command \"\(name)\"")
         #expect(report.hint?.contains(word) == true, "\(report)")
     }
 }

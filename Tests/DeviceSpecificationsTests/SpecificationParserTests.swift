@@ -5,8 +5,7 @@ import ImageDiagnostics
 import TestSupport
 import Testing
 
-/// Files that the CDI specification allows and forbids. The cases follow those of the reference implementation's tests,
-/// written anew.
+/// Files that the CDI specification allows and forbids. The cases follow those of the reference implementation's tests.
 @Suite struct SpecificationParserTests {
     static func parse(_ text: String) throws -> DeviceRegistry.Specification {
         try SpecificationParser.parse(text, path: "/etc/cdi/x.yaml", priority: 0)
@@ -314,7 +313,7 @@ import Testing
         #expect(DeviceRegistry(decoding: registry.encoded(key: files.key), key: files.key) == registry)
     }
 
-    /// Its devices are not known, and whoever asks for one of them gets the reason.
+    /// Its devices are unknown, and a request for one of them gets the reason.
     @Test func aDirectoryThatCannotBeReadIsRefusedByName() throws {
         let place = try TemporaryDirectory()
         try place.write(Self.minimal(), to: "cdi/good.yaml")
@@ -330,7 +329,7 @@ import Testing
         #expect(throws: DeviceError.unknownKind("other.com/class", refused: registry.refused)) {
             try registry.device(wanted)
         }
-        // A directory that can be read again is another state.
+        // A directory that is readable again is another state.
         try FileManager.default.removeItem(atPath: place.path + "/loop")
         #expect(SpecificationFiles(in: paths).key != files.key)
     }

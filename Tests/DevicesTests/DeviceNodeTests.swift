@@ -4,7 +4,7 @@ import Testing
 
 @testable import Devices
 
-/// What a device node is, by its path.
+/// The kind of a device node by its path.
 @Suite struct DeviceNodeTests {
     struct Row: Sendable, CustomTestStringConvertible {
         let path: String

@@ -4,7 +4,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// The fabrics of a host whose `/dev` and `/sys` are directories of the test's.
+/// The fabrics of a host with simulated `/dev` and `/sys`.
 @Suite struct FabricDeviceTests {
     static func host(_ make: (TemporaryDirectory) throws -> Void) throws -> [FabricDevices.Device] {
         let directory = try TemporaryDirectory()

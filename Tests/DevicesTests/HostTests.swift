@@ -5,7 +5,7 @@ import Testing
 
 @testable import Devices
 
-/// Hosts that are made-up trees. Device nodes are plain files here: they open, or their mode forbids it.
+/// Simulated hosts. Device nodes are regular files, which open or have a mode that denies it.
 @Suite struct HostTests {
     static func host(_ files: [String: String], links: [String: String] = [:]) throws -> (TemporaryDirectory, HostTree)
     {
@@ -22,7 +22,7 @@ import Testing
 
     // MARK: Directories that cannot be read
 
-    /// A link to itself is ELOOP for root as well.
+    /// A link to itself causes ELOOP for root, too.
     @Test(arguments: ["dev/infiniband", "dev/nvidia-caps", "dev/nvidia-caps-imex-channels"])
     func aDirectoryOfNodesThatCannotBeReadIsNamed(_ directory: String) throws {
         let (place, host) = try Self.host(Self.nodes("nvidia0", "nvidiactl"), links: [directory: place(directory)])
@@ -34,7 +34,7 @@ import Testing
 
     private func place(_ directory: String) -> String { String(directory.split(separator: "/").last ?? "") }
 
-    /// An inventory with a gap would count other GPUs than Slurm does.
+    /// An inventory with a gap would not match Slurm's indices.
     @Test(arguments: ["gpus", "gpus/0000:17:00.0/information"])
     func anInventoryThatCannotBeReadIsNamed(_ path: String) throws {
         let base = "proc/driver/nvidia/"
@@ -55,7 +55,7 @@ import Testing
         try FileManager.default.setAttributes(
             [.posixPermissions: 0], ofItemAtPath: place.path + "/dev/infiniband")
         let devices = try HostDevices(host: host)
-        // Root reads it in spite of its mode.
+        // Root can read it in spite of its mode.
         if Identity.userID == 0 {
             #expect(devices.unreadable.isEmpty && devices.fabric == ["/dev/infiniband/uverbs0"])
         } else {
@@ -102,7 +102,7 @@ import Testing
             ])
     }
 
-    /// The driver says which capability belongs to which slice of which GPU.
+    /// The driver assigns capabilities to slices and GPUs.
     @Test func slicesOfOtherGPUsAndTheirManagementAreNotShown() throws {
         func access(_ minor: Int) -> String { "DeviceFileMinor: \(minor)\nDeviceFileMode: 292\nDeviceFileModify: 1\n" }
         let base = "proc/driver/nvidia/capabilities/"
@@ -121,14 +121,14 @@ import Testing
         #expect(devices.capabilities == ["/dev/nvidia-caps/nvidia-cap30", "/dev/nvidia-caps/nvidia-cap31"])
     }
 
-    /// What the tasks of a step report that they may open stands for the process's own grant; no other word of it counts.
+    /// Reports of a step's tasks about devices that open replace the process's own grant. Other content is ignored.
     @Test func reportsDecideAboutGPUsAndSlicesThatTheHostHas() throws {
         let (tree, host) = try Self.host(
             Self.nodes(
                 "nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm", "null", "nvidia-caps/nvidia-cap30",
                 "nvidia-caps/nvidia-cap31", "nvidia-caps/secret"))
         defer { withExtendedLifetime(tree) {} }
-        // Not this process's to open, as with another task's cgroup: it is not asked.
+        // This process cannot open it, as with another task's cgroup, but its report is used.
         try FileManager.default.setAttributes([.posixPermissions: 0], ofItemAtPath: tree.path + "/dev/nvidia2")
         let said: [DeviceNode] = [
             "/dev/nvidia2", "/dev/nvidia1", "/dev/nvidia1", "/dev/nvidia7", "/dev/null", "/etc/shadow", "nvidia0", "",
@@ -161,8 +161,8 @@ import Testing
         #expect(devices.gpuControl == ["/dev/kfd"])
     }
 
-    /// The driver's own list: a processor, two GPUs against the order of their nodes, a partition of the second, and one
-    /// that a device cgroup refuses, of which nothing can be read.
+    /// The driver's list: a CPU, two GPUs in the reverse order of their nodes, a partition of the second one, and one
+    /// that a device cgroup denies, whose properties are unreadable.
     @Test func AMDsGPUsAreListedByTheComputeDriver() throws {
         func gpu(_ minor: Int, _ location: Int, _ unique: String, domain: Int = 0) -> String {
             "cpu_cores_count 0\nsimd_count 440\nvendor_id 4098\nlocation_id \(location)\ndomain \(domain)\n"
@@ -187,7 +187,7 @@ import Testing
         let open = inventory.gpus.map(\.node)
         let variables = ["SLURM_JOB_ID": "1", "SLURM_STEP_GPUS": "0"]
         #expect(inventory.grantedBySlurm(open: open) { variables[$0] } == ["/dev/dri/renderD129"])
-        // Where one can not be read, a cgroup constrains: what opens is the grant.
+        // If one is unreadable, a cgroup constrains devices, and the nodes that open are the grant.
         files[nodes + "3/properties"] = ""
         let (other, constrained) = try Self.host(files)
         defer { withExtendedLifetime(other) {} }
@@ -196,7 +196,7 @@ import Testing
         #expect(rest.grantedBySlurm(open: open) { variables[$0] } == nil)
     }
 
-    /// Without it, by PCI address; what other drivers drive is not counted.
+    /// Without the list, by PCI address. Devices of other drivers are ignored.
     @Test func AMDsGPUsWithoutTheComputeDriversList() throws {
         var links: [String: String] = [:]
         for (minor, address, driver) in [
@@ -248,7 +248,7 @@ import Testing
         Slurm(variables: ["SLURM_STEP_GPUS": "1", "SLURM_JOB_GPUS": "0,1,2"], nodes: [0]),
         Slurm(variables: ["CUDA_VISIBLE_DEVICES": "3,1"], nodes: [0, 1]),
         Slurm(variables: ["CUDA_VISIBLE_DEVICES": "NoDevFiles"], nodes: []),
-        // The whole node; lists that count something else; nobody says anything.
+        // The whole node; lists with other contents; no variables.
         Slurm(variables: ["SLURM_STEP_GPUS": "0,1,2,3"], nodes: nil),
         Slurm(variables: ["SLURM_STEP_GPUS": "0,9"], nodes: nil),
         Slurm(variables: ["CUDA_VISIBLE_DEVICES": "MIG-1234"], nodes: nil),
@@ -261,14 +261,14 @@ import Testing
         variables["SLURM_JOB_ID"] = "7"
         let granted = inventory.grantedBySlurm(open: Self.open) { variables[$0] }
         #expect(granted == row.nodes.map { $0.map { DeviceNode("/dev/nvidia\($0)") } })
-        // What is narrowed is worth the look.
+        // If the grant is narrower, the inventory is needed.
         if granted != nil { #expect(GPUInventory.mayBeNarrower(than: Self.open) { variables[$0] }) }
-        // Where the cgroup lets less through, that is the answer; outside a job nothing is narrowed.
+        // If the cgroup denies some, that decides; outside a job, nothing is limited.
         #expect(inventory.grantedBySlurm(open: Array(Self.open.dropLast())) { variables[$0] } == nil)
         #expect(inventory.grantedBySlurm(open: Self.open) { row.variables[$0] } == nil)
     }
 
-    /// Sarus' table, and cases around it.
+    /// The table of Sarus, and similar cases.
     @Test(arguments: [
         ("3,1,5", [1, 3, 5], "1,0,2"), ("1", [1], "0"), ("0,1,2", [0, 1, 2], "0,1,2"), ("2,0", [0, 2], "1,0"),
         ("5,0", [5], "0"), ("7", [1], ""), ("1-3", [1, 3], "0,1"), ("GPU-1234", [1], "GPU-1234"),
@@ -278,7 +278,7 @@ import Testing
         #expect(GPUInventory.renumbered(list, before: all, after: shown.map { DeviceNode("node\($0)") }) == result)
     }
 
-    /// What is behind ROCm's runtime counts what that leaves; lists of names stay.
+    /// Lists of runtimes above ROCm count what its list selects; lists of names stay.
     @Test(arguments: [
         (["ROCR_VISIBLE_DEVICES=2", "HIP_VISIBLE_DEVICES=0"], ["ROCR_VISIBLE_DEVICES=1", "HIP_VISIBLE_DEVICES=0"]),
         (
@@ -299,7 +299,7 @@ import Testing
         #expect(changed == expected && isCounted == (changed != environment))
     }
 
-    /// Slurm sets all the lists, to the same, where gres.conf does not say whose GPUs they are.
+    /// Slurm sets all lists to the same value if gres.conf does not specify the vendor.
     @Test func NVIDIAsListIsBehindNoOther() {
         var changed = ["CUDA_VISIBLE_DEVICES=2,3", "ROCR_VISIBLE_DEVICES=2,3"]
         let isCounted = GPUInventory.renumber(
@@ -408,7 +408,7 @@ import Testing
             ]))
         #expect(try names("all").isSuperset(of: names("graphics").union(names(nil))))
         #expect(try names(nil) == names("compute,utility") && names("nonsense, compute") == names("compute"))
-        // Of another version, and of the toolkit: never.
+        // Never libraries of another version or of the toolkit.
         #expect(try names("all").isDisjoint(with: ["libnvidia-nvvm.so.535.1", "libcudart.so.12.4", "libc.so.6"]))
     }
 
@@ -443,7 +443,7 @@ import Testing
         let (tree9, empty) = try Self.host([:])
         defer { withExtendedLifetime(tree9) {} }
         #expect(NVIDIADriver(host: empty) == nil)
-        // A module of another version than the libraries.
+        // The module and the libraries have different versions.
         let (tree10, other) = try Self.driver(version: "570.1.2")
         defer { withExtendedLifetime(tree10) {} }
         #expect(NVIDIADriver(host: other) == nil)

@@ -4,7 +4,7 @@ import TestSupport
 
 @testable import Devices
 
-/// What a specification's edits come down to.
+/// The result of a specification's edits.
 @Suite struct InjectionTests {
     static func found(
         _ device: ContainerEdits, of specification: ContainerEdits = ContainerEdits(),
@@ -166,10 +166,10 @@ import TestSupport
             try Self.edits(edits).dropFirst() == [
                 .symlink(path: "/usr/lib64/libcuda.so.1", target: "libcuda.so.550")
             ])
-        // With the cache as well, once.
+        // The cache is updated once, even with two hooks.
         edits.hooks += Self.hook("nvidia-cdi-hook", "update-ldcache", "--folder", "/usr/lib64").hooks
         #expect(try Self.edits(edits).count == 3)
-        // It sets nothing unless the container's variables ask for it.
+        // It only applies if the container's variables request it.
         let limits = Self.hook(
             "nvidia-ctk", "hook", "apply-cuda-memory-limits", "--driver-root", "", "--gpu-id", "GPU-1",
             path: "/usr/bin/nvidia-ctk")
@@ -245,7 +245,7 @@ import TestSupport
         #expect(throws: DeviceError.hookRefused("createContainer", path: "/opt/vendor/hook", place: place)) {
             try Self.edits(edits)
         }
-        // A subcommand of NVIDIA's that is not known is somebody else's, too.
+        // An unknown subcommand of NVIDIA's hook is not allowed by default, either.
         #expect(throws: DeviceError.hookRefused("createContainer", path: "/usr/bin/nvidia-cdi-hook", place: place)) {
             try Self.edits(Self.hook("nvidia-cdi-hook", "brand-new"))
         }

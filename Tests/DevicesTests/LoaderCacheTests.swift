@@ -4,11 +4,11 @@ import Testing
 
 @testable import Devices
 
-/// The loader's cache, held against glibc's own programs.
+/// Compares the loader's cache with glibc's own programs.
 @Suite struct LoaderCacheTests {
     typealias Library = LoaderCache.Library
 
-    /// `NAME => PATH` as ldconfig(8) prints them, read from a file.
+    /// `NAME => PATH` as ldconfig(8) prints it for a file.
     static func printed(_ bytes: [UInt8]) throws -> [Library] {
         let place = try TemporaryDirectory()
         let file = try place.write(bytes, to: "cache")
@@ -50,13 +50,13 @@ import Testing
         #expect(after.first { $0.soname == "libc.so.6" }?.path == "/somewhere/else/libc.so.6")
         #expect(after.first { $0.soname == "libcuda.so.1" }?.path == "/usr/local/nvidia/lib64/libcuda.so.1")
         #expect(before.allSatisfy(after.contains))
-        // The loader searches by halves: the order must fall.
+        // The loader uses binary search, so the names must be in descending order.
         let names = after.map { Array($0.soname.utf8)[...] }
         for (one, next) in zip(names, names.dropFirst()) { #expect(LoaderCache.compare(one, next) >= 0) }
     }
 
-    /// Every name of a cache that has grown is still found by the loader itself: in a root of its own, with nothing in
-    /// the default directories, so that only the cache can lead there.
+    /// The loader itself still finds every name of an extended cache. In a separate root with empty default
+    /// directories, so that only the cache can lead to the libraries.
     @Test(.enabled(if: hasGlibc && geteuid() == 0, "needs glibc's ldconfig, a compiler and root"))
     func theLoaderFindsWhatWasAdded() throws {
         let place = try TemporaryDirectory()
@@ -83,7 +83,7 @@ import Testing
             LoaderCache.adding([Library(soname: "libanswer.so.1", path: "/hidden/libanswer.so.1")], to: cache))
         try place.write(grown, to: "root/etc/ld.so.cache")
         #expect(try answer() == 42)
-        // An image without a cache of its own, whose C library lies where the loader looks anyway.
+        // An image without a cache, whose C library is in a default directory.
         let fresh = try #require(
             LoaderCache.adding([Library(soname: "libanswer.so.1", path: "/hidden/libanswer.so.1")], to: []))
         try place.write(fresh, to: "root/etc/ld.so.cache")
@@ -96,7 +96,7 @@ import Testing
         #expect(try answer() == 42)
     }
 
-    /// No ldconfig writes it so, and an image is not written by ldconfig alone.
+    /// ldconfig never writes an unsorted cache, but an image may contain one.
     @Test func ofACacheThatIsNotSortedNothingIsLost() throws {
         func word(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
         let names = ["liba.so.1", "libz.so.1", "libm.so.6"]
@@ -128,7 +128,7 @@ import Testing
         var header = Array("glibc-ld.so.cache1.1".utf8) + [UInt8](repeating: 0, count: 28)
         header[20] = 9
         #expect(LoaderCache(header) == nil)
-        // Offsets that lead nowhere.
+        // Offsets beyond the file.
         let lying = try #require(LoaderCache.adding([Library(soname: "liba.so", path: "/liba.so")], to: []))
         var broken = lying
         broken[52] = 0xFF
@@ -139,10 +139,10 @@ import Testing
         for length in 0..<lying.count { _ = LoaderCache(Array(lying.prefix(length)))?.libraries }
     }
 
-    /// An image may bring any bytes. Mutations of a real cache, always the same ones: none may end the launcher.
+    /// An image may contain any bytes. Deterministic mutations of a real cache must not crash the launcher.
     @Test(.enabled(if: host != nil, "needs glibc's cache")) func mutationsOfACacheDoNoHarm() throws {
         let whole = try #require(Self.host)
-        // The head, some entries, the strings they lead to and the extensions, so that a mutation hits something.
+        // The header, some entries, their strings and the extensions, so that mutations hit relevant bytes.
         let small = try #require(LoaderCache.adding(Self.added, to: []))
         var state: UInt64 = 1
         func random(_ limit: Int) -> Int {
@@ -171,7 +171,7 @@ import Testing
         #expect(LoaderCache.compare(Array(other.utf8)[...], Array(one.utf8)[...]).signum() == -sign)
     }
 
-    // MARK: What a library says of itself
+    // MARK: Notes of libraries
 
     @Test func sonameAndNote() throws {
         let place = try TemporaryDirectory()
@@ -200,7 +200,7 @@ import Testing
         for path in [place.path + "/a.c", "/nonexistent"] {
             if ELFFile(path: path) != nil { Issue.record("\(path) is taken for a library") }
         }
-        // Every prefix of a library is a library that lies.
+        // Every prefix of a library is an invalid library.
         let whole = [UInt8](try #require(FileManager.default.contents(atPath: place.path + "/a.so")))
         for length in stride(from: 0, to: whole.count, by: 97) {
             let path = try place.write(Array(whole.prefix(length)), to: "cut.so")

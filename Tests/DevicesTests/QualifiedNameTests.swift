@@ -1,7 +1,7 @@
 import Devices
 import Testing
 
-/// The names that the CDI specification and its reference implementation take, and those that they refuse.
+/// Names that the CDI specification and its reference implementation accept or reject.
 @Suite struct QualifiedNameTests {
     @Test(arguments: [
         ("vendor.com/class=device", "vendor.com", "class", "device"), ("v/c=0", "v", "c", "0"),

@@ -3,7 +3,7 @@ import LinuxKernel
 import Testing
 import TestSupport
 
-/// Which device a name means, and which devices the granted nodes mean.
+/// The device of a name, and the devices of the granted nodes.
 @Suite struct RegistryTests {
     static func node(_ path: String, host: String = "") -> ContainerEdits.DeviceNode {
         ContainerEdits.DeviceNode(line: 1, path: path, hostPath: host)
@@ -44,7 +44,7 @@ import TestSupport
             throws: DeviceError.conflict("nvidia.com/gpu=0", paths: ["/etc/cdi/a.yaml", "/etc/cdi/b.yaml"])
         ) { try registry.device(Self.name("nvidia.com/gpu=0")) }
         #expect(try registry.device(Self.name("nvidia.com/gpu=1")).device.name == "1")
-        // A stronger file settles it.
+        // A file with higher priority resolves the conflict.
         let settled = Self.registry(
             ("/etc/cdi/a.yaml", 0, [Self.device("0", "/dev/nvidia0")]),
             ("/etc/cdi/b.yaml", 0, [Self.device("0", "/dev/nvidia0")]),

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Devices
 
-/// Made-up trees with real programs in them, for what the loader is told.
+/// Simulated roots with real programs, to test the libraries that are found.
 @Suite struct SlurmClientTests {
     static func tree() throws -> (TemporaryDirectory, HostTree) {
         let (place, host) = try HostTests.host([
@@ -44,7 +44,7 @@ import Testing
                 path: ["/opt/slurm/bin"], host: host) == nil)
     }
 
-    /// A socket elsewhere is shown by its directory; `/` and what is no directory are not.
+    /// The directory of a socket elsewhere is mounted, but not `/` or a file.
     @Test func socketsByTheirDirectory() throws {
         let (place, host) = try Self.tree()
         defer { withExtendedLifetime(place) {} }

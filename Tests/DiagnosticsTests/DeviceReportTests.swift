@@ -2,7 +2,7 @@ import Devices
 import Diagnostics
 import Testing
 
-/// Each failure of devices names the thing, and says what to do.
+/// Each device error names the device and has a hint.
 @Suite struct DeviceReportTests {
     static let refused = DeviceRegistry.Refused(path: "/etc/cdi/b.yaml", line: 3, reason: "kind is missing")
 
@@ -22,13 +22,13 @@ import Testing
         ] as [(DeviceError, String)]) func nameAndRemedy(_ error: DeviceError, _ thing: String)
     {
         let report = Report(error)
-        #expect(report.what.contains(thing), "\(report.what)")
+        #expect(report.summary.contains(thing), "\(report.summary)")
         #expect(report.hint?.isEmpty == false, "\(error)")
         #expect(report.status == .ownFailure)
     }
 
     @Test func filesThatWereNotReadAreNamed() {
         let report = Report(DeviceError.unknownKind("v.com/c", refused: [Self.refused]))
-        #expect(report.details == ["not read: /etc/cdi/b.yaml:3: kind is missing"])
+        #expect(report.details == ["rejected: /etc/cdi/b.yaml:3: kind is missing"])
     }
 }

@@ -9,7 +9,7 @@ import Store
 import Testing
 import TestSupport
 
-/// What people read when something fails, as it goes to standard error; one golden file for each kind of error.
+/// Error messages as printed on standard error, with one golden file for each type of error.
 @Suite struct ReportTests {
     typealias Named = (name: String, report: Report)
 
@@ -89,7 +89,7 @@ import TestSupport
             ])
     }
 
-    /// `chmod` is advice only for who can follow it, and never for a directory that all programs share.
+    /// `chmod` is suggested only to users who can do it, and never for shared directories.
     @Test func theRemedyForAModeFitsTheOwner() {
         func hint(_ mode: UInt32, owner: UInt32) -> String? {
             Report(
@@ -329,12 +329,12 @@ import TestSupport
             ])
     }
 
-    /// Its hint is what this host says of itself, so only its being there can be asked for.
+    /// The hint depends on the host, so only its existence is checked.
     @Test(arguments: [1, 12, 22, 28] as [Int32]) func aUserNamespaceRefusedAlwaysComesWithAdvice(_ errno: Int32) {
         let report = Self.step(
             .createNamespaces([.user, .mount], nil),
             .system(SystemError(call: "unshare", errno: errno, subject: "user namespace")), .berth)
-        #expect(report.what.hasPrefix("cannot create a user namespace: "))
+        #expect(report.summary.hasPrefix("cannot create a user namespace: "))
         #expect(report.hint?.isEmpty == false)
         #expect(report.status == .ownFailure)
     }
@@ -439,7 +439,7 @@ import TestSupport
 
 @Suite struct PluginReportTests {
     @Test(arguments: [
-        ("option --workdir can not be \"x\"", "option --container-workdir can not be \"x\""),
+        ("option --workdir cannot be \"x\"", "option --container-workdir cannot be \"x\""),
         ("the running container is ignoring --container-env", "the running container is ignoring --container-env"),
         (
             "write -v /absolute/x:/inside, or --no-home",
@@ -454,7 +454,7 @@ import TestSupport
         ),
     ]) func optionsAreThePluginsFlags(_ text: String, _ said: String) {
         let report = Report(text, details: [text], hint: text).forPlugin(node: "node7")
-        // Details without a step are what another program wrote.
+        // Details without a step are the output of other programs.
         let details = [text.hasPrefix("step ") ? said : text]
         #expect(report == Report("node7: " + said, details: details, hint: said))
     }

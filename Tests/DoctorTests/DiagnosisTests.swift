@@ -7,13 +7,13 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// What the doctor says of nodes that are values here.
+/// The results of the doctor for simulated nodes.
 @Suite struct DiagnosisTests {
     static let well: [NodeFacts.Trial] = [
         "user-namespace", "id-map", "mount-namespace", "tmpfs", "overlay", "overlay-removal", "overlay-on-store",
     ].map { NodeFacts.Trial($0, 0) }
 
-    /// A node on which nothing is wrong and nothing special is there.
+    /// A node without problems and without special hardware.
     static var plain: NodeFacts {
         var facts = NodeFacts()
         facts.kernel = "6.1.0"
@@ -25,7 +25,7 @@ import Testing
         return facts
     }
 
-    /// A node with eight GPUs, two adapters and Slurm, as it should be.
+    /// A correctly configured node with eight GPUs, two adapters and Slurm.
     static var cluster: NodeFacts {
         var facts = plain
         facts.isInJob = true
@@ -83,7 +83,7 @@ import Testing
         Self.check("cluster", Self.cluster)
     }
 
-    /// All that can be wrong with such a cluster at once.
+    /// All possible problems of such a cluster at once.
     @Test func aClusterAsItIsFound() {
         var facts = Self.cluster
         facts.nvidia.refused = []
@@ -144,7 +144,7 @@ import Testing
         facts.trials = [NodeFacts.Trial("user-namespace", 1)]
         facts.namespaceAdvice = "an administrator must allow them"
         facts.configuration = (
-            "/etc/berth/berth.conf, line 3: there is no setting \"colour\"",
+            "/etc/berth/berth.conf, line 3: unknown setting \"colour\"",
             "docs/reference/configuration.md lists them all"
         )
         facts.sharedMemory = nil
@@ -352,7 +352,7 @@ import Testing
             try root.write("", to: "dev/" + name)
         }
         try root.makeDirectory("sys/module/nvidia_peermem")
-        // As the launcher finds it: the loader knows the name, and the file behind it is there.
+        // As the launcher requires: the name is in the loader's cache, and its file exists.
         try root.write("", to: "opt/driver/libcuda.so.550.54.14")
         try root.link("opt/driver/libcuda.so.1", to: "libcuda.so.550.54.14")
         let known = ["/gone/libcuda.so.1", "/opt/driver/libcuda.so.1"].map {

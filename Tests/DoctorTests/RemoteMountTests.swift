@@ -4,7 +4,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// File systems whose server is well, asleep, or gone: FUSE's, which behave like a network's.
+/// File systems whose server works, hangs or is gone: FUSE, which behaves like a network file system.
 @Suite(.enabled(if: RemoteMounts.canRun)) struct RemoteMountTests {
     @Test func aServerThatSleepsOrIsGoneIsSaid() throws {
         let place = try TemporaryDirectory()
@@ -18,9 +18,9 @@ import Testing
             """
             mkdir "$1/behind" "$2" && bindfs "$1/behind" "$2" && pgrep -f "^bindfs $1/behind"
             """)
-        defer { _ = try? shell("kill -KILL \(server); umount -l \"$2\"") }  // perhaps gone
+        defer { _ = try? shell("kill -KILL \(server); umount -l \"$2\"") }  // may have exited
         func answer() -> NodeFacts.RemoteMount.Answer? {
-            // The others of this machine are not the test's business.
+            // Ignore other mounts of this machine.
             let lines = NodeFacts.lines("/proc/self/mountinfo").filter { $0.contains("/a\\040front ") }
             return NodeFacts.remoteMounts(lines).first { $0.path == front }?.answer
         }

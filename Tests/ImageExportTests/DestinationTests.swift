@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What is there stays, what fails leaves nothing.
+/// Existing files stay, and failures leave nothing.
 @Suite(.serialized) struct DestinationTests {
     static func small() throws -> Fixture {
         let fixture = try Fixture()
@@ -13,7 +13,7 @@ import Testing
     @Test func aLayoutKeepsItsOtherImages() throws {
         let fixture = try Self.small()
         try fixture.berth("export", "dir:root", "oci:all:one")
-        // What other tools wrote into the index is not ours to drop.
+        // Entries of other tools in the index must be preserved.
         try fixture.shell(
             #"""
             python3 - <<'END'
@@ -39,13 +39,13 @@ import Testing
         let entries = try fixture.manifests("all")
         #expect(entries.count == 3)
         #expect((entries[0]["annotations"] as? [String: String])?["note"] == "kept")
-        // What had the tag is still there, by its digest.
+        // The image that had the tag is still listed by its digest.
         #expect(entries[1]["annotations"] == nil)
         #expect(NSDictionary(dictionary: try fixture.manifest("all", "one")) == NSDictionary(dictionary: first))
         #expect(try fixture.names("all") == ["blobs", "index.json", "oci-layout", "README"])
         if Fixture.has("umoci") { #expect(try fixture.shell("umoci ls --layout all") == "one\ntwo\n") }
         for tag in ["one", "two"] { try fixture.berth("pull", "-q", "oci:all:\(tag)") }
-        // The very same once more changes nothing.
+        // Exporting the same image again changes nothing.
         try fixture.berth("export", "dir:root", "oci:all:two")
         #expect(try fixture.manifests("all").count == 3)
     }
@@ -62,7 +62,7 @@ import Testing
         #expect(try fixture.names("all") == ["blobs", "index.json", "oci-layout"])
     }
 
-    /// Killed while it writes, an export leaves its draft beside the target; the next one there removes it, but no other's.
+    /// A killed export leaves its draft next to the target. The next export there removes it, but no other's.
     @Test func whatAKilledExportLeftIsSwept() throws {
         let fixture = try Self.small()
         try fixture.shell(
@@ -104,12 +104,12 @@ import Testing
             "mkdir full; echo x > full/file; echo x > there.tar; mkdir bad; mkdir broken; "
                 + "echo x > bad/.wh.x; echo '{' > broken/index.json; echo '{}' > broken/oci-layout")
         let before = try fixture.shell("find . -mindepth 1 -printf '%p %s %T@ %i\\n' | sort")
-        #expect(try fixture.refusal("export", "dir:root", "oci:full").contains("no OCI layout"))
-        #expect(try fixture.refusal("export", "dir:root", "oci-archive:there.tar").contains("nothing is replaced"))
-        #expect(try fixture.refusal("export", "dir:bad", "oci:new").contains("begin with .wh."))
-        #expect(try fixture.refusal("export", "dir:bad", "oci-archive:new.tar").contains("begin with .wh."))
+        #expect(try fixture.refusal("export", "dir:root", "oci:full").contains("not an OCI layout"))
+        #expect(try fixture.refusal("export", "dir:root", "oci-archive:there.tar").contains("already exists"))
+        #expect(try fixture.refusal("export", "dir:bad", "oci:new").contains("starts with .wh."))
+        #expect(try fixture.refusal("export", "dir:bad", "oci-archive:new.tar").contains("starts with .wh."))
         #expect(try fixture.refusal("export", "dir:absent", "oci:new").contains("No such file"))
-        #expect(try fixture.refusal("export", "dir:root", "oci:no/such/place").contains("make its directory first"))
+        #expect(try fixture.refusal("export", "dir:root", "oci:no/such/place").contains("create its directory first"))
         #expect(try fixture.refusal("export", "dir:root", "dir:new").contains("images are not written to"))
         #expect(try fixture.refusal("export", "dir:root", "docker-archive:x.tar").contains("images are not written to"))
         #expect(try fixture.refusal("export", "debian:12", "oci:new").contains("not in the store"))
@@ -123,7 +123,7 @@ import Testing
     func anInterruptedExportLeavesNothing(_ destination: String, _ signal: Int32) throws {
         let fixture = try Self.small()
         try fixture.berth("export", "dir:root", "oci:old:one")
-        // Takes long to read, and no room.
+        // Takes long to read, but no space.
         try fixture.shell("mkdir big; truncate -s 200G big/zeros")
         let blobs = try fixture.names("old/blobs/sha256")
         let running = try fixture.command(["export", "dir:big", destination]).start()
@@ -148,7 +148,7 @@ import Testing
         try running.until("a draft") { _ in
             (try? fixture.names("old"))?.contains { $0.hasPrefix(".berth-export-") } == true
         }
-        // One that lives is let alone.
+        // The draft of a running export stays.
         try fixture.berth("export", "dir:root", "oci:old:two")
         #expect(try fixture.names("old").count == 4)
         running.signal(SIGKILL)
@@ -165,7 +165,7 @@ import Testing
         let tree = try #require(fixture.trees("oci-archive:out.tar:a").first)
         #expect(try fixture.listing([tree]) == fixture.listing([fixture.path + "/root"]))
         #expect(try fixture.names().filter { $0.contains("berth-") }.isEmpty)
-        // From the store into another one, with an upper directory of nothing but deletions.
+        // From one store into another, with an upper directory that only contains deletions.
         _ = try fixture.change("oci-archive:out.tar:a", "upper", "rm -r etc")
         try fixture.berth("export", "--upper", "upper", "oci-archive:out.tar:a", "oci-archive:less.tar")
         try fixture.berth("pull", "-q", "oci-archive:less.tar")
@@ -228,7 +228,7 @@ import Testing
         let fixture = try Self.small()
         try fixture.berth("export", "dir:root", "oci:base")
         try fixture.berth("pull", "-q", "oci:base")
-        // Whiteouts that are files, as overlayfs makes them where it may make no devices.
+        // Whiteouts as files, as overlayfs creates them where it cannot create devices.
         try fixture.shell(
             "mkdir -p upper/etc; touch upper/etc/one; setfattr -n user.overlay.whiteout -v y upper/etc/one; "
                 + "setfattr -n user.overlay.opaque -v x upper/etc; setfattr -n user.overlay.origin -v x upper/etc")
@@ -237,7 +237,7 @@ import Testing
         let top = (blobs.last?["digest"] as? String ?? "").replacingOccurrences(of: ":", with: "/")
         #expect(try fixture.shell("tar -tf saved/blobs/\(top)") == "etc/\netc/.wh.one\n")
         #expect(try !fixture.shell("grep -c overlay saved/blobs/\(top) || :").hasPrefix("1"))
-        // A file or directory of which another place holds the rest.
+        // A file or directory with a part of its content elsewhere.
         try fixture.shell("mkdir upper/moved; setfattr -n user.overlay.redirect -v /etc upper/moved")
         #expect(
             try fixture.refusal("export", "--upper", "upper", "oci:base", "oci:new").contains("user.overlay.redirect"))

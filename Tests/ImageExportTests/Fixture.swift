@@ -1,7 +1,7 @@
 import Foundation
 import TestSupport
 
-/// A directory with a store and layouts in it, and the program that works on them.
+/// A directory with a store and layouts, and the program that uses them.
 final class Fixture: Sendable {
     static let program = packageRoot() + "/.build/debug/berth-image"
     let place: TemporaryDirectory
@@ -30,7 +30,7 @@ final class Fixture: Sendable {
         return ended
     }
 
-    /// Runs the program, which must fail as Berth does, and says why.
+    /// Runs the program, which must fail with Berth's status; returns the error.
     func refusal(_ arguments: String...) throws -> String {
         let ended = try command(arguments).run()
         guard ended.status == 125 else { throw TestSupportError("berth \(arguments) did not fail: \(ended)") }
@@ -66,7 +66,7 @@ final class Fixture: Sendable {
         try json(layout + "/index.json")["manifests"] as? [[String: Any]] ?? []
     }
 
-    /// The manifest that a tag of a layout stands for.
+    /// The manifest of a tag in a layout.
     func manifest(_ layout: String, _ tag: String) throws -> [String: Any] {
         for entry in try manifests(layout) {
             let annotations = entry["annotations"] as? [String: Any]
@@ -90,8 +90,8 @@ final class Fixture: Sendable {
         return object?["trees"] as? [String] ?? []
     }
 
-    /// Every entry of what overlayfs shows of some trees, with all that an image can hold of it, and which names are
-    /// names of one file. `change` runs in it before, its changes going to `upper`.
+    /// Every entry that overlayfs shows for some trees, with all properties that an image can have, and which names are
+    /// links to one file. `change` runs in it first, and its changes go to `upper`.
     func listing(_ trees: [String], upper: String? = nil, change: String = "") throws -> String {
         let script = """
             mkdir -p "$PWD/m" "$PWD/empty"
@@ -115,7 +115,7 @@ final class Fixture: Sendable {
             trees.reversed().joined(separator: ":"), upper ?? "")
     }
 
-    /// The upper directory that a script run over an image's trees leaves, and what the two show together.
+    /// The upper directory that a script leaves when it runs over an image's trees, and the merged entries.
     func change(_ image: String, _ upper: String, _ script: String) throws -> String {
         try listing(trees(image), upper: path + "/" + upper, change: script)
     }
@@ -129,7 +129,7 @@ final class Fixture: Sendable {
     }
 }
 
-/// A root file system with what is hard to write down.
+/// A root file system with files that are hard to export.
 func awkwardTree(_ fixture: Fixture, _ name: String) throws {
     try fixture.shell(
         #"""

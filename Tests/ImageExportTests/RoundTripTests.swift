@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What goes out and comes in again is the same.
+/// An exported and imported image is unchanged.
 @Suite(.serialized) struct RoundTripTests {
     @Test func aDirectoryBecomesAnImageAndATreeAgain() throws {
         let fixture = try Fixture()
@@ -16,7 +16,7 @@ import Testing
             #expect(trees.count == 1)
             #expect(try fixture.listing(trees) == before)
         }
-        // The same layer, however it is packed.
+        // The same layer for all compressions.
         let diffIDs = try ["gzip", "zstd", "none"].map { tag in
             (try fixture.config("out", tag)["rootfs"] as? [String: Any])?["diff_ids"] as? [String]
         }
@@ -30,10 +30,10 @@ import Testing
         try fixture.berth("export", "dir:root", "oci-archive:out.tar:one")
         let inspected = try fixture.shell("skopeo inspect oci:out:one && skopeo inspect oci-archive:out.tar:one")
         #expect(inspected.contains("\"Layers\""))
-        // Copying verifies digests and packs anew.
+        // Copying verifies digests and compresses again.
         try fixture.shell("skopeo --insecure-policy copy -q oci-archive:out.tar:one dir:copied")
         try fixture.shell("umoci unpack --rootless --image out:one bundle")
-        // umoci leaves nothing under a name that is not UTF-8 out, and restores modes, times and links.
+        // umoci preserves names that are not UTF-8, and restores modes, times and links.
         #expect(try fixture.listing([fixture.path + "/bundle/rootfs"]) == fixture.listing([fixture.path + "/root"]))
         let tar = try fixture.shell("tar -xOf out.tar index.json")
         #expect(tar.contains("org.opencontainers.image.ref.name"))
@@ -81,7 +81,7 @@ import Testing
         #expect(try fixture.names("images/blobs/sha256").subtracting(blobs).count == 3)
         try fixture.berth("pull", "-q", "oci:images:next", store: "second")
         #expect(try fixture.listing(fixture.trees("oci:images:next", store: "second")) == merged)
-        // Once more on top of that.
+        // Again on top of that.
         try fixture.berth("pull", "-q", "oci:images:next")
         let twice = try fixture.change(
             "oci:images:next", "upper2", "rm -r opt/data; mkdir opt/data; echo 3 > etc/three")
@@ -134,7 +134,7 @@ import Testing
         let config = try fixture.config("saved", "latest")
         #expect(config["author"] as? String == "me")
         #expect((config["strange"] as? [String: Any])?["n"] as? Double == 1.5)
-        // Digit for digit: a reader may hold them in another type than this test's parser.
+        // Compare digits, because this test's parser may use another number type.
         for number in [#""exact":0.12345678901234567890123"#, #""whole":12345678901234567890"#] {
             try fixture.shell("cat saved/blobs/sha256/* | grep -aqF '\(number)'")
         }
@@ -143,7 +143,7 @@ import Testing
         #expect(execution?["Cmd"] as? [String] == ["/usr/bin/tool"])
         let history = config["history"] as? [[String: Any]] ?? []
         #expect(history.map { $0["created_by"] as? String } == ["first", "ENV", "berth export"])
-        // One layer of other files, and the same configuration.
+        // A single layer of other files with the same configuration.
         try fixture.berth("export", "--root", "root", "oci:base", "oci:saved:flat")
         let flat = try fixture.config("saved", "flat")
         #expect(((flat["rootfs"] as? [String: Any])?["diff_ids"] as? [Any])?.count == 1)
@@ -181,7 +181,7 @@ import Testing
         #expect(try fixture.listing(trees) == fixture.listing([fixture.path + "/root"]))
     }
 
-    /// As an ordinary user, whose own files of mode 000 are in every image of Red Hat's.
+    /// As an ordinary user: images of Red Hat's distributions contain files of mode 000.
     @Test(.enabled(if: geteuid() == 0)) func aUserExportsWhatHeMayNotRead() throws {
         let fixture = try Fixture()
         try fixture.shell(

@@ -7,7 +7,7 @@ import Store
 import TestSupport
 import Testing
 
-/// What manifests, indexes and archives of images did to other programs, by the numbers under which it became known.
+/// Attacks of manifests, indexes and archives on other programs, by number.
 @Suite struct DocumentCVETests {
     static func write(_ files: [String: [UInt8]]) throws -> (place: TemporaryDirectory, path: String) {
         let place = try TemporaryDirectory()
@@ -15,7 +15,7 @@ import Testing
         return (place, place.path + "/layout")
     }
 
-    /// CVE-2014-9358: the id of an image as a path.
+    /// CVE-2014-9358: an image ID that is a path.
     @Test(arguments: ["../../outside.json", "/etc/hostname", "../outside.json"])
     func cve_2014_9358_namesInAnArchiveAreNotPaths(_ name: String) async throws {
         let place = try TemporaryDirectory()
@@ -28,7 +28,7 @@ import Testing
         #expect(fault == .notAnImage("it holds no \(name)"))
     }
 
-    /// CVE-2021-41190: one document that is a manifest to one reader and an index to another.
+    /// CVE-2021-41190: a document that is a manifest to one reader and an index to another.
     @Test(arguments: [#""manifests":[]"#, #""fsLayers":[]"#, #""mediaType":"application/vnd.oci.image.index.v1+json""#])
     func cve_2021_41190_aManifestThatIsSomethingElseToo(_ extra: String) async throws {
         let image = LocalPullTests.image
@@ -49,7 +49,7 @@ import Testing
         }
     }
 
-    /// Kin of CVE-2021-41190: keys that readers resolve differently, in each document that decides what runs.
+    /// Similar to CVE-2021-41190: keys that readers interpret differently, in each document that decides what runs.
     @Test(
         arguments: ["index.json", "oci-layout", "manifest", "config"],
         [#","X":1,"X":2}"#, #","schemaversion":2}"#, "bom"])
@@ -91,7 +91,7 @@ import Testing
             "\(what)")
     }
 
-    /// A configuration of 16 MiB with millions of values took hundreds of MB.
+    /// A configuration of 16 MiB with millions of values needed hundreds of MB.
     @Test func valuesWithoutEndAreRefused() async throws {
         let many =
             Array("{\"schemaVersion\":2,\"manifests\":[],\"x\":[".utf8)
@@ -101,7 +101,7 @@ import Testing
         #expect(fault == .notAnImage("cannot read index.json: x: it has more than 250000 values"), "\(place.path)")
     }
 
-    /// CVE-2023-25153: an index.json that would fill the memory.
+    /// CVE-2023-25153: an index.json that would exhaust the memory.
     @Test func cve_2023_25153_documentsWithoutEnd() async throws {
         let (place, path) = try Self.write(["oci-layout": Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)])
         let file = try place.write([UInt8](), to: "layout/index.json")
@@ -110,7 +110,7 @@ import Testing
         #expect(fault == .notAnImage("index.json is larger than 16777216 bytes"))
     }
 
-    /// CVE-2024-3727: a digest as a path.
+    /// CVE-2024-3727: a digest that is a path.
     @Test(arguments: [
         "sha256:../../../../etc/passwd", "sha256:..", "../x:00", "sha256:" + String(repeating: "A", count: 64),
     ])
@@ -128,7 +128,7 @@ import Testing
         }
     }
 
-    /// GHSA-f36w-mj3v-6jqv: a size that would fill the memory.
+    /// GHSA-f36w-mj3v-6jqv: a size that would exhaust the memory.
     @Test(arguments: [-1, 1 << 40]) func ghsa_f36w_mj3v_6jqv_sizesAreChecked(_ size: Int64) async throws {
         var files = LocalImage.layout([(nil, LocalPullTests.image)])
         let manifest = LocalPullTests.image.blobs().manifest

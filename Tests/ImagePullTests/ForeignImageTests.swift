@@ -8,8 +8,8 @@ import Store
 import TestSupport
 import Testing
 
-/// go-containerregistry's pkg/v1/tarball and umoci's bats about damaged images, as data of our own; docs/reference/corpora.md is the
-/// list, `LocalPullTests` has the rest of it.
+/// go-containerregistry's pkg/v1/tarball and umoci's bats tests of damaged images with our own data. `LocalPullTests`
+/// has the rest; docs/reference/corpora.md is the list.
 @Suite struct ForeignImageTests {
     static let image = LocalPullTests.image
     static let config = Digest(hashing: image.config, with: .sha256).hex + ".json"
@@ -116,7 +116,7 @@ import Testing
         }
     }
 
-    // MARK: umoci bats, hardening.bats: each blob of a layout, damaged in every way that keeps or changes its length
+    // MARK: umoci bats, hardening.bats: each blob of a layout, damaged in ways that keep or change its length
 
     @Test(arguments: ["a blank in front", "a NUL behind", "a bit", "the last byte gone", "nothing left"])
     func everyBlobIsVerified(_ damage: String) async throws {
@@ -143,7 +143,7 @@ import Testing
         }
     }
 
-    /// TestExtractVerifiesLayerDigest: a layer whose archive ends well, and is not the one that was meant.
+    /// TestExtractVerifiesLayerDigest: a layer with a valid archive, but another one than expected.
     @Test func anotherLayerIsNotTaken() async throws {
         let place = try TemporaryDirectory()
         let manifest = "[\(Self.entry("null", layers: #""a/layer.tar","a/layer.tar""#))]"
@@ -158,7 +158,7 @@ import Testing
         }
     }
 
-    /// umoci bats, mixed compression: TestLayerFromFile's three packings, side by side in one image.
+    /// umoci bats, mixed compression: TestLayerFromFile's three compressions in one image.
     @Test func layersOfAllPackings() async throws {
         let place = try TemporaryDirectory()
         try place.write(LocalPullTests.base, to: "base.tar")

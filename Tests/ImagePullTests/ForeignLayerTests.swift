@@ -7,16 +7,16 @@ import Store
 import TestSupport
 import Testing
 
-/// Layers that "are not to be distributed": layer.md and descriptor.md have it that neither their type nor their `urls`
-/// says whether they are fetched.
+/// "Non-distributable" layers: by layer.md and descriptor.md, neither their type nor their `urls` determines whether
+/// they are fetched.
 @Suite struct ForeignLayerTests {
-    /// Type, and the program that packs, which is told to keep its input.
+    /// The type, and the compressor with an option to keep its input.
     static let types: [(MediaType, [String], suffix: String)] = [
         (.ociForeignLayer, [], ""), (.ociForeignLayerGzip, ["gzip", "-nk"], ".gz"),
         (.ociForeignLayerZstd, ["zstd", "-qk"], ".zst"), (.dockerForeignLayerGzip, ["gzip", "-nk"], ".gz"),
     ]
 
-    /// The manifest's upper layer is of a foreign type and says where else it is.
+    /// The upper layer of the manifest has a foreign type and lists URLs.
     static func layout(_ type: MediaType, _ packed: [UInt8], hasBlob: Bool = true) throws -> [String: [UInt8]] {
         let image = LocalPullTests.image
         var files: [String: [UInt8]] = ["oci-layout": Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)]
@@ -49,7 +49,7 @@ import Testing
         try LocalPullTests.check(await LocalPullTests.pull(.ociLayout(path: path, tag: nil), into: store), store)
     }
 
-    /// Where the blob is not, it is missing: nobody else is asked for it.
+    /// A missing blob is an error: Berth does not try the URLs.
     @Test func theirURLsAreNotAsked() async throws {
         let place = try TemporaryDirectory()
         let files = try Self.layout(.ociForeignLayer, LocalPullTests.top, hasBlob: false)

@@ -1,11 +1,11 @@
 @testable import ImagePull
 import Testing
 
-/// Which layers are fetched when.
+/// The order in which layers are fetched.
 @Suite struct LayerQueueTests {
     static let mega: Int64 = 1 << 20
 
-    /// The layers that are under way at first, and the order of all where each one that ends is the first of those under way.
+    /// The layers that start first, and the order of all if the first running one always finishes next.
     static func order(_ sizes: [Int64]) -> (first: [Int], all: [Int]) {
         var queue = LayerQueue(Array(sizes.indices), width: 8) { sizes[$0] }
         var running: [Int] = []

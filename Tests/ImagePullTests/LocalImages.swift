@@ -4,7 +4,7 @@ import Hashing
 import ImageSpec
 import TestSupport
 
-/// Writes images as other tools leave them on disk.
+/// Writes images in the formats of other tools.
 struct LocalImage {
     /// Uncompressed layers, lowest first.
     var layers: [[UInt8]]
@@ -40,7 +40,7 @@ struct LocalImage {
         return (files, descriptor)
     }
 
-    /// A layout whose index holds these images under these tags.
+    /// A layout whose index has these images with these tags.
     static func layout(_ images: [(tag: String?, image: LocalImage)], nested: Bool = false) -> [String: [UInt8]] {
         var files: [String: [UInt8]] = ["oci-layout": Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)]
         var entries: [Descriptor] = []

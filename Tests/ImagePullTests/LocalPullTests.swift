@@ -8,7 +8,7 @@ import Store
 import TestSupport
 import Testing
 
-/// Pulls from every source on disk, into a store of the test's own.
+/// Pulls from all local sources into a separate store.
 @Suite struct LocalPullTests {
     static let base = archive([.dir("etc"), .file("etc/os", "base"), .file("gone", "x")])
     static let top = archive([.dir("etc"), .file("etc/os", "top"), .file(".wh.gone"), .file("new", "y", 0o4755)])
@@ -35,7 +35,7 @@ import Testing
             _ = try await pull(source, into: store, platform: platform)
             return nil
         } catch {
-            // Nothing of a failed pull may stay.
+            // A failed pull must not leave anything.
             #expect(try FileManager.default.contentsOfDirectory(atPath: place.path + "/store/drafts").isEmpty)
             #expect(try FileManager.default.contentsOfDirectory(atPath: place.path + "/store/images").isEmpty)
             if case .local(let fault, _) = error { return fault }
@@ -49,7 +49,7 @@ import Testing
         return place.path + "/" + name
     }
 
-    /// The image is there, and its files are what its layers say.
+    /// The image exists, and its files are those of its layers.
     static func check(_ pulled: PulledImage, _ store: ImageStore) throws {
         guard let lease = try store.lease(pulled.manifestDigest) else {
             Issue.record("the image is not in the store")
@@ -135,7 +135,7 @@ import Testing
                 if index == 0 { digests.insert(pulled.digest) }
             }
         }
-        // One content, one name.
+        // One content has one digest.
         #expect(digests.count == 1)
         let path = place.path + "/image0.tar"
         #expect(
@@ -163,14 +163,14 @@ import Testing
         // Compressed as a whole.
         let packed = try place.write([0x1F, 0x8B, 8, 0, 0, 0, 0, 0], to: "packed.tar.gz")
         #expect(try await Self.fault(.dockerArchive(path: packed, tag: nil)) == .compressedArchive("gzip"))
-        // No manifest; a link that goes in a circle.
+        // No manifest; a link loop.
         let empty = try place.write(LocalImage.tar([("x", [1])]), to: "empty.tar")
         #expect(try await Self.fault(.dockerArchive(path: empty, tag: nil)) == .notAnImage("it holds no manifest.json"))
         let circle = try place.write(
             LocalImage.tar([("x", [1])], links: [("manifest.json", "a"), ("a", "manifest.json")]), to: "circle.tar")
         #expect(
             try await Self.fault(.dockerArchive(path: circle, tag: nil)) == .notAnImage("it holds no manifest.json"))
-        // A configuration that is not the one it is named for.
+        // A configuration whose name is the digest of another one.
         let wrong = try place.write(
             LocalImage.tar([
                 (String(repeating: "0", count: 64) + ".json", Self.image.config),
@@ -222,7 +222,7 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: place.path + "/store/images").isEmpty)
     }
 
-    /// A layer that occurs twice counts once, but where the one between reaches through what the lower occurrence made.
+    /// A layer that occurs twice counts once, unless the one in between depends on the lower occurrence.
     @Test func aLayerThatOccursTwice() async throws {
         let place = try TemporaryDirectory()
         let store = try ImageStore.open(creating: place.path + "/store")

@@ -5,7 +5,7 @@ import LinuxKernel
 import Testing
 import TestSupport
 
-/// `berth rmi`: what an image may be called, and what happens to one that runs.
+/// `berth rmi`: the accepted names, and the effect on a running image.
 @Suite(.enabled(if: Program.isBuilt)) struct RemovalTests {
     static func remove(_ scene: Scene, _ words: String...) throws -> Ended {
         try Program.command(["rmi", "--store", scene.store] + words, home: scene.place.path).run()
@@ -50,7 +50,7 @@ import TestSupport
         #expect(try Self.store(scene).images().isEmpty)
     }
 
-    /// As with Docker: refused, and with --force the name goes and the container goes on.
+    /// As in Docker: refused without --force; with it, the name is removed and the container continues.
     @Test func anImageThatRunsKeepsItsFiles() throws {
         let scene = try Self.pulled()
         let store = try Self.store(scene)
@@ -70,7 +70,7 @@ import TestSupport
         #expect(try store.images().isEmpty)
     }
 
-    /// What a container inherits.
+    /// The lease that a container inherits.
     private static func box(_ store: ImageStore, _ digest: Digest) throws -> DescriptorBox? {
         guard let lease = try store.lease(digest) else { return nil }
         return lease.box

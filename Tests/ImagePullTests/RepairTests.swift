@@ -8,7 +8,7 @@ import Store
 import TestSupport
 import Testing
 
-/// What another program wrote over files of the store is repaired by the next pull.
+/// The next pull repairs files of the store that another program overwrote.
 @Suite struct RepairTests {
     @Test(arguments: ["manifest.json", "config.json"], [#"{"schemaVersion":2}"#, "garbage", ""])
     func documentsThatAreNotTheImagesAreWrittenAgain(_ file: String, _ text: String) async throws {
@@ -27,7 +27,7 @@ import Testing
         #expect(try await LocalPullTests.pull(source, into: store).wasPresent)
     }
 
-    /// The image itself is whole; another image that shares the layer could not be put together.
+    /// The image itself is complete, but another image with the layer could not be composed.
     @Test func aLayerWhoseSummaryIsGarbageIsUnpackedAgain() async throws {
         let place = try TemporaryDirectory()
         let store = try ImageStore.open(creating: place.path + "/store")
@@ -49,7 +49,7 @@ import Testing
         #expect(lease.record.command == ["/bin/other"])
     }
 
-    // MARK: What no program could be started with
+    // MARK: Images that cannot be started
 
     @Test func aVariableThatIsTooLongIsRefusedByName() async throws {
         let limit = 32 * Memory.pageBytes - 1
@@ -71,7 +71,7 @@ import Testing
         #expect(bytes > ImageConfig.Execution.maximumBytes)
     }
 
-    /// As large as the limits allow: what is written can be read.
+    /// The maximum size: a record that was written can be read.
     @Test func aLargeRecordIsReadAgain() async throws {
         let value = String(repeating: "x", count: 100_000)
         let entries = (0..<60).map { #""V\#($0)=\#(value)""# }.joined(separator: ",")

@@ -7,7 +7,7 @@ import Store
 import TestSupport
 import Testing
 
-/// Pulls of what other stores have already.
+/// Pulls of images that other stores already have.
 @Suite struct TierPullTests {
     static func pull(_ scene: Scene, own: String, shared: [String], tag: String = "one") async throws -> PulledImage {
         let stores = try ImageStores(
@@ -37,7 +37,7 @@ import Testing
     }
 
     @Test(arguments: [false, true]) func aLayerThatASharedStoreHasIsUsedFromThere(_ isFlattened: Bool) async throws {
-        // The lower of the two layers is another image's alone.
+        // Only another image has the lower of the two layers.
         let lower = archive([.dir("etc"), .file("etc/os", "base"), .file("gone", "x")])
         let upper = archive([.file(".wh.gone"), .file("new", "y")] + (isFlattened ? [.link("etc/os", "linked")] : []))
         let scene = try Scene(LocalImage(layers: [lower]), tag: "base")
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    /// The administrator removes what an image leans on: the next pull brings it here.
+    /// After an administrator removed a layer of an image, the next pull downloads it.
     @Test func whatASharedStoreLostIsPulled() async throws {
         let lower = archive([.dir("etc"), .file("etc/os", "base")])
         let scene = try Scene(LocalImage(layers: [lower]), tag: "base")
@@ -91,7 +91,7 @@ import Testing
         let tree = try #require(Self.names(system + "/layers").first)
         #expect(try FileStatus(of: "\(system)/layers/\(tree)/tree/root").permissions == 0o755)
         #expect(try FileStatus(of: "\(system)/layers/\(tree)/tree/root/key").permissions == 0o644)
-        // Everybody finds it there.
+        // All users find it there.
         let other = ["--store", scene.store]
         let again = try Program.command(["pull"] + other + [scene.source()], home: scene.place.path).run()
         #expect(again.errors.contains("is up to date"), "\(again)")
@@ -126,7 +126,7 @@ import Testing
         for options in [["--keep-storage", "much"], ["--filter", "label=x"], ["--filter", "until=never"]] {
             #expect(try scene.prune(options).run().status == 125)
         }
-        // By the configuration: what is over its size goes without a word on the command line.
+        // The configuration limits the size without an option.
         #expect(try scene.pull().run().status == 0)
         try scene.place.write("keep-storage = 2m\n", to: "berth.conf")
         #expect(try scene.prune().run().output.contains("removed 0 images"))

@@ -8,9 +8,9 @@ import Store
 import TestSupport
 import Testing
 
-/// Images of old and handmade origin that other programs run.
+/// Old and handmade images that other programs accept.
 @Suite struct UncommonImageTests {
-    /// A layout of one image with this configuration, written as it is.
+    /// A layout of one image with this configuration, written unchanged.
     static func layout(
         _ config: [UInt8], entries: (Descriptor) -> [Descriptor] = { [$0] }
     ) throws -> [String: [UInt8]] {
@@ -62,7 +62,7 @@ import Testing
         #expect(try await Self.record(Self.layout(latin1)).command == ["x"])
     }
 
-    /// Two images, of which the first is for another processor; the index does not say so.
+    /// Two images, of which the first is for another architecture, but the index lacks platforms.
     @Test func theEntryWhoseConfigurationFitsIsTaken() async throws {
         let other = try Self.layout(
             Self.config(#","config":{"Cmd":["other"]}"#, platform: #""os":"linux","architecture":"s390x","#))
@@ -84,7 +84,7 @@ import Testing
                     offered: Array(repeating: Platform(os: "linux", architecture: "s390x"), count: 2)), "\(place.path)")
     }
 
-    /// Each entry has to be fetched to know what it is for. The search ends, and the error says so.
+    /// Each entry must be fetched to find its platform. The search is limited, and the error reports it.
     @Test func anIndexOfManyEntriesWithoutAPlatformIsSearchedToALimit() async throws {
         var files: [String: [UInt8]] = [:]
         var entries: [Descriptor] = []
@@ -114,7 +114,7 @@ import Testing
                 == .notAnImage("its layout version is \"2.0.0\"; Berth reads version 1"), "\(place.path)")
     }
 
-    /// A pipe without a writer would be waited for without end.
+    /// Opening a pipe without a writer would block forever.
     @Test(.timeLimit(.minutes(1))) func aPipeIsNoArchive() async throws {
         let place = try TemporaryDirectory()
         try #require(mkfifo(place.path + "/pipe", 0o600) == 0)

@@ -2,7 +2,7 @@ import Foundation
 import ImageSpec
 import Testing
 
-/// What two readers of a document could understand differently is refused; what old builders wrote is read.
+/// Rejects documents that readers interpret differently, and accepts those of old builders.
 @Suite struct DocumentScannerTests {
     static func reason(_ text: String, _ shape: DocumentShape = .config) -> DocumentFault.Reason? {
         reason(Array(text.utf8), shape)
@@ -93,9 +93,9 @@ import Testing
         #expect(
             try Self.repaired(Array(#"["\ud800x\udc00","\uD83D\uDE00"]"#.utf8)) == #"["\ufffdx\ufffd","\uD83D\uDE00"]"#)
         #expect(try Self.repaired(Array(#"["\ud800\ud83d\ude00"]"#.utf8)) == #"["\ufffd\ud83d\ude00"]"#)
-        // Two keys that are one after the repair.
+        // Two keys that are equal after the replacement.
         #expect(Self.reason([0x7B, 0x22, 0xFF, 0x22] + Array(":1,\"".utf8) + [0xFE] + Array("\":2}".utf8)) != nil)
-        // A surrogate or an overlong form in UTF-8 is none.
+        // Surrogates and overlong forms are not valid UTF-8.
         for bytes: [UInt8] in [[0xED, 0xA0, 0x80], [0xC0, 0xAF], [0xF5, 0x80, 0x80, 0x80], [0xE0, 0x80, 0x80]] {
             #expect(try Self.repaired([0x22] + bytes + [0x22]).unicodeScalars.contains("\u{FFFD}"))
         }

@@ -2,7 +2,7 @@ import Foundation
 import ImageSpec
 import Testing
 
-/// Manifests, indexes and configurations as JSON: what has to pass and what has to be refused.
+/// Manifests, indexes and configurations as JSON that must be accepted or rejected.
 @Suite struct DocumentTests {
     static func digest(_ digit: Character) -> String { "sha256:" + String(repeating: digit, count: 64) }
 
@@ -89,7 +89,7 @@ import Testing
         #expect(chosen("4") == nil)
     }
 
-    /// Each lookup is a request to a registry.
+    /// Each look-up is a request to a registry.
     @Test func aSearchForAPlatformIsBounded() throws {
         var lookups = 0
         var wide = try Self.index(Self.entry("1", "", type: .ociIndex))

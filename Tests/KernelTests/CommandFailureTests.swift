@@ -48,10 +48,10 @@ import TestSupport
             says: ["-it: command not found", "write options before the image"]),
         Case(
             testDescription: "a command line in quotes", command: ["python train.py"], status: 127,
-            says: ["python train.py: command not found", "the quotes make one word of it"]),
+            says: ["python train.py: command not found", "the quotes make it one word"]),
         Case(
             testDescription: "a command line in quotes, by its path", command: ["/bin/probe id"], status: 127,
-            says: ["the quotes make one word of it"]),
+            says: ["the quotes make it one word"]),
         Case(testDescription: "cd", command: ["cd", "/x"], status: 127, says: ["built into the shell", "--workdir"]),
         Case(
             testDescription: "source", command: ["source", "x"], status: 127, says: ["built into the shell", "sh -c"]),
@@ -177,10 +177,10 @@ import TestSupport
             says: ["option --volume needs a value"]),
         Case(
             testDescription: "bad value", command: ["--pull", "now", "IMAGE"], status: 125,
-            says: ["option --pull can not be \"now\"", "missing, always, newer or never"]),
+            says: ["option --pull cannot be \"now\"", "missing, always, newer or never"]),
         Case(
             testDescription: "named volume", command: ["-v", "data:/x", "IMAGE"], status: 125,
-            says: ["\"data\" is no path"]),
+            says: ["\"data\" is not a path"]),
         Case(
             testDescription: "no such rootfs", command: ["dir:/nonexistent"], status: 125,
             says: ["cannot use /nonexistent as a root file system: No such file or directory (ENOENT)"]),
@@ -196,7 +196,7 @@ import TestSupport
             status: 125, says: ["the image debian:12 is not in the store /nonexistent", "berth pull debian:12"]),
         Case(
             testDescription: "bad platform", command: ["--platform", "linux/amd64/v1/x", "IMAGE"], status: 125,
-            says: ["is no platform"]),
+            says: ["is not a platform"]),
         Case(
             testDescription: "no GPU", command: ["--gpus", "all", "IMAGE"], status: 125,
             says: ["no GPU can be opened here"]),
@@ -223,7 +223,7 @@ import TestSupport
         try box.directory.write("home = yes\ncolour = red\n", to: "berth.conf")
         let ended = try box.run(probe: "id")
         #expect(ended.status == 125)
-        #expect(ended.errors.contains("\(box.path("berth.conf")), line 2: there is no setting \"colour\""), "\(ended)")
+        #expect(ended.errors.contains("\(box.path("berth.conf")), line 2: unknown setting \"colour\""), "\(ended)")
     }
 
     /// A user namespace in which no further one may be made, as on a host whose administrator forbids them.

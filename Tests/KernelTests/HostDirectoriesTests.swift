@@ -125,7 +125,7 @@ import TestSupport
         let ended = try box.run(probe: "exit", "42")
         #expect(ended.status == 42, "\(ended)")
         if kind != "link to nowhere" {
-            #expect(ended.errors.contains("no place for the home directory \(box.caller.home)"), "\(ended)")
+            #expect(ended.errors.contains("cannot create the home directory \(box.caller.home)"), "\(ended)")
         }
         #expect(try box.run(["-q"], probe: "exit").errors.isEmpty)
     }

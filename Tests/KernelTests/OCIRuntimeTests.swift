@@ -190,6 +190,6 @@ import Testing
     @Test(arguments: ["yaml", "OCI"]) func otherFormatsAreRefused(_ format: String) throws {
         let ended = try Box(.any).run(["--dry-run=" + format], probe: "id")
         #expect(ended.status == 125, "\(ended)")
-        #expect(ended.errors.contains("option --dry-run can not be \"\(format)\""), "\(ended)")
+        #expect(ended.errors.contains("option --dry-run cannot be \"\(format)\""), "\(ended)")
     }
 }

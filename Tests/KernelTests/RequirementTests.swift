@@ -72,11 +72,11 @@ import Testing
         Refusal(words: "efa", devices: FakeDevices.verbs, says: "efa is required (--require), but this host has only"),
         Refusal(
             words: "rdma", devices: [FakeDevices.Node(path: "infiniband/uverbs0", major: 231, minor: 192, mode: "600")],
-            says: "rdma is required (--require), but /dev/infiniband/uverbs0 is not shown inside"),
+            says: "rdma is required (--require), but the container lacks /dev/infiniband/uverbs0"),
         Refusal(
             words: "rdma", devices: FakeDevices.verbs,
             says: "rdma is required (--require), but memlock is 131072 bytes"),
-        Refusal(words: "imex", devices: FakeDevices.gpus(1), says: "no IMEX channel is shown inside"),
+        Refusal(words: "imex", devices: FakeDevices.gpus(1), says: "the container has no IMEX channel"),
         Refusal(words: "cxi", devices: FakeDevices.gpus(1), says: "this host has no such device"),
     ]
 
@@ -116,7 +116,7 @@ import Testing
         let others = FakeDevices.Node(path: channel.path, major: 239, minor: 0, mode: "600")
         let refused = try Self.run(
             try Box(.ordinary), ["-q", "--require", "imex"], devices: FakeDevices.gpus(1) + [others])
-        #expect(refused.status == 125 && refused.errors.contains("no IMEX channel is shown inside"), "\(refused)")
+        #expect(refused.status == 125 && refused.errors.contains("the container has no IMEX channel"), "\(refused)")
     }
 
     /// The library lies in the image, in a directory of LD_LIBRARY_PATH that is mounted, is brought by the site, or is not
@@ -157,7 +157,7 @@ import Testing
         #expect(ended.errors.contains("hint: raise it in /etc/security/limits.conf"), "\(ended)")
         let chosen = try Self.run(
             box, ["--require", "memlock=128k", "--ulimit", "memlock=4096"], memlock: limit)
-        #expect(chosen.errors.contains("hint: change what sets it: --ulimit"), "\(chosen)")
+        #expect(chosen.errors.contains("hint: change the setting: --ulimit"), "\(chosen)")
     }
 
     @Test func moreSharedMemoryThanThereIsCanNotBeHad() throws {

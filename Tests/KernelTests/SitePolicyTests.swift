@@ -11,7 +11,7 @@ import TestSupport
         #expect(try stored.run([], ["/bin/probe", "id"]).status == 0)
         for (rule, reason) in [
             ("deny docker.io/library/test", "registries = deny docker.io/library/test"),
-            ("allow nvcr.io", "no prefix of registries = allow fits"),
+            ("allow nvcr.io", "no prefix of registries = allow matches"),
         ] {
             try stored.box.directory.write("\nregistries = \(rule)\n", to: "berth.conf")
             let ended = try stored.run([], ["/bin/probe", "id"])

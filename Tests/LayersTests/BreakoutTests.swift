@@ -3,11 +3,10 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// The situations of containerd's breakout table, as data of our own: a lower layer, a layer, and what must hold in
-/// the flattened tree.
+/// The cases of containerd's breakout table with our own data: a lower layer, a layer, and the expected flattened tree.
 @Suite struct BreakoutTests {
     enum Outcome: Sendable {
-        /// Both names, links followed inside the root, are one file.
+        /// Both names, with links followed inside the root, refer to the same file.
         case same(String, String)
         case different(String, String)
         case content(String, String)
@@ -95,8 +94,8 @@ import Testing
         Case(
             name: "HardlinkDirectAbsolute", layer: etcPasswd + [.link("/etc/passwd", "localpasswd")],
             outcomes: [.same("localpasswd", "etc/passwd")]),
-        // containerd passes over the next two; here they are refused, as by umoci: a root that is a link would send
-        // every later entry elsewhere.
+        // containerd skips the next two. Berth, like umoci, rejects them, because a root that is a link would send all
+        // later entries elsewhere.
         Case(
             name: "SymlinkParentDirectory",
             layer: etcPasswd + [.symlink("/etc/", ".."), .link("/etc/passwd", "localpasswd")],
@@ -209,8 +208,8 @@ import Testing
         }
     }
 
-    /// HardlinkSymlinkChmod: the link's own header has a mode, which is nobody's: neither of what the link leads to nor of
-    /// what has its name outside.
+    /// HardlinkSymlinkChmod: the mode in the link's own header must be applied neither to the link's target nor to a
+    /// file of that name outside.
     @Test func modeIsNotAppliedThroughALink() throws {
         let place = try Workplace()
         for (name, mode) in [("outside", UInt32(0o400)), ("alias", 0o640)] {
@@ -221,7 +220,7 @@ import Testing
         let flat = try place.flatten([[.symlink(place.path + "/outside", place.path + "/alias"), link]])
         #expect(try place.root.descriptor.status(of: "outside").permissions == 0o400)
         #expect(try place.root.descriptor.status(of: "alias").permissions == 0o640)
-        // A name of the link itself, so the mode did have something to be applied through.
+        // The link has a hard link, so the mode could have been applied through it.
         #expect(try flat.descriptor.linkTarget("sketchy") == Array((place.path + "/outside").utf8))
     }
 }

@@ -4,17 +4,16 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// What archives did to other programs, by the numbers under which it became known. Whatever else comes of a case, a
-/// directory beside the tree stays as it was.
+/// Attacks of archives on other programs, by number. In each case, a directory next to the tree must stay unchanged.
 @Suite struct CVETests {
-    /// Stands in a name or a target for the place outside.
+    /// Replaced in names and targets by the directory outside.
     static let outside = "OUTSIDE"
 
     enum Outcome: Sendable {
-        /// What the tree holds in the end.
+        /// The expected contents of the tree.
         case tree([String: String])
         case refused(LayerError.Reason)
-        /// Either way.
+        /// Any outcome.
         case anything
     }
 
@@ -27,7 +26,7 @@ import Testing
 
     static let deep = String(repeating: "d", count: 247)
 
-    /// Directories and links so long that the resolved path is longer than PATH_MAX, then a way up and out.
+    /// Directories and links whose resolved path is longer than PATH_MAX, then a path out of the tree.
     static let realpathOverflow: [Item] = {
         var items: [Item] = []
         var path = ""
@@ -124,7 +123,7 @@ import Testing
             layers: [[.symlink(outside, ".wh..wh.plnk"), .link(".wh..wh.plnk/secret", "stolen")]]),
     ]
 
-    /// The place outside, and what must still be true of it.
+    /// The directory outside, and its expected state.
     struct Outside {
         let path: String
         private let before: [String: String]
@@ -174,13 +173,13 @@ import Testing
         case (.anything, _): break
         default: Issue.record("\(String(describing: found))")
         }
-        // Nothing of what is outside came in: no case has that word in a file of its own.
+        // No content from outside was read: no case's own files have this word.
         if case .success(let tree)? = found { #expect(!tree.values.contains { $0.hasSuffix(" safe") }, "\(tree)") }
     }
 
     // MARK: Resources
 
-    /// CVE-2017-14992: behind the archive's end, zeros without end.
+    /// CVE-2017-14992: endless zeros after the end of the archive.
     @Test func cve_2017_14992_paddingWithoutEnd() throws {
         final class Endless: ChunkSource {
             let head = BytesSource(archive([.file("f", "x")]))
@@ -199,14 +198,14 @@ import Testing
             let blob = VerifyingSource(Endless(), digest: digest([]), size: 1 << 30)
             _ = try unpacker.unpack(blob, diffID: digest([]), into: place.root)
         }
-        // Unpacking stops at the limit; what is read on for the sake of the digest, at the blob's size.
+        // Unpacking stops at the limit, and reading for the digest stops at the blob's size.
         guard case .blobSize? = error?.reason else {
             Issue.record("\(String(describing: error))")
             return
         }
     }
 
-    /// CVE-2022-2879: an extended header that would fill the memory.
+    /// CVE-2022-2879: an extended header that would exhaust the memory.
     @Test(arguments: ["x", "g", "L", "K"]) func cve_2022_2879_headersWithoutEnd(_ type: Character) throws {
         var writer = TarWriter()
         writer.add(.init(name: Array("h".utf8), size: 8 << 30, type: type.asciiValue ?? 0))
@@ -215,7 +214,7 @@ import Testing
         #expect(error?.reason == .limit(.extendedHeaderBytes, limit: 1 << 20))
     }
 
-    /// CVE-2025-58183: the map of a sparse file that would.
+    /// CVE-2025-58183: a sparse map that would exhaust the memory.
     @Test func cve_2025_58183_sparseMapsWithoutEnd() throws {
         var writer = TarWriter()
         writer.pax([
@@ -229,7 +228,8 @@ import Testing
         #expect(error?.reason == .limit(.sparseExtents, limit: 1 << 18))
     }
 
-    /// CVE-2025-62518, CVE-2026-33055, GHSA-3cv2-h65g-fgmm, RUSTSEC-2026-0112: an entry hidden by two sizes, one of which other readers take.
+    /// CVE-2025-62518, CVE-2026-33055, GHSA-3cv2-h65g-fgmm, RUSTSEC-2026-0112: two sizes hide an entry from other
+    /// readers.
     @Test(arguments: ["L", "K", "x"]) func cve_2025_62518_sizesThatDisagree(_ between: Character) throws {
         var inner = TarWriter()
         inner.add(.init(name: Array("smuggled".utf8)))
@@ -240,7 +240,7 @@ import Testing
         } else {
             writer.add(.init(name: Array("@".utf8), size: 5, type: between.asciiValue ?? 0), Array("name\u{0}".utf8))
         }
-        // The header says 0, the record says the truth: what follows is the file's contents.
+        // The header's size is 0 and the record's is right, so the following data are the file's contents.
         writer.add(.init(name: Array("outer".utf8)))
         writer.bytes += inner.bytes
         writer.add(.init(name: Array("after".utf8)))
@@ -251,7 +251,7 @@ import Testing
         #expect(names == [between == "L" ? "name" : "outer", "after"])
     }
 
-    /// CVE-2014-9357: compressions that would need another program are named, and nothing is run.
+    /// CVE-2014-9357: unsupported compressions are reported, and no other program runs.
     @Test func cve_2014_9357_noOtherProgramIsRun() throws {
         let place = try Workplace()
         let error = #expect(throws: LayerError.self) {
@@ -261,7 +261,7 @@ import Testing
         #expect(error?.reason == .unsupportedCompression("xz"))
     }
 
-    /// CVE-2014-8178: a layer is what its digest says, whatever it is called.
+    /// CVE-2014-8178: the digest identifies a layer, whatever its name.
     @Test func cve_2014_8178_layersAreNamedByTheirContent() throws {
         let place = try Workplace()
         let error = #expect(throws: LayerError.self) {
@@ -275,7 +275,7 @@ import Testing
         }
     }
 
-    /// CVE-2025-47290: somebody swaps a directory for a link while the archive is unpacked into it.
+    /// CVE-2025-47290: a directory is replaced by a link while the archive is unpacked into it.
     @Test func cve_2025_47290_directoriesSwappedMeanwhile() throws {
         let place = try Workplace()
         let outside = try Outside(place)
@@ -288,20 +288,20 @@ import Testing
         try concurrently(2) { number in
             if number == 0 {
                 defer { done.set() }
-                // Until there was something to withstand, however the two are scheduled.
+                // Repeat until there were enough replacements, whatever the scheduling.
                 for _ in 0..<100 where swaps.value < 20 {
-                    // May well fail: what counts is where it did not write.
+                    // It may fail; only the place of its writes matters.
                     _ = try? LayerUnpacker().unpack(BytesSource(tar), diffID: digest(tar), into: root)
                 }
             } else {
                 while !done.isSet {
-                    try? root.descriptor.makeSymlink("link", to: path)  // there
-                    try? root.descriptor.move("d", to: "aside", in: root.descriptor)  // not there yet
+                    try? root.descriptor.makeSymlink("link", to: path)  // exists already
+                    try? root.descriptor.move("d", to: "aside", in: root.descriptor)  // absent so far
                     do {
                         try root.descriptor.move("link", to: "d", in: root.descriptor)
                         swaps.add()
-                    } catch {}  // a new directory is there already
-                    try? root.descriptor.removeTree("aside")  // filled again meanwhile
+                    } catch {}  // a new directory exists already
+                    try? root.descriptor.removeTree("aside")  // filled again
                 }
             }
         }

@@ -3,9 +3,9 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// The situations of other projects' suites, as data of our own: layers, and what the image then holds. The names say
-/// whose case it is. containerd's breakouts are in `BreakoutTests`, archives that are odd in themselves in
-/// `TarReaderTests`, `SparseTests` and `StreamTests`; `OverlayTests` lets the kernel join what is here.
+/// The cases of other projects' test suites with our own data: layers and the resulting image. The names identify the
+/// project. `BreakoutTests` has containerd's breakouts; `TarReaderTests`, `SparseTests` and `StreamTests` have unusual
+/// archives; `OverlayTests` mounts these layers with overlayfs.
 @Suite struct CorpusTests {
     struct Case: Sendable, CustomTestStringConvertible {
         let name: String
@@ -196,7 +196,7 @@ import Testing
                 "a link's entry replaces the directory", [.symlink("file", "dir")],
                 without("dir").merging(["dir": "symlink file"]) { $1 }),
         ]
-        // SymlinkScoping: whatever a link says, it ends inside.
+        // SymlinkScoping: every link stays inside.
         + ["/", "../", "../../../../", "/../..//", "./../../"].map { prefix in
             umoci(
                 "a link \(prefix)dir", [.symlink(prefix + "dir", "scoped"), .file("scoped/in", "i")],
@@ -257,7 +257,7 @@ import Testing
                 expected: ["d2": "dir 755", "d2/g": "file 644 4"])
         ]
 
-    // MARK: Charliecloud's file quirks: every kind replaced by every other, by an entry alone and behind a whiteout
+    // MARK: Charliecloud's file quirks: each type replaced by each other, by an entry alone and after a whiteout
 
     static let kinds: [(name: String, items: [Item], tree: [String: String])] = [
         ("file", [.file("q", "f")], ["q": "file 644 f"]),
@@ -274,7 +274,7 @@ import Testing
             [false, true].map { isHidden in
                 let beside: [Item] = [.file("target", "t"), .dir("dir"), .file("dir/d", "d")]
                 var tree = ["target": "file 644 t", "dir": "dir 755", "dir/d": "file 644 d"].merging(new.tree) { $1 }
-                // Two directories are one, where nothing hides the lower.
+                // Two directories are merged unless the lower one is hidden.
                 if old.name == "directory", new.name == "directory", !isHidden { tree["q/in"] = "file 644 i" }
                 return Case(
                     name: "charliecloud \(old.name) to \(new.name)\(isHidden ? ", behind a whiteout" : "")",
@@ -288,7 +288,7 @@ import Testing
         #expect(try listing(place.flatten(table.layers).descriptor) == table.expected)
     }
 
-    /// umoci: taking something away leaves the directory's time as its entry, or the lower layer, has it.
+    /// umoci: removing an entry leaves the directory's time as its entry or the lower layer has it.
     @Test func aWhiteoutIsNoChangeOfItsDirectory() throws {
         func layer(_ add: (inout TarWriter) -> Void) -> [UInt8] {
             var writer = TarWriter()
@@ -311,7 +311,7 @@ import Testing
         #expect(try flat.descriptor.open("d", [.readOnly, .directory]).entries() == [])
     }
 
-    /// containers/storage: hard links that lead out are links inside, or to nothing.
+    /// containers/storage: hard links that lead out are links inside, or dangling.
     @Test(arguments: ["../victim", "../../victim", "/../victim", "a/../../victim", "./../victim", "..//victim"])
     func hardLinksThatLeadOutStayInside(_ target: String) throws {
         let place = try Workplace()

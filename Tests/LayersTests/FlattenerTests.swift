@@ -4,9 +4,9 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Random stacks of layers, flattened, against a model that is a dictionary of paths.
+/// Compares flattened random layers with a model that is a dictionary of paths.
 @Suite struct FlattenerTests {
-    /// Random layers, the model of them, and whether that refuses the last one.
+    /// Random layers, their model, and whether the model rejects the last one.
     static func stack(_ generator: inout Seeded) -> (layers: [[Item]], model: LayerModel, isRefused: Bool) {
         var model = LayerModel()
         var layers: [[Item]] = []
@@ -146,7 +146,7 @@ import Testing
         #expect(try flat.descriptor.status(of: "f").inode == tree.directory.descriptor.status(of: "f").inode)
     }
 
-    /// layer.md: attributes "are replaced" by those of the entry, and so are extended ones by none.
+    /// layer.md: an entry's attributes replace the existing ones; an entry without extended attributes removes them.
     @Test func anUpperDirectoryHasNoneOfTheLowerAttributes() throws {
         let place = try Workplace()
         let lower = Item.dir("d").having("user.old", [1]).having("user.both", [1])
@@ -159,7 +159,7 @@ import Testing
         }
         #expect(try attributes("d") == [:])
         #expect(try attributes("e") == [Array("user.both".utf8): [2], Array("user.new".utf8): [3]])
-        // Without an entry of its own nothing is replaced.
+        // Without an entry, nothing is replaced.
         #expect(try attributes("f") == [Array("user.both".utf8): [1], Array("user.old".utf8): [1]])
     }
 
@@ -172,7 +172,7 @@ import Testing
         #expect(error?.entry == Array("b".utf8))
     }
 
-    /// Another file system than the tests' own, to which there can be no link.
+    /// Another file system than that of the tests, to which hard links are impossible.
     static let elsewhere = ["/dev/shm", "/var/tmp", "/run"].first { path in
         let here = try? FileStatus(of: "/tmp").device  // compared
         let there = try? FileStatus(of: path).device  // absent or not: compared
@@ -189,7 +189,7 @@ import Testing
             ]))
         let name = "berth-layers-\(UInt64.random(in: 0...UInt64.max))"
         try other.makeDirectory(name, mode: 0o755)
-        defer { try? other.removeTree(name) }  // only tidying
+        defer { try? other.removeTree(name) }  // best effort
         let flat = DescriptorBox(try other.open(name, [.readOnly, .directory]))
         try Flattener().compose([tree], into: flat)
         #expect(try listing(flat.descriptor) == listing(tree.directory.descriptor))
@@ -201,10 +201,10 @@ import Testing
     @Test(
         arguments: [
             ([[.dir("a")], [.dir("a"), .file("a/.wh.x")]], nil),
-            ([[.dir("a"), .file("a/.wh.x")]], .idleWhiteout(layer: 0, path: Array("a/x".utf8))),
-            ([[.file(".wh.x")]], .idleWhiteout(layer: 0, path: [0x78])),
+            ([[.dir("a"), .file("a/.wh.x")]], .orphanWhiteout(layer: 0, path: Array("a/x".utf8))),
+            ([[.file(".wh.x")]], .orphanWhiteout(layer: 0, path: [0x78])),
             ([[.file(".wh.x")], [.dir("a")]], nil),
-            ([[.dir("b")], [.dir("a"), .file("a/.wh.x")]], .idleWhiteout(layer: 1, path: Array("a/x".utf8))),
+            ([[.dir("b")], [.dir("a"), .file("a/.wh.x")]], .orphanWhiteout(layer: 1, path: Array("a/x".utf8))),
             ([[.dir("a")], [.dir("a"), .file("a/.wh..wh..opq"), .file("a/.wh.x")]], nil),
             ([[.dir("a")], [.file("a/f", "1")]], nil),
             ([[.dir("a", 0o700)], [.file("a/f", "1")]], .implicitDirectory(layer: 1, path: [0x61])),

@@ -4,10 +4,10 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Archives that mean harm by their size and shape.
+/// Archives that attack by their size and structure.
 @Suite struct HostileTests {
-    /// Directories replaced by files and made again, each time while many others are known: work must follow the number
-    /// of entries and not its square.
+    /// Replaces directories by files and recreates them while many others are known: the work must grow linearly with
+    /// the entries, not quadratically.
     @Test func replacingDirectoriesOverAndOverIsLinear() throws {
         func seconds(_ count: Int) throws -> Double {
             var items = (0..<count).map { Item.dir("many/d\($0)") }
@@ -19,7 +19,7 @@ import Testing
             return Double(Clock.monotonicNanoseconds - started) / 1e9
         }
         _ = try seconds(100)
-        // Eight times the entries: 64 times the work where it is quadratic, in which case it takes minutes.
+        // Eight times the entries: quadratic work would be 64 times as much and take minutes.
         let (small, large) = (try seconds(500), try seconds(4000))
         #expect(large < small * 40 + 2, "\(small) s for 500, \(large) s for 4000")
     }
@@ -90,7 +90,7 @@ import Testing
 
     // MARK: AUFS
 
-    /// Old images hold `.wh..wh.plnk/INODE.NUMBER` and hard links to it.
+    /// Old images contain `.wh..wh.plnk/INODE.NUMBER` and hard links to it.
     @Test func linksIntoAUFSsOwnDirectoryAreFilesAndItIsGone() throws {
         let place = try Workplace()
         let tree = try place.unpack(
@@ -119,7 +119,7 @@ import Testing
     @Test func whatIsForEverybodyEverybodyMayRead() throws {
         let place = try Workplace()
         var unpacker = LayerUnpacker.several
-        unpacker.isForEverybody = true
+        unpacker.isReadableByAll = true
         let tree = try place.unpack(
             archive([
                 .dir("root", 0o700), .file("root/secret", "s", 0o600), .file("root/tool", "t", 0o710),

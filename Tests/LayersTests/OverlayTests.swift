@@ -3,7 +3,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// The kernel's overlayfs shows of unpacked layers what the model says, and what flattening makes of them.
+/// The kernel's overlayfs must show unpacked layers like the model and like the flattened tree.
 @Suite(.serialized, .enabled(if: OverlayMounts.isPossible, "needs overlayfs with userxattr")) struct OverlayTests {
     struct Stack {
         let trees: [LayerTree]
@@ -20,7 +20,7 @@ import Testing
             }
             self.trees = trees
             let path = place.path
-            // overlayfs joins two or more.
+            // overlayfs needs at least two layers.
             paths = (layers.count == 1 ? [path + "/empty"] : []) + layers.indices.map { "\(path)/layer\($0)" }
             if layers.count == 1 { _ = try place.directory("empty") }
         }
@@ -42,7 +42,7 @@ import Testing
         let mounts = try OverlayMounts(stacks.map(\.stack.paths))
         for (number, (_, layers, model)) in stacks.enumerated() {
             var (shown, expected) = (try FileTree(reading: mounts.tree(number)), model.tree.onDisk)
-            // overlayfs shows the uppermost layer's time also where that has no entry for the directory.
+            // overlayfs shows the topmost layer's time even if that layer has no entry for the directory.
             for path in model.withoutEntryOnTop {
                 shown.entries[path]?.modified = Timestamp(seconds: 0)
                 expected.entries[path]?.modified = Timestamp(seconds: 0)
@@ -59,7 +59,7 @@ import Testing
             let stack = try Stack(table.layers)
             if try stack.isCompatible { stacks.append((stack, table)) }
         }
-        // Two thirds: the others hold hard links and directories that only flattening can express.
+        // Two thirds: the others have hard links and directories that only flattening supports.
         try #require(stacks.count * 3 > CorpusTests.cases.count * 2, "\(stacks.count) of \(CorpusTests.cases.count)")
         let mounts = try OverlayMounts(stacks.map(\.stack.paths))
         for (number, (_, table)) in stacks.enumerated() {

@@ -3,7 +3,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Owners as the archive says, for root, whatever the file system gives to what is made.
+/// Root restores the archive's owners, whatever owner the file system gives to new files.
 @Suite(.enabled(if: Identity.userID == 0, "root only: gives files away")) struct OwnershipTests {
     @Test(arguments: [false, true]) func everythingHasItsOwner(_ isInGroupDirectory: Bool) throws {
         var writer = TarWriter()
@@ -16,7 +16,7 @@ import Testing
                         name: Array("\(kind.name)\(number)".utf8), mode: 0o755, user: owner.user, group: owner.group,
                         type: kind.type.asciiValue ?? 0, link: kind.type == "2" ? [0x66] : []))
             }
-            // Below a directory that is somebody else's by then.
+            // Below a directory that belongs to another user by then.
             writer.add(.init(name: Array("d\(number)/inner".utf8)))
         }
         writer.end()

@@ -4,7 +4,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// What costs as much as there is, and not the square of it; the times are far above what is needed and far below the square.
+/// The cost must grow linearly. The limits are far above the expected times and far below quadratic ones.
 @Suite(.serialized) struct ScaleTests {
     static func seconds(_ items: [Item]) throws -> Double {
         let place = try Workplace()
@@ -14,7 +14,7 @@ import Testing
         return Double(Clock.monotonicNanoseconds - start) / 1e9
     }
 
-    /// Each link is to the one that comes next, and the file is last.
+    /// Each link refers to the next one, and the file comes last.
     @Test func aChainOfLinksBeforeTheirTarget() throws {
         let count = 20_000
         let links = (0..<count).map { Item.link("l\($0 + 1)", "l\($0)") }
@@ -26,7 +26,7 @@ import Testing
         #expect(try Self.seconds(links + [.file("target", "1")]) < 60)
     }
 
-    /// Each directory is replaced by a file, which forgets what was below it.
+    /// A file replaces each directory, which removes the records below it.
     @Test func manyDirectoriesThatAreReplaced() throws {
         let items = (0..<5000).flatMap { [Item.dir("d\($0)"), .file("d\($0)/f", "1"), .file("d\($0)", "2")] }
         #expect(try Self.seconds(items) < 60)
@@ -43,7 +43,7 @@ import Testing
         try place.link("trees/a/link", to: "../../outside")
         try place.write("x", to: "trees/file")
         try place.makeDirectory("trees/a/closed/inner", mode: 0o000)
-        // Deeper than a path may be long.
+        // Deeper than the maximum length of a path.
         let deep = try Command([
             "sh", "-c",
             "cd \(place.path)/trees/a && for i in $(seq 60); do d=$(printf 'x%.0s' $(seq 100)); mkdir $d && cd -P $d || exit 1; done",

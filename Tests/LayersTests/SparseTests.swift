@@ -3,7 +3,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// The four ways to write a sparse file; GNU tar's manual, "Sparse Formats".
+/// The four formats of sparse files: GNU tar's manual, "Sparse Formats".
 @Suite struct SparseTests {
     /// 3000 bytes: data at 0...9, a hole, data at 1000...1511, a hole to the end.
     static let first = [UInt8](repeating: 0x41, count: 10)
@@ -34,7 +34,7 @@ import Testing
             "GNU with an extension block",
             { writer in
                 var map: [UInt8] = []
-                // Four empty stretches in the header, the real ones in the block behind it.
+                // Four empty extents in the header, and the real ones in the next block.
                 for _ in 0..<4 { map += TarWriter.octal(0, 12) + TarWriter.octal(0, 12) }
                 writer.add(
                     .init(

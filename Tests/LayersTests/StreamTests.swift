@@ -4,8 +4,8 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Compressed, verified and damaged blobs. The gzip members and zstd frames are made here from stored blocks, so that
-/// no compressor is needed.
+/// Compressed, verified and damaged blobs. The tests create gzip members and zstd frames from stored blocks, without a
+/// compressor.
 @Suite struct StreamTests {
     /// One gzip member of stored blocks.
     static func gzip(_ bytes: [UInt8], name: String? = nil) -> [UInt8] {
@@ -86,7 +86,7 @@ import Testing
         let blob = Self.gzip(Array(Self.text[..<3000]))
         for cut in 1..<blob.count {
             let reason = Self.failure(Array(blob[..<cut]))
-            // One byte tells nothing yet: it is taken for a plain archive.
+            // A single byte does not identify gzip, so it counts as a plain archive.
             #expect(cut == 1 ? reason == nil : reason == .truncated(.gzip), "\(cut)")
         }
         var flipped = blob
@@ -106,7 +106,7 @@ import Testing
     }
 
     @Test func zstdWindows() throws {
-        // A window of 2^28 is past the library's own default.
+        // A window of 2^28 exceeds the library's default.
         #expect(try Self.decompress(Self.zstd([1, 2, 3], windowLog: 28)) == [1, 2, 3])
         #expect(try Self.decompress(Self.zstd([1, 2, 3], windowLog: 31)) == [1, 2, 3])
         var limits = UnpackLimits()
@@ -114,18 +114,18 @@ import Testing
         limits.zstdWindowBytes = 100 << 20
         #expect(Self.failure(Self.zstd([1, 2, 3], windowLog: 26), limits) == nil)
         #expect(Self.failure(Self.zstd([1, 2, 3], windowLog: 27), limits) == refused)
-        // In a later frame; in a header of which the first read brings a part.
+        // In a later frame, and in a header that arrives in several reads.
         #expect(Self.failure(Self.zstd([1]) + Self.zstd([2], windowLog: 28), limits) == refused)
         let segment: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0xE0, 0, 0, 0, 0, 1, 0, 0, 0] + [0, 0, 0, 0]
         #expect(Self.failure(segment, limits) == refused)
         let inPieces = { () throws(LayerError) in try Self.decompress(segment, stride: 8, limits) }
         #expect(throws: LayerError(refused)) { try inPieces() }
-        // More than the library can do at all is no damage either.
+        // A window above the library's maximum is no corruption, either.
         limits.zstdWindowBytes = 1 << 40
         #expect(Self.failure(Self.zstd([1], windowLog: 33), limits) == .limit(.zstdWindowBytes, limit: 2 << 30))
     }
 
-    /// A frame of blocks that are one byte, over and over: 128 KiB from four bytes.
+    /// A frame of run-length blocks: 128 KiB from four bytes each.
     static func bomb(_ blocks: Int) -> [UInt8] {
         var result: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, (20 - 10) << 3]
         for block in 1...blocks {
@@ -141,24 +141,24 @@ import Testing
         limits.expansionRatio = 2000
         limits.ratioFloor = 1 << 20
         let refused = LayerError.Reason.limit(.expansionRatio, limit: 2000)
-        // 8 blocks are just as much as may come of anything, one more is told.
+        // 8 blocks are exactly the allowed minimum; one more is an error.
         #expect(try Self.decompress(Self.bomb(8), limits).count == 1 << 20)
         #expect(Self.failure(Self.bomb(9), limits) == refused)
         #expect(Self.failure(Self.bomb(9)) == nil)
         limits.ratioFloor = 4 << 20
         #expect(Self.failure(Self.bomb(9), limits) == nil)
-        // It is the whole that counts: what was packed little before it makes up for it, what comes behind does not.
+        // The total ratio counts: poorly compressed data before the bomb compensate for it, but not data after it.
         limits.ratioFloor = 1 << 20
         let honest = Self.zstd([UInt8](repeating: 7, count: 5000))
         #expect(Self.failure(honest + Self.bomb(9), limits) == nil)
         #expect(Self.failure(Self.bomb(9) + honest, limits) == nil)
         #expect(Self.failure(Self.bomb(200) + honest, limits) == refused)
-        // Nothing that is not packed is refused for it.
+        // Uncompressed data are never rejected.
         limits.expansionRatio = 1
         #expect(Self.failure([UInt8](repeating: 7, count: 3 << 20), limits) == nil)
     }
 
-    /// In the pipeline, before all of it is written.
+    /// In the pipeline, a bomb is rejected before all of it is written.
     @Test func aBombIsRefusedAsALayer() throws {
         let bomb = Self.bomb(100)
         let place = try Workplace()
@@ -200,9 +200,9 @@ import Testing
         #expect(Self.verify(bytes, right, nil) == nil)
         #expect(Self.verify(bytes, digest(bytes, .sha512), 1000) == nil)
         #expect(Self.verify(bytes, wrong, 1000) == .blobDigest(expected: wrong, actual: right))
-        // Both wrong: the size is the one told.
+        // If both are wrong, the size is reported.
         #expect(Self.verify(bytes, wrong, 1001) == .blobSize(expected: 1001, actual: 1000))
-        // Too long is known before the end.
+        // A blob that is too long is detected before its end.
         #expect(Self.verify(bytes, right, 150) == .blobSize(expected: 150, actual: 200))
         #expect(Self.verify([], right, 0) == .blobDigest(expected: right, actual: digest([])))
     }
@@ -239,7 +239,7 @@ import Testing
         #expect(
             try unpack(blob, digest(blob), size: blob.count, diffID: digest([]))
                 == .diffID(expected: digest([]), actual: digest(tar)))
-        // An error page instead of a blob: not "not a tar", but "not the blob".
+        // An error page instead of a blob is reported as a wrong blob rather than as an invalid tar.
         let page = Array("<html>502 Bad Gateway</html>".utf8)
         #expect(
             try unpack(page, digest(blob), size: blob.count, diffID: digest(tar))
@@ -252,7 +252,7 @@ import Testing
         #expect(
             try unpack(Array(blob[..<50_000]), digest(blob), size: blob.count, diffID: digest(tar))
                 == .blobSize(expected: Int64(blob.count), actual: 50_000))
-        // Right by its digest, damaged by its maker.
+        // The digest is right, so the blob's creator damaged it.
         guard case .corrupt(.gzip, _) = try unpack(flipped, digest(flipped), size: flipped.count, diffID: digest(tar))
         else {
             Issue.record("a damaged gzip passed")

@@ -3,7 +3,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// What the reader makes of odd archives: the situations of the Go, CPython and libarchive suites, as data of our own.
+/// Unusual archives: the cases of the Go, CPython and libarchive suites with our own data.
 @Suite struct TarReaderTests {
     static func read(
         _ bytes: [UInt8], chunk: Int = 1 << 20, _ limits: UnpackLimits = UnpackLimits()
@@ -13,7 +13,7 @@ import Testing
         while try reader.advance() {
             var data = [UInt8](repeating: 0, count: Int(min(reader.entry.size, 1 << 20)))
             while let (offset, bytes) = try reader.nextData() {
-                // A MiB of each is enough to look at.
+                // Compare at most one MiB of each file.
                 guard offset + Int64(bytes.count) <= data.count else { continue }
                 data.replaceSubrange(Int(offset)..<Int(offset) + bytes.count, with: Array(bytes))
             }
@@ -43,7 +43,7 @@ import Testing
         }
     }
 
-    /// The same archive, whatever the size of the pieces it comes in.
+    /// The same archive must give the same result for all chunk sizes.
     @Test(arguments: [7, 100, 511, 512, 513, 700, 4096, 1 << 20])
     func chunkBoundariesDoNotMatter(_ chunk: Int) throws {
         let bytes = archive([
@@ -68,7 +68,7 @@ import Testing
             #expect(
                 try Self.single { $0.add(.init(name: [0x61], modified: modified)) }.entry.modified.seconds == modified)
         }
-        // Blanks in front and no NUL behind, as v7 wrote; nothing at all.
+        // Leading blanks and no final NUL, as in v7; an empty field.
         #expect(
             try Self.single {
                 $0.add(
@@ -98,10 +98,10 @@ import Testing
     @Test func names() throws {
         let prefix = try Self.single { $0.add(.init(name: Array("name".utf8), prefix: Array("some/where".utf8))) }.entry
         #expect(prefix.name == Array("some/where/name".utf8))
-        // No end of string where the field is full.
+        // A full field has no terminator.
         let full = [UInt8](repeating: 0x78, count: 100)
         #expect(try Self.single { $0.add(.init(name: full)) }.entry.name == full)
-        // star's shorter prefix, with times behind it.
+        // star's shorter prefix, followed by times.
         let star = try Self.single {
             $0.add(
                 .init(
@@ -109,7 +109,7 @@ import Testing
                     patches: [(476, Array("00000000001 ".utf8)), (508, Array("tar\0".utf8))]))
         }.entry
         #expect(star.name == Array("a/b".utf8))
-        // GNU keeps times where ustar has the prefix; old Go wrote a prefix all the same.
+        // GNU has times in place of ustar's prefix, but old Go versions wrote a prefix there.
         let times = try Self.single {
             $0.add(
                 .init(
@@ -142,7 +142,7 @@ import Testing
         }.entry
         #expect(pax.name == name)
         #expect(pax.linkName == [0xFF, 0x0A])
-        // Neither outlives its entry.
+        // Neither applies to the next entry.
         var writer = TarWriter()
         writer.pax([("path", name), ("mtime", Array("5".utf8))])
         writer.add(.init(name: [0x61]))
@@ -196,7 +196,7 @@ import Testing
             Self.fault {
                 $0.pax([("mtime", Array("soon".utf8))]); $0.add(.init(name: [0x61]))
             } == .archive(.extendedHeader))
-        // A global header is passed over, whatever it says.
+        // A global header is ignored.
         let found = try Self.single {
             $0.pax(
                 [("comment", Array("git".utf8)), ("path", Array("evil".utf8)), ("size", Array("512".utf8))], type: "g")
@@ -206,7 +206,7 @@ import Testing
         #expect(found.data == [1, 2])
     }
 
-    /// POSIX pax: an empty value takes back what was said before; Go's `pax-*` archives rely on it.
+    /// POSIX pax: an empty value cancels an earlier one. Go's `pax-*` archives rely on it.
     @Test func emptyPAXValuesTakeBack() throws {
         let found = try Self.single {
             $0.pax(
@@ -225,7 +225,7 @@ import Testing
         #expect(found.entry.extendedAttributes.map(\.value) == [[2]])
     }
 
-    /// CVE-2025-62518 and kin: a PAX size must count for the entry itself, and never for a header before it.
+    /// CVE-2025-62518 and similar: a PAX size applies to the entry itself and never to a header before it.
     @Test func paxSizeHidesNothing() throws {
         var writer = TarWriter()
         var inner = TarWriter()
@@ -250,7 +250,7 @@ import Testing
     }
 
     @Test func sizesWithoutDataAreIgnored() throws {
-        // Directories, links and the like have none, whatever the header says.
+        // Directories, links and similar entries have no data, whatever the header's size.
         for type in "125346" {
             var writer = TarWriter()
             writer.add(.init(name: [0x61], size: 4096, type: type.asciiValue ?? 0, link: [0x62]))
@@ -276,7 +276,7 @@ import Testing
         #expect(
             Self.fault { $0.add(.init(name: [0x61], type: UInt8(ascii: "M"))) }
                 == .archive(.entryType(UInt8(ascii: "M"))))
-        // A volume label is no entry.
+        // A volume label is not an entry.
         #expect(
             try Self.single {
                 $0.add(.init(name: [0x76], type: UInt8(ascii: "V"))); $0.add(.init(name: [0x61]))
@@ -288,10 +288,10 @@ import Testing
         #expect(try Self.read([]).isEmpty)
         #expect(try Self.read(Array(whole.dropLast(1024))).count == 1)
         #expect(try Self.read(Array(whole.dropLast(512))).count == 1)
-        // Anything may follow the end.
+        // Anything may follow the end marker.
         #expect(try Self.read(whole + [UInt8](repeating: 0xAA, count: 3000)).count == 1)
         #expect(throws: LayerError.self) { _ = try Self.read(Array(whole.dropLast(512)) + archive([.file("b")])) }
-        // What an extended header was for has to follow it.
+        // The entry of an extended header must follow it.
         var writer = TarWriter()
         writer.pax([("path", [0x61])])
         #expect(throws: LayerError.self) { _ = try Self.read(writer.bytes) }
@@ -343,7 +343,7 @@ import Testing
         #expect(reason(archive([.file("a"), .file("b"), .file("c")])) == .limit(.entries, limit: 2))
         #expect(
             reason(archive([.file(String(repeating: "p", count: 700))])) == .limit(.extendedHeaderBytes, limit: 600))
-        // A claim of exabytes is refused before anything is made for it.
+        // A size of exabytes is rejected before memory is allocated.
         #expect(
             Self.fault {
                 $0.pax([("size", Array("9223372036854775807".utf8))]); $0.add(.init(name: [0x61]))

@@ -4,9 +4,9 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// What removes trees as root must not be led out of them by the users whose files are in them.
+/// Root's removal of trees must not be led out of them by users who own files in them.
 @Suite struct TreeRemovalTests {
-    /// A directory in the tree is renamed away, and a link to one outside put there, before each of the rounds.
+    /// Before each round, renames a directory of the tree away and puts a link to one outside in its place.
     @Test(arguments: 0..<10)
     func aDirectoryThatBecomesALinkLeadsNowhere(_ step: Int) throws {
         let place = try TemporaryDirectory()
@@ -37,7 +37,7 @@ import Testing
         try place.write("file", to: "trees/tree/file")
         try place.makeDirectory("trees/tree/a/mount")
         let (outside, mount) = (place.path + "/outside", place.path + "/trees/tree/a/mount")
-        // Where nothing may be mounted, there is nothing to be seen.
+        // Skip the test if mounting is not allowed.
         guard try Command(["mount", "--bind", outside, mount]).run().status == 0 else { return }
         let directory = try OwnedFileDescriptor(opening: place.path + "/trees", [.readOnly, .directory])
         TreeRemoval.remove(in: directory, [Array("tree".utf8)])

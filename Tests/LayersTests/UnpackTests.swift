@@ -4,7 +4,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// One layer's tree, entry by entry.
+/// The tree of one layer, entry by entry.
 @Suite struct UnpackTests {
     static func tree(_ items: [Item]) throws -> (lines: [String: String], summary: LayerSummary) {
         let place = try Workplace()
@@ -223,7 +223,7 @@ import Testing
     }
 
     @Test func longPaths() throws {
-        // 4095 bytes, the longest there is.
+        // 4095 bytes, the maximum.
         let path = (0..<16).map { _ in String(repeating: "d", count: 255) }.joined(separator: "/").dropLast()
         #expect(path.utf8.count == 4094)
         let place = try Workplace()
@@ -251,7 +251,7 @@ import Testing
         #expect(try tree.directory.descriptor.status(of: "d/l").modified == Timestamp(seconds: 3000))
         #expect(try tree.directory.descriptor.status(of: "old").modified == Timestamp(seconds: -5000))
         #expect(try tree.directory.descriptor.status(of: "i/p").modified == Timestamp(seconds: 4000))
-        // Without an entry of their own: as new as the newest in them.
+        // Directories without an entry are as new as their newest entry.
         for (name, time) in [("i", Int64(4000)), ("j/k", 7000), ("j", 7000)] {
             #expect(try tree.directory.descriptor.status(of: name).modified == Timestamp(seconds: time), "\(name)")
         }
@@ -278,7 +278,7 @@ import Testing
             try tree.directory.descriptor.open("d", .readOnly).extendedAttributeNames() == [Array("user.kept".utf8)])
     }
 
-    /// As anybody but root is refused where the mode has no write permission. `FlattenerTests` as another user see the same.
+    /// Users other than root need write permission by the mode. `FlattenerTests` covers this as another user.
     @Test func attributesOfWhatItsOwnerMayNotWrite() throws {
         let place = try Workplace()
         let items = [0o444, 0o555, 0o400, 0].map { Item.file("f\($0)", "x", $0).having("user.a", [1]) }
@@ -290,7 +290,7 @@ import Testing
         }
     }
 
-    /// Of two entries for a directory the later one's attributes are all of its attributes; what is in it stays.
+    /// The later of two entries for a directory determines all its attributes; its contents stay.
     @Test func aSecondEntryForADirectoryReplacesAllAttributes() throws {
         let place = try Workplace()
         let first = Item.dir("d", 0o700).having("user.old", [1]).having("user.both", [1]).at(1000)
@@ -304,7 +304,7 @@ import Testing
         #expect(found.entries[Array("d/f".utf8)]?.kind == .regular)
     }
 
-    /// A whiteout and entries below make a directory anew; it is as new as the newest far below.
+    /// A whiteout and entries below recreate a directory, which is as new as the newest entry far below.
     @Test func aDirectoryMadeAnewIsAsNewAsWhatIsInIt() throws {
         let place = try Workplace()
         let tree = try place.unpack(archive([.file(".wh.a"), Item.file("a/b/f").at(5000)]))

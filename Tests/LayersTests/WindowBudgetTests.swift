@@ -3,17 +3,17 @@ import Layers
 import Synchronization
 import Testing
 
-/// How much the zstd frames of all layers may look back on together.
+/// The limit for the zstd windows of all layers together.
 @Suite struct WindowBudgetTests {
-    /// RFC 8878, section 3.1.1.1: what a frame says of how far back it looks.
+    /// RFC 8878, section 3.1.1.1: the window size in a frame.
     @Test func windowsAreReadFromTheFrame() {
         func window(_ bytes: [UInt8]) -> Int? { bytes.withUnsafeBytes { WindowBudget.window(of: $0) } }
         #expect(window(StreamTests.zstd([1, 2, 3], windowLog: 20)) == 1 << 20)
         #expect(window(StreamTests.zstd([1, 2, 3], windowLog: 28)) == 1 << 28)
         let magic: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD]
-        // A mantissa of an eighth each.
+        // Mantissas in units of one eighth.
         #expect(window(magic + [0, 10 << 3 | 3]) == (1 << 20) + 3 << 17)
-        // One segment, its length in one, two, four and eight bytes, a dictionary's number in front.
+        // A single segment with its length in one, two, four and eight bytes, after a dictionary ID.
         #expect(window(magic + [0x20, 200]) == 200)
         #expect(window(magic + [0x60, 0, 1]) == 512)
         #expect(window(magic + [0xA0, 0, 0, 1, 0]) == 65_536)
@@ -21,7 +21,7 @@ import Testing
         #expect(window(magic + [0xE3, 9, 9, 9, 9, 0, 0, 0, 1, 0, 0, 0, 0]) == 1 << 24)
         #expect(window(magic + [0xE0] + [UInt8](repeating: 0xFF, count: 8)) == 1 << 40)
         #expect(window(StreamTests.skippable) == nil)
-        // Cut off: what most have at most.
+        // Truncated: the usual maximum.
         #expect(window(magic + [0xE0, 0, 0]) == 8 << 20)
         #expect(window(magic) == 8 << 20)
     }
@@ -48,7 +48,7 @@ import Testing
         budget.giveBack(6)
         for _ in 0..<3 { ended.wait() }
         #expect(entered.withLock { $0 } == 3)
-        // More than there is: alone.
+        // More than the budget: decoded alone.
         budget.take(100)
         budget.giveBack(100)
     }

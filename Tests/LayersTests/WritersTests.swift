@@ -5,9 +5,9 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Several threads that make files leave what one leaves.
+/// Several threads that create files must give the same result as one.
 @Suite struct WritersTests {
-    /// What one unpacking came to: the tree with all attributes and the summary, or the reason against it.
+    /// The result of unpacking: the tree with all attributes and the summary, or the error.
     static func outcome(_ tar: [UInt8], writers: Int, slotBytes: Int = 512 << 10) throws -> [String] {
         let place = try Workplace()
         var unpacker = LayerUnpacker()
@@ -24,7 +24,7 @@ import Testing
         var lines: [String] = []
         for name in try directory.entries() {
             let (status, path) = (try directory.status(of: name), prefix + name.displayPath)
-            // A whiteout's own time is that of its making.
+            // The time of a whiteout is its creation time.
             let modified = status.kind == .characterDevice ? Timestamp(seconds: 0) : status.modified
             var line = "\(path) \(status.kind) \(status.permissions) \(status.size) \(modified) \(status.links)"
             if status.kind == .symlink { line += (try directory.linkTarget(name)).displayPath }
@@ -40,7 +40,7 @@ import Testing
         return lines.sorted()
     }
 
-    /// Few names, so that entries replace each other, lead through links and get into each other's way.
+    /// Few names, so that entries replace each other and lead through links.
     static func quarrel(_ generator: inout FlattenerTests.Seeded) -> [Item] {
         let depth = Int.random(in: 1...3, using: &generator)
         func name() -> String {
@@ -75,7 +75,7 @@ import Testing
         }
     }
 
-    /// Each file that waits keeps its directory open, and some thousand descriptors are all that a process may have.
+    /// Each queued file keeps its directory open, and a process may have only some thousand descriptors.
     @Test func fewDirectoriesAreOpenAtOnce() throws {
         let tar = archive(
             (0..<400).flatMap { [.dir("d\($0)"), .file("d\($0)/a", "\($0)"), .file("d\($0)/b", "", 0o755)] })
@@ -84,7 +84,7 @@ import Testing
         var unpacker = LayerUnpacker()
         unpacker.writers = 8
         let summary = try unpacker.unpack(BytesSource(tar), diffID: digest(tar), into: place.root) {
-            let open = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []  // none: seen below
+            let open = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []  // absent: fails below
             let below = open.filter {
                 (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/" + $0))?  // closed since
                     .hasPrefix(place.path + "/") ?? false
@@ -97,7 +97,7 @@ import Testing
         #expect(try Self.lines(place.root.descriptor).count == 1200)
     }
 
-    /// The first file that can not be made is told of, by its own name.
+    /// The error names the first file that cannot be created.
     @Test func aFileThatCanNotBeMadeIsNamed() throws {
         let place = try Workplace()
         let long = String(repeating: "n", count: 300)

@@ -1,7 +1,8 @@
 import LinuxKernel
 import Testing
 
-/// Strings whose bytes, and not whose characters, are meant: U+0301, U+FE0F and U+200D join what stands before them.
+/// Strings are compared by bytes rather than characters: U+0301, U+FE0F and U+200D combine with the preceding
+/// character.
 @Suite struct ByteStringTests {
     static let joining = ["\u{301}", "\u{FE0F}", "\u{200D}"]
 
@@ -51,7 +52,7 @@ import Testing
         #expect("é".dropFirst().isEmpty && "é".dropLast().isEmpty && "aé".dropFirst() == "é")
     }
 
-    /// What is looked for may come from input: it must not end the program.
+    /// The searched character may come from input and must not crash the program.
     @Test func anyCharacterCanBeLookedFor() {
         for character in ["é", "e\u{301}", "\r\n", "\u{2028}", "🇩🇪"] as [Character] {
             #expect(!"rwm".contains(character) && "rwm".firstIndex(of: character) == nil)

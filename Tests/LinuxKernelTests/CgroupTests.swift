@@ -1,7 +1,7 @@
 @testable import LinuxKernel
 import Testing
 
-/// Where a process's cgroups can be opened.
+/// The directories of a process's cgroups.
 @Suite struct CgroupTests {
     struct Host: Sendable, CustomTestStringConvertible {
         let testDescription: String

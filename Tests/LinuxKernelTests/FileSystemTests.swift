@@ -3,7 +3,7 @@ import Testing
 import TestSupport
 
 @Suite struct ResolvingTests {
-    /// A directory that is to be the root, with an `outside` beside it that nothing may reach.
+    /// A directory that acts as the root, with a sibling `outside` that must not be reachable.
     static func place() throws -> (TemporaryDirectory, DescriptorBox) {
         let directory = try TemporaryDirectory()
         try directory.write("outside", to: "outside")
@@ -93,7 +93,7 @@ import TestSupport
     }
 
     @Test(.enabled(if: Command.isRoot, "needs root to become somebody else")) func itGoesForAnOrdinaryUserToo() throws {
-        // The tests' own process stays root; what an owner without privileges meets is shown by the store's drafts.
+        // The test process stays root; the store's drafts cover owners without privileges.
         let directory = try TemporaryDirectory()
         try directory.makeDirectory("tree/closed", mode: 0)
         _ = try Command(["chown", "-R", "65534:65534", directory.path + "/tree"]).run()
@@ -126,7 +126,7 @@ import TestSupport
         #expect(try root.entries() == [])
     }
 
-    /// By a path from a directory that is on another file system than the tree.
+    /// Removes a tree by path from a directory on another file system.
     @Test func aTreeElsewhereGoesByItsPath() throws {
         let directory = try TemporaryDirectory()
         try directory.write("x", to: "tree/a/file")
@@ -151,7 +151,7 @@ import TestSupport
         #expect(directory.text("there") == "new")
     }
 
-    /// EPERM of the directory is no sign of an old kernel: no other way is tried.
+    /// EPERM of the directory does not mean an old kernel, so no other call is tried.
     @Test(.enabled(if: Command.isRoot, "needs root to make a file unchangeable"))
     func publishingWhatMayNotBeMovedFails() throws {
         let directory = try TemporaryDirectory()
@@ -202,7 +202,7 @@ import TestSupport
             let file = try OwnedFileDescriptor(opening: "/dev/null", .readOnly)
             _ = try DescriptorBox(try file.duplicate()).descriptor.status()
         }
-        // Other tests open and close at the same time.
+        // Other tests open and close descriptors at the same time.
         #expect(
             try OwnedFileDescriptor(opening: "/proc/self/fd", [.readOnly, .directory]).entries().count < before + 500)
     }

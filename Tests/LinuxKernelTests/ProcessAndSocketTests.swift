@@ -15,7 +15,7 @@ import TestSupport
             #expect(
                 try (one.tryLock(.shared), other.tryLock(.shared), third.tryLock(.exclusive)) == (true, true, false))
         }
-        // All closed: all free.
+        // All are closed, so all locks are released.
         let owner = try open()
         #expect(try soon { try owner.tryLock(.exclusive) })
         #expect(try !open().tryLock(.shared))
@@ -60,7 +60,7 @@ import TestSupport
         #expect(try !isThere(connect("absent")))
     }
 
-    /// A hostile listener fills its queue and accepts no connection: connect(2) alone would wait for ever.
+    /// A hostile listener with a full queue accepts no connections; connect(2) alone would block forever.
     @Test func aFullQueueIsNotWaitedFor() throws {
         let listener = try listen(backlog: 1)
         var queued: [DescriptorBox] = []
@@ -122,7 +122,7 @@ import TestSupport
         }
     }
 
-    /// An image of 500 layers in a shared store is 500 leases.
+    /// An image with 500 layers in a shared store needs 500 leases.
     @Test func aBundleHoldsLocksInOneDescriptor() throws {
         let names = (0..<200).map { "lease\($0)" }
         let files = try names.map { try place.write("", to: $0) }
@@ -232,7 +232,7 @@ import TestSupport
 }
 
 @Suite struct CapabilityTests {
-    /// As capsh(1) has them, which uses the same library.
+    /// The names must equal those of capsh(1), which uses the same library.
     @Test func namesAreThoseOfCapsh() throws {
         try #require(FileManager.default.isExecutableFile(atPath: "/usr/sbin/capsh"), "libcap2-bin")
         let mask = String((UInt64(1) << Capabilities.names.count) - 1, radix: 16)

@@ -30,7 +30,7 @@ import TestSupport
         #expect(found?.reason == .mode(0o755 | bits))
     }
 
-    /// In a sticky directory nobody renames what another user owns.
+    /// In a sticky directory, users cannot rename files of others.
     @Test func aStickyDirectoryIsAWayAndNoEnd() throws {
         let place = try TemporaryDirectory()
         let file = try place.write("x", to: "sticky/file")
@@ -63,7 +63,7 @@ import TestSupport
         #expect(try Self.fault(place.path + "/toGood/file") == nil)
         #expect(try Self.fault(place.path + "/toBad/file")?.path == place.path + "/bad")
         #expect(throws: SystemError.self) { try Self.fault(place.path + "/circle/file") }
-        // Another user's link decides which of root's files is read.
+        // Another user's link would determine which of root's files is read.
         lchown(place.path + "/toGood", 4321, 0)
         #expect(try Self.fault(place.path + "/toGood/file")?.reason == .owner(4321))
     }
@@ -84,7 +84,7 @@ import TestSupport
             #expect(try Self.fault(path)?.reason == .owner(4321))
             chown(file, 0, 0)
         }
-        // A here-document: the file has lost its name.
+        // A here-document: the file was unlinked.
         chmod(file, 0o777)
         unlink(file)
         #expect(try Self.fault("/dev/fd/\(number)") == nil)

@@ -5,12 +5,13 @@ import NIOHTTP1
 import Synchronization
 import Testing
 
-/// The token flow end to end, and what may never happen in it.
+/// The token flow end to end, and attacks on it.
 @Suite struct AuthenticationTests {
     static let image = SampleImage()
     static let scope = "repository:team/app:pull"
 
-    /// A registry whose token service hands out `t0`, `t1`, … and that takes the tokens `accepts` says.
+    /// A registry whose token service issues `t0`, `t1`, … and that accepts the tokens for which `accepts` returns
+    /// true.
     static func tokenRegistry(
         accepts: @escaping @Sendable (_ token: String, _ request: FaultyServer.Request) -> Bool,
         token: @escaping @Sendable (FaultyServer.Request) -> FaultyServer.Reply = {
@@ -43,7 +44,7 @@ import Testing
             let tokens = server.requests.filter { $0.path == "/token" }
             #expect(tokens.map(\.uri) == ["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"])
             #expect(tokens.first?.authorization == nil)
-            // Anonymous first, and after that no request without the token.
+            // The first request is anonymous, and all later ones have the token.
             #expect(server.requests.filter { $0.path != "/token" && $0.authorization == nil }.count == 1)
         }
     }
@@ -63,7 +64,7 @@ import Testing
         }
     }
 
-    /// A public image is pulled, and why no credentials were used can be reported.
+    /// A public image is pulled, and the credential error can be reported.
     @Test func aPublicImageIsPulledWithBrokenCredentials() async throws {
         struct Broken: CredentialProvider {
             func credential(
@@ -93,11 +94,11 @@ import Testing
         }
     }
 
-    /// Enroot's long pulls ended here: the token runs out while layers are still to come.
+    /// Enroot's long pulls failed here: the token expires before all layers are fetched.
     @Test func aTokenThatExpiresMidPullIsRenewed_enroot278() async throws {
         try await FaultyServer.with(
             Self.tokenRegistry { token, request in
-                // The first token is good for the manifest and the first half of the blob only.
+                // The first token is valid only for the manifest and the first half of the blob.
                 request.path == Self.image.manifestPath || request.attempt == 0 ? token == "t0" : token == "t1"
             }
         ) { server in
@@ -200,9 +201,9 @@ import Testing
         }
     }
 
-    /// CVE-2022-23538, GHSA-vh4v-2xq2-g5cg, CVE-2018-1000007, CVE-2022-27774, CVE-2022-27776 and CVE-2023-45289: clients that
-    /// sent credentials on to where a redirect pointed, another port of the same host included. CVE-2024-45336: and again from
-    /// there on, once a second redirect stayed where the first had led.
+    /// CVE-2022-23538, GHSA-vh4v-2xq2-g5cg, CVE-2018-1000007, CVE-2022-27774, CVE-2022-27776 and CVE-2023-45289:
+    /// clients forwarded credentials to the target of a redirect, including another port of the same host.
+    /// CVE-2024-45336: they sent them again after a second redirect to the same host as the first.
     @Test func authorizationStaysAtItsOrigin() async throws {
         let store = try await FaultyServer { request in
             guard request.path == "/bucket/x" else { return SampleImage.blob(Self.image.layer, request) }
@@ -225,9 +226,9 @@ import Testing
         await store.stop()
     }
 
-    /// CVE-2020-15157: whoever a blob's address points to asks for credentials, and gets the registry's.
+    /// CVE-2020-15157: the host of a blob requests credentials and receives the registry's.
     @Test func aChallengeFromElsewhereGetsNoCredentials() async throws {
-        // The store asks for credentials, and names a service of its own: anonymous tokens are all it may have.
+        // The store requests credentials from its own token service. It may only get anonymous tokens.
         let store = try await FaultyServer(
             Self.tokenRegistry { _, _ in
                 true
@@ -251,7 +252,7 @@ import Testing
         }
     }
 
-    /// CVE-2026-48978, GHSA-xf85-363p-868w: credentials for the token service end up with somebody else.
+    /// CVE-2026-48978, GHSA-xf85-363p-868w: another host receives the credentials for the token service.
     @Test func aTokenServiceThatRedirectsIsNotFollowed() async throws {
         let other = try await FaultyServer { _ in .json(#"{"token":"stolen"}"#) }
         let handler = Self.tokenRegistry { _, _ in

@@ -8,12 +8,12 @@ import Store
 import TestSupport
 import Testing
 
-/// Blobs on storage that several nodes share: here, several stores and one directory.
+/// Blobs on storage that several nodes share; here, several stores share one directory.
 @Suite struct BlobCacheTests {
     static let image = StorePullTests.image
     static let name = image.layerDescriptor.digest.directoryName
 
-    /// A cache, and stores beside it as if on so many nodes.
+    /// A cache and several stores, which simulate nodes.
     struct Cluster: Sendable {
         let place: TemporaryDirectory
         init() throws {
@@ -26,9 +26,9 @@ import Testing
 
         func pull(
             _ node: Int, _ server: FaultyServer, patience: Double = 10, stallPatience: Double = 90,
-            reach: LockReach? = nil
+            scope: LockScope? = nil
         ) async throws -> PulledImage {
-            let cache = try BlobCache(path, patience: patience, stallPatience: stallPatience, reach: reach)
+            let cache = try BlobCache(path, patience: patience, stallPatience: stallPatience, scope: scope)
             let store = try ImageStore.open(creating: "\(place.path)/store\(node)")
             return try await withClient { client in
                 let reference = try server.reference()
@@ -41,7 +41,7 @@ import Testing
             }
         }
 
-        /// What was asked of the registry for the layer: the beginnings of ranges.
+        /// The ranges of the layer that were requested from the registry.
         func asked(_ server: FaultyServer) -> [String] {
             server.requests.filter { $0.path == BlobCacheTests.image.blobPath }.map {
                 $0.headers.first(name: "Range") ?? "all"
@@ -61,23 +61,23 @@ import Testing
         }
         #expect(try cluster.files("blobs") == [Self.name])
         #expect(try cluster.files("partial") == [])
-        // Nobody lists what others have pulled.
+        // Users cannot list what others have pulled.
         let status = try FileStatus(of: cluster.path + "/blobs")
         #expect(status.permissions == 0o1733)
     }
 
-    @Test(arguments: [LockReach.everybody, .thisNode]) func ofManyAtOnceOneDownloads(_ reach: LockReach) async throws {
+    @Test(arguments: [LockScope.cluster, .node]) func ofManyAtOnceOneDownloads(_ scope: LockScope) async throws {
         let cluster = try Cluster()
         try await FaultyServer.with(Self.image.reply) { server in
             try await withThrowingTaskGroup(of: Void.self) { group in
-                for node in 0..<6 { group.addTask { _ = try await cluster.pull(node, server, reach: reach) } }
+                for node in 0..<6 { group.addTask { _ = try await cluster.pull(node, server, scope: scope) } }
                 try await group.waitForAll()
             }
             #expect(cluster.asked(server) == ["all"])
         }
     }
 
-    /// The bytes that a dead leader has left are not asked for again.
+    /// The bytes of a killed leader are not requested again.
     @Test(arguments: [1, 1_000_000, 2_999_999]) func whatADeadLeaderHasLeftIsContinued(_ count: Int) async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
@@ -89,7 +89,7 @@ import Testing
         #expect(try cluster.files("blobs") == [Self.name])
     }
 
-    /// All of it was there, but its leader died before it could give it its name.
+    /// The file was complete, but its leader was killed before it could rename it.
     @Test func aWholeBlobWithoutItsNameIsTaken() async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
@@ -101,7 +101,7 @@ import Testing
         #expect(try cluster.files("blobs") == [Self.name])
     }
 
-    // MARK: Lies
+    // MARK: Wrong content
 
     @Test(arguments: ["blobs", "partial"]) func whatIsWrongInTheCacheIsFetchedAnew(_ where_: String) async throws {
         let cluster = try Cluster()
@@ -113,7 +113,7 @@ import Testing
             _ = try await cluster.pull(0, server)
             #expect(cluster.asked(server) == ["all"])
             #expect(try cluster.files("blobs") == [] && cluster.files("partial") == [])
-            // And kept the next time.
+            // The next pull stores it.
             _ = try await cluster.pull(1, server)
             _ = try await cluster.pull(2, server)
             #expect(cluster.asked(server) == ["all", "all"])
@@ -144,27 +144,27 @@ import Testing
         }
     }
 
-    /// Another user has made the file that this one's would be, keeps its lock, and never writes.
+    /// Another user creates the file with this user's name, keeps its lock and never writes.
     @Test(
         .enabled(if: geteuid() == 0, "root alone makes another user's file"), .timeLimit(.minutes(2)),
-        arguments: [LockReach.everybody, .thisNode])
-    func anotherUsersFileIsNotWaitedFor(_ reach: LockReach) async throws {
+        arguments: [LockScope.cluster, .node])
+    func anotherUsersFileIsNotWaitedFor(_ scope: LockScope) async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
-        // Not sticky, as where that user made the directory too: the kernel refuses nothing then.
+        // Not sticky, as if that user had created the directory: the kernel then denies nothing.
         try #require(chmod(cluster.path + "/partial", 0o777) == 0)
         let file = try cluster.place.write([1], to: cluster.partial)
         try #require(chown(file, 4321, 4321) == 0)
         let held = try OwnedFileDescriptor(opening: file, .readWrite)
         try #require(try held.tryLock(.exclusive))
         try await FaultyServer.with(Self.image.reply) { server in
-            _ = try await cluster.pull(0, server, patience: 3600, reach: reach)
+            _ = try await cluster.pull(0, server, patience: 3600, scope: scope)
             #expect(cluster.asked(server) == ["all"])
         }
         withExtendedLifetime(DescriptorBox(held)) {}
     }
 
-    /// Whoever may write to the file can hold its lock and write nothing.
+    /// A user who can write to the file may lock it and write nothing.
     @Test(.timeLimit(.minutes(2))) func aWriterThatStandsStillIsNotWaitedForForEver() async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
@@ -178,10 +178,10 @@ import Testing
         withExtendedLifetime(DescriptorBox(held)) {}
     }
 
-    // MARK: Leaders elsewhere
+    // MARK: Leaders on other nodes
 
-    /// Somebody on another node, whose lock is not seen here, writes on: he is followed. Then he stops for good, and is
-    /// taken over from.
+    /// A leader on another node, whose lock is not visible here, keeps writing and is followed. After it stops, another
+    /// process takes over.
     @Test(.timeLimit(.minutes(3))) func aLeaderWhoseLockIsNotSeenIsJudgedByItsFile() async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
@@ -196,21 +196,21 @@ import Testing
         }
         while try FileStatus(of: file).size == 0 { try await Task.sleep(for: .milliseconds(5)) }
         try await FaultyServer.with(Self.image.reply) { server in
-            _ = try await cluster.pull(0, server, patience: 15, reach: .thisNode)
+            _ = try await cluster.pull(0, server, patience: 15, scope: .node)
             #expect(cluster.asked(server) == ["bytes=2000000-"])
-            // Its patience, and what a busy machine needs.
+            // The patience, and the delays of a busy machine.
             #expect(try await writer.value.duration(to: .now) < .seconds(15 + 60))
         }
         #expect(try cluster.files("blobs") == [Self.name])
     }
 
-    /// The leader's transfer is stuck, and it is interrupted: whoever waits goes on at once, and from where it was.
+    /// A leader whose transfer hangs is interrupted: a waiting process continues at once at the same offset.
     @Test(.timeLimit(.minutes(3))) func anInterruptedLeaderIsTakenOverFrom() async throws {
         let cluster = try Cluster()
         let handler: FaultyServer.Handler = { request in
             var reply = Self.image.reply(to: request)
             if request.path == Self.image.blobPath, request.attempt == 0 {
-                // Keeps the promise of more, and is silent.
+                // Promises more data, but sends nothing.
                 reply.breaksAfter = nil
                 reply.stalls = true
             }
@@ -228,7 +228,8 @@ import Testing
             while cluster.asked(server).count < 2, interrupted.duration(to: clock.now) < .seconds(70) {
                 try await Task.sleep(for: .milliseconds(5))
             }
-            // At once; a minute is for a busy machine. A follower that waited for the leader would never go on.
+            // At once, but a busy machine may need a minute. A follower that waited for the leader would never
+            // continue.
             #expect(interrupted.duration(to: clock.now) < .seconds(60))
             _ = await leader.result
             _ = try await follower.value
@@ -239,7 +240,7 @@ import Testing
     @Test func aCacheThatIsFullOrClosedKeepsNobodyFromPulling() async throws {
         let cluster = try Cluster()
         _ = try BlobCache(cluster.path)
-        // A directory in the partial file's place: opening it for writing fails, for root too.
+        // A directory in place of the partial file cannot be opened for writing, even by root.
         try cluster.place.makeDirectory(cluster.partial)
         try await FaultyServer.with(Self.image.reply) { server in
             _ = try await cluster.pull(0, server)

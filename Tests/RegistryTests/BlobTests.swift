@@ -5,11 +5,11 @@ import ImageSpec
 import NIOHTTP1
 import Testing
 
-/// Blobs over lines and from servers that break, lie, send elsewhere or say nothing.
+/// Blobs from servers and connections that break, lie, redirect or do not answer.
 @Suite struct BlobTests {
     static let image = SampleImage(layerSize: 500_000)
 
-    /// Fetches the layer; the handler answers for the blob's path only.
+    /// Fetches the layer. The handler answers only for the blob's path.
     static func fetch(
         _ handler: @escaping FaultyServer.Handler, change: (inout RegistryConfiguration) -> Void = { _ in }
     ) async throws -> (result: Result<[UInt8], RegistryError>, requests: [FaultyServer.Request]) {

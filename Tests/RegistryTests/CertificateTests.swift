@@ -3,7 +3,7 @@ import Foundation
 import NIOSSL
 import Testing
 
-/// What is trusted, from the directories that people already have.
+/// Trust in certificates, from the directories of Docker and containers.
 @Suite struct CertificateTests {
     @Test func certificatesAreFoundByHost() throws {
         let base = NSTemporaryDirectory() + "berth-certs-" + UUID().uuidString
@@ -42,7 +42,7 @@ import Testing
         #expect(throws: CertificateFileError(file: "\(base)/broken.example/ca.crt")) { try tls("broken.example") }
     }
 
-    // Made for this test: openssl req -x509 -newkey ec -subj /CN=berth-test; trusted by nobody.
+    // Created for this test and not trusted: openssl req -x509 -newkey ec -subj /CN=berth-test.
     static let certificate = """
         -----BEGIN CERTIFICATE-----
         MIIBgTCCASegAwIBAgIUHRRq8WZdEyFelXhedd6Mw952d7owCgYIKoZIzj0EAwIw

@@ -2,7 +2,7 @@
 import Foundation
 import Testing
 
-/// The files that hold credentials, and the helpers they name.
+/// Credential files and the helpers that they refer to.
 @Suite struct CredentialTests {
     /// A home directory for one test.
     struct Home: ~Copyable {
@@ -69,7 +69,7 @@ import Testing
         #expect(try await files.credential(registry: "r.io", repository: "a/b", user: nil)?.user == "home")
     }
 
-    /// Root's files must not be another user's: a `credsStore` starts a program.
+    /// Root must not use another user's file, because a `credsStore` starts a program.
     @Test func filesThatTheCallerRefusesAreLeftOut() async throws {
         let home = try Home()
         try home.write(".docker/config.json", #"{"auths":{"r.io":\#(Self.auth("other", "p"))}}"#)
@@ -137,7 +137,7 @@ import Testing
         ) { try await home.find("r.io") }
     }
 
-    /// Which of two values counts depends on the reader: Docker takes the last, others the first.
+    /// Parsers disagree about which of two values counts: Docker uses the last, others the first.
     @Test(arguments: [
         (#"{"auths":{},"auths":{"r.io":{}}}"#, #"the key "auths" occurs twice"#),
         (#"{"auths":{"r.io":{"auth":"YTpi","auth":"YTpj"}}}"#, #"auths.r.io: the key "auth" occurs twice"#),
@@ -172,7 +172,7 @@ import Testing
         esac
         """#
 
-    /// CVE-2021-41092: where a helper was missing, Docker took it for another registry's and sent the password to the Hub.
+    /// CVE-2021-41092: if a helper was missing, Docker treated the password as the Hub's and sent it there.
     @Test func helpersAreAsked() async throws {
         let home = try Home()
         let file = "\(home.path)/.docker/config.json"
@@ -189,7 +189,7 @@ import Testing
         #expect(found?.origin == .helper("docker-credential-test", file: file))
         #expect(try await home.find("t.io")?.secret == .identityToken(user: "", token: "idt"))
         #expect(try await home.find("docker.io")?.user == "hub")
-        // Not in the store: the file's own entries still count, and else there is none.
+        // If the helper lacks an entry, the file's own entries count.
         #expect(try await home.find("plain.io")?.user == "plain")
         #expect(try await home.find("nobody.io") == nil)
         await #expect(
@@ -241,7 +241,7 @@ import Testing
             try await home.find("c.io", allowsCommands: true)?.secret == .password(user: "AWS", password: "made 2"))
     }
 
-    /// As `curl --netrc-file` reads the same text, but for passwords that are commands.
+    /// The result must equal that of `curl --netrc-file`, except for passwords that are commands.
     @Test(arguments: [
         ("machine r.io login a password b\r\n", "a:b"),
         ("machine r.io\r\nlogin a\r\npassword b\r\n", "a:b"),

@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What a site sets up, end to end and with nothing made up but the token service: Debian's docker-registry with TLS by
-/// the site's own authority, tokens, credentials from each place, a proxy. The cases are in Private/private-registry.sh.
+/// A site's set-up end to end, in which only the token service is simulated: Debian's docker-registry with TLS by the
+/// site's own authority, tokens, all sources of credentials, and a proxy. Private/private-registry.sh has the cases.
 @Suite(.enabled(if: PrivateRegistry.canRun)) struct PrivateRegistryTests {
     @Test func everyCaseOfTheScriptHolds() throws {
         let place = try TemporaryDirectory()

@@ -1,7 +1,7 @@
 @testable import Distribution
 import Testing
 
-/// Texts from the network, read.
+/// Parsing of texts from the network.
 @Suite struct ProtocolTests {
     static let challenges: [([String], [AuthenticationChallenge])] = [
         ([], []),
@@ -42,7 +42,7 @@ import Testing
         #expect(AuthenticationChallenge.parse(Self.challenges[index].0) == Self.challenges[index].1)
     }
 
-    /// CVE-2019-10214: a token service without TLS. And those that only the client's own network reaches.
+    /// CVE-2019-10214: a token service without TLS, and those that only the client's network can reach.
     @Test(
         arguments: [
             ("https://r.io/", "https://auth.r.io/token", nil),

@@ -5,7 +5,7 @@ import ImageSpec
 import NIOHTTP1
 import Testing
 
-/// Manifests and blobs from a server without authentication: what is right passes, what is wrong is named.
+/// Manifests and blobs from a server without authentication: valid ones pass, and errors name what is wrong.
 @Suite struct PullTests {
     static let image = SampleImage()
 
@@ -57,7 +57,7 @@ import Testing
         }
     }
 
-    /// Without an index only the configuration tells what the image runs on.
+    /// Without an index, only the configuration has the platform.
     @Test func aSingleManifestForAnotherProcessorIsRefused() async throws {
         try await FaultyServer.with(Self.image.reply) { server in
             let found = await reason {

@@ -6,7 +6,7 @@ import NIOHTTP1
 import Synchronization
 import Testing
 
-/// Pushing to registries that refuse, break and send elsewhere.
+/// Pushes to registries that refuse, break and redirect.
 @Suite struct PushTests {
     static let image = SampleImage(layerSize: 300_000)
     static let name = "/v2/\(SampleImage.repository)"
@@ -22,7 +22,7 @@ import Testing
         }
     }
 
-    /// A registry that takes one blob; `upload` answers the PUT.
+    /// A registry that accepts one blob. `upload` answers the PUT.
     static func registry(
         location: String = "\(name)/blobs/uploads/7?_state=s",
         upload: @escaping @Sendable (FaultyServer.Request) -> FaultyServer.Reply = { _ in .status(.created) }
@@ -64,7 +64,7 @@ import Testing
             request.attempt < 2
                 ? FaultyServer.Reply(status: .created, claimedLength: 10, breaksAfter: 0) : .status(.created)
         }
-        // The head is there, so this is an upload that the registry has taken.
+        // The head arrived, so the registry has accepted the upload.
         try await FaultyServer.with(handler) { server in
             try await withClient { try await Self.push($0, to: server) }
         }
@@ -96,7 +96,7 @@ import Testing
         try await FaultyServer.with(handler) { server in
             let found = await reason { try await withClient { try await Self.push($0, to: server) } }
             #expect(found == expected)
-            // None of these passes by itself.
+            // None of these errors is transient.
             #expect(server.requests.filter { $0.method == .PUT }.count == 1)
         }
     }
@@ -120,7 +120,7 @@ import Testing
         }
     }
 
-    /// CVE-2026-50151, GHSA-jxpm-75mh-9fp7: the place to upload to is elsewhere, and gets the registry's credentials.
+    /// CVE-2026-50151, GHSA-jxpm-75mh-9fp7: an upload location on another host receives the registry's credentials.
     @Test func credentialsStayWithTheRegistry() async throws {
         let store = try await FaultyServer { _ in .status(.created) }
         let handler: FaultyServer.Handler = { request in
@@ -137,7 +137,7 @@ import Testing
         #expect(store.requests.map(\.path) == ["/bucket/up"])
         #expect(store.requests.allSatisfy { $0.authorization == nil })
         await store.stop()
-        // A place that only this machine can reach, or none at all.
+        // A location that only this machine can reach, or an invalid one.
         for location in ["http://169.254.169.254/latest", "file:///etc/passwd"] {
             try await FaultyServer.with(Self.registry(location: location)) { server in
                 guard

@@ -5,7 +5,7 @@ import NIOCore
 import NIOHTTP1
 import Testing
 
-/// Where connections may lead: addresses are judged, not names. End to end: Private/private-registry.sh.
+/// Which connections are allowed, by address rather than by name. End to end: Private/private-registry.sh.
 @Suite struct ReachTests {
     static let registry = Origin(scheme: .https, host: "r.example")
 
@@ -26,11 +26,11 @@ import Testing
         ("fd00:ec2::254", "2001:db8::2", "203.0.113.1", false, false),
         ("100.100.100.200", "192.0.2.2", "203.0.113.1", false, false),
         ("168.63.129.16", "192.0.2.2", "203.0.113.1", false, false),
-        // A registry on this host has its token service there, too.
+        // A registry on this host may have its token service there.
         ("127.0.0.1", "127.0.0.1", "127.0.0.1", true, true),
         ("::1", "::1", "127.0.0.1", true, true),
         ("169.254.10.1", "169.254.10.2", "169.254.10.1", true, true),
-        // This host by an address of its own.
+        // This host by another of its addresses.
         ("192.0.2.2", "192.0.2.2", "203.0.113.1", false, true),
         ("192.0.2.2", "192.0.2.2", "192.0.2.2", true, true),
         ("10.0.0.2", "10.0.0.2", "10.0.0.1", true, true),
@@ -53,7 +53,8 @@ import Testing
         #expect(Origin(scheme: .https, host: host).addressKind == .loopback)
     }
 
-    /// A registry that is not on loopback, and a token service whose name leads there: this host's own name, on most.
+    /// A registry that is not on loopback, and a token service whose name resolves to loopback, such as this host's
+    /// name.
     @Test func aNameThatLeadsToThisHostGetsNoPassword() async throws {
         let addresses = try System.enumerateDevices().compactMap { $0.address?.ipAddress }
         let outer = addresses.first { text in
@@ -89,7 +90,7 @@ import Testing
         await server.stop()
     }
 
-    /// By name, too, a registry on this host may have its token service here.
+    /// A registry on this host may also have its token service here by name.
     @Test func aRegistryOnThisHostMayNameThisHost() async throws {
         let service = try await FaultyServer { _ in .json(#"{"token":"t"}"#) }
         let image = SampleImage()

@@ -4,7 +4,7 @@ import Hashing
 import ImageSpec
 import Testing
 
-/// Against a registry that somebody else wrote.
+/// Tests with an independent registry implementation.
 @Suite(.enabled(if: DockerRegistry.isInstalled)) struct RealRegistryTests {
     static let image = SampleImage(layerSize: 5_000_000, seed: 7)
 

@@ -7,9 +7,9 @@ import Store
 import TestSupport
 import Testing
 
-/// Images that go to a registry that somebody else wrote, and come back.
+/// Pushes images to an independent registry implementation and pulls them again.
 @Suite(.enabled(if: DockerRegistry.isInstalled)) struct RegistryExportTests {
-    /// A store, a tree to start from, and changes to it.
+    /// A store, an initial tree, and changes to it.
     struct Fixture {
         let place: TemporaryDirectory
         let store: ImageStore
@@ -37,7 +37,7 @@ import Testing
             ).export(to: .registry(try reference(name)), client: client, staging: place.path)
         }
 
-        /// Pulls, and opens what came for another export.
+        /// Pulls an image and opens it for another export.
         func pull(_ name: String, _ client: RegistryClient) async throws -> ImageExporter.Image {
             let reference = try reference(name)
             let pulled = try await ImagePuller(
@@ -50,7 +50,7 @@ import Testing
 
         func root() -> ImageExporter.Image { .init(directory: place.path + "/root", platform: .host) }
 
-        /// What an image's trees hold, the last of a name winning.
+        /// The files of an image's trees; the topmost one of each name.
         func files(_ name: String) throws -> [String: String] {
             guard let lease = try store.lease(ImageKey(.docker(try reference(name)), platform: .host)) else {
                 throw TestSupportError("no \(name)")
@@ -93,7 +93,7 @@ import Testing
                 #expect(ended.status == 0, "\(ended)")
                 #expect(ended.output.contains("\"Architecture\""))
             }
-            // What was kept until it was sent has no name, and is gone.
+            // The temporary files of the upload are unnamed and gone.
             let names = try FileManager.default.contentsOfDirectory(atPath: fixture.place.path)
             #expect(Set(names) == ["root", "store", "upper"])
         }
@@ -104,7 +104,7 @@ import Testing
             try await withClient { client in
                 _ = try await fixture.export(fixture.root(), to: "base/os:1", client)
                 let image = try await fixture.pull("base/os:1", client)
-                // The same repository, and one that has to borrow them.
+                // The same repository, and another one that mounts the blobs.
                 for name in ["base/os:2", "team/app:1"] {
                     let exported = try await fixture.export(image, upper: "upper", to: name, client)
                     #expect(exported.layers == 2 && exported.reusedLayers == 1)

@@ -4,11 +4,11 @@ import ImageSpec
 import NIOHTTP1
 import Testing
 
-/// Ends of a transfer that are not the end of the pull.
+/// Broken transfers that must not fail the pull.
 @Suite struct RestartTests {
     static let image = SampleImage(layerSize: 400_000)
 
-    /// The last chunk of a chunked body is missing, which says nothing about the blob.
+    /// The last chunk of a chunked body is missing, although the blob is complete.
     @Test(arguments: [true, false]) func aWholeBlobWhoseStreamBreaksIsWhole(isCut: Bool) async throws {
         let layer = Self.image.layer
         try await RawServer.with { request in
@@ -16,7 +16,7 @@ import Testing
                 if start >= layer.count {
                     return [.send("HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n")]
                 }
-                // What had arrived but was not read yet may be lost with the connection.
+                // Data that arrived but was not read yet may be lost with the connection.
                 let head =
                     "HTTP/1.1 206 Partial Content\r\nContent-Length: \(layer.count - start)\r\n"
                     + "Content-Range: bytes \(start)-\(layer.count - 1)/\(layer.count)\r\n\r\n"
@@ -93,7 +93,7 @@ import Testing
         #expect(count(refused, heard: false) == 3)
         #expect(count(unknown, heard: false) == 1)
         #expect(count(nil, heard: false) == 6)
-        // For a minute: here no time passes.
+        // For one minute; no time passes in this test.
         #expect(count(refused, heard: true) == 30)
         #expect(count(unknown, heard: true) == 30)
         policy.persistence = .zero

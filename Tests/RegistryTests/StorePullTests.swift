@@ -8,7 +8,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// From a registry into a store: what goes wrong on the way leaves nothing behind.
+/// Pulls from a registry into a store: failures leave nothing behind.
 @Suite struct StorePullTests {
     static let image: SampleImage = {
         var writer = TarWriter()
@@ -20,7 +20,7 @@ import Testing
         return SampleImage(layer: writer.bytes, platform: Platform.host.architecture)
     }()
 
-    /// Pulls into a fresh store and says what is in it after.
+    /// Pulls into a new store and returns its contents.
     static func pull(
         _ handler: @escaping FaultyServer.Handler, times: Int = 1
     ) async throws -> (result: Result<PulledImage, PullError>, images: Int, drafts: Int) {
@@ -108,8 +108,8 @@ import Testing
         #expect((images, drafts) == (1, 0))
     }
 
-    /// The second of two mirrors has the image; neither the first, which does not know it, nor the registry, where nobody
-    /// listens, is asked for its blobs, and no mirror learns the registry's password.
+    /// The second of two mirrors has the image. The first lacks it, and the registry is down; neither is asked for its
+    /// blobs, and no mirror receives the registry's password.
     @Test func aMirrorThatHasTheImageIsEnough() async throws {
         let place = try TemporaryDirectory()
         let store = try ImageStore.open(creating: place.path + "/store")
@@ -144,7 +144,7 @@ import Testing
             #expect(empty.requests.allSatisfy { $0.path.contains("/manifests/") })
             #expect(log.withLock { $0.map(\.host) } == [empty.authority])
         }
-        // Under the name that was asked for.
+        // Under the requested name.
         #expect(try store.images().flatMap(\.names) == ["127.0.0.1:1/\(SampleImage.repository):1.0"])
     }
 
@@ -163,7 +163,7 @@ import Testing
         }
     }
 
-    /// A store that has the image, and what asking again costs.
+    /// A store that has the image, and the requests of another pull.
     static func again(
         _ handler: @escaping FaultyServer.Handler, _ names: [String],
         mirroredAt mirrors: @escaping @Sendable (FaultyServer) throws -> [Reference] = { _ in [] }
@@ -209,7 +209,7 @@ import Testing
         #expect(requests == [])
     }
 
-    /// A mirror that is reached answers for the registry.
+    /// A reachable mirror answers instead of the registry.
     @Test func oneMirrorIsAskedOnce() async throws {
         let (_, requests) = try await Self.again(
             { Self.headed($0, "\(Self.image.manifestDigest)") }, [":1.0", ":1.0"]
@@ -223,7 +223,7 @@ import Testing
         #expect(requests == ["HEAD \(Self.image.manifestPath)"])
     }
 
-    /// No digest, one that nothing here has, one that is none, and a registry that knows no HEAD: the manifest decides.
+    /// No digest, an unknown one, an invalid one, and a registry without HEAD: the manifest decides.
     @Test(arguments: [nil, "sha256:" + String(repeating: "0", count: 64), "sha256:1", "refused"] as [String?])
     func whatAHeadCannotTellTheManifestDoes(_ answer: String?) async throws {
         let (digests, requests) = try await Self.again(

@@ -4,13 +4,13 @@ import ImageSpec
 import NIOHTTP1
 import Testing
 
-/// Registries that are not quite as the specification has them.
+/// Registries that deviate from the specification.
 @Suite struct StrangerTests {
     static let image = SampleImage()
     static let login = FixedCredentials(.password(user: "me", password: "pw"))
     static let basic = "Basic " + Data("me:pw".utf8).base64EncodedString()
 
-    /// GitHub's packages, Artifactory and zot hide what is private, and ask for a login at their root only.
+    /// GitHub's packages, Artifactory and zot hide private images and send a challenge only at their root.
     @Test(arguments: [HTTPResponseStatus.notFound, .forbidden, .unauthorized], [true, false])
     func credentialsAreUsedWhereOnlyTheRootAsks(status: HTTPResponseStatus, isBearer: Bool) async throws {
         let handler: FaultyServer.Handler = { request in
@@ -117,7 +117,7 @@ import Testing
         }
     }
 
-    /// Object stores label packed layers so, and send them as they are.
+    /// Object stores send this header for compressed layers and transfer them unchanged.
     @Test func aLabelOnTheRightBytesDoesNoHarm() async throws {
         try await FaultyServer.with { request in
             var reply = Self.image.reply(to: request)
@@ -129,7 +129,7 @@ import Testing
         }
     }
 
-    /// Credentials that cannot be read are no reason not to pull what anyone may.
+    /// Unreadable credentials must not prevent the pull of a public image.
     @Test func brokenCredentialsMatterOnlyWhereTheyAreNeeded() async throws {
         struct Broken: CredentialProvider {
             static let error = CredentialError.helperNotFound("docker-credential-x", file: "/f")
@@ -175,7 +175,8 @@ import Testing
         }
     }
 
-    /// RFC 3986 section 5.4 as far as it is about http, and what browsers and curl make of bytes that no URL may have.
+    /// RFC 3986, section 5.4, for http URLs, and the behaviour of browsers and curl for bytes that are not allowed in
+    /// URLs.
     @Test(
         arguments: [
             ("g", "http://a/b/c/g"), ("./g", "http://a/b/c/g"), ("g/", "http://a/b/c/g/"), ("/g", "http://a/g"),

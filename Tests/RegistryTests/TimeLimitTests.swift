@@ -6,11 +6,11 @@ import NIOCore
 import NIOHTTP1
 import Testing
 
-/// Servers that never fall silent, and never come to an end.
+/// Servers that keep sending data and never finish.
 @Suite(.serialized) struct TimeLimitTests {
     static let image = SampleImage(layerSize: 200_000)
 
-    /// What a piece of work ends with, which has to be within seconds.
+    /// The error of `work`, which must end within seconds.
     static func reasonSoon(
         _ server: RawServer, change: @escaping (inout RegistryConfiguration) -> Void = { _ in },
         _ work: (RegistryClient, Reference) async throws -> Void
@@ -44,8 +44,8 @@ import Testing
             steps
         } _: { server in
             let manifest = try await Self.reasonSoon(server) { _ = try await $0.manifest($1) }
-            // Which limit comes first depends on the machine, and the attempt by TLS before it may be the one reported. That the
-            // request ends at all is `reasonSoon`'s to check.
+            // Which limit is reached first depends on the machine, and the TLS attempt before it may be reported
+            // instead. `reasonSoon` checks that the request ends at all.
             #expect(manifest != nil, "\(Self.endless[index].0)")
             let head = try await Self.reasonSoon(server) { _ = try await $0.head($1) }
             #expect(head != nil, "\(Self.endless[index].0)")
@@ -62,7 +62,7 @@ import Testing
         }
     }
 
-    /// A disk that takes its time must not look like a server that went away.
+    /// A slow disk must not look like an unresponsive server.
     @Test func aSlowReaderGetsEverything() async throws {
         let image = SampleImage(layerSize: 20_000_000, seed: 3)
         try await FaultyServer.with(image.reply) { server in
@@ -81,7 +81,7 @@ import Testing
         }
     }
 
-    /// A registry without TLS is asked over TLS first. On a slow machine that attempt alone may use up the time.
+    /// A registry without TLS is contacted over TLS first. On a slow machine, that attempt alone may use up the time.
     static func isTimeLimit(_ reason: RegistryError.Reason?) -> Bool {
         reason == .tooSlow(limit: .seconds(1)) || reason == .unreachable(.timedOut)
     }
@@ -193,7 +193,7 @@ import Testing
         }
     }
 
-    /// A disk that takes its time is no reason to blame the server: see also `BlobTests.aSlowReaderGetsEverything`.
+    /// The server must not be blamed for a slow disk: see also `BlobTests.aSlowReaderGetsEverything`.
     @Test func theRateIsOfTheTimeThatWasWaited() {
         var configuration = RegistryConfiguration()
         configuration.rateWindow = .seconds(30)

@@ -8,7 +8,7 @@ import TestSupport
 @Suite struct PolicyTests {
     typealias Files = SiteConfigurationTests
 
-    /// With a site's file of this directory's instead of `/etc/berth/berth.conf`.
+    /// Reads a site file in this directory instead of `/etc/berth/berth.conf`.
     static func read(_ directory: TemporaryDirectory, _ environment: [String: String] = [:]) throws(ConfigurationError)
         -> SiteConfiguration
     {
@@ -31,10 +31,10 @@ import TestSupport
         #expect(found.store == "/c" && found.mounts.map(\.source) == ["/a", "/b", "/c"])
         let store = found.effective(try #require(ConfigurationKey.all.first { $0.name == "store" }))
         #expect(store.map(\.place) == [directory.path + "/etc/berth.conf.d/20.conf:1"])
-        // The user's file comes after all of them.
+        // The user's file comes last.
         try directory.write("store = /u\n", to: "home/.config/berth/berth.conf")
         #expect(try Self.read(directory).store == "/u")
-        // Without the file itself, they count as well.
+        // Drop-ins are read without the main file, too.
         try FileManager.default.removeItem(atPath: directory.path + "/etc/berth.conf")
         #expect(try Self.read(directory).mounts.map(\.source) == ["/b", "/c"])
     }
@@ -83,7 +83,7 @@ import TestSupport
         }
     }
 
-    /// A pull on a login node needs the store, and neither scratch nor mounts.
+    /// A pull on a login node needs the store, but neither scratch nor mounts.
     @Test(arguments: [[:], ["SLURM_JOB_ID": ""], ["SLURM_JOB_ID": "../x"], ["SLURM_JOB_ID": ".."]])
     func aVariableWithoutAValueIsAnErrorWhereItIsNeeded(_ environment: [String: String]) throws {
         let directory = try TemporaryDirectory()
@@ -139,7 +139,7 @@ import TestSupport
         #expect(throws: ConfigurationError.self) { try Files.parse("registries = " + value) }
     }
 
-    /// Neither the user's file nor another site file named by `BERTH_CONFIG` widens what the site permits.
+    /// Neither the user's file nor another site file in `BERTH_CONFIG` widens what the site permits.
     @Test func aUserCanOnlyNarrowWhatTheSitePermits() throws {
         let directory = try TemporaryDirectory()
         try directory.write("registries = allow a.example b.example\n", to: "etc/berth.conf")
@@ -156,7 +156,7 @@ import TestSupport
             #expect(found.mirrors.map(\.isSites) == [false])
             #expect(found.settings.first { $0.name == "registries" }?.place == directory.path + "/etc/berth.conf:1")
         }
-        // A site's file that cannot be read does not permit everything.
+        // An unreadable site file does not permit everything.
         try directory.write("registries = alow a.example\n", to: "etc/berth.conf")
         #expect(throws: ConfigurationError.self) { try Self.read(directory, ["BERTH_CONFIG": "/dev/null"]) }
     }

@@ -81,7 +81,7 @@ import TestSupport
             layer-limit = ratio=2000
             layer-limit = entries=7
             """)
-        // The system's first, whatever the order of the lines.
+        // The system store comes first, whatever the order of the lines.
         #expect(found.sharedStores.map(\.path) == ["/local/system", "/shared/a", "/shared/b"])
         #expect(found.sharedStores.map(\.owner) == [nil, nil, 1234])
         #expect(found.blobCache == "/shared/blobs")
@@ -166,7 +166,7 @@ import TestSupport
         #expect(throws: ConfigurationError(file: "f", line: line, reason: reason)) { try Self.parse(text) }
     }
 
-    /// Each setting is checked where it is read, and not where it would be used.
+    /// Each setting is checked when it is read rather than when it is used.
     @Test(arguments: [
         "scratch-limit = x", "scratch-limit = 1x", "scratch-limit =", "insecure-registry = http://a",
         "insecure-registry = https://a:5000", "insecure-registry = a/b", "insecure-registry = a b",
@@ -205,14 +205,14 @@ import TestSupport
         let directory = try TemporaryDirectory()
         try directory.write([0xEF, 0xBB, 0xBF] + Array("home = yes\n".utf8), to: "site.conf")
         #expect(try Self.read(directory).home)
-        // Of UTF-16, every other byte of it is NUL.
+        // In UTF-16, every other byte is NUL.
         try directory.write([0xFF, 0xFE] + "home = yes\n".utf8.flatMap { [$0, 0] }, to: "site.conf")
         #expect(throws: ConfigurationError(file: directory.path + "/site.conf", line: 1, reason: .notText)) {
             try Self.read(directory)
         }
     }
 
-    /// U+0301 makes one character of itself and what stands before it.
+    /// U+0301 combines with the preceding character.
     @Test func separatorsAreBytes() throws {
         let found = try Self.parse(
             "store =\u{301}\n".replacingOccurrences(of: "=\u{301}", with: "= /\u{301}x#\u{301} comment")
@@ -301,7 +301,7 @@ import TestSupport
         #expect(path(nil, ["BERTH_STORE": ""], file: "/f") == "/f")
         for home in [[:], ["HOME": ""], ["HOME": "relative"]] { #expect(path(nil, home, file: nil) == "/tmp/berth-7") }
         #expect(path(nil, ["XDG_DATA_HOME": "relative", "HOME": "/h"], file: nil) == "/h/.local/share/berth")
-        // `HOME` and `--export=NONE` do not move it, unless the account has no home directory here.
+        // `HOME` and `--export=NONE` do not change it, unless the account's home directory does not exist here.
         for home in [[:], ["HOME": "/tmp"]] {
             #expect(path(nil, home, file: nil, account: "/usr") == "/usr/.local/share/berth")
         }
@@ -343,7 +343,7 @@ import TestSupport
         let found = Self.fault { () throws(ConfigurationError) in try Self.read(directory) }
         #expect(found?.0 == UntrustedPath(path: place, reason: .owner(4321), expected: [0]))
         #expect(found?.1 == true)
-        // Where it has no such file, another user's home is no error.
+        // Another user's home directory without the file is no error.
         try FileManager.default.removeItem(atPath: directory.path + "/home/.config/berth")
         #expect(try Self.read(directory) == SiteConfiguration())
     }

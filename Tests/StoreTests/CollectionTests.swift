@@ -5,11 +5,11 @@ import LinuxKernel
 import Testing
 import TestSupport
 
-/// What goes by size, by age, and because it is broken; and what stays though nobody can see why.
+/// Removal by size, by age and because of damage, and images that must stay.
 @Suite struct CollectionTests {
     static let day: Int64 = 86_400
 
-    /// Images 1... with a layer of 1 MiB each, last used so many days ago.
+    /// Images 1... with a layer of 1 MiB each, last used this many days ago.
     static func used(daysAgo: [Int64]) throws -> (shop: Workshop, store: ImageStore) {
         let shop = try Workshop()
         let store = try shop.open()
@@ -49,7 +49,7 @@ import TestSupport
         #expect(try store.collect(rules) == Collected())
         rules.keepBytes = 0
         do {
-            // What runs stays, whatever it takes.
+            // An image in use stays, whatever its size.
             let lease = try there(try store.lease(try Workshop.digest(1)))
             #expect(try store.collect(rules).inUse == 1)
             #expect(try Self.left(store) == Self.names(1))
@@ -66,7 +66,7 @@ import TestSupport
         rules.keepBytes = 2 << 20
         #expect(try store.collect(rules) == Collected())
         rules.keepBytes = 1 << 20
-        // The oldest gives nothing free by itself, as its layer is another's too; still it goes first.
+        // Removing the oldest frees no space, because another image has its layer, but it is still removed first.
         #expect(try store.collect(rules).images >= 2)
     }
 
@@ -75,14 +75,14 @@ import TestSupport
         defer { withExtendedLifetime(shop) {} }
         var rules = CollectionRules()
         rules.unusedSince = Clock.now.seconds - 5 * Self.day
-        // Named images only on request.
+        // Named images are removed only on request.
         #expect(try store.collect(rules) == Collected())
         rules.includesNamed = true
         #expect(try store.collect(rules) == Collected(images: 2, layers: 2, bytes: 2 << 20))
         #expect(try Self.left(store) == Self.names(1, 3))
     }
 
-    /// Looking at the list is no use of an image, running it is.
+    /// Listing an image does not count as a use; running it does.
     @Test func listingIsNoUse() throws {
         let (shop, store) = try Self.used(daysAgo: [9])
         _ = try store.images()
@@ -107,7 +107,7 @@ import TestSupport
         let (shop, store) = try Self.used(daysAgo: [1])
         let digest = try Workshop.digest(1)
         try shop.directory.write(text, to: "parent/store/images/\(digest.directoryName)/record")
-        // A power cut may leave a small file empty. A pull publishes over it.
+        // A power failure may leave a small file empty. A pull replaces it.
         var record = try Workshop.record(1, layers: [101])
         record.name = "again"
         try store.publish(record, manifest: [], config: [], names: [])

@@ -4,7 +4,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Named containers and unpacked squashfs files: listed, kept while they are in use, and removed.
+/// Named containers and unpacked squashfs files are listed, kept while in use, and removed.
 @Suite struct KeptFilesTests {
     static func make(_ store: ImageStore, _ name: String) throws -> NamedContainer {
         let lock = try store.lockContainer(name)
@@ -20,7 +20,7 @@ import Testing
         for name in ["..", "", "a/b"] { #expect(try store.removeContainer(name) == .absent) }
         do {
             let container = try Self.make(store, "one")
-            // As overlayfs leaves it.
+            // The mode that overlayfs sets.
             try shop.directory.makeDirectory("parent/store/containers/one/work/work", mode: 0)
             try shop.directory.write("x", to: "parent/store/containers/one/upper/file")
             #expect(try container.lease.descriptor.tryLock(.shared))
@@ -37,7 +37,7 @@ import Testing
         #expect(try shop.names("drafts") == [])
     }
 
-    /// Listing must not look like use to a step that starts at that instant.
+    /// Listing must not hold a lock that a starting step would take for a use.
     @Test func listingTakesNoLock() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -47,7 +47,7 @@ import Testing
         withExtendedLifetime(found) {}
     }
 
-    /// An image's root directory may have the mode 0000, and the container's has what the image's has.
+    /// An image's root directory may have mode 0000, which the container's root then has, too.
     @Test func aContainerWhoseRootIsClosedIsListedAndRemoved() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -62,10 +62,10 @@ import Testing
         let shop = try Workshop()
         let store = try shop.open()
         for name in ["one", "two", "three"] { _ = try Self.make(store, name) }
-        // A file system without such marks has nothing to show, and an ordinary user can not set them.
+        // Skip if the file system lacks the attribute or the user cannot set it.
         let kept = shop.path + "/containers/one"
         guard try Command(["chattr", "+i", kept]).run().status == 0 else { return }
-        defer { _ = try? Command(["chattr", "-i", kept]).run() }  // the directory stays, then
+        defer { _ = try? Command(["chattr", "-i", kept]).run() }  // best effort
         do throws(StoreError) {
             try store.removeContainers { _ in true }
             Issue.record("no error")
@@ -103,7 +103,7 @@ import Testing
 
     // MARK: Squashfs files
 
-    /// A file, unpacked.
+    /// Unpacks a file.
     static func unpack(_ shop: Workshop, _ store: ImageStore, _ name: String) throws -> String {
         let path = try shop.directory.write("squash " + name, to: name)
         let key = ImageStore.fileKey(try FileStatus(of: path))
@@ -132,7 +132,7 @@ import Testing
         let collected = try store.collect(rules)
         #expect(collected.files == 2 && collected.bytes >= 16384 && collected.images == 0)
         #expect(try store.unpackedFiles().map(\.source) == [kept])
-        // In use: stays whatever is asked for.
+        // A file in use stays, whatever the rules.
         rules.includesNamed = true
         do {
             let key = ImageStore.fileKey(try FileStatus(of: kept))
@@ -162,14 +162,14 @@ import Testing
         withExtendedLifetime(used.lease) {}
     }
 
-    /// Written in place, as long as it was, and dated back: only the time of change tells.
+    /// A file is modified in place with the same size and modification time; only its change time differs.
     @Test func aFileThatWasWrittenInPlaceIsAnotherOne() throws {
         let shop = try Workshop()
         let path = try shop.directory.write("one", to: "image.sqsh")
         let before = try FileStatus(of: path)
         let file = try OwnedFileDescriptor(opening: path, .readWrite)
         let archive = try Workshop.key("oci-archive:" + path)
-        // Until the clock of the file system has gone on.
+        // Wait until the file system's clock advances.
         while try file.status().changed == before.changed {
             try file.writeAll(Array("two".utf8))
             try file.seek(to: 0)
@@ -190,7 +190,7 @@ import Testing
             let place = try #require(try store.unpackedFile(key))
             try FileManager.default.createDirectory(atPath: place.draft + "/etc", withIntermediateDirectories: true)
             chmod(place.draft + "/etc", 0)
-            // Another process, which has descriptors of its own.
+            // Another process, with its own descriptors.
             #expect(try ImageStore.open(creating: shop.path).unpackedFile(key) == nil)
             store.abandon(place)
             #expect(try shop.names("squashfs") == [])

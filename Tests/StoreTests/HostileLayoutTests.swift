@@ -5,7 +5,8 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Every file of the layout replaced by what it must not be: nothing hangs, the fault is named, and the next pull repairs it.
+/// Replaces each file of the layout by invalid ones: nothing blocks, the error names the file, and the next pull
+/// repairs it.
 @Suite struct HostileLayoutTests {
     enum Wrong: String, CaseIterable, Sendable {
         case fifo, directory, symlink, socket, device, empty, cut, garbage, huge, foreign, groupWritable
@@ -28,7 +29,7 @@ import Testing
         return (shop, store)
     }
 
-    /// As a pull does it, with what is there already left alone.
+    /// Publishes as a pull does, without replacing what exists.
     static func fill(_ store: ImageStore) throws {
         let key = try Workshop.key("a:1")
         let pulling = try store.beginPulling()
@@ -76,10 +77,10 @@ import Testing
     func whatIsWrongIsNamedAndRepaired(_ place: String) throws {
         for wrong in Wrong.allCases {
             let (shop, store) = try Self.stocked()
-            try store.settle()
+            try store.flush()
             try Self.put(wrong, at: shop.path + "/" + place)
             let context: Comment = "\(wrong) as \(place)"
-            // A version that is none of ours is somebody's decision, not damage.
+            // An unknown version is not damage.
             let isOtherVersion = place == "version" && wrong == .garbage
             let key = try Workshop.key("a:1")
             let readers: [() throws -> Void] = [
@@ -129,7 +130,7 @@ import Testing
         }
     }
 
-    /// What others planted below a good top is not run.
+    /// Berth does not run what another user has put below a valid top directory.
     @Test(.enabled(if: Identity.userID == 0, "needs root")) func anImageOfAnotherUserIsNotBelieved() throws {
         let (shop, store) = try Self.stocked()
         _ = try Command(["chown", "-R", "12345", shop.path + "/" + Self.digest]).run()
@@ -138,7 +139,7 @@ import Testing
         #expect(try isThere(store.lease(try Workshop.digest(1))))
     }
 
-    /// Its layers may be those of the image that runs.
+    /// The layers of a damaged image may be in use.
     @Test func anImageInUseWhoseRecordIsDamagedKeepsItsLayers() throws {
         let (shop, store) = try Self.stocked()
         let lease = try there(try store.lease(try Workshop.digest(1)))

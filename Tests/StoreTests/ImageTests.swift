@@ -15,7 +15,7 @@ import TestSupport
         let record = try Workshop.record(1, layers: [9])
         try store.publish(
             record, manifest: [1], config: [2], names: [key, try Workshop.key("registry.example/a/b@\(record.digest)")])
-        try store.settle()
+        try store.flush()
         let lease = try there(try store.lease(key))
         #expect(lease.record == record)
         #expect(lease.trees == [shop.path + "/layers/\(try Workshop.digest(9).directoryName)/tree"])
@@ -46,7 +46,7 @@ import TestSupport
         paths.append(try Workshop.key("a:1", platform: "linux/s390x").path)
         paths.append(try Workshop.key("a:1", platform: "linux/arm/v6").path)
         paths.append(try Workshop.key("a:1", platform: "linux/arm/v7").path)
-        // What could be taken for another name or platform.
+        // Characters that could form another name or platform.
         for tag in ["a/b", "a%2Fb", "a+linux-s390x", "a%2Blinux-s390x"] {
             paths.append(try Workshop.key("oci:\(directory.path)/oci:\(tag)").path)
             paths.append(try Workshop.key("oci:\(directory.path)/oci:\(tag)", platform: "linux/s390x").path)
@@ -56,7 +56,7 @@ import TestSupport
             let platform = Platform(os: "linux", architecture: architecture, variant: variant)
             paths.append(try ImageKey(try ImageSource(parsing: "a:1"), platform: platform).path)
         }
-        // A digest says all that a tag would.
+        // With a digest, the tag does not matter.
         #expect(try Workshop.key("a@\(digest)") == Workshop.key("a:1@\(digest)"))
         #expect(Set(paths).count == paths.count - 1, "\(paths)")
         #expect(try Workshop.key("a") == Workshop.key("docker.io/library/a:latest"))
@@ -69,7 +69,7 @@ import TestSupport
         }
     }
 
-    /// The record has the name of the first pull; the key of an archive says only what stat(2) said of it.
+    /// The record has the name of the first pull; the key of an archive has only stat(2) fields.
     @Test func anArchiveIsShownByItsPathThoughItsContentsWereThere() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -84,7 +84,7 @@ import TestSupport
         #expect(try store.images().map(\.names) == [names])
         #expect(try store.image(digest)?.names == names)
         #expect(try store.digest(of: key) == digest)
-        // Moved, which the time of change shows, too: another name beside the first.
+        // Renaming changes the change time, so this is another name next to the first.
         try FileManager.default.moveItem(atPath: file, toPath: file + ".old")
         let moved = try Workshop.key("oci-archive:\(file).old:v1")
         #expect(moved != key)
@@ -92,7 +92,7 @@ import TestSupport
         #expect(try store.images().map(\.names) == [["docker.io/library/a:1", "oci-archive:\(file).old:v1", names[1]]])
     }
 
-    /// A name of one image must not be a directory of another's: `a:1` beside `a/b:1`.
+    /// A name must not be a directory of another one: `a:1` next to `a/b:1`.
     @Test func namesThatPrefixOthersLiveSideBySide() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -149,7 +149,7 @@ import TestSupport
         try concurrently(64) { number in
             let store = try shop.open()
             try store.publish(try Workshop.record(UInt8(number % 4)), manifest: [], config: [], names: [key])
-            // Whatever it means at present: an image that is whole.
+            // Whichever image it refers to, the image is complete.
             guard try isThere(store.lease(key)) else { throw TestSupportError("the name leads nowhere") }
         }
         #expect(try shop.names("images").count == 4)
@@ -265,12 +265,12 @@ import TestSupport
         #expect(try store.collect().images == 0)
         #expect(try isThere(store.lease(other)))
         #expect(try store.removeName(other))
-        // The digest alone was never a name that somebody gave.
+        // Users did not give the digest as a name.
         #expect(try store.collect().images == 1)
         #expect(try !isThere(store.lease(pinned)))
     }
 
-    /// For `berth rmi`: an archive's name stays when the file is another one, or none.
+    /// For `berth rmi`: the name of an archive stays when the file is changed or removed.
     @Test func namesOfArchivesAreFoundWhateverBecameOfTheFile() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -281,11 +281,13 @@ import TestSupport
         try shop.directory.write("another", to: "image.tar")
         let new = try Workshop.key(name)
         let foreign = try Workshop.key(name, platform: "linux/riscv64")
-        try store.publish(try Workshop.record(2), manifest: [], config: [], names: [new, foreign, try Workshop.key("a:1")])
+        try store.publish(
+            try Workshop.record(2), manifest: [], config: [], names: [new, foreign, try Workshop.key("a:1")])
         try FileManager.default.removeItem(atPath: path)
         let found = try store.localNames { $0 == name }
         #expect(Set(found.map(\.key)) == [old, new, foreign])
-        #expect(try Set(found.filter { $0.key.isFor(.host) }.map(\.digest)) == [Workshop.digest(1), Workshop.digest(2)])
+        #expect(
+            try Set(found.filter { $0.key.isFor(.host) }.map(\.digest)) == [Workshop.digest(1), Workshop.digest(2)])
         let other = try Platform(parsing: "linux/riscv64")
         #expect(foreign.isFor(other) && !new.isFor(other))
         #expect(try store.localNames { $0 == name + "x" }.isEmpty)
@@ -373,7 +375,7 @@ import TestSupport
         let bytes = record.encoded
         for count in 0..<bytes.count {
             guard let part = LaunchRecord(decoding: Array(bytes[..<count])) else { continue }
-            // Ended between two fields: what is there is right, what is needed is there.
+            // The record ends between two fields, and has all required ones.
             #expect(part.digest == record.digest && part.platform == record.platform && !part.trees.isEmpty)
             #expect(bytes[count - 1] == 0)
         }

@@ -78,7 +78,7 @@ final class Counter: Sendable {
         let store = try shop.open()
         let diffID = try Workshop.digest(1)
         do {
-            // It holds its lock as long as it is held itself.
+            // The draft is locked while it exists.
             let draft = try #require(try store.draftLayer(diffID))
             try draft.tree.descriptor.open("f", [.writeOnly, .create], mode: 0o600).writeAll([1, 2])
             #expect(try !store.hasLayer(diffID))
@@ -90,7 +90,7 @@ final class Counter: Sendable {
         #expect(try store.layerSummary(diffID) == [7])
         #expect(try there(try store.layerTree(diffID)).open("f", .readOnly).readAll() == [1, 2])
         #expect(try shop.names("drafts") == [])
-        try store.settle()
+        try store.flush()
         #expect(try shop.names("layers/\(diffID.directoryName)") == ["summary", "tree"])
         #expect(try store.draftLayer(diffID) == nil)
     }
@@ -110,7 +110,7 @@ final class Counter: Sendable {
         let store = try shop.open()
         let living = try #require(try store.draftLayer(try Workshop.digest(1)))
         do {
-            // Let go of without a word, as by a kill: the lock is free, the directory is there.
+            // Abandoned as after a kill: unlocked, but the directory exists.
             let dead = try #require(try store.draftLayer(try Workshop.digest(2)))
             try dead.tree.descriptor.makeDirectory("closed", mode: 0)
         }
@@ -143,7 +143,7 @@ final class Counter: Sendable {
         let diffID = try Workshop.digest(3)
         let made = Counter()
         try concurrently(16) { number in
-            // Each its own handle on the store, as each process has.
+            // Each has its own store object, as each process does.
             let own = try shop.open()
             guard let draft = try own.draftLayer(diffID) else { return }
             made.increment()
@@ -155,7 +155,7 @@ final class Counter: Sendable {
         #expect(try shop.names("drafts") == [])
     }
 
-    /// A file system without locks lets two make the same: the first to publish wins, whole.
+    /// Without locks, two processes may do the same work; the first one to publish wins.
     @Test func whereLocksDoNotHoldTheFirstToPublishWins() throws {
         let shop = try Workshop()
         let store = try shop.open()

@@ -4,7 +4,7 @@ import LinuxKernel
 import Testing
 import TestSupport
 
-/// A look-up costs the same, however many images there are.
+/// The cost of a look-up does not depend on the number of images.
 @Suite struct ManyImagesTests {
     static func stocked(_ count: Int) throws -> (shop: Workshop, store: ImageStore) {
         let shop = try Workshop()
@@ -20,7 +20,7 @@ import TestSupport
         return (shop, store)
     }
 
-    /// The least of many, in nanoseconds: what else the machine does only makes it longer.
+    /// The minimum of many runs in nanoseconds, because other load only adds time.
     static func least(_ store: ImageStore, _ key: ImageKey) throws -> UInt64 {
         var least = UInt64.max
         for _ in 0..<3000 {
@@ -32,7 +32,7 @@ import TestSupport
         return least
     }
 
-    /// Calls of read(2) and its like that this thread has made: proc_pid_io(5).
+    /// The read(2) calls of this thread: proc_pid_io(5).
     static func reads() throws -> Int {
         let text = try contents(of: "/proc/thread-self/io", limit: 4096).displayPath
         guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("syscr: ") }),
@@ -41,7 +41,7 @@ import TestSupport
         return count
     }
 
-    /// How many files are read to show an image, to look it up, and to take one of its names away.
+    /// The number of files read to show an image, to look it up, and to remove one of its names.
     static func cost(_ count: Int) throws -> [Int] {
         let (shop, store) = try stocked(count)
         defer { withExtendedLifetime(shop) {} }
@@ -66,7 +66,7 @@ import TestSupport
         #expect(few.allSatisfy { $0 < 20 })
     }
 
-    /// As an image of a berth that wrote no notes, or as a power cut leaves them.
+    /// An image of a version without notes, or notes after a power failure.
     @Test(arguments: [false, true]) func anImageWithoutANoteOfItsNamesHasThemAll(_ isEmpty: Bool) throws {
         let (shop, store) = try Self.stocked(3)
         let key = try Workshop.key("r.io/team/image1:1")
@@ -93,7 +93,7 @@ import TestSupport
         try store.name(old, [one])
         try store.name(new, [one])
         #expect(try store.image(new)?.names == ["r.io/team/image0:1", "r.io/team/image1:1"])
-        // Noted once, however often it was given.
+        // Recorded once, even if it was given several times.
         #expect(try shop.names("images/" + new.directoryName).filter { $0.hasPrefix("names") }.count == 2)
     }
 

@@ -4,13 +4,13 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// What `--container-save` leaves beside its target, and what the next one removes of it.
+/// The files that `--container-save` leaves next to its target, and which of them the next save removes.
 @Suite struct SaveDraftTests {
     private static func names(_ place: TemporaryDirectory) throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: place.path).sorted()
     }
 
-    /// A draft as a killed save leaves it: the kernel releases the lock, and nothing else happens.
+    /// A draft of a killed save, whose lock the kernel has released.
     private static func kill(_ target: String, below place: TemporaryDirectory) throws {
         let draft = try SaveDraft(for: place.path + "/" + target)
         let name = String(draft.path.dropFirst(place.path.utf8.count + 1))
@@ -48,7 +48,7 @@ import Testing
         ]
         for name in names { try place.write("x", to: name) }
         try SaveDraft(for: place.path + "/saved").remove()
-        // Without a lock, and not a day old.
+        // Without a lock, and less than a day old.
         #expect(try Self.names(place) == names.sorted())
     }
 
@@ -60,17 +60,17 @@ import Testing
         #expect(try Self.names(place) == ["saved.berth-12345678", "saved.berth-12345678.lock"])
     }
 
-    /// What a save is known by, and whether the next one removes it.
+    /// A leftover draft, and whether the next save removes it.
     struct Leftover: Sendable, CustomTestStringConvertible {
         let testDescription: String
         var files = ["", ".sqsh", ".lock"]
-        /// Of the lock file; `nil` for this boot's.
+        /// The content of the lock file; `nil` means this boot.
         var boot: String? = nil
-        var reach = LockReach.everybody
+        var scope = LockScope.cluster
         /// In seconds.
         var age: Int64 = 10
         var isHeld = false
-        /// The error that locking ends with.
+        /// The error of the lock call.
         var failure: Int32? = nil
         var isRemoved = true
     }
@@ -81,10 +81,10 @@ import Testing
         Leftover(testDescription: "its lock is free"),
         Leftover(testDescription: "its lock is held", age: 9 * day, isHeld: true, isRemoved: false),
         Leftover(testDescription: "of another boot, locks reach every node", boot: "other"),
-        Leftover(testDescription: "of this boot, locks stay on the node", reach: .thisNode),
-        Leftover(testDescription: "of another boot, locks stay", boot: "other", reach: .thisNode, isRemoved: false),
-        Leftover(testDescription: "of another boot, locks stay, old", boot: "other", reach: .thisNode, age: day + 60),
-        Leftover(testDescription: "killed before it was noted, locks stay", boot: "", reach: .thisNode, isRemoved: false),
+        Leftover(testDescription: "of this boot, locks stay on the node", scope: .node),
+        Leftover(testDescription: "of another boot, locks stay", boot: "other", scope: .node, isRemoved: false),
+        Leftover(testDescription: "of another boot, locks stay, old", boot: "other", scope: .node, age: day + 60),
+        Leftover(testDescription: "killed before it was noted, locks stay", boot: "", scope: .node, isRemoved: false),
         Leftover(testDescription: "no locks", failure: ENOLCK, isRemoved: false),
         Leftover(testDescription: "no locks, old", age: day + 60, failure: ENOLCK),
         Leftover(testDescription: "locking fails, old", age: day + 60, failure: EIO, isRemoved: false),
@@ -109,7 +109,7 @@ import Testing
         }
         try place.write("the user's own", to: "saved.berth-12345678.sqsh.old")
         let parent = try OwnedFileDescriptor(opening: place.path, .readOnly | .directory)
-        SaveDraft.sweep("saved", in: parent, leftover.reach, now: Clock.now.seconds + leftover.age) {
+        SaveDraft.sweep("saved", in: parent, leftover.scope, now: Clock.now.seconds + leftover.age) {
             (file) throws(SystemError) in
             if let errno = leftover.failure { throw SystemError(call: "fcntl", errno: errno, subject: "lock") }
             if leftover.isHeld { return false }

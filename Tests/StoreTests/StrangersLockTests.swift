@@ -5,16 +5,16 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// What a user who may only read the store can do with locks: docs/explanation/decisions/collection-and-locks.md
+/// What a user with read access can do with locks: docs/explanation/decisions/collection-and-locks.md
 @Suite struct StrangersLockTests {
-    /// Everything that others can open, locked with flock(2).
+    /// Locks everything that others can open with flock(2).
     static func flock(_ shop: Workshop, _ kind: String) throws -> Running {
-        // One process for each file, all at once.
+        // One process for each file.
         let all =
             "for f in $(find \(shop.path) -type f); do flock \(kind) $f sh -c 'echo ready; exec sleep 600' & done; wait"
         let running = try Command(["setsid", "sh", "-c", all]).start()
         let files = try Command(["find", shop.path, "-type", "f"]).run().lines.count
-        // Those that conflict wait; one lock at least is held for each file.
+        // Conflicting ones wait; each file has at least one lock.
         try running.until("the locks") { $0.printed.split(separator: "\n").count == files }
         return running
     }
@@ -39,7 +39,7 @@ import Testing
     @Test func lockFilesAreTheOwnersAlone() throws {
         let shop = try Workshop()
         let store = try shop.open()
-        // As an earlier version left it.
+        // As earlier versions created it.
         let made = try Command(["install", "-m", "644", "/dev/null", shop.path + "/locks/pulling"]).run()
         #expect(made.status == 0)
         do { _ = try store.beginPulling() }
@@ -51,7 +51,7 @@ import Testing
         #expect(try draft.directory.descriptor.status(of: "alive").permissions == 0o600)
     }
 
-    /// Only a descriptor that may write can lock others out.
+    /// Only a writable descriptor can lock others out.
     @Test func whoMayOnlyReadCannotLockOthersOut() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -71,7 +71,7 @@ import Testing
         try store.publish(try Workshop.record(1), manifest: [], config: [], names: [])
         let path = shop.path + "/images/\(digest.directoryName)/lease"
         let held = Mutex<DescriptorBox?>(try FileLocks.hold(path, .exclusive))
-        // Waits for a collection that takes a moment.
+        // Waits for a short collection.
         try concurrently(2) { number in
             if number == 0 {
                 let other = try #require(try ImageStore.open(existing: shop.path))
@@ -81,7 +81,7 @@ import Testing
                 held.withLock { $0 = nil }
             }
         }
-        // And gives up with the name of what it waited for.
+        // Then fails with the path that it waited for.
         let kept = try FileLocks.hold(path, .exclusive)
         #expect(throws: StoreError.busy(path: path)) { _ = try store.lease(digest) }
         withExtendedLifetime(kept) {}
@@ -101,7 +101,7 @@ import Testing
 
     // MARK: Sweeping
 
-    /// A prune between the opening and the locking of a lock file: the lock must not be one of a file that is gone.
+    /// A prune between opening and locking a lock file: the lock must not be on a removed file.
     @Test func aLockSurvivesTheSweepOfItsFile() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -113,7 +113,7 @@ import Testing
             let file = try #require(try store.unpackedFile("key"))
             _ = try store.collect()
             #expect(try !isThere(store.tryWorkLock("squashfs/key")))
-            // The draft is still there.
+            // The draft still exists.
             #expect(try shop.names("squashfs") == ["key.new"])
             withExtendedLifetime(file.lock) {}
             withExtendedLifetime(held.descriptor) {}
@@ -125,7 +125,7 @@ import Testing
             })
     }
 
-    /// Many take one lock in turn while a prune sweeps all the time: never two at once.
+    /// Many processes acquire one lock in turn while a prune sweeps; never two at once.
     @Test func sweepsAndLocksInterleave() throws {
         let shop = try Workshop()
         _ = try shop.open()

@@ -3,7 +3,7 @@ import LinuxKernel
 @testable import Store
 import TestSupport
 
-/// A store in a directory of its own, and images made of nothing but their records.
+/// A store in a separate directory, and images that consist only of their records.
 struct Workshop: Sendable {
     let directory: TemporaryDirectory
     let path: String
@@ -32,7 +32,7 @@ struct Workshop: Sendable {
         LaunchRecord(
             digest: try digest(byte), platform: .host,
             trees: try layers.map { "layers/\(try digest($0).directoryName)/tree" }
-                // Something that is there.
+                // An existing directory.
                 + (layers.isEmpty ? ["mount"] : []),
             overlay: true, name: name)
     }
@@ -51,7 +51,7 @@ struct Workshop: Sendable {
 }
 
 extension ImageStore {
-    /// `false` where there is no such name.
+    /// Returns `false` if the name does not exist.
     func removeName(_ key: ImageKey) throws(StoreError) -> Bool {
         guard let digest = try digest(of: key) else { return false }
         try removeNames([key], of: digest)

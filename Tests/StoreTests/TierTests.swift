@@ -5,9 +5,9 @@ import LinuxKernel
 import Testing
 import TestSupport
 
-/// The caller's own store and those that others share with him.
+/// The caller's own store and shared stores.
 @Suite struct TierTests {
-    /// An image with one layer in a store of its own.
+    /// An image with one layer in a separate store.
     static func stocked(_ byte: UInt8, layer: UInt8, names: [String]) throws -> (shop: Workshop, store: ImageStore) {
         let shop = try Workshop()
         let store = try shop.open()
@@ -43,7 +43,7 @@ import TestSupport
         #expect(lease.record.name == "image")
     }
 
-    /// A tag of one's own may mean what only a shared store has.
+    /// A user's tag may refer to an image that only a shared store has.
     @Test func aNameMayBeInOneStoreAndTheImageInAnother() throws {
         let own = try Workshop()
         let store = try own.open()
@@ -89,13 +89,13 @@ import TestSupport
             let lease = try there(try store.lease(try Workshop.key("lean:1")))
             #expect(lease.trees[0].hasPrefix(shared.path + "/layers/") && lease.trees[1].hasPrefix(own.path + "/"))
             #expect(lease.layers.count == 1)
-            // In use, though no image of its own store has it.
+            // In use, although no image of its own store has it.
             #expect(try other.collect().layers == 0)
             withExtendedLifetime(lease.layers) {}
         }
         #expect(try store.collect() == Collected())
         #expect(try soon { try other.collect().layers == 1 })
-        // Then the image is no longer one, until a pull makes it whole.
+        // The image is incomplete until a pull repairs it.
         #expect(try !isThere(store.lease(try Workshop.key("lean:1"))))
         #expect(!store.isWhole(try Workshop.digest(5)))
     }
@@ -147,7 +147,7 @@ import TestSupport
         #expect(try isThere(ImageStores.lease(try Workshop.key("a:1"), in: places)))
     }
 
-    /// Another user could put a record there that mounts any file.
+    /// Another user could add a record that mounts any file.
     @Test(.enabled(if: geteuid() == 0, "gives a store away: root only")) func deviceRecordsNeedATrustedStore() throws {
         let (shop, _) = try Self.stocked(1, layer: 2, names: [])
         DeviceRecords.write([1], "cdi-0~a", store: shop.path)

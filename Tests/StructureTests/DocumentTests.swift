@@ -2,11 +2,12 @@ import Foundation
 import TestSupport
 import Testing
 
-/// README.md, CONTRIBUTING.md and docs/: blocks of commands are marked, links lead somewhere, tables match the code.
+/// README.md, CONTRIBUTING.md and docs/: command blocks are marked, links are valid, tables match the code.
 @Suite struct DocumentTests {
     static let pages: [String] = ["README.md", "CONTRIBUTING.md"] + LeanTests.files("docs", [".md"])
 
-    /// A block ```sh is executed (`run`, by Tests/DocumentTests; `run: slurm`, by Tests/SlurmTests), or says why not.
+    /// Each ```sh block is executed (`run` by Tests/DocumentTests; `run: slurm` by Tests/SlurmTests) or has the reason
+    /// why not.
     @Test(arguments: pages) func everyBlockOfCommandsIsMarked(_ page: String) throws {
         let lines = LeanTests.lines(page)
         let mark = #/<!-- (run(: (fails|slurm))?|not run: .{10,}) -->/#
@@ -40,8 +41,8 @@ import Testing
         }
     }
 
-    /// A reader searches for the message on the screen: what the pages quote is what the programs print. Of a message, the
-    /// pieces between what is put in are looked for in the sources.
+    /// Readers search for the message on their screen, so quoted messages must be those of the programs. Searches the
+    /// sources for the pieces between placeholders.
     @Test(arguments: ["docs/how-to/troubleshooting.md", "docs/reference/slurm-plugin.md"])
     func messagesThatAreExplainedExist(_ page: String) throws {
         let code = LeanTests.files("Sources", [".swift"]) + LeanTests.files("Plugin", [".c"])
@@ -74,7 +75,7 @@ import Testing
         #expect(count > 5)
     }
 
-    /// As GitHub makes them of the headings.
+    /// Anchors of headings as GitHub creates them.
     private static func sections(_ page: String) -> Set<String> {
         var isInside = false
         var names: Set<String> = []

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What the launcher is made of must start in a millisecond, in one thread.
+/// The launcher must start in a millisecond with a single thread.
 @Suite struct LeanTests {
     static let root = packageRoot()
 
@@ -36,8 +36,8 @@ import Testing
         }
     }
 
-    /// The standard library compares and takes apart strings by what people see; `ByteStrings.swift` of LinuxKernel hides
-    /// that where it is imported. ImageSpec, which imports nothing, works on `utf8`.
+    /// The standard library compares and splits strings by characters; importing LinuxKernel hides that
+    /// (`ByteStrings.swift`). ImageSpec, which imports nothing, uses `utf8`.
     @Test func stringsAreTakenApartByTheirBytes() {
         let methods = [
             ".hasPrefix(", ".hasSuffix(", ".split(separator: \"", ".split(whereSeparator: { $0 == \"",
@@ -56,7 +56,7 @@ import Testing
                         "\(file):\(number + 1): \(method)…) is about characters: import LinuxKernel, or use utf8")
                 }
             }
-            // The next character's place is behind what joins this one: `index(after:)` of `utf8` is the next byte's.
+            // `index(after:)` on a string skips combining characters; on `utf8`, it moves by one byte.
             for (number, line) in lines.enumerated() {
                 let isOfText = ["text", "entry", "path", "line", "value", "kind"].contains {
                     line.contains($0 + ".index(after:")
@@ -66,7 +66,7 @@ import Testing
         }
     }
 
-    /// User 0 of a user namespace is not root: what needs root asks `Identity.isRoot`.
+    /// User 0 of a user namespace is not root, so code must use `Identity.isRoot`.
     @Test func rootIsAskedForByName() {
         for file in Self.files("Sources", [".swift"]) where !file.hasSuffix("LinuxKernel/Identity.swift") {
             for (number, line) in Self.lines(file).enumerated() {

@@ -1,7 +1,7 @@
 import Foundation
 import TestSupport
 
-/// What Package.swift declares, as SwiftPM reads it.
+/// The declarations of Package.swift, as SwiftPM parses them.
 struct Manifest: Decodable {
     let targets: [Target]
     let dependencies: [Dependency]
@@ -9,11 +9,11 @@ struct Manifest: Decodable {
     struct Target: Decodable {
         let name: String
         let type: String
-        /// Where a system library comes from.
+        /// The packages that provide a system library.
         let providers: [Provider]?
         let dependencies: [Reference]
 
-        /// The modules that the target declares: other targets, and products of packages.
+        /// The modules that the target declares: other targets and products of packages.
         var modules: Set<String> { Set(dependencies.compactMap { ($0.byName ?? $0.product)?.first ?? nil }) }
     }
 
@@ -35,7 +35,7 @@ struct Manifest: Decodable {
         let value: String?
 
         init(from decoder: any Decoder) throws {
-            value = try? decoder.singleValueContainer().decode(String.self)  // null, or an object of no interest here
+            value = try? decoder.singleValueContainer().decode(String.self)  // null or an object: ignored
         }
     }
 
@@ -46,7 +46,7 @@ struct Manifest: Decodable {
         struct Package: Decodable { let identity: String }
     }
 
-    /// All targets, also where this test was built without the packages from outside.
+    /// All targets, even if this test was built without external packages.
     static let shared = Result<Manifest, any Error> {
         let environment = ProcessInfo.processInfo.environment.filter { ["PATH", "HOME"].contains($0.key) }
         let scratch = try TemporaryDirectory()
@@ -59,13 +59,13 @@ struct Manifest: Decodable {
         return try JSONDecoder().decode(Manifest.self, from: Data(dump.output.utf8))
     }
 
-    /// Debian packages of the system libraries.
+    /// The Debian packages of the system libraries.
     var debianPackages: [String] { targets.flatMap { $0.providers ?? [] }.flatMap { $0.apt ?? [] }.flatMap { $0 } }
 
     /// The targets of the product.
     var sources: [Target] { targets.filter { $0.type != "test" && $0.name != "TestSupport" } }
 
-    /// A target and all that it is made of.
+    /// A target and its transitive dependencies.
     func closure(of name: String) -> Set<String> {
         var found: Set<String> = []
         var waiting = [name]

@@ -3,7 +3,7 @@ import LaunchPlanning
 import TestSupport
 import Testing
 
-/// The page of Docker's and Apptainer's options is generated from the option table. `BERTH_RECORD=1` writes it.
+/// Generates the page of Docker's and Apptainer's options from the option table. `BERTH_RECORD=1` writes it.
 @Suite struct OptionPageTests {
     static let path = packageRoot() + "/docs/reference/docker-options.md"
 
@@ -29,7 +29,7 @@ import Testing
 
     static func sentence(_ option: RunOption) -> String {
         let text = option.meaning.prefix(1).uppercased() + option.meaning.dropFirst()
-        // Punctuation of the table itself.
+        // Escape the table's own punctuation.
         return text.replacing("|", with: "\\|") + (option.answer == .refused ? ". Instead: \(option.remedy)." : ".")
     }
 

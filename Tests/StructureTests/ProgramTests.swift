@@ -4,7 +4,7 @@ import SiteConfig
 import Testing
 import TestSupport
 
-/// What the built programs and the pages about them say.
+/// The built programs and their pages.
 @Suite struct ProgramTests {
     static let root = packageRoot()
 
@@ -31,7 +31,7 @@ import TestSupport
         }
     }
 
-    /// Of `verbs`, `run` is the other program's; help of both is this one's.
+    /// `run` belongs to the launcher, but the image tool prints the help of both.
     @Test(.enabled(if: rich != nil, "no built berth-image: run Scripts/build"), arguments: verbs)
     func helpHasAnExampleAndFitsIntoEightyColumns(_ verb: String) throws {
         let help = try Command(
@@ -43,7 +43,7 @@ import TestSupport
 
     static let installed = built(["build/bin/berth"])
 
-    /// Both programs together: the doctor starts the launcher for what only that can try.
+    /// Needs both programs, because the doctor starts the launcher for its trials.
     @Test(.enabled(if: rich != nil && installed != nil, "no built programs: run Scripts/build"))
     func theDoctorTriesWhatALaunchDoes() throws {
         let berth = try #require(Self.installed)
@@ -53,7 +53,7 @@ import TestSupport
         #expect([0, 1, 2].contains(ended.status), "\(ended)")
         let read = try #require(JSONSerialization.jsonObject(with: Data(ended.output.utf8)) as? [String: Any])
         let checks = try #require(read["checks"] as? [[String: String]])
-        // And "file systems" where one is mounted, by another test perhaps.
+        // Also "file systems" if one is mounted, perhaps by another test.
         let areas: Set = ["containers", "store", "GPUs", "fabrics", "limits", "cgroups", "Slurm", "credentials"]
         #expect(Set(checks.compactMap { $0["area"] }).subtracting(["file systems"]) == areas)
         #expect(!checks.contains { $0["check"] == "launcher" }, "the launcher was not found: \(ended)")
@@ -66,7 +66,7 @@ import TestSupport
         #expect(!quiet.output.contains("\n  ok "), "\(quiet)")
     }
 
-    /// The files that a launch would read, by the site's word, and what is wrong with them.
+    /// The files that a launch would read according to the site, and their errors.
     @Test(.enabled(if: rich != nil && installed != nil, "no built programs: run Scripts/build"))
     func theDoctorReadsCDISpecifications() throws {
         let place = try TemporaryDirectory()
@@ -116,13 +116,13 @@ import TestSupport
         try place.write("hoem = yes\nulimit = nonsense=1\nstore = /s/%u\n", to: "new.conf")
         let checked = try berth("check", place.path + "/new.conf")
         #expect(checked.status == 125, "\(checked)")
-        for text in ["new.conf, line 1: there is no setting \"hoem\"", "did you mean home?", "new.conf:2: "] {
+        for text in ["new.conf, line 1: unknown setting \"hoem\"", "did you mean home?", "new.conf:2: "] {
             #expect(checked.errors.contains(text), "\(text): \(checked)")
         }
         #expect(!checked.errors.contains("line 3"), "\(checked)")
     }
 
-    /// The folder of a build leaves no trace, so that two builds are equal byte for byte (Scripts/reproducible).
+    /// The programs must not depend on the build folder, so that two builds are identical (Scripts/reproducible).
     @Test(
         .enabled(if: rich != nil && installed != nil, "no built programs: run Scripts/build"),
         arguments: ["build/bin/berth", "build/libexec/berth/berth-image"])
@@ -131,7 +131,7 @@ import TestSupport
         #expect(bytes.range(of: Data((Self.root + "/").utf8)) == nil)
     }
 
-    /// What is exported cannot be left out by the linker; ICU's data alone would be 30 MB.
+    /// The linker cannot omit exported symbols. ICU's data alone would be 30 MB.
     @Test(.enabled(if: rich != nil, "no built berth-image: run Scripts/build")) func theImageToolIsSmall() throws {
         let program = try #require(Self.rich)
         let size = try #require(FileManager.default.attributesOfItem(atPath: program)[.size] as? Int)
@@ -178,7 +178,7 @@ import TestSupport
         }
         let written = try String(contentsOfFile: path, encoding: .utf8)
         #expect(written == ConfigurationKey.sample, "run StructureTests with BERTH_RECORD=1 and read what it writes")
-        // As it is, it configures nothing; with its comment signs removed, it is valid.
+        // Unchanged, it configures nothing; with the comment signs removed, it is valid.
         var configuration = SiteConfiguration()
         try configuration.add(text: written, file: "berth.conf")
         #expect(configuration == SiteConfiguration())

@@ -2,12 +2,12 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The rules of docs/explanation/architecture.md that a reader can break without noticing.
+/// Rules of docs/explanation/architecture.md that are easy to break unintentionally.
 @Suite struct StructureTests {
-    /// What the toolchain offers beside the packages. The launcher's targets do without (`LeanTests`).
+    /// Modules of the toolchain. The launcher's targets do not use them (`LeanTests`).
     static let toolchain: Set = ["Dispatch", "FoundationEssentials", "Glibc", "Synchronization"]
 
-    /// SwiftPM itself lets a target import what its dependencies depend on.
+    /// SwiftPM itself allows imports of indirect dependencies.
     @Test func everyTargetImportsWhatItDeclares() throws {
         let manifest = try Manifest.shared.get()
         for target in manifest.sources {
@@ -22,7 +22,8 @@ import Testing
         }
     }
 
-    /// docs/reference/dependencies.md has a row for each dependency of Package.swift, and no other; Scripts/setup installs the libraries.
+    /// docs/reference/dependencies.md has one row for each dependency of Package.swift, and Scripts/setup installs the
+    /// libraries.
     @Test func everyDependencyIsStated() throws {
         let manifest = try Manifest.shared.get()
         let packages = manifest.dependencies.flatMap { $0.sourceControl.map(\.identity) }
@@ -43,7 +44,7 @@ import Testing
         for source in Source.all { #expect(source.lines.count <= 600, "\(source.path): split it") }
     }
 
-    /// Text for people is made in one place of each program.
+    /// Only one module of each program contains messages.
     @Test func librariesNeitherPrintNorExit() {
         for source in Source.all where !["berth", "berth-image"].contains(source.target) {
             for (index, line) in source.lines.enumerated() {
@@ -55,7 +56,7 @@ import Testing
         }
     }
 
-    /// An error of writing must not be lost, nor a name reach the terminal raw.
+    /// Write errors must not be lost, and names must be made safe for the terminal.
     @Test func oneFileWritesToTheStandardStreams() {
         for source in Source.all where !source.path.hasSuffix("/Diagnostics/Output.swift") {
             for (index, line) in source.lines.enumerated() {
@@ -67,7 +68,7 @@ import Testing
         }
     }
 
-    /// Documents of images are decoded by `Documents`, which checks them first; the others are answers and settings.
+    /// `Documents` decodes all image documents, because it checks them first. Other JSON is answers and settings.
     @Test func imageDocumentsAreDecodedInOnePlace() {
         let others = [
             "/Authentication/", "/Credentials/", "/ServerErrors.swift", "/DocumentDecoding.swift", "/SeccompProfiles/",
@@ -80,7 +81,7 @@ import Testing
         }
     }
 
-    /// docs/explanation/known-attacks.md: where a file of tests is named, each of the row's numbers is in it.
+    /// docs/explanation/known-attacks.md: a test file that a row names must contain each number of the row.
     @Test func knownAttacksAreTestedWhereTheDocumentSays() throws {
         let root = packageRoot()
         let tests = FileManager.default.enumerator(atPath: root + "/Tests")?.compactMap { $0 as? String } ?? []
@@ -103,7 +104,7 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: packageRoot() + "/docs/reference/commands/\(verb).md"))
     }
 
-    /// One thread by linkage, so that unshare(CLONE_NEWUSER) can not fail for a second one.
+    /// Statically linked and single-threaded, so that unshare(CLONE_NEWUSER) cannot fail.
     @Test func theLauncherIsStaticAndHasNoThreads() throws {
         let unstripped = packageRoot() + "/.build/lean/release/berth"
         try #require(

@@ -1,10 +1,10 @@
 import CLinux
 import Foundation
 
-/// A program to run beside the tests: its whole output is kept, and it does not outlive its time.
+/// Runs a program for a test with a time limit, and captures all its output.
 package struct Command: Sendable {
     package var arguments: [String]
-    /// All of it; the tests' own variables are not handed on.
+    /// The complete environment; the tests' own variables are not inherited.
     package var environment: [String: String]
     package var directory: String?
     package var input: String?
@@ -24,7 +24,7 @@ package struct Command: Sendable {
     package func run() throws -> Ended { try start().wait() }
 
     package func start() throws -> Running {
-        // Files rather than pipes: nothing has to be read while it runs, however much it prints.
+        // Files rather than pipes, so that large output need not be read while it runs.
         let output = try Self.scratchFile()
         let errors = try Self.scratchFile()
         let inputFile = try Self.scratchFile()
@@ -41,13 +41,13 @@ package struct Command: Sendable {
         posix_spawn_file_actions_adddup2(&actions, inputFile, 0)
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         posix_spawn_file_actions_adddup2(&actions, errors, 2)
-        // What the test runner has open is not the program's.
+        // The program must not inherit the test runner's descriptors.
         posix_spawn_file_actions_addclosefrom_np(&actions, 3)
         if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // The runner ignores or blocks some signals; a program starts with none of that.
+        // Reset signals that the runner ignores or blocks.
         var all = sigset_t()
         sigfillset(&all)
         var none = sigset_t()
@@ -78,7 +78,7 @@ package struct Command: Sendable {
     }
 }
 
-/// A program that has been started; `wait` is to be called once.
+/// A running program. Call `wait` once.
 package struct Running: Sendable {
     package let processID: Int32
     fileprivate let output: Int32
@@ -87,11 +87,11 @@ package struct Running: Sendable {
 
     package func signal(_ number: Int32) { kill(processID, number) }
 
-    /// What it has printed so far.
+    /// The output so far.
     package var printed: String { Self.contents(output) }
     package var complained: String { Self.contents(errors) }
 
-    /// Waits for something to become true of it, at most a minute: the machine may be busy.
+    /// Waits up to a minute for a condition, because the machine may be busy.
     package func until(_ what: String, _ holds: (Running) -> Bool) throws {
         for _ in 0..<6000 {
             if holds(self) { return }
@@ -136,9 +136,9 @@ package struct Running: Sendable {
     }
 }
 
-/// How a program ended and what it printed.
+/// The exit status and the output of a program.
 package struct Ended: Sendable {
-    /// `nil` where a signal ended it.
+    /// `nil` if a signal killed it.
     package let status: Int32?
     package let signal: Int32?
     package let output: String
@@ -149,7 +149,7 @@ package struct Ended: Sendable {
         output.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
     }
 
-    /// Whether a call of libdispatch's own failed, which answers that with an illegal instruction.
+    /// Whether a call of libdispatch failed, which then executes an illegal instruction.
     package var isRefusedByDispatch: Bool {
         signal == SIGILL && errors.contains("_dispatch_") && errors.contains("in libdispatch.so")
     }

@@ -1,7 +1,7 @@
 import Foundation
 import Synchronization
 
-/// Runs the body so many times at once, each in a thread of its own, and throws what any of them threw.
+/// Runs `body` `count` times in parallel, each in its own thread, and throws the first error.
 package func concurrently(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) throws {
     let failures = Failures()
     let ended = DispatchSemaphore(value: 0)
@@ -21,9 +21,9 @@ private final class Failures: Sendable {
     var all: [String] { texts.withLock { $0 } }
 }
 
-/// Whether something comes true within a minute.
+/// Whether a condition becomes true within a minute.
 ///
-/// For locks that were just let go: a child that another test starts at that instant shares them until its `execve`.
+/// For locks that were just released: a child that another test starts at that moment shares them until its `execve`.
 package func soon(_ holds: () throws -> Bool) rethrows -> Bool {
     for _ in 0..<6000 {
         if try holds() { return true }

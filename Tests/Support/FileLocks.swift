@@ -1,6 +1,6 @@
 package import LinuxKernel
 
-/// Locks as another process sees them.
+/// Locks as seen by another process.
 package enum FileLocks {
     package enum Kind: Sendable { case shared, exclusive }
 
@@ -10,7 +10,7 @@ package enum FileLocks {
         return (DescriptorBox(file), isLocked)
     }
 
-    /// Whether another open file description could acquire the lock now.
+    /// Whether another open file description could acquire the lock.
     package static func isFree(_ path: String, _ kind: Kind) throws -> Bool { try open(path, kind).isLocked }
 
     /// Holds the lock until the box is released.

@@ -1,19 +1,19 @@
 package import LinuxKernel
 
-/// All that there is to say of what lies in a directory, and of the directory itself, by path; its own path is empty.
+/// All properties of a directory and everything in it, by path. The directory itself has the empty path.
 package struct FileTree: Equatable, Sendable {
     package struct Entry: Equatable, Sendable {
         package var kind: FileStatus.Kind
-        /// The low twelve bits of `st_mode`; 0 for links, which have none of their own.
+        /// The lower twelve bits of `st_mode`; 0 for links.
         package var permissions: UInt32 = 0
         package var owner: [UInt32] = [0, 0]
-        /// A regular file's bytes, or a link's target.
+        /// The bytes of a regular file, or the target of a link.
         package var content: [UInt8] = []
         package var modified = Timestamp(seconds: 0)
         package var attributes: [[UInt8]: [UInt8]] = [:]
-        /// All names of the file in this tree, its own among them, where there are several.
+        /// All names of the file in this tree, if it has several.
         package var names: [[UInt8]] = []
-        /// Major and minor number of a device.
+        /// The major and minor number of a device.
         package var device: [UInt32] = []
 
         package init(kind: FileStatus.Kind) { self.kind = kind }
@@ -23,16 +23,16 @@ package struct FileTree: Equatable, Sendable {
 
     package init() {}
 
-    /// Reads a directory and all below it. What its owner may not read is made readable and told as it was.
+    /// Reads a directory and everything below it. Makes unreadable entries readable and records their original mode.
     ///
-    /// - Parameter summary: What to keep of a regular file's bytes; all of them where it is not given.
+    /// - Parameter summary: Reduces the bytes of a regular file; by default all are kept.
     package init(
         reading directory: borrowing OwnedFileDescriptor, summary: @escaping ([UInt8]) -> [UInt8] = { $0 }
     ) throws(SystemError) {
         var reader = Reader(summary: summary)
         try reader.read(directory, at: [], try directory.status())
         entries = reader.entries
-        // Directories have one name each.
+        // Directories have only one name.
         for paths in reader.paths.values where paths.count > 1 {
             let sorted = paths.sorted { $0.lexicographicallyPrecedes($1) }
             for path in paths { entries[path]?.names = sorted }
@@ -46,7 +46,7 @@ package struct FileTree: Equatable, Sendable {
         }
 
         let summary: ([UInt8]) -> [UInt8]
-        /// Who may read everything.
+        /// Whether this process can read everything.
         let isRoot = Identity.userID == 0
         var entries: [[UInt8]: Entry] = [:]
         var paths: [FileIdentity: [[UInt8]]] = [:]
@@ -113,7 +113,7 @@ package struct FileTree: Equatable, Sendable {
 }
 
 extension FileTree.Entry {
-    /// What is different about the other, as property and both values; nothing where they are the same.
+    /// The differing properties with both values.
     package func differences(from other: Self) -> [(property: String, own: String, other: String)] {
         var found: [(property: String, own: String, other: String)] = []
         func compare(_ property: String, _ own: String, _ other: String) {
@@ -134,7 +134,7 @@ extension FileTree.Entry {
         return found
     }
 
-    /// Printable bytes as they are, others in hexadecimal, so that no two are told alike.
+    /// Printable bytes unchanged and others in hexadecimal, so that different bytes have different texts.
     package static func text(_ bytes: [UInt8]) -> String {
         var text = ""
         for byte in bytes {
@@ -153,7 +153,7 @@ extension FileTree.Entry {
 }
 
 extension FileTree {
-    /// What is different about the other, a line for each property of each path.
+    /// The differences, one line for each property of each path.
     package func differences(from other: FileTree) -> [String] {
         var lines: [String] = []
         for path in Set(entries.keys).union(other.entries.keys).sorted(by: { $0.lexicographicallyPrecedes($1) }) {

@@ -1,10 +1,10 @@
 import Foundation
 
-/// Texts that were looked at once and must stay as they are. `BERTH_RECORD=1` writes them anew, to be looked at again.
+/// Texts that were reviewed once and must not change. `BERTH_RECORD=1` rewrites them for another review.
 package enum Golden {
-    /// What is different about `text`, in words for a failed test; `nil` where it is as recorded.
+    /// Describes the difference between `text` and the recorded one; `nil` if they are equal.
     ///
-    /// - Parameter directory: Beside the test's own file.
+    /// - Parameter directory: The directory next to the test's file.
     package static func difference(_ text: String, from name: String, beside file: String) -> String? {
         let path =
             file.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
@@ -36,7 +36,7 @@ package enum Golden {
         return "Golden/\(name).txt differs (BERTH_RECORD=1 records what is now):\n" + changes.joined(separator: "\n")
     }
 
-    /// Without the numbers of a plan's steps: one that is new would show all behind it as changed.
+    /// Removes the numbers of a plan's steps, so that a new step does not change all later lines.
     private static func lines(_ text: String) -> [Substring] {
         text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
             let rest = line.drop { $0 == " " }
@@ -53,7 +53,7 @@ package enum Golden {
     }
 }
 
-/// The package's root, from a file of `Tests/TARGET/`.
+/// The root of the package, for a file in `Tests/TARGET/`.
 package func packageRoot(_ file: String = #filePath) -> String {
     file.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
 }

@@ -1,11 +1,11 @@
-/// One entry of an archive in a table of cases.
+/// One entry of an archive in a table of test cases.
 package struct Item: Sendable {
     package var name: String
     package var type: Character
     package var content = ""
     package var link = ""
     package var mode: Int64 = 0o644
-    /// In place of the name, where it is no text.
+    /// Replaces the name if it is not valid text.
     package var rawName: [UInt8]?
     package var rawLink: [UInt8]?
     package var user: Int64 = 0
@@ -13,7 +13,7 @@ package struct Item: Sendable {
     /// Since 1970; negative before.
     package var seconds: Int64 = 1_700_000_000
     package var nanoseconds: Int32 = 0
-    /// Extended attributes in the order in which they are written.
+    /// Extended attributes in the order of the archive.
     package var attributes: [(name: String, value: [UInt8])] = []
 
     package init(
@@ -68,7 +68,7 @@ package struct Item: Sendable {
         return item
     }
 
-    /// What an extended header has to say, since the entry's own can not.
+    /// The records of an extended header for values that do not fit into the entry's own.
     fileprivate var records: [(String, [UInt8])] {
         var records: [(String, [UInt8])] = []
         if path.count > 100 || target.count > 100 {
@@ -76,7 +76,7 @@ package struct Item: Sendable {
             if !target.isEmpty { records.append(("linkpath", target)) }
         }
         if nanoseconds != 0 {
-            // -1.25 s is counted as -2 s and 0.75 s.
+            // -1.25 s is encoded as -2 s plus 0.75 s.
             let whole = seconds < 0 ? seconds + 1 : seconds
             let rest = seconds < 0 ? 1_000_000_000 - nanoseconds : nanoseconds
             let sign = seconds < 0 && whole == 0 ? "-" : ""

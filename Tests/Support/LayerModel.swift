@@ -1,15 +1,15 @@
 package import LinuxKernel
 
-/// The reference: what a stack of layers holds, by the words of layer.md and, where those leave a choice, of
-/// docs/reference/unpacking.md. Nodes in memory; nothing of what it is a reference for is used.
+/// The reference model: the contents of a stack of layers by the rules of layer.md and, where it leaves a choice, of
+/// docs/reference/unpacking.md. Works in memory and shares no code with the implementation.
 package struct LayerModel {
-    /// A file with however many names, or a directory.
+    /// A file with any number of names, or a directory.
     package final class Node {
         package var entry: FileTree.Entry
         package var children: [[UInt8]: Node] = [:]
-        /// A directory that no entry describes.
+        /// A directory without an entry.
         package var isImplicit = false
-        /// An implicit directory that, for a whiteout of its own layer, stands for itself.
+        /// An implicit directory that a whiteout of its own layer makes independent of lower layers.
         var isDescribed = false
 
         init(_ entry: FileTree.Entry) { self.entry = entry }
@@ -22,22 +22,22 @@ package struct LayerModel {
             return node
         }
 
-        /// Of an implicit directory: as new as the newest in it.
+        /// An implicit directory is as new as its newest entry.
         func note(_ time: Timestamp) {
             if isImplicit, entry.modified < time { entry.modified = time }
         }
     }
 
-    /// A hard link to nothing, to a directory, or through a file.
+    /// A hard link to a missing target, to a directory, or through a file.
     package struct Refused: Error {}
 
     package let root = Node.implicitDirectory()
-    /// Directories that the uppermost layer which has them has no entry for.
+    /// Directories without an entry in the topmost layer that has them.
     package private(set) var withoutEntryOnTop: Set<[UInt8]> = []
 
     package init() {}
 
-    /// Everything, as `FileTree` reads it from a disk.
+    /// The tree as `FileTree` reads it from disk.
     package var tree: FileTree {
         var tree = FileTree()
         var names: [ObjectIdentifier: [[UInt8]]] = [:]
@@ -57,10 +57,10 @@ package struct LayerModel {
         let layer = ModelledLayer()
         for item in items { try layer.add(item) }
         try layer.settle()
-        // Lower files may be linked to and hidden by the same layer.
+        // The same layer may link to lower files and hide them.
         var held: [[UInt8]: Node] = [:]
         for (path, target) in layer.openLinks { held[path] = file(target) }
-        // From above: what is cleared away has no links that lead anywhere.
+        // From the top: removed directories contain no links to follow.
         for path in layer.opaque.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
             lower(path, layer)?.node.children = [:]
         }
@@ -85,8 +85,8 @@ package struct LayerModel {
         return node
     }
 
-    /// What a directory of the layer will be merged with. A lower link stands for its target only where the layer has no
-    /// entry for the directory.
+    /// The directory into which a directory of the layer is merged. A lower link counts as its target only if the layer
+    /// has no entry for the directory.
     private func lower(_ path: [UInt8], _ layer: ModelledLayer) -> LayerPath.Place? {
         var place = LayerPath.Place(path: [], node: root)
         var layerNode: Node? = layer.root
@@ -118,7 +118,7 @@ package struct LayerModel {
             place.node.isImplicit = false
             withoutEntryOnTop.remove(place.path)
         }
-        // Files first, so that it does not depend on the order in which a file system lists names.
+        // Files first, so that the result does not depend on the order of names in the file system.
         for (name, child) in directory.children where child.entry.kind != .directory {
             place.node.children[name] = child
         }
@@ -150,7 +150,7 @@ extension Timestamp {
     }
 }
 
-/// A tree as lines to compare: type, mode, content or target by path.
+/// A tree as comparable lines by path: type, mode, content or target.
 package func listing(_ directory: borrowing OwnedFileDescriptor, prefix: String = "") throws -> [String: String] {
     var lines: [String: String] = [:]
     for name in try directory.entries() {

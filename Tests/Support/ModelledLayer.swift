@@ -1,6 +1,6 @@
 internal import LinuxKernel
 
-/// Paths as bytes, and the walk along them in trees of the model, links followed with the tree's root as theirs.
+/// Paths as bytes, and their resolution in the model's trees. Links are relative to the tree's root.
 package enum LayerPath {
     struct Place {
         let path: [UInt8]
@@ -26,7 +26,7 @@ package enum LayerPath {
         return (Array(parts.dropLast().joined(separator: [0x2F])), parts.last ?? [])
     }
 
-    /// Dots taken out by text alone.
+    /// Removes dots by text alone.
     package static func normal(_ name: [UInt8]) -> [UInt8] {
         var parts: [[UInt8]] = []
         for part in components(name) where part != [0x2E] {
@@ -68,12 +68,12 @@ package enum LayerPath {
     }
 }
 
-/// One layer by itself: its own tree, and what it says of those below.
+/// A single layer: its own tree and its effect on lower layers.
 final class ModelledLayer {
     let root = LayerModel.Node.implicitDirectory()
     private(set) var whiteouts: Set<[UInt8]> = []
     private(set) var opaque: Set<[UInt8]> = []
-    /// Links to files that this layer does not have.
+    /// Links to files that are not in this layer.
     private(set) var openLinks: [[UInt8]: [UInt8]] = [:]
 
     func add(_ item: Item) throws(LayerModel.Refused) {
@@ -87,7 +87,7 @@ final class ModelledLayer {
         }
         let real = LayerPath.join(place.path, name)
         place.node.note(item.time)
-        // In the place of a link that waits for its target, or of one where this entry needs a directory.
+        // The entry replaces a pending link, or one at a directory that it needs.
         openLinks = openLinks.filter { real != $0.key && !real.starts(with: $0.key + [0x2F]) }
         switch item.type {
         case "5":
@@ -120,7 +120,7 @@ final class ModelledLayer {
         }
     }
 
-    /// What was said below a directory that goes has nothing to speak of any more.
+    /// Removes the records below a replaced directory.
     private func replace(_ real: [UInt8], _ name: [UInt8], in parent: LayerModel.Node, by node: LayerModel.Node?) {
         if parent.children[name]?.entry.kind == .directory {
             let below = real + [0x2F]
@@ -131,7 +131,7 @@ final class ModelledLayer {
         parent.children[name] = node
     }
 
-    /// Makes the link, or returns the path at which the layers below must have its target.
+    /// Creates the link, or returns the path of its target in the lower layers.
     private func link(
         _ real: [UInt8], _ name: [UInt8], in parent: LayerModel.Node, to target: [UInt8]
     ) throws(LayerModel.Refused) -> [UInt8]? {
@@ -149,7 +149,7 @@ final class ModelledLayer {
         }
     }
 
-    /// What can only be said when all entries were seen.
+    /// Resolves what depends on all entries.
     func settle() throws(LayerModel.Refused) {
         let waiting = openLinks
         for (path, first) in waiting {
@@ -162,11 +162,11 @@ final class ModelledLayer {
         for path in whiteouts {
             let (parent, name) = LayerPath.split(path)
             guard case .place(let place) = LayerPath.walk(root, parent, .report), place.path == parent else {
-                whiteouts.remove(path)  // its directory is a file or a link of this layer's own by now
+                whiteouts.remove(path)  // this layer has replaced its directory
                 continue
             }
             guard let there = place.node.children[name] else { continue }
-            // Nothing of a lower one shows, neither what is in it nor its attributes.
+            // Neither the contents nor the attributes of a lower one show.
             whiteouts.remove(path)
             if there.entry.kind == .directory {
                 opaque.insert(path)
@@ -177,7 +177,7 @@ final class ModelledLayer {
         forgetDescribed(root)
     }
 
-    /// From the deepest up: an entry tells for all directories above it that have none.
+    /// From the deepest up, because an entry's time propagates to all implicit directories above it.
     private func noteTimes(_ node: LayerModel.Node) {
         for child in node.children.values where child.entry.kind == .directory {
             noteTimes(child)
@@ -194,7 +194,7 @@ final class ModelledLayer {
 extension Item {
     var time: Timestamp { Timestamp(seconds: seconds, nanoseconds: nanoseconds) }
 
-    /// As it is to be on disk: setuid and setgid go, capabilities and overlayfs's own attributes, too.
+    /// The entry on disk: without setuid, setgid, capabilities and overlayfs's attributes.
     fileprivate var described: FileTree.Entry {
         let kinds: [Character: FileStatus.Kind] = ["5": .directory, "2": .symlink, "6": .fifo]
         var entry = FileTree.Entry(kind: kinds[type] ?? .regular)

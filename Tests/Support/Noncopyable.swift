@@ -1,4 +1,4 @@
-/// `#require` and `#expect` take copyable values only; these do the same for what has one owner.
+/// `#require` and `#expect` accept only copyable values; these accept noncopyable ones.
 package func there<Value: ~Copyable>(_ value: consuming Value?) throws -> Value {
     guard let value else { throw TestSupportError("there is none") }
     return value

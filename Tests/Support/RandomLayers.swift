@@ -1,12 +1,12 @@
 internal import LinuxKernel
 
 extension LayerModel {
-    /// A layer with everything that a layer can hold, on top of those that this model has: entries with and without their
-    /// parents' entries, through links of this layer and of lower ones, twice, hard links forwards, backwards and into
-    /// lower layers, whiteouts and opaque marks anywhere in the order.
+    /// A random layer with all features, on top of this model's layers: entries with and without their parents'
+    /// entries, through links of this layer and of lower ones, repeated entries, hard links forwards, backwards and
+    /// into lower layers, whiteouts and opaque marks anywhere in the order.
     ///
-    /// Links lead to `s`, `s/t` and to nothing, where no layer has anything else than directories: what is put to one
-    /// place by two ways has no meaning to agree about.
+    /// Links lead to `s`, `s/t` or nowhere, where all layers have only directories, because the result is undefined if
+    /// one path is reached in two ways.
     package func randomLayer(_ number: Int, _ generator: inout some RandomNumberGenerator) -> [Item] {
         var maker = LayerMaker(number: number, lower: self)
         if number == 0 { for name in ["s", "s/t"] { maker.add(.dir(name), &generator) } }
@@ -36,7 +36,7 @@ private struct LayerMaker {
         lowerDirectories = entries.filter { $0.value.kind == .directory }.map(\.key)
     }
 
-    /// Letters and one name that is no text.
+    /// Letters, and one name that is not UTF-8.
     private static let names: [[UInt8]] = [[0x61], [0x62], [0x63], [0x64], [0xFF, 0x80]]
     private static let modes: [Int64] = [0o755, 0o755, 0o700, 0o555, 0o1777, 0o2711, 0o4644]
 
@@ -67,7 +67,7 @@ private struct LayerMaker {
         case 0, 1: parent = LayerPath.join(parent, Self.name(&generator))
         case 2, 3, 4: parent = lowerDirectories.randomElement(using: &generator) ?? []
         case 5, 6:
-            // By way of a link nothing has a name that it could have by another.
+            // An entry reached through a link must not have another path.
             guard let link = (lowerLinks + links).randomElement(using: &generator) else { break }
             (parent, name) = (link, Array("v\(number).\(items.count)".utf8))
         default: break
@@ -102,7 +102,7 @@ private struct LayerMaker {
         case 10: add(item("6"), &generator)
         case 11:
             guard let target = files.randomElement(using: &generator) else { return }
-            // Before its target now and then.
+            // Sometimes before its target.
             add(item("1", to: target), &generator)
             if Int.random(in: 0..<3, using: &generator) == 0 {
                 items.insert(items.removeLast(), at: Int.random(in: 0..<items.count, using: &generator))

@@ -1,4 +1,4 @@
-/// Builds archives byte by byte, the broken ones too.
+/// Builds archives byte by byte, including invalid ones.
 package struct TarWriter {
     package var bytes: [UInt8] = []
 
@@ -15,7 +15,7 @@ package struct TarWriter {
         package var link: [UInt8] = []
         package var magic = "ustar\u{0}00"
         package var prefix: [UInt8] = []
-        /// Bytes put over the finished header before the sum is taken.
+        /// Bytes written over the finished header before its checksum is computed.
         package var patches: [(at: Int, bytes: [UInt8])] = []
         package var hasWrongChecksum = false
         package var hasSignedChecksum = false

@@ -1,8 +1,8 @@
 import Foundation
 
-/// A fresh directory that everybody may enter, gone with its last owner.
+/// A new directory that all users can enter, removed with its last reference.
 ///
-/// Below `/var/tmp`, as `/tmp` is shown inside every container and would hide an escape.
+/// Below `/var/tmp`, because every container shows `/tmp`, which would hide an escape.
 package final class TemporaryDirectory: Sendable {
     package let path: String
 
@@ -14,11 +14,11 @@ package final class TemporaryDirectory: Sendable {
     }
 
     deinit {
-        // A test may leave directories that their owner can not enter; rm of root does not mind, nor does this.
-        _ = try? Command(["/bin/sh", "-c", "chmod -R u+rwx \"$0\" 2>/dev/null; rm -rf \"$0\"", path]).run()  // left to /var/tmp's own sweeping
+        // A test may leave directories that their owner cannot enter.
+        _ = try? Command(["/bin/sh", "-c", "chmod -R u+rwx \"$0\" 2>/dev/null; rm -rf \"$0\"", path]).run()  // best effort
     }
 
-    /// Writes a file, its parents made where missing.
+    /// Writes a file and creates missing parents.
     @discardableResult
     package func write(_ text: String, to name: String, mode: UInt32 = 0o644) throws -> String {
         try write(Array(text.utf8), to: name, mode: mode)
@@ -58,7 +58,7 @@ package final class TemporaryDirectory: Sendable {
     package func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path + "/" + name) }
 }
 
-/// Something that the test itself needed and could not get.
+/// A prerequisite of the test itself is missing.
 package struct TestSupportError: Error, CustomStringConvertible {
     package let description: String
     package init(_ description: String) { self.description = description }

@@ -1,4 +1,4 @@
-// System calls and constants that Swift's Glibc module lacks: feature macros, variadics, too-new numbers.
+// System calls and constants that Swift's Glibc module lacks: they depend on feature macros, are variadic, or are too new.
 // `static inline`, one line each, no logic.
 #ifndef BERTH_CLINUX_H
 #define BERTH_CLINUX_H
@@ -75,12 +75,12 @@ static inline int berth_openat2(int dir, const char *path, uint64_t flags, uint6
     return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
 }
 static inline int berth_unshare(int flags) { return unshare(flags); }
-/* Init.c. Forks: the child, process 1 of the PID namespace that was made, gets 0. This process passes signals on to it and
-   ends as it ends. -1 with errno. */
+/* Init.c. Forks: the child becomes process 1 of the new PID namespace and gets 0. This process forwards signals to it and
+   exits with its status. Returns -1 with errno. */
 int berth_become_first_process(void);
-/* Of that child: SIGKILL when its parent ends. To be called again when the user changes, as the kernel forgets it then. */
+/* Makes the child get SIGKILL when its parent exits. Must be repeated after a change of user, which resets the setting. */
 int berth_end_with_parent(void);
-/* Forks: the child gets 0 and goes on. This process reaps, passes signals on, and ends with it. -1 with errno. */
+/* Forks: the child gets 0 and continues. This process reaps, forwards signals, and exits with it. Returns -1 with errno. */
 int berth_leave_init_behind(void);
 static inline int berth_setns(int fd, int type) { return setns(fd, type); }
 static inline int berth_pivot_root(const char *new_root, const char *put_old) { return (int)syscall(SYS_pivot_root, new_root, put_old); }
@@ -100,33 +100,33 @@ static inline int berth_load_filter(unsigned flags, const void *instructions, si
     return (int)syscall(SYS_seccomp, 1, flags, &program);
 }
 static inline int berth_fcntl(int fd, int command, long argument) { return fcntl(fd, command, argument); }
-/* A lock of the whole file that belongs to the open file description: 0, or -1 with errno. */
+/* Locks the whole file for the open file description. Returns 0, or -1 with errno. */
 static inline int berth_lock(int fd, int exclusive, int wait) {
     struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
     return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
 }
-/* Whether an exclusive lock could be acquired: 1 or 0, -1 with errno. */
+/* Whether an exclusive lock could be acquired: 1 or 0, or -1 with errno. */
 static inline int berth_is_unlocked(int fd) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
     return lock.l_type == F_UNLCK;
 }
-/* The lowest priority of input and output that still makes progress, for this thread: ioprio_set(2). */
+/* Sets the lowest best-effort I/O priority for this thread: ioprio_set(2). */
 static inline void berth_lower_io_priority(void) { syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, (2 << 13 /* IOPRIO_CLASS_BE */) | 7); }
-/* FS_IOC_GETFLAGS and FS_IOC_SETFLAGS, whose header does not go together with <sys/mount.h>. */
+/* FS_IOC_GETFLAGS and FS_IOC_SETFLAGS, whose header conflicts with <sys/mount.h>. */
 static inline int berth_get_inode_flags(int fd, int *flags) { return ioctl(fd, _IOR('f', 1, long), flags); }
 static inline int berth_set_inode_flags(int fd, const int *flags) { return ioctl(fd, _IOW('f', 2, long), flags); }
-/* Ignores a signal or lets it do what it does by default; whether it was ignored. */
+/* Ignores a signal or restores its default action. Returns whether it was ignored. */
 static inline int berth_set_signal(int number, int ignore) {
     struct sigaction old, new = {.sa_handler = ignore ? SIG_IGN : SIG_DFL};
     return sigaction(number, &new, &old) == 0 && old.sa_handler == SIG_IGN;
 }
-/* A limit of the caller's that was too small to start with and is raised since: 1, else 0. */
+/* The caller's limit if it was too small to start with and was raised. Returns 1 then, otherwise 0. */
 int berth_caller_limit(int resource, uint64_t *soft, uint64_t *hard);
 static inline int berth_ioctl(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
 static inline int berth_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) { return renameat2(from_dir, from, to_dir, to, flags); }
 static inline int berth_mknodat(int dir, const char *path, mode_t mode, unsigned major_number, unsigned minor_number) { return mknodat(dir, path, mode, makedev(major_number, minor_number)); }
-/* Whether something is mounted right there: 1 or 0, -1 with errno; 0 before Linux 5.8. */
+/* Whether the path is a mount point: 1 or 0, or -1 with errno; always 0 before Linux 5.8. */
 static inline int berth_is_mount_root(int dir, const char *path) {
     struct statx found;
     if (statx(dir, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &found) != 0) return -1;
@@ -142,13 +142,13 @@ static inline int berth_loopback_up(void) {
 static inline int berth_memfd(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 static inline int berth_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 static inline int berth_pidfd_getfd(int process, int number) { return (int)syscall(SYS_pidfd_getfd, process, number, 0); }
-/* A file in memory that can be sealed and executed; MFD_EXEC is of Linux 6.3. */
 static inline uint64_t berth_process_random(void) {
     const void *bytes = (const void *)getauxval(AT_RANDOM);
     uint64_t number = 0;
     if (bytes) memcpy(&number, bytes, sizeof number);
     return number;
 }
+/* Creates a file in memory that can be sealed and executed. MFD_EXEC needs Linux 6.3. */
 static inline int berth_memfd_program(const char *name) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x10 /* MFD_EXEC */);
     return fd >= 0 || errno != EINVAL ? fd : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -191,7 +191,7 @@ static inline ssize_t berth_getrandom(void *buffer, size_t size) { return syscal
 static inline char **berth_environ(void) { return environ; }
 char **berth_argv(void);
 
-// unix(7) sockets, by a path or as a pair. A path that does not fit into an address is ENAMETOOLONG.
+// unix(7) sockets, by path or as a pair. A path that does not fit into an address fails with ENAMETOOLONG.
 static inline int berth_seqpacket(int waits) { return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (waits ? 0 : SOCK_NONBLOCK), 0); }
 static inline int berth_seqpacket_pair(int *ends) { return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends); }
 static inline int berth_local_address(struct sockaddr_un *address, const char *path) {
@@ -212,7 +212,7 @@ static inline int berth_peer(int fd, int *pid, unsigned *uid) {
     struct ucred peer; socklen_t size = sizeof peer; int result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
     if (result == 0) { *pid = peer.pid; *uid = peer.uid; } return result;
 }
-// SCM_RIGHTS of unix(7): the control message's macros can not be imported.
+// SCM_RIGHTS of unix(7): Swift cannot import the macros for control messages.
 enum { BERTH_MAX_DESCRIPTORS = 12 };
 static inline ssize_t berth_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count, int waits) {
     union { char bytes[CMSG_SPACE(sizeof(int) * BERTH_MAX_DESCRIPTORS)]; struct cmsghdr aligned; } control;
@@ -241,10 +241,10 @@ static inline int berth_trim_threshold(int bytes) { return mallopt(M_TRIM_THRESH
 static inline int berth_processor_count(void) { cpu_set_t set; return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1; }
 static inline int berth_isatty(int fd) { return isatty(fd); }
 
-// The commit that this program was made from; empty where nothing says.
+// The commit that this program was built from; empty if unknown.
 const char *berth_commit(void);
 
-// MS_* and friends are unsigned macros of several shapes; one type for all.
+// MS_* are macros of several unsigned types; these constants have one type.
 static const unsigned long BERTH_MS_RDONLY = MS_RDONLY, BERTH_MS_NOSUID = MS_NOSUID, BERTH_MS_NODEV = MS_NODEV,
     BERTH_MS_NOEXEC = MS_NOEXEC, BERTH_MS_REMOUNT = MS_REMOUNT, BERTH_MS_BIND = MS_BIND, BERTH_MS_MOVE = MS_MOVE,
     BERTH_MS_REC = MS_REC, BERTH_MS_PRIVATE = MS_PRIVATE, BERTH_MS_SLAVE = MS_SLAVE, BERTH_MS_SHARED = MS_SHARED,

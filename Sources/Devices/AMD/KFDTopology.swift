@@ -1,17 +1,17 @@
 internal import LinuxKernel
 
-/// AMD's GPUs as the compute driver lists them, which is how ROCm counts: `ROCR_VISIBLE_DEVICES` numbers the GPUs of this
-/// list that the process may use. A partition of a GPU is a GPU of its own here.
+/// The GPUs in the order of AMD's compute driver. `ROCR_VISIBLE_DEVICES` counts within this list, skipping GPUs that
+/// the process may not use. Each partition of a GPU is a separate entry.
 ///
 /// https://docs.kernel.org/gpu/amdgpu/index.html, `/sys/class/kfd/kfd/topology/nodes/N/properties`
 struct KFDTopology: Equatable, Sendable {
     private(set) var gpus: [GPUInventory.GPU] = []
-    /// Whether every node could be read: the driver refuses those of GPUs that the device cgroup refuses.
+    /// Whether every node was readable. The driver hides the properties of GPUs that the device cgroup denies.
     private(set) var isWhole = true
 
     static let path = "/sys/class/kfd/kfd/topology/nodes"
 
-    /// `nil` where the driver is not loaded.
+    /// Returns `nil` if the driver is not loaded.
     init?(_ host: HostTree) throws(SystemError) {
         let numbers = try host.names(Self.path).compactMap { Int($0) }.sorted()
         guard !numbers.isEmpty else { return nil }
@@ -21,7 +21,7 @@ struct KFDTopology: Equatable, Sendable {
                 continue
             }
             let properties = Properties(text)
-            // Processors are nodes as well; they have no render node.
+            // CPUs are nodes as well, but have no render node.
             guard let minor = properties["drm_render_minor"], minor > 0 else { continue }
             let unique = properties["unique_id"] ?? 0
             gpus.append(
@@ -42,7 +42,7 @@ struct KFDTopology: Equatable, Sendable {
         subscript(_ name: String) -> UInt64? { values.first { $0.name == name }?.value }
     }
 
-    /// `location_id` is bus, device and function as PCI packs them; above them partitions have a number.
+    /// `location_id` packs bus, device and function as PCI does; partitions have a number in the bits above.
     private static func address(_ domain: UInt64, _ location: UInt64) -> String {
         hexadecimal(domain, 4) + ":" + hexadecimal(location >> 8 & 0xFF, 2) + ":" + hexadecimal(location >> 3 & 0x1F, 2)
             + ".\(location & 7)"

@@ -1,7 +1,7 @@
-/// What a CDI specification changes in a container, field by field:
+/// The container edits of a CDI specification, field by field:
 /// https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md#oci-edits
 ///
-/// Each edit keeps the line of the file that it was read from, so that a plan can say why it is there.
+/// Each edit keeps its line in the file, so that a plan can name its origin.
 package struct ContainerEdits: Equatable, Sendable {
     package struct Variable: Equatable, Sendable {
         package let line: Int
@@ -15,16 +15,16 @@ package struct ContainerEdits: Equatable, Sendable {
 
     package struct DeviceNode: Equatable, Sendable {
         package let line: Int
-        /// Inside the container.
+        /// The container path.
         package let path: String
-        /// Empty: the same as `path`.
+        /// The host path; empty means the same as `path`.
         package let hostPath: String
-        /// `b`, `c`, `u`, `p`, or empty: what the host's node is.
+        /// The type of the host's node: `b`, `c`, `u`, `p`, or empty.
         package let type: String
         package let major: Int64
         package let minor: Int64
         package let fileMode: UInt32?
-        /// Out of `rwm`, `none`, or empty for all.
+        /// A subset of `rwm`, `none`, or empty for all.
         package let permissions: String
         package let uid: UInt32?
         package let gid: UInt32?
@@ -65,7 +65,7 @@ package struct ContainerEdits: Equatable, Sendable {
         package let containerPath: String
         package let type: String
         package let options: [String]
-        /// `DT_SONAME` of a shared library, found when the specification was compiled; empty for everything else.
+        /// `DT_SONAME` of a shared library, read when the specification was compiled; empty for other files.
         package let soname: String
 
         package init(
@@ -87,7 +87,7 @@ package struct ContainerEdits: Equatable, Sendable {
         package let path: String
         package let args: [String]
         package let env: [String]
-        /// In seconds.
+        /// The timeout in seconds.
         package let timeout: Int?
 
         package init(

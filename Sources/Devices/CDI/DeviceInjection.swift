@@ -1,9 +1,9 @@
 internal import LinuxKernel
 
-/// The edits of the CDI devices that were chosen, put together and turned into what Berth can do: specification-level
-/// edits once per file, before those of its first device.
+/// Merges the edits of the selected CDI devices and translates them into `DeviceEdit`s. The edits of a specification
+/// apply once, before those of its first selected device.
 package struct DeviceInjection {
-    /// A warning for each thing that a specification asks for and that a launch can not give.
+    /// A warning for each edit that a launch cannot apply.
     package private(set) var ignored: [String] = []
     private let host: HostTree
     private let allowedHooks: [String]
@@ -16,7 +16,7 @@ package struct DeviceInjection {
     private var files: [DeviceEdit] = []
     private var hooks: [DeviceEdit] = []
     private var folders: [String] = []
-    /// Of these, those whose libraries only get the links that ldconfig(8) makes.
+    /// The subset of `folders` whose libraries only get the links that ldconfig(8) creates.
     private var linkFolders: [String] = []
     private let limitsMemory: Bool
     private var loaderOrigin: DeviceEdit.Origin?
@@ -24,18 +24,18 @@ package struct DeviceInjection {
     private var profileOrigin: DeviceEdit.Origin?
 
     /// - Parameters:
-    ///   - allowedHooks: Programs of the host that the site lets specifications run.
-    ///   - limitsMemory: Whether the container's variables ask for a limit of the GPUs' memory.
+    ///   - allowedHooks: Host programs that the site lets specifications run.
+    ///   - limitsMemory: Whether the container's variables request a limit of GPU memory.
     package init(host: HostTree, allowedHooks: [String] = [], limitsMemory: Bool = false) {
         self.host = host
         self.allowedHooks = allowedHooks
         self.limitsMemory = limitsMemory
     }
 
-    /// Without both of them `apply-cuda-memory-limits` does nothing.
+    /// `apply-cuda-memory-limits` does nothing unless one of these is set.
     package static let memoryVariables = ["NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT"]
 
-    /// The edits in the order in which they must be made.
+    /// The edits in the order in which they must be applied.
     package static func edits(
         of devices: [DeviceRegistry.Found], host: HostTree, allowedHooks: [String] = [], limitsMemory: Bool = false
     ) throws(DeviceError) -> (edits: [DeviceEdit], ignored: [String]) {
@@ -80,7 +80,7 @@ package struct DeviceInjection {
         for hook in edits.hooks { try add(hook, place(hook.line)) }
     }
 
-    /// A node that the host has must be what the specification says; one that it lacks shows when it is mounted.
+    /// Checks that an existing host node is what the specification says. A missing node fails when it is mounted.
     private func check(_ node: ContainerEdits.DeviceNode, _ name: String) throws(DeviceError) {
         guard let status = host.status(node.source) else { return }
         let isAsSaid: Bool
@@ -112,7 +112,7 @@ package struct DeviceInjection {
             case "noexec": (attributes, flags) = (attributes.union(.noExecution), flags.union(.noExecution))
             case "bind": isBind = true
             case "rbind": (isBind, isRecursive) = (true, true)
-            // What is so by default, what only concerns mounts made later, and what only saves writes of times.
+            // Defaults, propagation of later mounts, and options that only save time stamp updates have no effect here.
             case _ where option.hasSuffix("sync"): break
             case "rw", "suid", "dev", "exec", "defaults", "private", "rprivate", "slave",
                 "rslave", "shared", "rshared", "unbindable", "runbindable", "atime", "noatime", "diratime",
@@ -144,7 +144,7 @@ package struct DeviceInjection {
                 loaderOrigin = loaderOrigin ?? origin
             case .createSonameLinks(let folders):
                 linkFolders += folders.filter { !linkFolders.contains($0) }
-            // Limits by NVML on a cgroup of version 2; whoever has asked for some is to know that there are none.
+            // NVML enforces these limits through cgroup v2. Warn only if the container requests a limit.
             case .limitMemory: if limitsMemory { ignored.append("\(place): apply-cuda-memory-limits") }
             case .enableCUDACompatibility(let wanted):
                 compatibility = wanted
@@ -171,7 +171,7 @@ package struct DeviceInjection {
     }
 
     private var result: [DeviceEdit] {
-        // A mount below another must come after it; otherwise the order of the files holds.
+        // A mount below another must come after it. Otherwise the order of the files holds.
         let sorted = mounts.enumerated().sorted { one, other in
             let (depth, otherDepth) = (Self.depth(one.element.mount), Self.depth(other.element.mount))
             return depth == otherDepth ? one.offset < other.offset : depth < otherDepth
@@ -185,7 +185,7 @@ package struct DeviceInjection {
                 let directory = String(mount.containerPath[..<slash])
                 let isKnown = folders.contains(directory)
                 guard isKnown || linkFolders.contains(directory) else { continue }
-                // ldconfig(8) makes these links, so specifications do not name them.
+                // ldconfig(8) creates these links, so specifications do not list them.
                 let path = directory + "/" + mount.soname
                 if path != mount.containerPath {
                     let name = String(mount.containerPath.dropFirst(directory.count + 1))
@@ -201,7 +201,7 @@ package struct DeviceInjection {
         let uniqueLinks = (links + afterMounts).reduce(into: [DeviceEdit]()) { unique, link in
             if !unique.contains(where: { $0.action == link.action }) { unique.append(link) }
         }
-        // Of all devices' nodes, those of later ones too.
+        // The profile depends on the nodes of all devices.
         let profile = profileOrigin.flatMap { NativeHook.applicationProfile(nodes, $0) }
         return variables + groups + nodes + sorted.map(\.edit) + uniqueLinks + loader + files
             + [profile].compactMap { $0 } + hooks

@@ -1,13 +1,13 @@
 internal import LinuxKernel
 
-/// The registry as a file that needs no JSON and no YAML to read: a line that names the version, then fields ended by a
-/// NUL, each a name and values separated by the unit separator. Neither byte can occur in a path or a variable that the
-/// compiler lets through.
+/// Encodes the registry so that the launcher needs no JSON or YAML parser: a line with the version, then fields ended
+/// by NUL, each a name and values separated by the unit separator. The compiler rejects paths and variables that
+/// contain either byte.
 extension DeviceRegistry {
     private static let heading = "berth-cdi-record 1\n"
     private static let separator: UInt8 = 0x1F
 
-    /// - Parameter key: `SpecificationFiles.key` of what was compiled.
+    /// - Parameter key: `SpecificationFiles.key` of the compiled files.
     package func encoded(key: String) -> [UInt8] {
         var bytes = Array(Self.heading.utf8)
         func add(_ name: String, _ values: [String]) {
@@ -66,7 +66,7 @@ extension DeviceRegistry {
         for group in edits.additionalGids { add("gid", ["\(group)"]) }
     }
 
-    /// `nil` where the bytes are no record of this version, or are of other files than `key` stands for.
+    /// Returns `nil` if the bytes are not a record of this version or belong to files with another key.
     package init?(decoding bytes: [UInt8], key: String) {
         guard bytes.starts(with: Self.heading.utf8), bytes.last == 0 else { return nil }
         self.init()

@@ -1,14 +1,14 @@
 internal import LinuxKernel
 
 extension DeviceRegistry {
-    /// Devices that two files of one directory define, and no stronger one; each once.
+    /// Devices that two files of one directory define and no directory of higher priority overrides; each once.
     package var conflicts: [(name: String, paths: [String])] {
         var result: [(name: String, paths: [String])] = []
         for specification in specifications {
             for device in specification.devices {
                 let text = specification.kind + "=" + device.name
                 guard !result.contains(where: { $0.name == text }),
-                    let name = try? QualifiedName(parsing: text)  // checked when compiled
+                    let name = try? QualifiedName(parsing: text)  // valid: checked when compiled
                 else { continue }
                 do throws(DeviceError) { _ = try self.device(name) } catch {
                     if case .conflict(_, let paths) = error { result.append((text, paths)) }
@@ -18,11 +18,11 @@ extension DeviceRegistry {
         return result
     }
 
-    /// The CDI devices that stand for GPUs by their nodes; `nil` where one of the nodes is in no specification, which is
-    /// then older than the host's GPUs.
+    /// The CDI devices for GPUs with these nodes; `nil` if no specification has one of the nodes, which means that the
+    /// specification is out of date.
     ///
-    /// A whole GPU and the slices of it (MIG) have the same node; a slice is taken where its capability nodes are
-    /// granted, and then the whole is not. Of several names for the same device the first of the file is taken.
+    /// A GPU and its MIG slices have the same node. A slice is selected if its capability nodes are granted, and then
+    /// the whole GPU is not. If a device has several names, the first one in the file is used.
     package func devices(forNodes nodes: [DeviceNode], capabilities: [DeviceNode]) -> [Found]? {
         let candidates = devices(class: "gpu").map { (found: $0, nodes: Nodes($0)) }
         var result: [Found] = []
@@ -44,7 +44,7 @@ extension DeviceRegistry {
         return result
     }
 
-    /// A device that was asked for by its name may bring no GPU, and no slice of one, that this process was not granted.
+    /// Checks that a device selected by name contains no GPU or MIG slice that this process was not granted.
     package static func checkGrant(
         of devices: [Found], gpus granted: [DeviceNode], capabilities: [DeviceNode] = []
     ) throws(DeviceError) {
@@ -59,7 +59,7 @@ extension DeviceRegistry {
         }
     }
 
-    /// The nodes of a device's own edits that say which GPU it is.
+    /// The nodes of a device's own edits that identify the GPU.
     private struct Nodes {
         let gpus: [DeviceNode]
         let capabilities: [DeviceNode]

@@ -1,9 +1,9 @@
-/// The CDI specifications of this host, read and checked: what `berth-image` compiles out of the files and the launcher
-/// looks devices up in.
+/// The parsed and checked CDI specifications of this host. `berth-image` compiles them, and the launcher looks devices
+/// up in them.
 package struct DeviceRegistry: Equatable, Sendable {
     package struct Specification: Equatable, Sendable {
         package let path: String
-        /// The place of the file's directory in the list; a later directory is stronger.
+        /// The index of the file's directory in the list. A higher index has priority.
         package let priority: Int
         package let vendor: String
         package let `class`: String
@@ -37,7 +37,7 @@ package struct DeviceRegistry: Equatable, Sendable {
         }
     }
 
-    /// A file that could not be taken in, with the reason in words; its devices are not known.
+    /// A file that was rejected, with the reason. Its devices are unknown.
     package struct Refused: Equatable, Sendable {
         package let path: String
         package let line: Int
@@ -55,43 +55,43 @@ package struct DeviceRegistry: Equatable, Sendable {
     package init() {}
 }
 
-/// A device that was asked for and can not be had.
+/// Why a requested device is not available.
 package enum DeviceError: Error, Equatable, Sendable {
-    /// No file speaks of this kind.
+    /// No specification defines this kind.
     case unknownKind(String, refused: [DeviceRegistry.Refused])
-    /// The kind is known, the device is not.
+    /// The kind is known, but not the device.
     case unknownDevice(String, known: [String], refused: [DeviceRegistry.Refused])
-    /// Two files of equal strength define the device.
+    /// Two files of equal priority define the device.
     case conflict(String, paths: [String])
     /// The device has a node that this process was not granted.
     case notGranted(String, node: DeviceNode, granted: [DeviceNode])
-    /// A node that is not the device that the specification says.
+    /// A host node is not the device that the specification describes.
     case wrongNode(String, path: String)
-    /// A hook that Berth does not know and the site has not allowed.
+    /// Berth does not implement the hook, and the site does not allow it.
     case hookRefused(String, path: String, place: String)
-    /// A hook for a moment at which nobody is there to run it.
+    /// Berth runs no hooks at this stage of the lifecycle.
     case hookStage(String, path: String, place: String)
-    /// A hook that Berth does itself, with arguments that it does not understand.
+    /// Berth implements the hook, but not with these arguments.
     case badHook(String, place: String)
-    /// An option of a mount that Berth can not give effect to.
+    /// Berth does not support this mount option.
     case mountOption(String, place: String)
-    /// A network interface under another name: the network is the host's.
+    /// A network interface with a new name, which the host's network namespace cannot have.
     case netDevice(String, name: String, place: String)
-    /// Nothing on this host matches what `--gpus` or `NVIDIA_VISIBLE_DEVICES` names.
+    /// No GPU of this host matches an entry of `--gpus` or `NVIDIA_VISIBLE_DEVICES`.
     case noSuchGPU(String, granted: [DeviceNode])
-    /// `--fabric` names one that is not there.
+    /// The host lacks the fabric that `--fabric` requests.
     case noFabric(String)
 }
 
 extension DeviceRegistry {
-    /// A device and the specification it stands in.
+    /// A device and the specification that defines it.
     package struct Found: Equatable, Sendable {
         package let specification: Specification
         package let device: Device
         package var name: String { specification.kind + "=" + device.name }
     }
 
-    /// The device of that name in the strongest directory that has it.
+    /// The device of that name in the directory with the highest priority.
     package func device(_ name: QualifiedName) throws(DeviceError) -> Found {
         var best: [Found] = []
         var known: [String] = []
@@ -116,7 +116,7 @@ extension DeviceRegistry {
         return found
     }
 
-    /// Every device of a class, such as `gpu`, that can be resolved without a conflict.
+    /// All devices of a class such as `gpu` that no two files of equal priority define.
     package func devices(class: String) -> [Found] {
         var result: [Found] = []
         for specification in specifications where specification.class == `class` {
@@ -126,10 +126,10 @@ extension DeviceRegistry {
                     result.append(Found(specification: specification, device: device))
                     continue
                 }
-                // A name that two equally strong files define stands for neither.
-                guard
-                    let name = try? QualifiedName(parsing: specification.kind + "=" + device.name),  // checked when compiled
-                    let found = try? self.device(name),
+                // Two files of equal priority define the name, so it is ambiguous.
+                let text = specification.kind + "=" + device.name
+                guard let name = try? QualifiedName(parsing: text),  // valid: checked when compiled
+                    let found = try? self.device(name),  // ambiguous: skip
                     found.specification.path == specification.path
                 else { continue }
                 result.append(found)

@@ -1,7 +1,8 @@
 internal import LinuxKernel
 
-/// The hooks of NVIDIA's specifications, which Berth does itself, beneath descriptors and with no program of the host
-/// or of the image: https://github.com/NVIDIA/nvidia-container-toolkit/tree/main/cmd/nvidia-cdi-hook
+/// The hooks of NVIDIA's specifications that Berth implements itself. It resolves paths beneath descriptors and runs no
+/// program of the host or the image:
+/// https://github.com/NVIDIA/nvidia-container-toolkit/tree/main/cmd/nvidia-cdi-hook
 enum NativeHook: Equatable {
     case createSymlinks([(target: String, path: String)])
     case updateLoaderCache(folders: [String])
@@ -14,7 +15,7 @@ enum NativeHook: Equatable {
 
     static func == (one: NativeHook, other: NativeHook) -> Bool { "\(one)" == "\(other)" }
 
-    /// `nil` for a hook of somebody else's. Known by the program's name and its subcommand, wherever it is installed.
+    /// Returns `nil` for other hooks. Identifies a hook by its program name and subcommand, not by its directory.
     init?(_ hook: ContainerEdits.Hook, _ place: String) throws(DeviceError) {
         let program = hook.path.split(separator: "/").last.map(String.init) ?? ""
         var words = hook.args.dropFirst()
@@ -71,7 +72,7 @@ enum NativeHook: Equatable {
             let cuda = values("host-cuda-version").last ?? ""
             let directory = values("cuda-compat-container-root").last ?? CUDACompatibility.defaultDirectory
             guard directory.hasPrefix("/") else { throw bad() }
-            // Without either version the hook does nothing.
+            // Without both versions, the hook does nothing.
             self = .enableCUDACompatibility(
                 driver.isEmpty && cuda.isEmpty
                     ? nil : CUDACompatibility(directory: directory, hostDriverVersion: driver, hostCUDAVersion: cuda))
@@ -83,7 +84,7 @@ enum NativeHook: Equatable {
             guard let mode = values("mode").last.flatMap({ UInt32($0, radix: 8) }), mode <= 0o7777,
                 values("path").allSatisfy({ $0.hasPrefix("/") })
             else { throw bad() }
-            // Its own list form: several paths in one word, separated by commas.
+            // This option accepts several paths separated by commas.
             self = .setMode(mode & 0o777, paths: values("path").flatMap { $0.split(separator: ",").map(String.init) })
         case "update-application-profile":
             try onlyKnown()
@@ -105,12 +106,12 @@ enum NativeHook: Equatable {
         return nil
     }
 
-    // MARK: What two of them write
+    // MARK: Generated files
 
     static let parametersPath = "/proc/driver/nvidia/params"
 
-    /// The driver's parameters with `ModifyDeviceFiles` off, so that nvidia-smi does not try to make the nodes that
-    /// were not granted; nothing where it is off already.
+    /// The driver's parameters with `ModifyDeviceFiles` set to 0, so that nvidia-smi does not try to create denied
+    /// nodes. Returns `nil` if it is already 0.
     static func hiddenParameters(_ host: HostTree, _ origin: DeviceEdit.Origin) -> DeviceEdit? {
         guard let text = host.text(parametersPath) else { return nil }
         var isChanged = false
@@ -123,7 +124,7 @@ enum NativeHook: Equatable {
         return DeviceEdit(.cover(path: parametersPath, Array(lines.joined(separator: "\n").utf8)), origin)
     }
 
-    /// Which GPUs EGL and Vulkan may see: those whose nodes are there, as a mask of minor numbers.
+    /// The driver profile that limits EGL and Vulkan to the GPUs of these nodes, as a mask of minor numbers.
     static func applicationProfile(_ nodes: [DeviceEdit], _ origin: DeviceEdit.Origin) -> DeviceEdit? {
         var mask: UInt64 = 0
         for node in nodes {

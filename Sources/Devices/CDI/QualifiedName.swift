@@ -27,14 +27,14 @@ package struct QualifiedName: Equatable, Hashable, Sendable {
         guard Self.isDeviceName(name) else { throw .badName }
     }
 
-    /// A letter first, a letter or digit last; `_`, `-` and `.` between. The reference implementation asks no more of
-    /// a vendor, though the text of the specification wants a DNS name.
+    /// A letter first, a letter or digit last, and `_`, `-` or `.` in between. Like the reference implementation, this
+    /// does not require the vendor to be a DNS name, although the specification does.
     package static func isVendorOrClass(_ text: String) -> Bool {
         guard let first = text.utf8.first, isLetter(first) else { return false }
         return hasGoodRest(text, "_-.")
     }
 
-    /// As above, but a digit may be first and `:` may stand between.
+    /// Like `isVendorOrClass`, but the first character may be a digit, and `:` is allowed inside.
     package static func isDeviceName(_ text: String) -> Bool {
         guard let first = text.utf8.first, isLetter(first) || isDigit(first) else { return false }
         return hasGoodRest(text, "_-.:")

@@ -1,25 +1,24 @@
 package import LinuxKernel
 
-/// The files of the CDI directories, found by looking at names and sizes only.
+/// The files of the CDI directories, found by their names and status; no file is opened.
 /// https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md#cdi-json-specification
 package struct SpecificationFiles: Equatable, Sendable {
     package struct File: Equatable, Sendable {
         package let path: String
-        /// The place of its directory in the list.
+        /// The index of its directory in the list.
         package let priority: Int
-        /// The `errno` where this is a directory that could not be read.
+        /// The `errno` of a directory that was unreadable.
         package var fault: Int32?
     }
 
-    /// The specification's; a later one is stronger.
+    /// The default directories of the specification. A later one has priority.
     package static let directories = ["/etc/cdi", "/var/run/cdi"]
 
     package private(set) var files: [File] = []
-    /// Stands for these files in this state: another text, another size or another time make another key.
+    /// Identifies the files and their state: any change of path, size or time changes the key.
     package private(set) var key: String
 
-    /// Directories that do not exist hold nothing. A file or directory that cannot be read is listed as a file, so that
-    /// the compiler refuses it by name and with the reason.
+    /// A missing directory is skipped. An unreadable file or directory is listed, so that the compiler reports it.
     package init(in directories: [String]) {
         key = directories.joined(separator: ":")
         for (priority, directory) in directories.enumerated() {
@@ -51,7 +50,7 @@ package struct SpecificationFiles: Equatable, Sendable {
 
     package var isEmpty: Bool { files.isEmpty }
 
-    /// The first of the files that another user could have written, by `Trust`. A dangling link has nothing to be judged.
+    /// The first file that `Trust` rejects because another user could have written it. Dangling links are skipped.
     package var untrusted: (file: File, fault: UntrustedPath)? {
         for file in files {
             if let fault = Self.fault(of: file) { return (file, fault) }
@@ -60,18 +59,20 @@ package struct SpecificationFiles: Equatable, Sendable {
     }
 
     package static func fault(of file: File) -> UntrustedPath? {
-        (try? Trust().fault(on: file.path)) ?? (file.fault == nil ? directoryFault(of: file) : nil)  // unreadable: reading it says so
+        let found = try? Trust().fault(on: file.path)  // unreadable: reported on reading
+        return found ?? (file.fault == nil ? directoryFault(of: file) : nil)
     }
 
-    /// The directory as an end and not as a way: in one that is writable for all, other users could add files.
+    /// Checks the directory itself rather than the path to it: in a world-writable directory, other users could add
+    /// files.
     private static func directoryFault(of file: File) -> UntrustedPath? {
         guard let slash = file.path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != file.path.startIndex else {
             return nil
         }
-        return try? Trust().fault(on: String(file.path[..<slash]))  // as above
+        return try? Trust().fault(on: String(file.path[..<slash]))  // likewise
     }
 
-    /// For the record's own name.
+    /// A hash of the key for the record's file name.
     package var shortKey: String {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in key.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }

@@ -1,9 +1,9 @@
 internal import LinuxKernel
 
-/// CUDA's forward compatibility: libraries of a newer driver that an image brings, to be used above an older driver of
-/// the host. https://docs.nvidia.com/deploy/cuda-compatibility/
+/// CUDA forward compatibility: libraries of a newer driver in the image that work on an older driver of the host.
+/// https://docs.nvidia.com/deploy/cuda-compatibility/
 package struct CUDACompatibility: Equatable, Sendable {
-    /// Where the image keeps them, mostly `/usr/local/cuda/compat`.
+    /// The image's directory of these libraries, usually `/usr/local/cuda/compat`.
     package let directory: String
     package let hostDriverVersion: String
     package let hostCUDAVersion: String
@@ -18,13 +18,13 @@ package struct CUDACompatibility: Equatable, Sendable {
         self.hostCUDAVersion = hostCUDAVersion
     }
 
-    /// The section of the compatibility library that says above which drivers it works.
+    /// The ELF section of the compatibility library that lists the supported drivers.
     package static let section = ".note.cuda.fwd_compatibility"
     package static let owner = "NVIDIA Corporation"
 
     /// - Parameters:
-    ///   - version: Of the library in the image, from its name behind `libcuda.so.`.
-    ///   - note: The note's description, JSON of one flat object; `nil` where the library has none.
+    ///   - version: The version of the image's library, from its name after `libcuda.so.`.
+    ///   - note: The note's description, a flat JSON object; `nil` if the library has none.
     package func isUsable(version: String, note: [UInt8]?) -> Bool {
         let library = Self.numbers(version)
         let host = Self.numbers(hostDriverVersion)
@@ -37,20 +37,20 @@ package struct CUDACompatibility: Equatable, Sendable {
             }
             return facts.drivers.contains(host[0]) && host.lexicographicallyPrecedes(library)
         }
-        // Libraries older than the note: a higher major number is a newer driver.
+        // The library predates the note: use it if its major version is newer than the host's driver.
         guard hostCUDAVersion.isEmpty, let library, let host else { return false }
         return host[0] < library[0]
     }
 
-    /// `550.54.15` as its numbers, at least one.
+    /// Parses `550.54.15` into its numbers, at least one.
     static func numbers(_ version: String) -> [Int]? {
         let parts = version.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) }
         guard let numbers = parts as? [Int], !numbers.isEmpty else { return nil }
         return numbers
     }
 
-    /// `"Driver":[535,550]` and `"CUDA Version":"12.4"` out of the note; the lean program has no JSON parser, and from
-    /// an image it would be fed anything.
+    /// Extracts `"Driver":[535,550]` and `"CUDA Version":"12.4"` from the note. The launcher has no JSON parser, and
+    /// the image controls the input.
     static func facts(_ note: [UInt8]) -> (drivers: [Int], cudaVersion: String)? {
         guard let drivers = value(of: "\"Driver\"", in: note), drivers.first == UInt8(ascii: "["),
             let end = drivers.firstIndex(of: UInt8(ascii: "]"))

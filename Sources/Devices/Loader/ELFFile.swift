@@ -1,13 +1,13 @@
 package import LinuxKernel
 
-/// The few facts about a shared library that decide how the dynamic loader finds it: elf(5). Read in pieces, as the
-/// driver's libraries have tens of megabytes. Every number in the file may be a lie.
+/// Reads from a shared library what the dynamic loader needs to find it: elf(5). Reads in pieces, because the driver's
+/// libraries have tens of megabytes. The file is potentially hostile input.
 package struct ELFFile: ~Copyable {
     private let file: OwnedFileDescriptor
-    /// Little-endian, 64 bits: what the drivers here are.
+    /// The header of a 64-bit little-endian file; other formats are rejected.
     private let header: Bytes
 
-    /// `nil` for what is no such file.
+    /// Returns `nil` if this is not such a file.
     package init?(_ file: consuming OwnedFileDescriptor) {
         let read = Self.read(file, at: 0, count: 64)
         self.file = file
@@ -15,26 +15,28 @@ package struct ELFFile: ~Copyable {
         header = Bytes(read)
     }
 
-    /// `nil` also where the file can not be opened.
+    /// Also returns `nil` if the file cannot be opened.
     package init?(path: String) {
-        guard let opened = try? OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking, .noControllingTerminal])
+        guard
+            let opened = try? OwnedFileDescriptor(  // unreadable: `nil`
+                opening: path, [.readOnly, .nonBlocking, .noControllingTerminal])
         else { return nil }
         self.init(opened)
     }
 
-    /// `DT_SONAME`, the name by which programs ask for the library.
+    /// `DT_SONAME`, the name by which programs load the library.
     package var soname: String? { dynamicTexts(14).first.flatMap { $0.contains("/") ? nil : $0 } }
 
-    /// `DT_NEEDED`, the names of the libraries that it asks for.
+    /// `DT_NEEDED`, the names of the libraries that it loads.
     package var needed: [String] { dynamicTexts(1).filter { !$0.contains("/") } }
 
-    /// `DT_RUNPATH` or `DT_RPATH`: where it looks for them first. Only absolute directories.
+    /// `DT_RUNPATH` or `DT_RPATH`, where the loader searches first. Only absolute directories.
     package var searchPath: [String] {
         (dynamicTexts(29) + dynamicTexts(15)).flatMap { $0.split(separator: ":").map(String.init) }
             .filter { $0.hasPrefix("/") }
     }
 
-    /// The strings of the dynamic section under one tag; none where the section is missing or lies.
+    /// The strings with one tag in the dynamic section; empty if the section is missing or invalid.
     private func dynamicTexts(_ wanted: UInt64) -> [String] {
         guard let offset = header.u64(32), let size = header.u16(54), let count = header.u16(56), size >= 56,
             let table = read(at: offset, count: Int(size) * Int(count))
@@ -72,7 +74,7 @@ package struct ELFFile: ~Copyable {
         return texts
     }
 
-    /// The description in a note of that section, where the owner is `owner`.
+    /// The description of a note in the section `wanted` whose owner is `owner`.
     package func note(section wanted: String, owner: String) -> [UInt8]? {
         guard let offset = header.u64(40), let size = header.u16(58), let count = header.u16(60),
             let names = header.u16(62), size >= 64, names < count,
@@ -101,7 +103,7 @@ package struct ELFFile: ~Copyable {
         return Bytes(bytes)
     }
 
-    /// As many bytes as there are, up to `count`.
+    /// Reads up to `count` bytes.
     private static func read(_ file: borrowing OwnedFileDescriptor, at offset: UInt64, count: Int) -> [UInt8]? {
         guard count >= 0, count <= 1 << 20, offset < 1 << 40 else { return nil }
         var buffer = [UInt8](repeating: 0, count: count)
@@ -110,12 +112,12 @@ package struct ELFFile: ~Copyable {
                 return .failure(error)
             }
         }
-        guard let read = try? outcome.get() else { return nil }  // unreadable: no library
+        guard let read = try? outcome.get() else { return nil }  // unreadable: not a library
         return Array(buffer.prefix(read))
     }
 }
 
-/// Little-endian numbers and C strings at places that are checked.
+/// Bounds-checked access to little-endian numbers and C strings.
 struct Bytes {
     let bytes: [UInt8]
     init(_ bytes: [UInt8]) { self.bytes = bytes }

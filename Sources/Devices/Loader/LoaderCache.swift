@@ -1,11 +1,11 @@
-/// /etc/ld.so.cache in the format of glibc 2.2 and later, `glibc-ld.so.cache1.1`: which file stands for which name of a
-/// library. ld.so(8); glibc's sysdeps/generic/dl-cache.h has the layout.
+/// /etc/ld.so.cache in the format of glibc 2.2 and later, `glibc-ld.so.cache1.1`, which maps library names to files.
+/// See ld.so(8); glibc's sysdeps/generic/dl-cache.h has the layout.
 ///
-/// Berth reads the host's to find the driver, and writes the container's so that the loader finds what was mounted:
-/// no program of the image runs for that, and no variable steers every program inside.
+/// Berth reads the host's cache to find the driver, and writes the container's so that the loader finds mounted
+/// libraries. This needs no program of the image and no variable that would affect all programs in the container.
 package struct LoaderCache: Sendable {
     package struct Library: Equatable, Sendable {
-        /// The name that programs ask for: `libcuda.so.1`.
+        /// The name by which programs load the library: `libcuda.so.1`.
         package let soname: String
         package let path: String
         package init(soname: String, path: String) {
@@ -15,7 +15,7 @@ package struct LoaderCache: Sendable {
     }
 
     private let bytes: Bytes
-    /// Where the header of the new format starts: behind the old format's entries in a file that has both.
+    /// The offset of the new format's header. In a file with both formats, it follows the old format's entries.
     private let base: Int
     private let count: Int
 
@@ -24,7 +24,7 @@ package struct LoaderCache: Sendable {
     private static let headerSize = 48
     private static let entrySize = 24
 
-    /// `FLAG_ELF_LIBC6` with the architecture that this program is for.
+    /// `FLAG_ELF_LIBC6` with the flag of this program's architecture.
     private static var nativeFlags: UInt32 {
         #if arch(arm64)
             0x0A03
@@ -35,7 +35,7 @@ package struct LoaderCache: Sendable {
         #endif
     }
 
-    /// `nil` where the file is of another format, or cut short.
+    /// Returns `nil` if the file has another format or is truncated.
     package init?(_ file: [UInt8]) {
         let bytes = Bytes(file)
         var base = 0
@@ -64,7 +64,7 @@ package struct LoaderCache: Sendable {
         }
     }
 
-    /// Those whose names satisfy a condition, without making a string of every other: caches have thousands.
+    /// The libraries whose names satisfy a condition. Creates no strings for the others, because caches have thousands.
     package func libraries(where isWanted: (ArraySlice<UInt8>) -> Bool) -> [Library] {
         (0..<count).compactMap { index in
             let entry = base + Self.headerSize + index * Self.entrySize
@@ -78,8 +78,9 @@ package struct LoaderCache: Sendable {
 
     // MARK: Writing
 
-    /// The image's cache with more libraries, which win over those of the same name; the first of two new ones wins.
-    /// `nil` where the image has a cache that is not understood: better that it stays.
+    /// Adds libraries to the image's cache. A new library precedes an old one of the same name, and the first of two
+    /// new ones precedes the second. Returns `nil` if the image's cache has an unknown format, which must not be
+    /// overwritten.
     package static func adding(_ added: [Library], to image: [UInt8]) -> [UInt8]? {
         if image.isEmpty { return LoaderCache.empty.adding(added) }
         return LoaderCache(image)?.adding(added)
@@ -113,7 +114,7 @@ package struct LoaderCache: Sendable {
         var entries: [UInt8] = []
         entries.reserveCapacity((count + added.count) * Self.entrySize)
         var next = 0
-        // Of a cache that is not sorted, too, each must be met on the way.
+        // Even in an unsorted cache, each new entry must be inserted on the way.
         var positions: [Int] = []
         for library in added {
             positions.append(max(position(of: Array(library.soname.utf8)[...]), positions.last ?? 0))
@@ -132,7 +133,7 @@ package struct LoaderCache: Sendable {
             entries += bytes.bytes[entry + 12..<entry + Self.entrySize]
         }
         var result = Self.magic + Self.word(UInt32(count + added.count)) + Self.word(UInt32(strings.count))
-        // Little-endian, told by glibc since 2.33; padding before.
+        // The endianness byte, which glibc writes since 2.33, then padding.
         let body = Self.headerSize + entries.count + strings.count
         let padding = (4 - body % 4) % 4
         let extensions = self.extensions(at: body + padding, shift: shift)
@@ -144,7 +145,7 @@ package struct LoaderCache: Sendable {
         return result + extensions
     }
 
-    /// The extension directory at another place of the file: the names of glibc-hwcaps that some entries refer to.
+    /// The extension section at its new offset. It has the names of the glibc-hwcaps directories that entries refer to.
     private func extensions(at place: Int, shift: UInt32) -> [UInt8] {
         guard let offset = bytes.u32(base + 32), offset != 0, bytes.u32(Int(offset)) == 0xEAA4_2174,
             let count = bytes.u32(Int(offset) + 4), count < 16
@@ -157,7 +158,7 @@ package struct LoaderCache: Sendable {
             else { return [] }
             var data = Array(bytes.bytes[Int(start)..<Int(start) + Int(size)])
             if tag == 1 {
-                // Offsets of strings, which have moved.
+                // The data are offsets of strings, which have moved.
                 data = stride(from: 0, to: data.count - 3, by: 4).flatMap { at in
                     Self.word((Bytes(data).u32(at) ?? 0) &+ shift)
                 }
@@ -175,7 +176,7 @@ package struct LoaderCache: Sendable {
         return directory + data
     }
 
-    /// Before the first entry that is not above the name: entries fall, and an equal one must come behind.
+    /// Finds where to insert a name: entries are in descending order, and a new entry precedes those of the same name.
     private func position(of name: ArraySlice<UInt8>) -> Int {
         var low = 0
         var high = count
@@ -195,8 +196,8 @@ package struct LoaderCache: Sendable {
         ]
     }
 
-    /// glibc's `_dl_cache_libcmp`, by which the loader's binary search goes: runs of digits are compared as numbers,
-    /// and a digit is above anything else.
+    /// glibc's `_dl_cache_libcmp`, which the loader's binary search uses: runs of digits compare as numbers, and a
+    /// digit is greater than any other character.
     static func compare(_ one: ArraySlice<UInt8>, _ other: ArraySlice<UInt8>) -> Int {
         var (one, other) = (one, other)
         while let left = one.first {

@@ -1,27 +1,27 @@
 package import LinuxKernel
 
-/// NVIDIA's driver as it is installed on the host, found without a CDI specification: the libraries that the host's own
-/// loader knows, the programs, and the firmware.
+/// NVIDIA's driver on the host, found without a CDI specification: the libraries in the host's loader cache, the
+/// programs and the firmware.
 package struct NVIDIADriver: Equatable, Sendable {
     package let version: String
     private let libraries: [Library]
 
     private struct Library: Equatable, Sendable {
         let soname: String
-        /// The file itself, behind its links.
+        /// The path after following links.
         let file: String
     }
 
-    /// What an image asks of the driver: `NVIDIA_DRIVER_CAPABILITIES`,
+    /// Which parts of the driver an image requests: `NVIDIA_DRIVER_CAPABILITIES`,
     /// https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
     package enum Capability: String, CaseIterable, Sendable {
         case compute, utility, video, graphics, display, ngx, compat32
     }
 
-    /// Where libraries are shown: CUDA's images have it in `LD_LIBRARY_PATH`, and it is nobody else's.
+    /// The container directory for the libraries. CUDA's images have it in `LD_LIBRARY_PATH`, and nothing else uses it.
     static let directory = "/usr/local/nvidia/lib64"
 
-    /// `nil` where no driver is loaded or its libraries are not installed.
+    /// Returns `nil` if no driver is loaded or its libraries are not installed.
     package init?(host: HostTree = HostTree()) {
         guard let bytes = host.contents("/etc/ld.so.cache", limit: 64 << 20), let cache = LoaderCache(bytes) else {
             return nil
@@ -31,14 +31,14 @@ package struct NVIDIADriver: Equatable, Sendable {
             name.starts(with: "lib".utf8) && wanted.contains { Self.isLibrary(name, $0) }
         }.map { Library(soname: $0.soname, file: host.resolved($0.path)) }
         let declared = Self.loadedVersion(host)
-        // No module, or one that says nothing: the management library carries the version in its name.
+        // The module is missing or reports no version, so use the one in the name of the management library.
         guard let version = declared ?? found.lazy.compactMap({ Self.version(inNameOf: $0.file) }).first else {
             return nil
         }
         self.version = version
         var libraries: [Library] = []
         for library in found where !libraries.contains(where: { $0.soname == library.soname }) {
-            // Another version's may be lying about; a library for another module fails in ways that are hard to read.
+            // Skip leftovers of other versions: a library that does not match the module fails with obscure errors.
             guard library.file.hasSuffix(".so." + version) || Self.hasOwnVersion(library.soname) else { continue }
             libraries.append(library)
         }
@@ -47,7 +47,7 @@ package struct NVIDIADriver: Equatable, Sendable {
         self.libraries = libraries
     }
 
-    /// The file behind `libcuda.so.1`, as the host's loader knows it, of whatever version.
+    /// The file of `libcuda.so.1` according to the host's loader cache, of any version.
     package static func library(_ host: HostTree) -> String? {
         guard let bytes = host.contents("/etc/ld.so.cache", limit: 64 << 20), let cache = LoaderCache(bytes) else {
             return nil
@@ -62,7 +62,7 @@ package struct NVIDIADriver: Equatable, Sendable {
         return soname.starts(with: prefix) && soname.dropFirst(prefix.count).starts(with: ".so.".utf8)
     }
 
-    /// The kernel module's, `nil` where none is loaded.
+    /// The version of the kernel module; `nil` if it is not loaded.
     package static func loadedVersion(_ host: HostTree) -> String? {
         if let text = host.text("/sys/module/nvidia/version") {
             let version = text.filter { !$0.isWhitespace }
@@ -84,7 +84,7 @@ package struct NVIDIADriver: Equatable, Sendable {
         return (CUDACompatibility.numbers(version)?.count ?? 0) >= 2 ? version : nil
     }
 
-    /// Libraries that are versioned apart from the driver.
+    /// Libraries with versions of their own.
     private static func hasOwnVersion(_ soname: String) -> Bool {
         soname.hasPrefix("libnvidia-egl-") || soname.hasPrefix("libnvidia-nvvm70")
     }
@@ -118,7 +118,7 @@ package struct NVIDIADriver: Equatable, Sendable {
         (.compute, ["nvidia-cuda-mps-control", "nvidia-cuda-mps-server"]),
     ]
 
-    /// Files that say where the libraries are.
+    /// Files that tell programs where the libraries are.
     private static let graphicsFiles = [
         "/usr/share/glvnd/egl_vendor.d/10_nvidia.json", "/usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json",
         "/usr/share/egl/egl_external_platform.d/10_nvidia_wayland.json", "/usr/share/nvidia/nvoptix.bin",
@@ -128,14 +128,14 @@ package struct NVIDIADriver: Equatable, Sendable {
 }
 
 extension NVIDIADriver {
-    /// `NVIDIA_DRIVER_CAPABILITIES`; words that mean nothing to us are passed over, as NVIDIA's own tools do.
+    /// Parses `NVIDIA_DRIVER_CAPABILITIES`. Ignores unknown words, as NVIDIA's tools do.
     package static func capabilities(_ text: String?) -> [Capability] {
         guard let text, !text.isEmpty else { return [.compute, .utility] }
         if text.split(separator: ",").contains("all") { return Capability.allCases }
         return text.split(separator: ",").compactMap { Capability(rawValue: $0.filter { !$0.isWhitespace }) }
     }
 
-    /// Everything but device nodes, which are granted one by one.
+    /// All edits except device nodes, which are granted one by one.
     package func edits(
         _ capabilities: [Capability], host: HostTree = HostTree()
     ) throws(SystemError) -> [DeviceEdit] {
@@ -157,7 +157,7 @@ extension NVIDIADriver {
             }
             known.append(LoaderCache.Library(soname: library.soname, path: "\(Self.directory)/\(library.soname)"))
         }
-        // Names under which programs load these libraries themselves.
+        // The names that programs pass to dlopen(3).
         for (name, target) in [
             ("libcuda.so", "libcuda.so.1"), ("libnvidia-ml.so", "libnvidia-ml.so.1"),
             ("libnvidia-opticalflow.so", "libnvidia-opticalflow.so.1"), ("libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
@@ -193,7 +193,7 @@ extension NVIDIADriver {
         return mounts + links + [DeviceEdit(.loader(update), origin)] + files + hidden
     }
 
-    /// The nodes by which EGL and Vulkan reach these GPUs through the kernel's graphics system, where they are granted.
+    /// The granted render nodes that EGL and Vulkan use for these GPUs.
     package static func renderEdits(
         of gpus: [DeviceNode], _ capabilities: [Capability], host: HostTree = HostTree()
     ) throws(SystemError) -> [DeviceEdit] {
@@ -208,7 +208,7 @@ extension NVIDIADriver {
         return edits
     }
 
-    /// What GPUDirect Storage reads besides its nodes: its settings, and which disk is near which GPU.
+    /// What GPUDirect Storage reads besides its nodes: its settings, and the distance between disks and GPUs.
     /// https://docs.nvidia.com/gpudirect-storage/configuration-guide/index.html
     package static func storageEdits(host: HostTree = HostTree()) -> [DeviceEdit] {
         ["/etc/cufile.json", "/run/udev"].filter(host.exists).map { path in
@@ -219,7 +219,7 @@ extension NVIDIADriver {
         }
     }
 
-    /// Where the driver's daemons listen.
+    /// The sockets of the driver's daemons.
     private func sockets(
         _ capabilities: [Capability], _ host: HostTree, _ origin: DeviceEdit.Origin
     ) -> [DeviceEdit] {

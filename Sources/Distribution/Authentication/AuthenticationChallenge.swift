@@ -4,11 +4,11 @@
 struct AuthenticationChallenge: Hashable, Sendable {
     /// Lowercase: `bearer`, `basic`.
     var scheme: String
-    /// Names are lowercase; of a name given twice, the first counts.
+    /// Names are lowercase. If a name occurs twice, the first value applies.
     var parameters: [String: String] = [:]
 
-    /// All challenges of all header lines. A line may hold several, with the same comma between challenges as between
-    /// one's parameters; quoted strings may hold commas. What cannot be read ends its line, not the others.
+    /// Parses all challenges of all header lines. Commas separate both challenges and the parameters of one challenge,
+    /// and quoted strings may contain commas. A syntax error ends its line, but not the others.
     static func parse(_ lines: [String]) -> [AuthenticationChallenge] {
         lines.flatMap { line in
             var reader = Reader(bytes: Array(line.utf8)[...])
@@ -27,7 +27,7 @@ private struct Reader {
             guard let word = token() else { return found }
             let hadBlank = skip(Self.isBlank)
             if bytes.first == UInt8(ascii: "="), !found.isEmpty {
-                // `name=value` continues the challenge before it.
+                // `name=value` belongs to the previous challenge.
                 bytes.removeFirst()
                 skip(Self.isBlank)
                 guard let value = value() else { return found }
@@ -40,14 +40,14 @@ private struct Reader {
         }
     }
 
-    /// `Negotiate YII=…` carries one opaque word, which must not be taken for the next challenge's name.
+    /// Skips the opaque word of `Negotiate YII=…`, which is not the name of the next challenge.
     private mutating func skipToken68() {
         var rest = bytes
         while let byte = rest.first, Self.isToken(byte) || byte == UInt8(ascii: "/") { rest.removeFirst() }
         let afterWord = rest
         while rest.first == UInt8(ascii: "=") { rest.removeFirst() }
         while let byte = rest.first, Self.isBlank(byte) { rest.removeFirst() }
-        // An equals sign with something behind it makes the word a parameter's name after all.
+        // An equals sign followed by a value makes the word the name of a parameter.
         guard rest.isEmpty || rest.first == UInt8(ascii: ",") else { return }
         if afterWord.first == UInt8(ascii: "="), rest.isEmpty || rest.first == UInt8(ascii: ",") { bytes = rest }
         if afterWord.first != UInt8(ascii: "=") { bytes = rest }
@@ -69,7 +69,7 @@ private struct Reader {
 
     private mutating func value() -> String? {
         guard bytes.first == UInt8(ascii: "\"") else {
-            // Registries have been seen to leave out the quotes around URLs, so any byte but a separator is taken.
+            // Some registries omit the quotes around URLs, so accept all bytes except separators.
             let word = bytes.prefix { $0 != UInt8(ascii: ",") && !Self.isBlank($0) }
             bytes.removeFirst(word.count)
             return word.isEmpty ? nil : String(decoding: word, as: UTF8.self)

@@ -1,18 +1,18 @@
 internal import ImageSpec
 
-/// What a request is for, as far as authorization goes.
+/// The purpose of a request with regard to authorization.
 struct AccessScope: Hashable, Sendable {
-    /// `HOST[:PORT]` as in the reference, under which credentials are kept.
+    /// `HOST[:PORT]` of the reference, by which credentials are stored.
     let registry: String
     let repository: String
     let user: String?
     var isPush = false
 
-    /// The scope asked for where a challenge names none.
+    /// The scope to request if a challenge has none.
     var scope: String { "repository:\(repository):\(isPush ? "pull,push" : "pull")" }
 }
 
-/// Answers challenges, and remembers the answers: tokens are fetched once however many layers ask at a time.
+/// Answers challenges and caches the tokens. Concurrent requests share one fetch of a token.
 actor Authorizer {
     private struct TokenKey: Hashable {
         let origin: Origin
@@ -22,7 +22,7 @@ actor Authorizer {
         let user: String?
     }
 
-    /// How an origin wants to be asked about a scope; known after its first challenge.
+    /// How an origin authenticates a scope, known after its first challenge.
     private enum Method: Sendable {
         case bearer(TokenKey, realm: WebURL)
         case fixed(header: String)
@@ -46,7 +46,7 @@ actor Authorizer {
         self.tokens = tokens
     }
 
-    /// The header to send without having been asked; nil before the first challenge.
+    /// The header to send without a challenge; `nil` before the first challenge.
     func header(
         for origin: Origin, _ access: AccessScope, isRegistry: Bool
     ) async throws(RegistryError) -> String? {
@@ -58,10 +58,10 @@ actor Authorizer {
         }
     }
 
-    /// Answers a 401. `rejected` is the header that was refused, if one was sent; nil means there is nothing to send.
+    /// Answers a 401. `rejected` is the header that was rejected, if any. Returns `nil` if there is nothing to send.
     ///
-    /// An origin that is not the registry itself, where a redirect led, is answered without credentials: they are the
-    /// registry's, and it must not be able to have them handed to somebody else (CVE-2020-15157).
+    /// The target of a redirect gets no credentials: they belong to the registry, which must not be able to forward
+    /// them to another host (CVE-2020-15157).
     func answer(
         _ challenges: [AuthenticationChallenge], from origin: Origin, _ access: AccessScope, isRegistry: Bool,
         rejected: String?
@@ -74,7 +74,7 @@ actor Authorizer {
                 return remember(.fixed(header: "Bearer \(token)"), place, rejected: rejected)
             }
             let (key, realm) = try await method(bearer, origin: origin, access: access, isRegistry: isRegistry)
-            // Only the very token that was refused is thrown away; another task may have fetched a newer one.
+            // Discard only the rejected token, because another task may have fetched a newer one.
             if let token = cache[key], "Bearer \(token.value)" == rejected { cache[key] = nil }
             methods[place] = .bearer(key, realm: realm)
             let header = "Bearer \(try await token(key, realm: realm, access: access, isRegistry: isRegistry).value)"
@@ -90,20 +90,20 @@ actor Authorizer {
         return nil
     }
 
-    /// Where the credentials used for a scope came from, for an error to name.
+    /// The source of the credentials used for a scope, for error messages.
     func origin(of access: AccessScope) -> CredentialOrigin? { (found[access] ?? nil)?.origin }
 
-    /// Why credentials for a scope could not be read, although there may be some.
+    /// Why the credentials for a scope are unreadable.
     func credentialError(of access: AccessScope) -> CredentialError? { credentialErrors[access] }
 
-    /// Why credentials that were looked for could not be read, each reason once.
+    /// Why credentials were unreadable; each reason once.
     var credentialFaults: [CredentialError] {
         var faults: [CredentialError] = []
         for fault in credentialErrors.values where !faults.contains(fault) { faults.append(fault) }
         return faults
     }
 
-    /// Whether there are credentials for a scope, or there might be if they could be read.
+    /// Whether a scope has credentials, including unreadable ones.
     func mayHaveCredentials(for access: AccessScope) async -> Bool {
         let credential = await credential(access, isRegistry: true)
         return credential != nil || credentialErrors[access] != nil
@@ -124,7 +124,7 @@ actor Authorizer {
             found[access] = .some(credential)
             return credential
         } catch {
-            // A public image is pulled all the same. Where the registry refuses, this is the reason that is reported.
+            // Continue, because the image may be public. If the registry denies access, this error is reported.
             credentialErrors[access] = error
             found[access] = .some(nil)
             return nil
@@ -144,7 +144,7 @@ actor Authorizer {
                 user: await credential(access, isRegistry: isRegistry)?.user)
             return (key, url)
         case .failure(let refusal):
-            // Only the place is named: a realm may carry anything behind it.
+            // Report only the origin, because the rest of a realm may contain a secret.
             let place = WebURL(parsing: realm)?.origin.description ?? RegistryError.clean(realm, limit: 80)
             throw RegistryError(
                 host: origin.authority, subject: access.scope, reason: .refusedRealm(refusal.fault, realm: place))
@@ -160,7 +160,7 @@ actor Authorizer {
             task = running
         } else {
             let credential = await credential(access, isRegistry: isRegistry)
-            // The wait for the credential may have let another caller start the fetch.
+            // Another caller may have started the fetch while this one waited for the credential.
             if let running = fetching[key] {
                 task = running
             } else {

@@ -1,13 +1,13 @@
 internal import FoundationEssentials
 
-/// What a token service answered, and until when it holds.
+/// The answer of a token service, and its expiry.
 ///
 /// https://distribution.github.io/distribution/spec/auth/token/
 struct BearerToken: Sendable, Equatable {
     let value: String
     let refreshAt: ContinuousClock.Instant
 
-    /// Lifetimes below this are taken for it, as the specification has it.
+    /// The specification's minimum lifetime, which replaces shorter ones.
     static let minimumLifetime = Duration.seconds(60)
 
     private struct Answer: Decodable {
@@ -17,15 +17,15 @@ struct BearerToken: Sendable, Equatable {
     }
 
     init?(answer: [UInt8], now: ContinuousClock.Instant) {
-        guard let answer = try? JSONDecoder().decode(Answer.self, from: Data(answer)),  // any fault means the same: no token
+        guard let answer = try? JSONDecoder().decode(Answer.self, from: Data(answer)),  // invalid: no token
             let value = [answer.token, answer.access_token].compactMap(\.self).first(where: { !$0.isEmpty }),
-            // What goes into a header may not end it.
+            // The value must not be able to end the header.
             value.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f })
         else { return nil }
         let seconds = min(max(answer.expires_in ?? 0, 0), 86400 * 365)
         let lifetime = max(Duration.seconds(seconds), Self.minimumLifetime)
         self.value = value
-        // Refreshed early, so that a request under way does not meet the end; the service's own clock plays no part.
+        // Refresh early, so that a token does not expire during a request. The service's clock is not used.
         refreshAt = now + lifetime - min(.seconds(15), lifetime / 4)
     }
 

@@ -1,15 +1,16 @@
 internal import NIOHTTP1
 internal import Synchronization
 
-/// What a registry answers at `/v2/`.
+/// A registry's answer at `/v2/`.
 enum Welcome: Sendable {
     case open
     case challenge
 }
 
 extension RegistryClient {
-    /// The header for a request that was refused without a word about credentials, asked for at the registry's root, once;
-    /// nil where there is nothing to send. Without credentials there is nothing to ask for. GitHub's packages, Artifactory and zot answer 403 or 404 to strangers.
+    /// The header for a request that was denied without a challenge. Queries the registry's root for a challenge, once;
+    /// returns `nil` if there is nothing to send. Without credentials, does nothing. GitHub's packages, Artifactory and
+    /// zot answer 403 or 404 to unauthenticated requests.
     ///
     /// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#determining-support
     func introduction(_ call: Call, _ registry: Origin) async throws(RegistryError) -> String? {

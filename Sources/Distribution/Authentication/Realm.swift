@@ -1,7 +1,7 @@
-/// Whether a registry's token service may be asked where the registry says it is.
+/// Whether a registry's token service may be contacted at its realm.
 ///
-/// The realm comes from the network and is sent credentials. It may be another host, as Docker Hub's is, but it may
-/// neither lose TLS (CVE-2019-10214) nor be an address that only this machine or its network can reach, such as a
+/// The realm comes from the network and receives credentials. It may be on another host, as Docker Hub's is, but must
+/// neither drop TLS (CVE-2019-10214) nor be an address that only this machine or its network can reach, such as a
 /// cloud's metadata service (CVE-2026-48978).
 enum Realm {
     static func url(_ realm: String, askedBy registry: Origin) -> Result<WebURL, RealmRefusal> {
@@ -14,7 +14,7 @@ enum Realm {
         case nil, .other:
             return .success(url)
         case .loopback where registry.isLoopback:
-            // A registry on this very host opens nothing by naming another port of it.
+            // A registry on this host gains nothing by a realm on another port of the host.
             return .success(url)
         default:
             return isRegistryItself ? .success(url) : .failure(RealmRefusal(fault: .localAddress))

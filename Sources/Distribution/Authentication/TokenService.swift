@@ -2,7 +2,7 @@ internal import FoundationEssentials
 internal import ImageSpec
 internal import NIOHTTP1
 
-/// Trades credentials, or nothing, for a bearer token.
+/// Exchanges credentials, if any, for a bearer token.
 ///
 /// https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/
 struct TokenService: Sendable {
@@ -30,7 +30,7 @@ struct TokenService: Sendable {
 
     private func fetch(_ request: Request, _ note: FailureNote) async throws(RegistryError) -> BearerToken {
         if case .identityToken(_, let refreshToken)? = request.credential?.secret {
-            // One field for all scopes (RFC 6749 section 3.3); a query repeats the parameter instead.
+            // A form has one field for all scopes (RFC 6749, section 3.3); a query repeats the parameter.
             let form =
                 service(request) + [("scope", request.scopes.joined(separator: " "))] + [
                     ("grant_type", "refresh_token"), ("client_id", Self.clientID), ("refresh_token", refreshToken),
@@ -42,7 +42,7 @@ struct TokenService: Sendable {
                     method: .POST, url: request.realm, reach: request.reach, headers: headers,
                     body: Array(Self.encoded(form).utf8)),
                 request, note)
-            // Services from before the OAuth form know only GET.
+            // Services that predate the OAuth form support only GET.
             if ![404, 405].contains(answer.status) { return try token(answer, request) }
         }
         var headers = HTTPHeaders()
@@ -73,7 +73,7 @@ struct TokenService: Sendable {
             do throws(RegistryError) {
                 let response = try await transport.send(message, subject: subject)
                 let body = try await response.collect(upTo: Self.maximumAnswer)
-                // Not followed, wherever they lead: the request carries a secret, and its answer is one.
+                // Never follow a redirect, because both the request and its answer contain secrets.
                 if 300..<400 ~= response.status {
                     throw failure(.refusedRealm(.redirected, realm: message.url.origin.description), request)
                 }
@@ -89,7 +89,7 @@ struct TokenService: Sendable {
                 wait = max(pause, asked)
                 note.set(failure(.unexpectedStatus(response.status, message: nil), request))
             } catch {
-                // A connection that broke; the next one may hold.
+                // The connection broke; try again.
                 guard error.mayPass,
                     let pause = attempts.next(after: error, heard: transport.hasHeard(from: error.host))
                 else { throw error }

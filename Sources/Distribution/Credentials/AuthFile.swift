@@ -1,7 +1,7 @@
 internal import FoundationEssentials
 internal import ImageSpec
 
-/// Docker's `config.json` and containers' `auth.json`, as far as they are about credentials.
+/// The parts of Docker's `config.json` and containers' `auth.json` that concern credentials.
 ///
 /// https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
 struct AuthFile: Decodable {
@@ -17,23 +17,23 @@ struct AuthFile: Decodable {
         var registrytoken: String?
     }
 
-    /// An entry of somebody else's registry may be broken in any way.
+    /// Accepts invalid entries, because an entry of another registry must not prevent the pull.
     struct LenientEntry: Decodable {
-        /// Nil where it is null, or not what an entry has to be.
+        /// `nil` if the entry is null or invalid.
         let entry: Entry?
         let isBroken: Bool
 
         init(from decoder: any Decoder) throws {
             let container = try decoder.singleValueContainer()
             let isNull = container.decodeNil()
-            entry = isNull ? nil : try? container.decode(Entry.self)  // told by `isBroken`
+            entry = isNull ? nil : try? container.decode(Entry.self)  // see `isBroken`
             isBroken = !isNull && entry == nil
         }
     }
 
     init(auths: [String: LenientEntry]) { self.auths = auths }
 
-    /// Docker reads it with Go's encoding/json, which does not distinguish case.
+    /// Docker reads it with Go's encoding/json, which ignores the case of keys.
     static let shape = DocumentShape.object(["auths": .map, "credsStore": .any, "credHelpers": .map])
 
     private enum Key: String, CodingKey { case auths, credsStore, credHelpers }
@@ -46,13 +46,13 @@ struct AuthFile: Decodable {
             .compactMapValues { $0 }
     }
 
-    /// The helper for a registry; an empty name where the file says that there is none.
+    /// The helper for a registry; empty if the file disables helpers for it.
     func helper(for names: [String]) -> String? {
         let named = credHelpers.sorted { $0.key < $1.key }.first { names.contains(Self.normalized($0.key)) }
         return named?.value ?? credsStore
     }
 
-    /// The entry whose key is the longest prefix, by whole components, of `HOST/REPOSITORY`.
+    /// The entry with the longest matching prefix of `HOST/REPOSITORY`, by whole components.
     func entry(
         for names: [String], repository: String, user: String?, path: String
     ) throws(CredentialError) -> Credential? {
@@ -75,8 +75,8 @@ struct AuthFile: Decodable {
         return nil
     }
 
-    /// Docker's keys may be URLs, `https://index.docker.io/v1/` above all: then only the host counts. Without a
-    /// scheme, containers' keys may go on with a path.
+    /// Docker's keys may be URLs, such as `https://index.docker.io/v1/`, of which only the host counts. Keys without a
+    /// scheme may include a path, as in containers' files.
     static func normalized(_ key: String) -> String {
         for scheme in ["https://", "http://"] where key.hasPrefix(scheme) {
             return key.dropFirst(scheme.count).prefix { $0 != "/" }.lowercased()
@@ -88,7 +88,7 @@ struct AuthFile: Decodable {
 }
 
 extension AuthFile.Entry {
-    /// Nil for the empty entries that Docker leaves where a helper holds the secret.
+    /// Returns `nil` for the empty entries that Docker writes if a helper holds the secret.
     fileprivate func credential(key: String, path: String) throws(CredentialError) -> Credential? {
         let origin = CredentialOrigin.file(path)
         var user = username ?? ""
@@ -96,7 +96,7 @@ extension AuthFile.Entry {
         if let auth, !auth.isEmpty {
             let base64 = String(auth.filter { !$0.isWhitespace })
             let padded = base64 + String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
-            // The password may hold a colon, the user's name may not; some tools end the text with NUL.
+            // The password may contain a colon, but not the user's name. Some tools append NUL.
             guard let data = Data(base64Encoded: padded), let colon = data.firstIndex(of: UInt8(ascii: ":")) else {
                 throw .malformed(file: path, detail: "auths[\"\(key)\"].auth is not base64 of USER:PASSWORD")
             }

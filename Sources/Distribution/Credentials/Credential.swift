@@ -1,10 +1,10 @@
-/// What proves to a registry who is asking, and where it was found. Never printed: see the conformances below.
+/// Credentials for a registry and their source. Never printed: see the conformances below.
 package struct Credential: Sendable, Equatable {
     package enum Secret: Sendable, Equatable {
         case password(user: String, password: String)
-        /// A refresh token, traded for bearer tokens at the token service.
+        /// A refresh token, which the token service exchanges for bearer tokens.
         case identityToken(user: String, token: String)
-        /// A bearer token, sent as it is.
+        /// A bearer token, which is sent unchanged.
         case registryToken(String)
     }
 
@@ -16,7 +16,7 @@ package struct Credential: Sendable, Equatable {
         self.origin = origin
     }
 
-    /// Part of a token's cache key.
+    /// A part of the key of cached tokens.
     var user: String {
         switch secret {
         case .password(let user, _), .identityToken(let user, _): user
@@ -28,7 +28,7 @@ package struct Credential: Sendable, Equatable {
 extension Credential: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     package var description: String { "credential from \(origin)" }
     package var debugDescription: String { description }
-    // Without this, `dump`, a failed expectation or a debugger's log would walk into the secret.
+    // Without this, `dump`, a failed expectation or a debugger's log would show the secret.
     package var customMirror: Mirror { Mirror(self, children: ["origin": origin]) }
 }
 
@@ -38,15 +38,15 @@ extension Credential.Secret: CustomStringConvertible, CustomDebugStringConvertib
     package var customMirror: Mirror { Mirror(self, children: []) }
 }
 
-/// Finds credentials. Asked only after a registry refused to answer without.
+/// Finds credentials. Called only after a registry has requested authentication.
 package protocol CredentialProvider: Sendable {
-    /// `registry` is `HOST[:PORT]` as in a `Reference`; nil means to go on without.
+    /// `registry` is `HOST[:PORT]` as in a `Reference`. Returns `nil` to continue without credentials.
     func credential(
         registry: String, repository: String, user: String?
     ) async throws(CredentialError) -> Credential?
 }
 
-/// For registries that need none, and tests.
+/// For public registries and tests.
 package struct NoCredentials: CredentialProvider {
     package init() {}
 

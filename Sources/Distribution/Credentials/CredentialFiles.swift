@@ -2,9 +2,9 @@ internal import FoundationEssentials
 internal import Glibc
 internal import ImageSpec
 
-/// The files that people already have: containers' `auth.json`, Docker's `config.json`, Enroot's `.credentials`.
+/// Reads existing credential files: containers' `auth.json`, Docker's `config.json`, Enroot's `.credentials`.
 ///
-/// Order and meaning as in containers-auth.json(5); the first that knows the registry decides.
+/// Order and meaning are those of containers-auth.json(5). The first file with an entry for the registry decides.
 package struct CredentialFiles: CredentialProvider {
     enum Format: Sendable { case authFile, legacyDocker, enroot }
 
@@ -14,10 +14,10 @@ package struct CredentialFiles: CredentialProvider {
     let helperTimeout: Duration
 
     /// - Parameters:
-    ///   - accountHome: the home directory of the account, looked into after `HOME` where that is another.
-    ///   - allowsCommands: whether a password that is Enroot's `$(command)` is run. Off unless the site or the
-    ///     user says otherwise: a file that was copied from somewhere should not be able to start programs.
-    ///   - isUsed: leaves files out; a file names programs to run, so the caller may have to check its owner.
+    ///   - accountHome: The home directory of the account, searched after `HOME` if it differs.
+    ///   - allowsCommands: Whether to run Enroot's `$(command)` as a password. Off by default, because a copied file
+    ///     must not be able to start programs.
+    ///   - isUsed: Excludes files. The caller may have to check a file's owner, because it can name programs to run.
     package init(
         environment: [String: String], accountHome: String? = nil, allowsCommands: Bool = false,
         helperTimeout: Duration = .seconds(30), isUsed: (String) -> Bool = { _ in true }
@@ -53,7 +53,7 @@ package struct CredentialFiles: CredentialProvider {
     package func credential(
         registry: String, repository: String, user: String?
     ) async throws(CredentialError) -> Credential? {
-        // A file that cannot be used does not hide the ones after it.
+        // Continue with the next file if one is unusable.
         var fault: CredentialError?
         for (path, format) in files {
             do throws(CredentialError) {
@@ -76,7 +76,8 @@ package struct CredentialFiles: CredentialProvider {
         return nil
     }
 
-    /// Nil for a file that is not there or not this user's to read: root, say, in a home on a root-squashing server.
+    /// Returns `nil` if the file is missing or not readable by this user, such as root in a root-squashed home
+    /// directory.
     private static func contents(of path: String) throws(CredentialError) -> Data? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
@@ -102,12 +103,12 @@ package struct CredentialFiles: CredentialProvider {
     private func credential(
         in data: Data, path: String, isLegacy: Bool, registry: String, repository: String, user: String?
     ) async throws(CredentialError) -> Credential? {
-        // An empty file is what a full disk or `touch` leaves; Docker takes it for none, too.
+        // An empty file is the result of a full disk or `touch`. Docker ignores it, too.
         if data.allSatisfy({ [0x20, 0x09, 0x0a, 0x0d].contains($0) }) { return nil }
         do throws(DocumentFault) {
             _ = try DocumentScanner.check(Array(data), as: isLegacy ? .map : AuthFile.shape)
         } catch {
-            // Where it is not JSON, words of the file could be secrets.
+            // Do not quote content that is not JSON, because it may contain secrets.
             if case .notJSON = error.reason { throw .malformed(file: path, detail: "not the JSON that was expected") }
             throw .malformed(file: path, detail: RegistryError.clean(error.description))
         }
@@ -119,7 +120,7 @@ package struct CredentialFiles: CredentialProvider {
                 ? AuthFile(auths: try decoder.decode([String: AuthFile.LenientEntry].self, from: data))
                 : try decoder.decode(AuthFile.self, from: data)
         } catch {
-            // The decoder's own text could quote the file's content, so it is left out.
+            // Omit the decoder's own message, which could quote the file's content.
             throw .malformed(file: path, detail: "not the JSON that was expected")
         }
         let names = Self.spellings(of: registry)
@@ -133,13 +134,13 @@ package struct CredentialFiles: CredentialProvider {
                 fault = error
             }
         }
-        // What the file itself holds for this very registry.
+        // The file's own entry for this registry.
         if let found = try file.entry(for: names, repository: repository, user: user, path: path) { return found }
         if let fault { throw fault }
         return nil
     }
 
-    /// Docker Hub goes by several names; everybody else by one.
+    /// Docker Hub has several names; other registries have one.
     static func spellings(of registry: String) -> [String] {
         registry == Reference.dockerHub ? ["docker.io", "index.docker.io", "registry-1.docker.io"] : [registry]
     }

@@ -2,13 +2,13 @@ internal import FoundationEssentials
 internal import Glibc
 internal import ImageSpec
 
-/// `docker-credential-NAME`, asked with `get`.
+/// Runs `docker-credential-NAME get`.
 ///
 /// https://github.com/docker/docker-credential-helpers#usage
 struct CredentialHelper: Sendable {
-    /// In place of a user's name: the secret is an identity token.
+    /// Replaces the user's name if the secret is an identity token.
     static let tokenUser = "<token>"
-    /// Docker Hub's name in helpers' stores.
+    /// The name of Docker Hub in helpers.
     static let dockerHubServer = "https://index.docker.io/v1/"
 
     let name: String
@@ -22,7 +22,7 @@ struct CredentialHelper: Sendable {
     }
 
     func get(registry: String) async throws(CredentialError) -> Credential? {
-        // The name becomes part of a path, and comes from a file that may have been copied from anywhere.
+        // The name comes from a file that may have been copied from elsewhere, and becomes part of a path.
         let isName =
             !name.isEmpty
             && name.utf8.allSatisfy { byte in
@@ -45,7 +45,7 @@ struct CredentialHelper: Sendable {
             throw .helperFailed(program, file: file, status: 127, message: String(cString: strerror(code)))
         case .ended(let status, let output, let errors):
             guard status == 0 else {
-                // The protocol tells "no entry" by this sentence only, on standard output.
+                // The protocol reports a missing entry only by this sentence on standard output.
                 let text = String(decoding: output, as: UTF8.self) + String(decoding: errors, as: UTF8.self)
                 if text.lowercased().contains("credentials not found") { return nil }
                 let message = RegistryError.clean(String(decoding: errors, as: UTF8.self))

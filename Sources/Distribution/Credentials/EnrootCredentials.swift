@@ -1,14 +1,14 @@
 internal import FoundationEssentials
 
 extension CredentialFiles {
-    /// Enroot's `.credentials`: netrc lines, of which the first for the host (and user) counts.
+    /// Enroot's `.credentials`: netrc lines, of which the first one for the host (and user) applies.
     ///
     /// https://github.com/NVIDIA/enroot/blob/master/doc/cmd/import.md
     func enrootCredential(
         in data: Data, path: String, registry: String, user: String?
     ) async throws(CredentialError) -> Credential? {
         let lines = NetrcEntry.parse(Array(data))
-        // Enroot knows hosts without ports, and Docker Hub by the name of its token service.
+        // Enroot uses hosts without ports, and the name of the token service for Docker Hub.
         let host = Origin(scheme: .https, authority: registry)?.host ?? registry
         let names = registry == "docker.io" ? Self.spellings(of: registry) + ["auth.docker.io"] : [host]
         for line in lines where line.machine.map(names.contains) ?? true {
@@ -28,8 +28,8 @@ extension CredentialFiles {
         return nil
     }
 
-    /// Enroot lets a shell expand a password that starts with `$`. Here a variable is looked up, a command run only
-    /// where that is allowed, and anything else (a password that begins with a dollar) taken as it is.
+    /// Enroot lets a shell expand a password that starts with `$`. This looks a variable up, runs a command only if
+    /// that is allowed, and uses other passwords unchanged, although they start with a dollar sign.
     private func expanded(_ password: String, path: String, line: Int) async throws(CredentialError) -> String {
         guard password.utf8.first == UInt8(ascii: "$") else { return password }
         if password.utf8.starts(with: "$(".utf8), password.utf8.last == UInt8(ascii: ")") {
@@ -44,7 +44,7 @@ extension CredentialFiles {
                 }
                 throw .commandFailed(file: path, line: line, status: status)
             }
-            // As a shell's command substitution. A carriage return cannot be in a password that goes into a header.
+            // Strip line ends, as a shell's command substitution does. A header cannot contain a carriage return.
             var bytes = output[...]
             while let last = bytes.last, last == 0x0a || last == 0x0d { bytes.removeLast() }
             return String(decoding: bytes, as: UTF8.self)
@@ -57,7 +57,7 @@ extension CredentialFiles {
                 $0 == UInt8(ascii: "_") || ($0 < 0x80 && Character(Unicode.Scalar($0)).isLetter)
                     || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
             }
-        // NGC's literal, should somebody have written it on both sides.
+        // NGC's user name, if it was written as the password, too.
         guard isName, name != "oauthtoken" else { return password }
         guard let value = environment[String(name)] else {
             throw .undefinedVariable(String(name), file: path, line: line)

@@ -3,17 +3,17 @@ internal import Glibc
 internal import NIOPosix
 internal import Synchronization
 
-/// Runs a credential helper: clean environment, bounded time and output.
+/// Runs a credential helper with a clean environment, a time limit and an output limit.
 enum HelperProcess {
     enum Result: Sendable {
         case ended(status: Int32, output: Data, errors: Data)
         case timedOut
-        /// Could not be started; an `errno` value.
+        /// The helper did not start; the value is an `errno`.
         case failed(Int32)
     }
 
-    /// What helpers of clouds and desktops need to find their own configuration. Everything else stays out: a job's
-    /// environment holds secrets, and loader variables, that are none of theirs.
+    /// The variables by which helpers find their own configuration. Others are dropped, because a job's environment may
+    /// contain secrets and loader variables.
     private static let passedOn: Set<String> = [
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
         "DBUS_SESSION_BUS_ADDRESS", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -30,7 +30,7 @@ enum HelperProcess {
     }
 
     static func path(of program: String, in searchPath: String) -> String? {
-        // Only absolute entries: an empty one means the working directory, which may be anybody's.
+        // Only absolute entries: an empty one means the working directory, which may belong to another user.
         searchPath.split(separator: ":").filter { $0.hasPrefix("/") }.map { "\($0)/\(program)" }
             .first { access($0, X_OK) == 0 }
     }
@@ -38,7 +38,7 @@ enum HelperProcess {
     static func run(
         _ path: String, _ arguments: [String], environment: [String: String], input: String, timeout: Duration
     ) async -> Result {
-        // Waiting blocks a thread, so it may not be one of the few that run tasks.
+        // Waiting blocks, so do not use one of the few threads that run tasks.
         do {
             return try await NIOThreadPool.singleton.runIfActive {
                 runBlocking(path, arguments, environment: environment, input: input, timeout: timeout)
@@ -55,7 +55,8 @@ enum HelperProcess {
         guard let standardInput = PipeEnds(), let output = PipeEnds(), let errors = PipeEnds() else {
             return .failed(errno)
         }
-        // Written before the start: it fits the pipe's buffer, and a helper that never reads cannot raise SIGPIPE.
+        // Write before the start: the input fits into the pipe's buffer, and a helper that never reads cannot cause
+        // SIGPIPE.
         let bytes = Array(input.utf8.prefix(4096))
         guard write(standardInput.writing, bytes, bytes.count) == bytes.count else { return .failed(errno) }
         standardInput.closeWriting()
@@ -69,7 +70,7 @@ enum HelperProcess {
         let collected = output.readAll(and: errors, until: deadline)
         var status = Int32(0)
         while collected != nil {
-            // A helper may close its output and live on, so its end has the same deadline.
+            // A helper may close its output and continue, so its exit has the same deadline.
             let ended = waitpid(child, &status, WNOHANG)
             if ended == child, let collected {
                 let code = status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
@@ -78,18 +79,18 @@ enum HelperProcess {
             if ended < 0 && errno != EINTR || ContinuousClock.now >= deadline { break }
             usleep(2000)
         }
-        // The whole group: a helper that is a script has children, and they hold the pipes.
+        // Kill the whole process group, because a script's children hold the pipes open.
         kill(-child, SIGKILL)
-        // A process that hangs in the kernel does not end; it is left to whoever reaps this one's children.
+        // A process that hangs in the kernel does not exit; it is left to the reaper of this process's children.
         for _ in 0..<500 where waitpid(child, &status, WNOHANG) == 0 { usleep(2000) }
         return .timedOut
     }
 
-    /// Held while a pipe is made and while a child is started, so that no child gets another one's pipe: what would
-    /// make pipes close-on-exec from birth, `pipe2`, is not in the Glibc module.
+    /// Held while a pipe is created and a child is started, so that no child inherits another one's pipe. The Glibc
+    /// module lacks `pipe2`, which creates close-on-exec pipes.
     fileprivate static let starting = Mutex<Void>(())
 
-    /// Foundation's `Process` waits for every descendant to end, which a time-out could not cut short.
+    /// Foundation's `Process` waits for all descendants, so a time limit could not end it.
     private static func spawn(
         _ path: String, _ arguments: [String], _ environment: [String: String], _ descriptors: [Int32],
         _ child: inout pid_t
@@ -105,7 +106,7 @@ enum HelperProcess {
         for (target, source) in descriptors.enumerated() {
             posix_spawn_file_actions_adddup2(&actions, source, Int32(target))
         }
-        // A group of its own, to be ended as one; and no signal that this process happens to ignore or block.
+        // A separate process group that can be killed as a whole, and default signal handling.
         var defaults = sigset_t()
         sigfillset(&defaults)
         var none = sigset_t()
@@ -147,7 +148,7 @@ private final class PipeEnds {
         writing = -1
     }
 
-    /// Reads both to their ends, for neither may fill up while the other is waited for; nil where time runs out.
+    /// Reads both pipes to their ends in parallel, because neither may fill up. Returns `nil` at the deadline.
     func readAll(and other: PipeEnds, until deadline: ContinuousClock.Instant) -> (Data, Data)? {
         var polls = [self, other].map { pollfd(fd: $0.reading, events: Int16(POLLIN), revents: 0) }
         var data = [Data(), Data()]
@@ -161,7 +162,7 @@ private final class PipeEnds {
             for index in polls.indices where polls[index].fd >= 0 && polls[index].revents != 0 {
                 let count = read(polls[index].fd, &buffer, buffer.count)
                 if count > 0 {
-                    // What is beyond the limit is read and dropped, so that the helper ends.
+                    // Read and drop output beyond the limit, so that the helper can exit.
                     if data[index].count + count <= Self.limit { data[index].append(contentsOf: buffer[..<count]) }
                 } else if !(count < 0 && errno == EINTR) {
                     polls[index].fd = -1

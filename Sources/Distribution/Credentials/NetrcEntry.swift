@@ -1,22 +1,22 @@
-/// One `machine` (or `default`) of a netrc file, as curl(1), which reads the file for Enroot, takes it.
+/// A `machine` or `default` entry of a netrc file, with the syntax of curl(1), which reads the file for Enroot.
 ///
 /// https://everything.curl.dev/usingcurl/netrc.html
 struct NetrcEntry: Equatable {
-    /// Of the `machine`.
+    /// The line of `machine`.
     var number: Int
-    /// Nil for `default`.
+    /// `nil` for `default`.
     var machine: String?
     var login: String?
     var password: String?
-    /// Whether a comment stood where the password should.
+    /// Whether a comment is in place of the password.
     var isCutByComment = false
 
-    /// Lines end with LF or CRLF. Words are bytes between blanks; keywords are in any case. A word that begins with `#` ends
-    /// its line. `macdef` takes all lines up to an empty one.
+    /// Lines end with LF or CRLF. Blanks separate words; keywords ignore case. A word that starts with `#` ends its
+    /// line. `macdef` extends to the next empty line.
     static func parse(_ bytes: [UInt8]) -> [NetrcEntry] {
         var found: [NetrcEntry] = []
         var isMacro = false
-        // What the next word is for; it may stand on a later line.
+        // The keyword that the next word belongs to. The word may be on a later line.
         var pending: String?
         for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
             var words = NetrcWords(rest: line)
@@ -56,7 +56,7 @@ private struct NetrcWords {
 
     init(rest: ArraySlice<UInt8>) { self.rest = rest }
 
-    /// Whether nothing but blanks is left.
+    /// Whether only blanks are left.
     var isAtEnd: Bool { rest.allSatisfy(Self.isBlank) }
 
     mutating func next(isPassword: Bool) -> String? {
@@ -73,8 +73,8 @@ private struct NetrcWords {
         return String(decoding: rest.prefix(count), as: UTF8.self)
     }
 
-    /// A word in double quotes may hold blanks, and `\"`, `\\`, `\n`, `\r` and `\t`. One whose quotes do not end with the
-    /// line is none.
+    /// A word in double quotes may contain blanks, and `\"`, `\\`, `\n`, `\r` and `\t`. Returns `nil` if the quotes do
+    /// not end on the same line.
     private mutating func quoted() -> String? {
         var found: [UInt8] = []
         var left = rest.dropFirst()
@@ -97,8 +97,8 @@ private struct NetrcWords {
         return nil
     }
 
-    /// Enroot's `$(command)` has blanks of its own, and ends with the parenthesis that closes it. Quotes and backslashes
-    /// count as a shell's.
+    /// Enroot's `$(command)` may contain blanks and ends with the matching parenthesis. Quotes and backslashes work as
+    /// in a shell.
     private func commandLength() -> Int? {
         guard rest.starts(with: Array("$(".utf8)) else { return nil }
         var depth = 0

@@ -2,7 +2,7 @@ package import ImageSpec
 internal import NIOHTTP1
 internal import Synchronization
 
-/// Sending blobs.
+/// Uploads blobs.
 ///
 /// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
 extension RegistryClient {
@@ -12,27 +12,28 @@ extension RegistryClient {
         return response.status != 404
     }
 
-    /// Has a blob of another repository shown in this one too; `false` where the registry or the account can not.
+    /// Mounts a blob of another repository in this one; returns `false` if the registry or the account does not allow
+    /// it.
     package func mountBlob(
         _ digest: Digest, from origin: Reference, into reference: Reference
     ) async throws(RegistryError) -> Bool {
         let query = TokenService.encoded([("mount", digest.description), ("from", origin.repository)])
         let call = pushCall(.POST, reference, "blobs/uploads/?\(query)", "\(digest)")
         do throws(RegistryError) {
-            // 202 opens an upload instead, which the registry forgets by itself.
+            // 202 starts an upload instead, which the registry discards by itself.
             let response = try await send(call, accepting: [404, 405])
             await response.discard()
             return response.status == 201
         } catch {
             switch error.reason {
-            // Not to be read there by this account: then the blob is sent.
+            // This account cannot read the blob there, so it must be uploaded.
             case .pushUnauthorized, .pushDenied, .nameUnknown, .blobUnknown: return false
             default: throw error
             }
         }
     }
 
-    /// Sends a blob, unless it is there. A transfer that breaks begins anew, as often as a pull would be resumed.
+    /// Uploads a blob unless it exists. Restarts a broken transfer as often as a pull resumes one.
     package func push(
         _ blob: Descriptor, to reference: Reference, _ read: @escaping BlobReader
     ) async throws(RegistryError) {
@@ -43,12 +44,12 @@ extension RegistryClient {
             do throws(RegistryError) {
                 return try await upload(blob, UploadBody(size: blob.size, read: read), to: reference)
             } catch {
-                // The registry has answered before: it was asked whether it has the blob.
+                // The registry has answered before, when it was queried for the blob.
                 guard Self.mayPass(error), let next = attempts.next(after: nil, heard: true) else { throw error }
                 pause = next
             }
             try await transport.pause(pause, subject: "\(blob.digest)")
-            // The answer may be what was lost.
+            // The upload may have succeeded and only its answer was lost.
             if try await hasBlob(blob.digest, in: reference) { return }
         }
     }
@@ -61,7 +62,7 @@ extension RegistryClient {
         }
     }
 
-    /// One attempt: POST says where to, PUT sends all of it.
+    /// One attempt: POST returns the location, PUT uploads the blob.
     private func upload(
         _ blob: Descriptor, _ body: UploadBody, to reference: Reference
     ) async throws(RegistryError) {
@@ -72,7 +73,7 @@ extension RegistryClient {
         guard opened.headers.contains(name: "Location") else { throw opened.error(.noUploadLocation) }
         let registry = try origin(schemes.withLock { $0[reference.registry] } ?? .https, start)
         let base = WebURL(origin: registry, target: "/v2/\(reference.repository)/blobs/uploads/")
-        // Credentials stay with the registry wherever this leads (CVE-2026-50151).
+        // Credentials stay with the registry, wherever the location is (CVE-2026-50151).
         let location = try Redirect.next(opened, from: base, registry: registry, configuration: configuration)
         let separator = location.target.contains("?") ? "&" : "?"
         let url = WebURL(
@@ -91,7 +92,7 @@ extension RegistryClient {
             method: method, reference: reference, path: path, subject: subject, absence: .nameUnknown, isPush: true)
     }
 
-    /// What a status means to who wants to write; nil where it means what it does to who reads.
+    /// The meaning of a status for an upload; `nil` if it is the same as for a download.
     static func pushReason(
         _ status: Int, _ errors: ServerErrors, _ credential: CredentialOrigin?
     ) -> RegistryError.Reason? {

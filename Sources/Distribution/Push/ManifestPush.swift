@@ -2,7 +2,7 @@ package import ImageSpec
 internal import NIOHTTP1
 
 extension RegistryClient {
-    /// Gives a tag to an image whose blobs are there.
+    /// Tags an image whose blobs have been uploaded.
     ///
     /// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests
     package func push(
@@ -13,9 +13,9 @@ extension RegistryClient {
         call.body = bytes
         let response = try await send(call)
         await response.discard()
-        // A registry that rewrites a manifest keeps another image than was sent.
+        // A registry that rewrites the manifest stores another image than was sent.
         if let header = response.headers.first(name: "Docker-Content-Digest"),
-            let stored = try? Digest(parsing: header),  // an algorithm unknown here proves nothing, and is let pass
+            let stored = try? Digest(parsing: header),  // unknown algorithm: ignored
             stored.algorithm == digest.algorithm, stored != digest
         {
             throw response.error(.digestMismatch(expected: digest, found: stored))

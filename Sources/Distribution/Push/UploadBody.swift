@@ -1,17 +1,17 @@
 internal import NIOCore
 
-/// Reads a blob that is being sent: fills the buffer from an offset, says how many bytes it put there, 0 at the end. It
-/// may be read several times. Blocks, but for no longer than a disk takes.
+/// Reads a blob for upload: fills the buffer from an offset and returns the number of bytes, 0 at the end. May be
+/// called several times for the same bytes. Blocks only as long as a disk does.
 package typealias BlobReader =
     @Sendable (_ buffer: UnsafeMutableRawBufferPointer, _ offset: Int64) throws(BlobReadError) -> Int
 
-/// A blob that could not be read: an `errno` value.
+/// A blob that could not be read, with the `errno`.
 package struct BlobReadError: Error, Equatable, Sendable {
     package let errno: Int32
     package init(errno: Int32) { self.errno = errno }
 }
 
-/// A request's body of known size, from its start each time it is sent.
+/// A request body of known size, sent from its start on each attempt.
 struct UploadBody: AsyncSequence, Sendable {
     typealias Element = ByteBuffer
 
@@ -35,7 +35,7 @@ struct UploadBody: AsyncSequence, Sendable {
                 let wanted = Int(Swift.min(left, Int64(bytes.count)))
                 return try body.read(UnsafeMutableRawBufferPointer(rebasing: bytes[..<wanted]), offset)
             }
-            // Shorter than its descriptor says: EIO is as near as errno comes.
+            // The file is shorter than its descriptor; EIO is the closest errno.
             guard count > 0 else { throw BlobReadError(errno: 5) }
             offset += Int64(count)
             return buffer

@@ -1,7 +1,7 @@
 internal import FoundationEssentials
 internal import NIOSSL
 
-/// Whom to trust for a host, and who to be towards it, from the directories that Docker and containers use.
+/// The trusted authorities and the client certificate for a host, from the directories of Docker and containers.
 ///
 /// https://docs.docker.com/engine/security/certificates/
 struct Certificates: Sendable {
@@ -13,7 +13,7 @@ struct Certificates: Sendable {
         if let file = configuration.certificateFile { tls.trustRoots = .file(file) }
         if configuration.isInsecure(origin) { tls.certificateVerification = .none }
         for base in configuration.certificateDirectories {
-            // The default port may be spelled out in the directory's name or not.
+            // The directory's name may include the default port.
             for name in Set([origin.authority, "\(origin.host):\(origin.port)"]).sorted() {
                 try add("\(base)/\(name)", to: &tls)
             }
@@ -22,7 +22,7 @@ struct Certificates: Sendable {
     }
 
     private func add(_ directory: String, to tls: inout TLSConfiguration) throws(CertificateFileError) {
-        let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []  // most hosts have none
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []  // usually absent
         for file in files.sorted() where file.hasSuffix(".crt") {
             tls.additionalTrustRoots.append(.certificates(try certificates("\(directory)/\(file)")))
         }
@@ -45,7 +45,7 @@ struct Certificates: Sendable {
     }
 }
 
-/// A file of certs.d that holds no certificate or key.
+/// A file in certs.d without a certificate or key.
 struct CertificateFileError: Error, Equatable {
     let file: String
 }

@@ -5,7 +5,7 @@ internal import NIOPosix
 internal import NIOSSL
 
 extension HTTPTransport {
-    /// What a failure of the libraries below means.
+    /// Converts an error of the underlying libraries.
     static func reason(for error: any Error) -> RegistryError.Reason {
         switch error {
         case let error as RegistryError: return error.reason
@@ -27,12 +27,12 @@ extension HTTPTransport {
             if case .noSuchFilesystemObject = error { return .tls(noAuthorities) }
             return tlsReason(error)
         case let error as BoringSSLError:
-            // Where distributions keep authorities there are none; the library has no word for it.
+            // The system has no certificate authorities. The library has no message for this case.
             if case .unknownError(let stack) = error, stack.isEmpty {
                 return .tls(noAuthorities)
             }
             return tlsReason(error)
-        // By way of a proxy a registry's address can not be compared with its certificate: the connection's is the proxy's.
+        // Through a proxy, the library compares the certificate of an IP address with the proxy's address.
         case let error as NIOSSLExtraError where error == .failedToValidateHostname: return .certificateName
         case is NIOSSLExtraError: return .tls(tlsText(error))
         case let error as ChannelError:
@@ -47,9 +47,10 @@ extension HTTPTransport {
     }
 
     private static let noAuthorities =
-        "this node has no certificates of authorities (package ca-certificates; or the file of SSL_CERT_FILE is missing)"
+        "this node has no certificates of authorities (package ca-certificates; or the file of SSL_CERT_FILE is "
+        + "missing)"
 
-    /// The library has numbers for what goes wrong in a handshake, but shows them in its text only.
+    /// The library has error numbers for handshakes, but only exposes them in its text.
     private static func tlsReason(_ error: any Error) -> RegistryError.Reason {
         switch tlsText(error) {
         case "wrong version number", "http request": .speaksHTTP
@@ -58,8 +59,8 @@ extension HTTPTransport {
         }
     }
 
-    /// BoringSSL's own word for what went wrong, `certificate verify failed`, out of a text that is made for its
-    /// authors; the codes behind it are not to be had.
+    /// BoringSSL's message, such as `certificate verify failed`, from a text for its developers; the codes behind it
+    /// are not accessible.
     private static func tlsText(_ error: any Error) -> String {
         let text = String(describing: error)
         let marker = "OPENSSL_internal:"
@@ -70,7 +71,7 @@ extension HTTPTransport {
 
     private static func reason(for error: HTTPClientError) -> RegistryError.Reason {
         switch error {
-        // Also what the library says where a deadline passes just behind a response's head.
+        // The library also reports this if a deadline passes just after a response's head.
         case .cancelled: Task.isCancelled ? .cancelled : .unreachable(.timedOut)
         case .connectTimeout, .readTimeout, .writeTimeout, .deadlineExceeded, .getConnectionFromPoolTimeout,
             .tlsHandshakeTimeout, .httpProxyHandshakeTimeout, .socksHandshakeTimeout:
@@ -84,10 +85,10 @@ extension HTTPTransport {
 }
 
 extension RegistryError {
-    /// Whether asking again may help, a name that is not found included: who asks knows whether it was found before.
+    /// Whether a retry may help, including an unknown name. The caller knows whether the name was found before.
     var mayPass: Bool { isTransient || reason == .unreachable(.nameNotFound) }
 
-    /// Whether asking again may help: a connection that was lost, not one that was refused for a reason.
+    /// Whether a retry may help: the connection was lost rather than denied for a reason.
     var isTransient: Bool {
         guard case .unreachable(let failure) = reason else { return false }
         switch failure {

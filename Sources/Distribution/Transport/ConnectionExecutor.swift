@@ -1,12 +1,12 @@
 internal import NIOCore
 internal import NIOPosix
 
-/// Runs a task on a thread that also reads connections, and gives what it asks for to one of that thread's: what such a task
-/// awaits needs no other thread to be woken.
+/// Runs a task on a thread that also reads connections, and uses connections of that thread, so that awaiting them
+/// wakes no other thread.
 package final class ConnectionExecutor: TaskExecutor {
     private let loop: any EventLoop
 
-    /// The next in turn of the process' threads for the network.
+    /// Uses the next of the process's network threads.
     package init() { loop = MultiThreadedEventLoopGroup.singleton.next() }
 
     package func enqueue(_ job: consuming ExecutorJob) {

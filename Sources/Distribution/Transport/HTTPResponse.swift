@@ -2,7 +2,7 @@ internal import AsyncHTTPClient
 internal import NIOCore
 internal import NIOHTTP1
 
-/// A response's head, and its body still to come.
+/// The head of a response; the body is still unread.
 struct HTTPResponse: Sendable {
     let status: Int
     let headers: HTTPHeaders
@@ -28,7 +28,7 @@ struct HTTPResponse: Sendable {
         RegistryError(host: host, subject: subject, reason: reason)
     }
 
-    /// What the body is packed with beyond what its media type says, although it was asked for as it is.
+    /// The compression of the body beyond its media type, although the request did not allow it.
     ///
     /// https://www.rfc-editor.org/rfc/rfc9110#section-8.4
     var contentEncoding: String? {
@@ -37,7 +37,7 @@ struct HTTPResponse: Sendable {
         return names.isEmpty ? nil : RegistryError.clean(names.joined(separator: ", "), limit: 40)
     }
 
-    /// The whole body, which may not be longer than `limit`: a server does not decide how much memory is used.
+    /// Reads the body up to `limit` bytes, so that a server cannot exhaust the memory.
     func collect(upTo limit: Int64) async throws(RegistryError) -> [UInt8] {
         if let contentEncoding { throw error(.contentEncoding(contentEncoding)) }
         if let contentLength, contentLength > limit { throw error(.tooLarge(limit: limit)) }
@@ -53,12 +53,12 @@ struct HTTPResponse: Sendable {
         return bytes
     }
 
-    /// Whether the body is a page for a browser.
+    /// Whether the body is an HTML page.
     var isWebPage: Bool {
         headers.first(name: "Content-Type")?.lowercased().hasPrefix("text/html") == true
     }
 
-    /// A short body that comes within seconds, for a server's own words; otherwise empty.
+    /// Reads a short body within a few seconds, for the server's message; otherwise returns an empty array.
     func excerpt() async -> [UInt8] {
         do throws(RegistryError) {
             return try await withinLimit(.seconds(5), host: host, subject: subject) { _ throws(RegistryError) in
@@ -69,7 +69,6 @@ struct HTTPResponse: Sendable {
         }
     }
 
-    /// Reads a body that is not needed, if it is short, so that the connection can be used again. Otherwise the
-    /// connection is closed.
+    /// Reads a short body that is not needed, so that the connection can be reused. Otherwise closes the connection.
     func discard() async { _ = await excerpt() }
 }

@@ -4,7 +4,7 @@ internal import NIOHTTP1
 internal import NIOSSL
 internal import Synchronization
 
-/// One request, one response: no redirects, no retries, no credentials of its own.
+/// Sends one request: no redirects, no retries, no credentials.
 final class HTTPTransport: Sendable {
     struct Request: Sendable {
         var method: HTTPMethod = .GET
@@ -12,11 +12,11 @@ final class HTTPTransport: Sendable {
         let reach: Reach
         var headers = HTTPHeaders()
         var body: [UInt8]?
-        /// In place of `body`.
+        /// Replaces `body`.
         var upload: UploadBody?
     }
 
-    /// What is a property of a client, and so has one each.
+    /// What distinguishes clients. Each value has a client of its own.
     private struct Way: Hashable {
         let origin: Origin
         let reach: Reach
@@ -28,13 +28,13 @@ final class HTTPTransport: Sendable {
     private let certificates: Certificates
     private struct Clients {
         var open: [Way: HTTPClient] = [:]
-        /// A task may go on for a moment after its caller has given up.
+        /// A task may continue briefly after its caller has given up.
         var isShutDown = false
     }
 
     private let clients = Mutex(Clients())
     private let addresses = PeerAddresses()
-    /// `HOST[:PORT]` of those that have answered a request with what was asked for.
+    /// The `HOST[:PORT]` of hosts that have answered a request.
     private let heard = Mutex<Set<String>>([])
 
     init(configuration: RegistryConfiguration) {
@@ -48,7 +48,7 @@ final class HTTPTransport: Sendable {
             return Array(clients.open.values)
         }
         for client in all {
-            try? await client.shutdown()  // fails only where requests are still open; they end with the connections
+            try? await client.shutdown()  // open requests end
         }
     }
 
@@ -59,7 +59,7 @@ final class HTTPTransport: Sendable {
         message.method = request.method
         message.headers = request.headers
         message.headers.add(name: "User-Agent", value: configuration.userAgent)
-        // Ranges and digests are of the bytes as the registry has them.
+        // Ranges and digests refer to the bytes as stored in the registry.
         message.headers.add(name: "Accept-Encoding", value: "identity")
         if let body = request.body { message.body = .bytes(body) }
         if let upload = request.upload { message.body = .stream(upload, length: .known(upload.size)) }
@@ -67,8 +67,8 @@ final class HTTPTransport: Sendable {
             if request.url.origin.scheme == .https {
                 message.tlsConfiguration = try certificates.configuration(for: request.url.origin)
             }
-            // The deadline is for the head, however many interim responses come before it. An upload's head comes after
-            // all of its body.
+            // The deadline is for the final head, including interim responses. The head of an upload's response comes
+            // after its body.
             let timeout = request.upload.map { configuration.uploadLimit(of: $0.size) } ?? configuration.headTimeout
             let response = try await client.execute(
                 message, timeout: .nanoseconds(Int64(timeout / .nanoseconds(1))))
@@ -85,7 +85,7 @@ final class HTTPTransport: Sendable {
         }
     }
 
-    /// Whether a host has answered before, so that a failure now is a break and not a typing error.
+    /// Whether a host has answered before, so that a failure now is an interruption rather than a typing error.
     func hasHeard(from host: String) -> Bool { heard.withLock { $0.contains(host) } }
 
     func pause(_ duration: Duration, subject: String) async throws(RegistryError) {
@@ -118,28 +118,28 @@ final class HTTPTransport: Sendable {
     private func settings(_ way: Way) -> HTTPClient.Configuration {
         var settings = HTTPClient.Configuration()
         settings.redirectConfiguration = .disallow
-        // A layer's bytes are what its digest is of; nothing may unpack them on the way.
+        // Digests refer to the transferred bytes, so nothing may decompress them.
         settings.decompression = .disabled
-        // The name of a proxy's target is resolved by the proxy.
+        // A proxy resolves the name of its target itself.
         if way.proxy == .direct {
             settings.http1_1ConnectionDebugInitializer = { [addresses] channel in
                 addresses.judge(channel, way.origin, way.reach)
             }
         }
-        // Layers in parallel over one HTTP/2 connection share one congestion window; connections of their own do not.
+        // Parallel layers over one HTTP/2 connection would share one congestion window.
         settings.httpVersion = .http1Only
         settings.connectionPool.retryConnectionEstablishment = false
         settings.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 16
         settings.timeout.connect = .nanoseconds(Int64(configuration.connectTimeout / .nanoseconds(1)))
         settings.timeout.read = .nanoseconds(Int64(configuration.readTimeout / .nanoseconds(1)))
         if way.isUpload {
-            // Registries hash a blob, and some copy it elsewhere, before they answer.
+            // Registries hash a blob, and some copy it, before they answer.
             settings.timeout.write = settings.timeout.read
             settings.timeout.read = .nanoseconds(Int64(configuration.uploadAnswerTimeout / .nanoseconds(1)))
         }
         if case .through(let proxy) = way.proxy {
             let authorization = proxy.userinfo.map { userinfo in
-                // By bytes: a colon before a combining mark is a colon.
+                // Compare bytes, because a combining mark after a colon would form one character with it.
                 let colon = userinfo.utf8.firstIndex(of: UInt8(ascii: ":")) ?? userinfo.endIndex
                 return HTTPClient.Authorization.basic(
                     username: String(userinfo[..<colon]),

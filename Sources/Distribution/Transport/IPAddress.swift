@@ -4,10 +4,10 @@ internal import Glibc
 package struct IPAddress: Hashable, Sendable {
     package enum Kind: Sendable { case loopback, linkLocal, privateUse, unspecified, other }
 
-    /// 4 or 16 bytes, network order. An IPv4 address written in IPv6 is kept as IPv4, for it reaches the same host.
+    /// 4 or 16 bytes in network order. An IPv4-mapped IPv6 address is stored as IPv4, because it reaches the same host.
     package let bytes: [UInt8]
 
-    /// Takes what the C library's resolver takes, so that `127.1` and `0x7f000001` are seen for what they are.
+    /// Accepts the notations of the C library's resolver, such as `127.1` and `0x7f000001`.
     package init?(literal text: String) {
         var host = text
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
@@ -19,13 +19,13 @@ package struct IPAddress: Hashable, Sendable {
         var six = in6_addr()
         guard inet_pton(AF_INET6, host, &six) == 1 else { return nil }
         let raw = withUnsafeBytes(of: six) { Array($0) }
-        // `::ffff:127.0.0.1`, and the older `::127.0.0.1`; `::` and `::1` are addresses of IPv6.
+        // `::ffff:127.0.0.1` and the older `::127.0.0.1` are mapped. `::` and `::1` are not.
         let isMapped = raw[..<10].allSatisfy { $0 == 0 } && raw[10] == 0xff && raw[11] == 0xff
         let isCompatible = raw[..<12].allSatisfy { $0 == 0 } && !raw[12..<15].allSatisfy { $0 == 0 }
         bytes = isMapped || isCompatible ? Array(raw[12...]) : raw
     }
 
-    /// Where clouds answer a virtual machine about itself, beyond 169.254.169.254: Alibaba, Azure, Oracle, AWS, Google.
+    /// Metadata services of clouds besides 169.254.169.254: Alibaba, Azure, Oracle, AWS, Google.
     private static let cloudServices = Set(
         ["100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"].compactMap {
             IPAddress(literal: $0)
@@ -48,7 +48,7 @@ package struct IPAddress: Hashable, Sendable {
         return bytes[0] & 0xfe == 0xfc ? .privateUse : .other
     }
 
-    /// Whether the first `length` bits are those of `network`.
+    /// Whether the first `length` bits equal those of `network`.
     func isIn(_ network: IPAddress, prefix length: Int) -> Bool {
         guard bytes.count == network.bytes.count, 0...(bytes.count * 8) ~= length else { return false }
         for index in bytes.indices {

@@ -9,7 +9,7 @@ package struct Origin: Hashable, Sendable {
     package let scheme: Scheme
     /// Lowercase; an IPv6 address is in brackets.
     package let host: String
-    /// Never nil: a spelled-out default port is the same origin as an implied one.
+    /// Always set, so that an explicit default port and an implied one are equal.
     package let port: Int
 
     package init(scheme: Scheme, host: String, port: Int? = nil) {
@@ -18,7 +18,7 @@ package struct Origin: Hashable, Sendable {
         self.port = port ?? scheme.defaultPort
     }
 
-    /// From `HOST[:PORT]`, as a `Reference` has it.
+    /// Parses `HOST[:PORT]` of a `Reference`.
     package init?(scheme: Scheme, authority: String) {
         let bytes = Array(authority.utf8)
         var host = bytes[...]
@@ -48,12 +48,12 @@ package struct Origin: Hashable, Sendable {
         self.init(scheme: scheme, host: String(decoding: host, as: UTF8.self), port: port)
     }
 
-    /// `HOST[:PORT]`, the port only where the scheme does not imply it.
+    /// `HOST[:PORT]`; omits the scheme's default port.
     package var authority: String { port == scheme.defaultPort ? host : "\(host):\(port)" }
 
-    /// What the host's text says about where it is; nil for a name, for its address is not known yet.
+    /// The kind of an address literal; `nil` for a name, whose address is not known yet.
     package var addressKind: IPAddress.Kind? {
-        // A dot at the end makes a name absolute, and no other.
+        // A trailing dot makes a name absolute but does not change it.
         let name = host.utf8.last == UInt8(ascii: ".") ? String(host.dropLast()) : host
         if name == "localhost" || name.hasSuffix(".localhost") { return .loopback }
         return IPAddress(literal: name)?.kind

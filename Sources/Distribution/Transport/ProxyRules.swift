@@ -1,4 +1,4 @@
-/// Which proxy, if any, stands before a URL: the environment's `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`.
+/// Selects the proxy for a URL from the environment: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`.
 package struct ProxyRules: Sendable, Equatable {
     package struct Proxy: Hashable, Sendable {
         package let host: String
@@ -12,7 +12,7 @@ package struct ProxyRules: Sendable, Equatable {
     package enum Choice: Hashable, Sendable {
         case direct
         case through(Proxy)
-        /// The variable's value names no proxy that can be used.
+        /// The variable's value is not a usable proxy.
         case invalid(variable: String)
     }
 
@@ -29,7 +29,8 @@ package struct ProxyRules: Sendable, Equatable {
             }
             return nil
         }
-        // Under CGI a client's `Proxy:` header becomes HTTP_PROXY (CVE-2016-5385); curl never takes the upper-case form.
+        // Under CGI, a client's `Proxy:` header becomes HTTP_PROXY (CVE-2016-5385), so curl never reads the upper-case
+        // form.
         let plain = environment["REQUEST_METHOD"] == nil ? value("http_proxy", "HTTP_PROXY") : value("http_proxy")
         let all = value("all_proxy", "ALL_PROXY")
         http = (plain ?? all).map(Self.choice) ?? .direct
@@ -56,7 +57,7 @@ package struct ProxyRules: Sendable, Equatable {
     }
 
     package func choice(for origin: Origin) -> Choice {
-        // What runs on this host is never reached by way of another.
+        // Never use a proxy for this host.
         if origin.isLoopback || isExcepted(origin) { return .direct }
         return origin.scheme == .http ? http : https
     }

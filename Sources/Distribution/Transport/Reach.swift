@@ -1,19 +1,19 @@
 internal import NIOCore
 internal import Synchronization
 
-/// Which addresses a connection may lead to.
+/// Which addresses a connection may use.
 ///
-/// A name says nothing about where it leads, and may lead elsewhere a second later. So the address of the connection is
-/// judged, after it is made and before anything is sent over it.
+/// A name does not determine its address, which may change at any time. The address is therefore checked after the
+/// connection is established and before anything is sent.
 enum Reach: Hashable, Sendable {
-    /// The registry, which the user named: any address.
+    /// The registry that the user specified: any address.
     case registry
     /// The target of a registry's redirect.
     case redirect(from: Origin)
-    /// The token service that a registry names, which is sent credentials.
+    /// The token service of a registry, which receives credentials.
     case realm(of: Origin)
 
-    /// The origin that chose the host; nil where the user did.
+    /// The origin that chose the host; `nil` if the user did.
     var chosenBy: Origin? {
         switch self {
         case .registry: nil
@@ -22,24 +22,24 @@ enum Reach: Hashable, Sendable {
     }
 
     /// - Parameters:
-    ///   - own: This end of the connection.
-    ///   - registry: The address of who chose the host; nil where a proxy is in between.
+    ///   - own: The local address of the connection.
+    ///   - registry: The address of the origin that chose the host; `nil` if a proxy is used.
     func allows(_ peer: IPAddress, own: IPAddress?, registry: IPAddress?) -> Bool {
         if self == .registry { return true }
         switch peer.kind {
-        // A registry on this host opens nothing by naming another port of it.
+        // A registry on this host gains nothing by another port of the host.
         case .loopback: return registry?.kind == .loopback
         case .linkLocal, .unspecified: return peer == registry
-        // Private networks are allowed: token services and object stores are often there.
+        // Allow private networks, where token services and object stores often are.
         case .privateUse, .other:
-            // A connection from an address to itself stays on this host. A registry of the same network may well have
-            // its token service on this node; a public one has not.
+            // A connection from an address to itself stays on this host. A registry in the same network may have its
+            // token service on this node, but a public one does not.
             guard case .realm = self, peer == own, let registry else { return true }
             return registry == peer || registry.kind != .other
         }
     }
 
-    /// Why a host at an address was not talked to.
+    /// Why a connection to a host at this address was rejected.
     func refusal(of origin: Origin, at address: String) -> RegistryError.Reason {
         let place = "\(origin) (\(address))"
         if case .realm = self { return .refusedRealm(.localAddress, realm: place) }
@@ -47,16 +47,16 @@ enum Reach: Hashable, Sendable {
     }
 }
 
-/// A connection led to an address that its host may not have.
+/// A connection to an address that is not allowed.
 struct RefusedAddress: Error, Equatable {
     let address: String
 }
 
-/// The addresses that origins were reached at, and the judgement of new connections.
+/// Records the addresses of origins and checks new connections.
 final class PeerAddresses: Sendable {
     private let known = Mutex<[Origin: IPAddress]>([:])
 
-    /// Fails, and closes the connection, where `reach` does not allow its address.
+    /// Fails and closes the connection if `reach` does not allow its address.
     func judge(_ channel: any Channel, _ origin: Origin, _ reach: Reach) -> EventLoopFuture<Void> {
         guard let text = channel.remoteAddress?.ipAddress, let peer = IPAddress(literal: text) else {
             return channel.eventLoop.makeFailedFuture(ChannelError.ioOnClosedChannel)
@@ -68,7 +68,7 @@ final class PeerAddresses: Sendable {
             return true
         }
         if isAllowed { return channel.eventLoop.makeSucceededVoidFuture() }
-        // Closed in the loop's next turn: the pool has to hear of the failure first.
+        // Close it in the loop's next turn, so that the pool sees the failure first.
         channel.eventLoop.execute { channel.close(promise: nil) }
         return channel.eventLoop.makeFailedFuture(RefusedAddress(address: text))
     }

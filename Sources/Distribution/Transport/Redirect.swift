@@ -1,6 +1,6 @@
 internal import NIOHTTP1
 
-/// Where a registry may send for a blob: most keep them elsewhere.
+/// Checks redirects of a registry, most of which store blobs elsewhere.
 enum Redirect {
     static let maximum = 5
 
@@ -18,12 +18,12 @@ enum Redirect {
         guard let next = url.resolving(location) else {
             throw refuse(.notHTTP, RegistryError.clean(String(location.prefix { $0 != "?" }), limit: 80))
         }
-        // TLS once is TLS to the end, but for hosts that were named as doing without.
+        // Do not drop TLS, except for hosts configured as insecure.
         if next.origin.scheme == .http, url.origin.scheme == .https, !configuration.isInsecure(next.origin) {
             throw refuse(.plaintext, next.origin.description)
         }
-        // A registry elsewhere has no business with addresses that mean this host, or a cloud's metadata service.
-        // Private networks are another matter: object stores are often there.
+        // A remote registry must not redirect to this host or to a cloud's metadata service. Private networks are
+        // allowed, because object stores are often there.
         if next.origin.host != registry.host {
             switch next.origin.addressKind {
             case .loopback where !registry.isLoopback: throw refuse(.localAddress, next.origin.description)

@@ -1,30 +1,32 @@
 internal import Glibc
 
-/// When to ask again, and after how long.
+/// When to retry, and after which delay.
 package struct RetryPolicy: Sendable, Equatable {
-    /// How often in a row without progress; the first try counts.
+    /// The maximum number of consecutive attempts without progress, including the first one.
     package var attempts = 6
     package var firstDelay = Duration.milliseconds(500)
     package var maximumDelay = Duration.seconds(20)
-    /// A registry that asks for longer than this is taken at its word: the pull fails and says so.
+    /// If a registry requests a longer delay than this, the pull fails and reports it.
     package var longestRetryAfter = Duration.seconds(90)
-    /// How long to go on, whatever the attempts, with a host that has answered before: as long as a restart takes.
+    /// How long to retry with a host that has answered before, whatever the number of attempts: the time of a restart.
     package var persistence = Duration.seconds(60)
 
     package init() {}
 
-    /// 408 and 5xx pass; 501 and 505 will not change their mind.
+    /// 408 and most 5xx statuses are transient; 501 and 505 are permanent.
     static func isTransient(_ status: Int) -> Bool {
         [408, 425, 429, 500, 502, 503, 504].contains(status)
     }
 
-    /// Delay before attempt number `attempt` (the second is 1): full jitter, for a cluster's nodes fail all at once.
+    /// The delay before attempt number `attempt` (the second is 1), with full jitter, because all nodes of a cluster
+    /// may fail at once.
     func delay(before attempt: Int) -> Duration {
         let ceiling = min(maximumDelay, firstDelay * (1 << min(attempt - 1, 16)))
         return ceiling * Double.random(in: 0.25...1)
     }
 
-    /// `Retry-After`: seconds or an HTTP date (RFC 9110 section 10.2.3). `now` is the server's clock, where it tells.
+    /// Parses `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3). `date` is the server's clock, if
+    /// known.
     static func retryAfter(_ value: String?, date: String?) -> Duration? {
         guard let value else { return nil }
         if let seconds = UInt32(value) { return .seconds(Int64(seconds)) }
@@ -33,7 +35,7 @@ package struct RetryPolicy: Sendable, Equatable {
         return .seconds(max(0, until - now))
     }
 
-    /// The one form of dates that servers must send, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
+    /// Parses the date format that servers must send, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
     static func secondsSinceEpoch(_ date: String) -> Int64? {
         let parts = date.split(separator: " ")
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -51,19 +53,19 @@ package struct RetryPolicy: Sendable, Equatable {
     }
 }
 
-/// The attempts at one thing so far.
+/// Counts the attempts of one operation.
 struct Attempts {
     private let policy: RetryPolicy
-    /// The one under way, from 1.
+    /// The current attempt, from 1.
     private(set) var number = 1
     private var firstFailure: ContinuousClock.Instant?
 
     init(_ policy: RetryPolicy) { self.policy = policy }
 
-    /// The pause before the next attempt; nil where enough were made.
+    /// The pause before the next attempt; `nil` if there were enough.
     ///
     /// - Parameters:
-    ///   - error: What the attempt failed with; nil for a status that passes.
+    ///   - error: The error of the attempt; `nil` for a transient status.
     ///   - heard: Whether the host has answered before.
     mutating func next(after error: RegistryError?, heard: Bool) -> Duration? {
         let now = ContinuousClock.now
@@ -71,7 +73,7 @@ struct Attempts {
         firstFailure = since
         var most = policy.attempts
         switch error?.reason {
-        // Where nothing listens, a typing error is likelier than a restart, unless the host has answered before.
+        // If no process listens, a typing error is more likely than a restart, unless the host has answered before.
         case .unreachable(.refused)? where !heard: most = min(most, 3)
         case .unreachable(.nameNotFound)?: most = heard ? most : 1
         default: if error?.isTransient == false { return nil }

@@ -1,10 +1,11 @@
 internal import Synchronization
 
-/// Runs work under a limit of time: redirects, attempts and pauses included.
+/// Runs work with a time limit that includes redirects, retries and pauses.
 ///
-/// A server that sends a byte now and then is never silent, so no time-out for silence ends it.
+/// A timeout for silence does not suffice, because a server may send a byte now and then.
 ///
-/// - Parameter work: Is told where to note failures after which it goes on: the last one is the error where time runs out.
+/// - Parameter work: Records failures after which it continues in its argument. At the limit, the last one is the
+///   error.
 func withinLimit<Value: Sendable>(
     _ limit: Duration, host: String, subject: String,
     _ work: @escaping @Sendable (_ note: FailureNote) async throws(RegistryError) -> Value
@@ -16,7 +17,7 @@ func withinLimit<Value: Sendable>(
             do throws(RegistryError) { return .success(try await work(note)) } catch { return .failure(error) }
         }
         group.addTask {
-            try? await Task.sleep(for: limit)  // cancelled once the work is done
+            try? await Task.sleep(for: limit)  // cancelled when the work is done
             return nil
         }
         if let first = await group.next(), let result = first {
@@ -25,7 +26,7 @@ func withinLimit<Value: Sendable>(
         }
         let isInterrupted = Task.isCancelled
         group.cancelAll()
-        // Whatever the work may have come to in the meantime.
+        // The work may have finished in the meantime.
         if let last = await group.next(), case .success(let value)? = last { return .success(value) }
         if isInterrupted { return .failure(RegistryError(host: host, subject: subject, reason: .cancelled)) }
         return .failure(note.last ?? RegistryError(host: host, subject: subject, reason: .tooSlow(limit: limit)))
@@ -33,7 +34,7 @@ func withinLimit<Value: Sendable>(
     return try outcome.get()
 }
 
-/// The last failure of a piece of work that goes on.
+/// The last failure after which the work continued.
 final class FailureNote: Sendable {
     private let failure = Mutex<RegistryError?>(nil)
 
@@ -42,7 +43,7 @@ final class FailureNote: Sendable {
     func set(_ error: RegistryError) { failure.withLock { $0 = error } }
 }
 
-/// The value of a task that others wait for, too; nil where this task is cancelled first.
+/// The value of a task that others also wait for; `nil` if this task is cancelled first.
 func valueUnlessCancelled<Value: Sendable>(_ task: Task<Value, Never>) async -> Value? {
     let first = FirstAnswer<Value>()
     return await withTaskCancellationHandler {
@@ -55,7 +56,7 @@ func valueUnlessCancelled<Value: Sendable>(_ task: Task<Value, Never>) async -> 
     }
 }
 
-/// Of several answers the first.
+/// The first of several answers.
 private final class FirstAnswer<Value: Sendable>: Sendable {
     private enum State {
         case undecided

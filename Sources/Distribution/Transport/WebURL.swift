@@ -1,8 +1,8 @@
-/// An http or https URL, taken apart and put together by one parser only: what decides about the origin and what
-/// connects must not read a text differently.
+/// An http or https URL. Only this parser is used, because the check of the origin and the connection must interpret a
+/// text in the same way.
 struct WebURL: Hashable, Sendable {
     let origin: Origin
-    /// From the first `/`, with the query; never with a fragment.
+    /// From the first `/`, including the query, without a fragment.
     let target: String
 
     init(origin: Origin, target: String) {
@@ -10,7 +10,7 @@ struct WebURL: Hashable, Sendable {
         self.target = target
     }
 
-    /// Parses an absolute URL. User information, backslashes, blanks and other bytes outside RFC 3986 are refused.
+    /// Parses an absolute URL. Rejects user information, backslashes, blanks and other bytes outside RFC 3986.
     init?(parsing text: String) {
         let bytes = text.utf8
         guard bytes.allSatisfy({ Self.isURLByte($0) }) else { return nil }
@@ -31,9 +31,8 @@ struct WebURL: Hashable, Sendable {
         self.init(origin: origin, target: target)
     }
 
-    /// Where a `Location` leads from here (RFC 3986 section 5.2). What servers send unescaped, blanks and UTF-8 above all,
-    /// is escaped, as curl and browsers do. Control characters and backslashes, of which parsers make different things, are
-    /// refused.
+    /// Resolves a `Location` header (RFC 3986, section 5.2). Escapes what servers send unescaped, such as blanks and
+    /// UTF-8, as curl and browsers do. Rejects control characters and backslashes, which parsers interpret differently.
     func resolving(_ location: String) -> WebURL? {
         guard let escaped = Self.escaped(location) else { return nil }
         let reference = escaped.prefix { $0 != "#" }
@@ -53,7 +52,7 @@ struct WebURL: Hashable, Sendable {
         return WebURL(origin: origin, target: String(path[...slash] + reference)).normalized
     }
 
-    /// Without the segments `.` and `..` (RFC 3986 section 5.2.4).
+    /// Removes the segments `.` and `..` (RFC 3986, section 5.2.4).
     private var normalized: WebURL {
         let path = target.prefix { $0 != "?" }
         var kept: [Substring] = []
@@ -71,7 +70,7 @@ struct WebURL: Hashable, Sendable {
         return WebURL(origin: origin, target: "/" + kept.joined(separator: "/") + target[path.endIndex...])
     }
 
-    /// What may not stand in a URL as percent and digits; nil where it may not be in a text for a URL either.
+    /// Percent-encodes bytes that a URL must not contain; `nil` if the text is not allowed at all.
     private static func escaped(_ text: String) -> String? {
         let digits = Array("0123456789ABCDEF".utf8)
         func isDigit(_ byte: UInt8) -> Bool { digits.contains(byte) || digits.contains(byte & 0xdf) && byte > 0x40 }

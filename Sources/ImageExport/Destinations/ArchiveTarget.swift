@@ -2,10 +2,10 @@ internal import ImageSpec
 internal import LinuxKernel
 internal import Synchronization
 
-/// A tar of an OCI image layout, written from front to back under another name; it gets its own when it is whole, and
-/// replaces nothing.
+/// Writes a tar of an OCI image layout sequentially under a temporary name. A complete archive is renamed without
+/// replacing an existing file.
 ///
-/// A blob's header stands before it and needs its digest, so its place is left free until the blob is there.
+/// A blob's header comes first and contains its digest, so space is reserved for it until the blob is complete.
 final class ArchiveTarget: ExportTarget {
     private let path: String
     private let tag: String
@@ -16,7 +16,7 @@ final class ArchiveTarget: ExportTarget {
     private let state = Mutex(State())
 
     private struct State {
-        /// Of the header of the blob that is being written, or of the next.
+        /// The offset of the header of the current blob, or of the next one.
         var offset: Int64 = 0
         var blobs: Set<Digest> = []
         var isDone = false
@@ -28,7 +28,7 @@ final class ArchiveTarget: ExportTarget {
         var components = path.split(separator: "/", omittingEmptySubsequences: true).filter { $0 != "." }
         guard let name = components.popLast().map(String.init) else { throw .destination(path, .exists) }
         self.name = name
-        if (try? FileStatus(of: path, followLinks: false)) != nil {  // absent, as it should be
+        if (try? FileStatus(of: path, followLinks: false)) != nil {  // absent, as required
             throw .destination(path, .exists)
         }
         do throws(SystemError) {
@@ -37,7 +37,7 @@ final class ArchiveTarget: ExportTarget {
             let prefix = ".\(name.prefix(200)).berth-"
             Self.sweep(prefix, in: parent)
             draftName = prefix + (try Random.hexadecimal(bytes: 6))
-            // Locked as long as this lives, so that the next export does not take it for a dead one's.
+            // Locked while this object exists, so that the next export does not remove it as abandoned.
             file = DescriptorBox(try parent.descriptor.createLocked(draftName, .exclusive, mode: 0o644))
         } catch {
             throw .destination(path, .system(error))
@@ -53,18 +53,18 @@ final class ArchiveTarget: ExportTarget {
         }
     }
 
-    /// Removes what exports of this name left that were killed.
+    /// Removes drafts of killed exports to this path.
     private static func sweep(_ prefix: String, in parent: DescriptorBox) {
-        // Tidying: failing to is no reason not to export.
-        guard let names = try? parent.descriptor.entries() else { return }
+        // Best effort: a failure must not prevent an export.
+        guard let names = try? parent.descriptor.entries() else { return }  // best effort
         for name in names where name.starts(with: prefix.utf8) {
-            guard let file = try? parent.descriptor.open(name, [.readWrite, .noFollow, .nonBlocking]),  // another's, or gone
+            guard let file = try? parent.descriptor.open(name, [.readWrite, .noFollow, .nonBlocking]),  // gone
                 let status = try? file.status(), status.kind == .regular, status.userID == Identity.userID,  // likewise
-                // Just made and not locked yet.
+                // Just created and not locked yet.
                 !name.suffix(4).elementsEqual(".new".utf8) || Clock.now.seconds - status.modified.seconds > 3600,
-                (try? file.tryLock(.exclusive)) == true  // its maker lives, or there is no way to know
+                (try? file.tryLock(.exclusive)) == true  // in use, or no locks
             else { continue }
-            try? parent.descriptor.removeFile(name)
+            try? parent.descriptor.removeFile(name)  // likewise
         }
     }
 
@@ -72,7 +72,7 @@ final class ArchiveTarget: ExportTarget {
 
     func open() throws(ExportError) -> DescriptorBox {
         let offset = state.withLock { $0.offset }
-        // The place of a header that has to fit, however large the blob.
+        // Reserve space for the header, which must fit for any size of the blob.
         try naming { () throws(SystemError) in
             try file.descriptor.setSize(offset + Self.reserved)
             try file.descriptor.seek(to: offset + Self.reserved)
@@ -84,7 +84,7 @@ final class ArchiveTarget: ExportTarget {
 
     func add(_ blob: Descriptor, _ file: DescriptorBox) async throws(ExportError) {
         let (offset, isNew) = state.withLock { ($0.offset, $0.blobs.insert(blob.digest).inserted) }
-        // Twice in the image, once in the archive: the next blob is written over it.
+        // A blob that occurs twice in the image is stored once: the next blob overwrites it.
         guard isNew else { return }
         try naming { () throws(SystemError) in
             try file.descriptor.seek(to: offset)
@@ -96,10 +96,10 @@ final class ArchiveTarget: ExportTarget {
         }
     }
 
-    /// A PAX header of a block and its data of a block, and the entry's own.
+    /// One block for a PAX header, one for its data, and one for the entry's header.
     private static let reserved: Int64 = 3 * 512
 
-    /// Always of the reserved length: the size stands in a record, whether it needs one or not.
+    /// Always has the reserved length, because it always records the size.
     static func header(_ blob: Descriptor) -> [UInt8] {
         var entry = TarEntryHeader(
             kind: .regular, path: Array("blobs/\(blob.digest.algorithm.rawValue)/\(blob.digest.hex)".utf8))
@@ -127,7 +127,7 @@ final class ArchiveTarget: ExportTarget {
             do throws(SystemError) {
                 try parent.descriptor.moveWithoutReplacing(draftName, to: name, in: parent.descriptor)
             } catch {
-                // EINVAL: a file system without RENAME_NOREPLACE. link(2) replaces nothing either.
+                // EINVAL: the file system lacks RENAME_NOREPLACE. link(2) replaces nothing, either.
                 guard error.errno == Errno.EINVAL else { throw error }
                 try parent.descriptor.makeHardLink(name, to: draftName, in: parent.descriptor)
                 try parent.descriptor.removeFile(draftName)
@@ -140,7 +140,7 @@ final class ArchiveTarget: ExportTarget {
 
     func abandon() {
         if state.withLock({ $0.isDone }) { return }
-        try? parent.descriptor.removeFile(draftName)  // nothing else can be done about it
+        try? parent.descriptor.removeFile(draftName)  // best effort
     }
 
     private func append(name: String, _ bytes: [UInt8]) throws(ExportError) {

@@ -1,7 +1,7 @@
 package import ImageSpec
 internal import LinuxKernel
 
-/// Where an image is written to, as on the command line.
+/// The destination of an export, as on the command line.
 package enum ExportDestination: Hashable, Sendable {
     /// `oci:DIR[:TAG]`
     case layout(path: String, tag: String)
@@ -10,7 +10,7 @@ package enum ExportDestination: Hashable, Sendable {
     /// `docker://REGISTRY/REPOSITORY[:TAG]`
     case registry(Reference)
 
-    /// `nil` where images of this kind are not written.
+    /// Returns `nil` if images of this type cannot be written.
     package init?(_ source: ImageSource) {
         switch source {
         case .ociLayout(let path, let tag): self = .layout(path: path, tag: tag ?? "latest")
@@ -21,22 +21,22 @@ package enum ExportDestination: Hashable, Sendable {
     }
 }
 
-/// Takes the blobs of an image and at last its manifest; nothing is to be seen of them before, and nothing is left of
-/// them where there is no last.
+/// Receives the blobs of an image and finally its manifest. Blobs are invisible before `publish`, and are removed if it
+/// is not called.
 protocol ExportTarget: Sendable {
-    /// Whether all of these layers are there and can be named as they are.
+    /// Whether the destination has all of these layers.
     func holds(_ layers: [Descriptor], pulledFrom origin: Reference?) async throws(ExportError) -> Bool
 
-    /// Somewhere to write a blob, at its offset. Blocks.
+    /// Returns a file for a blob, which is written at its offset. Blocks.
     func open() throws(ExportError) -> DescriptorBox
 
-    /// What a failed write there means.
+    /// Converts an error of a write to that file.
     func writeFailed(_ error: SystemError) -> ExportError
 
-    /// Takes what was written since `open`.
+    /// Adds the blob that was written since `open`.
     func add(_ blob: Descriptor, _ file: DescriptorBox) async throws(ExportError)
 
-    /// Makes the image visible. Nothing can be undone after.
+    /// Makes the image visible. This cannot be undone.
     func publish(_ manifest: Descriptor, _ bytes: [UInt8]) async throws(ExportError)
 
     /// Removes what was written and not published.
@@ -44,7 +44,7 @@ protocol ExportTarget: Sendable {
 }
 
 extension ExportTarget {
-    /// A small blob at hand.
+    /// Adds a small blob in memory.
     func add(_ bytes: [UInt8], as blob: Descriptor) async throws(ExportError) {
         let file = try open()
         do throws(SystemError) { try file.descriptor.writeAll(bytes) } catch { throw writeFailed(error) }

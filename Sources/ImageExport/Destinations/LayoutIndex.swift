@@ -1,14 +1,14 @@
 internal import Distribution
 internal import ImageSpec
 
-/// A layout's index.json. Fields that Berth does not know are kept.
+/// The index.json of a layout. Preserves unknown fields.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 struct LayoutIndex {
     private var document: JSONValue
     private var manifests: [JSONValue]
     private static let refName = "org.opencontainers.image.ref.name"
-    /// What containerd and newer Docker write beside it.
+    /// The annotation that containerd and newer Docker also write.
     private static let containerdName = "io.containerd.image.name"
 
     static let layoutFile = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
@@ -20,8 +20,8 @@ struct LayoutIndex {
 
     /// `nil` if the bytes are not an image index.
     init?(_ bytes: [UInt8]) {
-        // An index that readers understand differently is not added to; not JSON: not an index.
-        guard let document = try? Documents.decode(JSONValue.self, from: bytes, as: .manifest),
+        // Do not add to an index that parsers interpret differently. Invalid JSON is not an index.
+        guard let document = try? Documents.decode(JSONValue.self, from: bytes, as: .manifest),  // invalid: `nil`
             document.object != nil, document["layers"] == nil, document["config"] == nil,
             let manifests = document["manifests"].map(\.array) ?? [],
             manifests.allSatisfy({ $0.object != nil })
@@ -30,7 +30,7 @@ struct LayoutIndex {
         self.manifests = manifests
     }
 
-    /// Adds an image and moves the tag to it. An image that had the tag stays, without it.
+    /// Adds an image and moves the tag to it. The previous image stays without the tag.
     mutating func add(_ descriptor: Descriptor, tag: String) {
         for index in manifests.indices {
             guard var annotations = manifests[index]["annotations"]?.object,
@@ -40,7 +40,7 @@ struct LayoutIndex {
             annotations[Self.containerdName] = nil
             manifests[index]["annotations"] = annotations.isEmpty ? nil : .object(annotations)
         }
-        // The same image without a name, left by the loop above or by an earlier export, would be a duplicate.
+        // Remove the same image without a name, which the loop above or an earlier export left.
         manifests.removeAll { entry in
             (entry["annotations"]?.object ?? [:]).isEmpty
                 && entry["digest"] == .string(descriptor.digest.description)
@@ -65,7 +65,7 @@ struct LayoutIndex {
 }
 
 extension Descriptor {
-    /// The members that every descriptor has.
+    /// The fields of every descriptor.
     var json: JSONValue {
         .object([
             "mediaType": .string(mediaType.rawValue), "digest": .string(digest.description), "size": .integer(size),

@@ -2,29 +2,29 @@ internal import ImageSpec
 internal import LinuxKernel
 internal import Synchronization
 
-/// An OCI image layout in a directory, a new one or one with images in it.
+/// Writes to an OCI image layout in a new directory or in an existing layout.
 ///
-/// Blobs are written into a directory of their own and moved to their places when all are there; index.json comes last,
-/// by rename. A new layout gets its name when it is whole.
+/// Blobs are written to a draft directory and moved when all are complete; index.json is replaced last. A new layout is
+/// renamed when it is complete.
 final class LayoutTarget: ExportTarget {
     private let path: String
     private let tag: String
-    /// Where the layout is, or will be moved to.
+    /// The directory that contains the layout.
     private let parent: DescriptorBox
     private let name: String
-    /// The layout that is there; nil where it is made.
+    /// The existing layout; `nil` for a new one.
     private let existing: DescriptorBox?
-    /// Below the layout, or beside it where it is made: then it becomes the layout.
+    /// Below an existing layout; next to a new one, which it becomes.
     private let draftName: String
     private let draft: DescriptorBox
-    /// Kept as long as this lives, so that nobody takes the draft for a dead one's.
+    /// Locked while this object exists, so that other exports do not remove the draft as abandoned.
     private let alive: DescriptorBox
     private let state = Mutex(State())
 
     private struct State {
         var blobs: [Digest] = []
         var files = 0
-        /// Blobs that were moved to their places and are named by no index yet.
+        /// Blobs that were moved to the layout but are not in its index yet.
         var moved: [Digest] = []
         var isDone = false
     }
@@ -55,7 +55,7 @@ final class LayoutTarget: ExportTarget {
             let others = names.filter { !$0.hasPrefix(Self.draftPrefix) }
             guard others.isEmpty || others.contains("oci-layout") else { throw .destination(path, .notALayout) }
         }
-        // What exports left that were killed: in the layout, and beside it those that were to make a new one.
+        // Remove drafts of killed exports in the layout and next to it.
         for place in [existing, parent].compactMap({ $0 }) { Self.sweep(in: place) }
         self.existing = existing
         let draftName = try naming { () throws(SystemError) in
@@ -73,35 +73,35 @@ final class LayoutTarget: ExportTarget {
             try draft.descriptor.makeDirectory("blobs", mode: 0o755)
             try draft.descriptor.makeDirectory("blobs/sha256", mode: 0o755)
         } catch {
-            try? place.descriptor.removeTree(draftName)  // the first error tells
+            try? place.descriptor.removeTree(draftName)  // report the first error
             throw .destination(path, .system(error))
         }
     }
 
-    /// Removes what exports left that were killed.
+    /// Removes drafts of killed exports.
     private static func sweep(in place: DescriptorBox) {
-        // Tidying: failing to is no reason not to export.
-        guard let names = try? place.descriptor.entries(startingWith: ".berth-export-") else { return }
+        // Best effort: a failure must not prevent an export.
+        guard let names = try? place.descriptor.entries(startingWith: ".berth-export-") else { return }  // best effort
         for name in names where isDead(name, in: place) {
-            try? place.descriptor.removeTree(name)
+            try? place.descriptor.removeTree(name)  // likewise
         }
     }
 
     private static func isDead(_ name: String, in place: DescriptorBox) -> Bool {
-        guard let draft = try? place.descriptor.open(name, [.readOnly, .directory, .noFollow]),  // gone, or none of ours
+        guard let draft = try? place.descriptor.open(name, [.readOnly, .directory, .noFollow]),  // gone
             let status = try? draft.status(), status.userID == Identity.userID  // another user's
         else { return false }
         if let alive = try? draft.open("alive", [.readWrite, .noFollow, .nonBlocking]) {  // see below
-            return (try? alive.tryLock(.exclusive)) == true  // its maker lives, or there is no way to know
+            return (try? alive.tryLock(.exclusive)) == true  // in use, or no locks
         }
-        // Just made, about to be published, or killed between the two.
+        // Just created, about to be published, or its export was killed in between.
         return Clock.now.seconds - status.modified.seconds > 3600
     }
 
     func holds(_ layers: [Descriptor], pulledFrom origin: Reference?) async throws(ExportError) -> Bool {
         guard let existing else { return false }
         return layers.allSatisfy { layer in
-            let status = try? existing.descriptor.status(of: Self.place(layer.digest))  // absent: not there
+            let status = try? existing.descriptor.status(of: Self.place(layer.digest))  // absent
             return status?.kind == .regular && status?.size == layer.size
         }
     }
@@ -120,7 +120,7 @@ final class LayoutTarget: ExportTarget {
 
     func add(_ blob: Descriptor, _ file: DescriptorBox) async throws(ExportError) {
         try naming { () throws(SystemError) in
-            // What index.json names must be there after a crash, too.
+            // Flush each blob, because index.json must not refer to a missing blob after a crash.
             try file.descriptor.synchronize()
             let number = state.withLock { $0.files }
             try draft.descriptor.move("\(number)", to: Self.place(blob.digest), in: draft.descriptor)
@@ -149,7 +149,7 @@ final class LayoutTarget: ExportTarget {
             do throws(SystemError) {
                 try parent.descriptor.moveWithoutReplacing(draftName, to: name, in: parent.descriptor)
             } catch {
-                // EINVAL: a file system without RENAME_NOREPLACE; a directory replaces none but an empty one.
+                // EINVAL: the file system lacks RENAME_NOREPLACE. A directory can replace only an empty one.
                 guard error.errno == Errno.EINVAL else { throw error }
                 try parent.descriptor.move(draftName, to: name, in: parent.descriptor)
             }
@@ -157,15 +157,16 @@ final class LayoutTarget: ExportTarget {
     }
 
     private func publish(_ manifest: Descriptor, into layout: DescriptorBox) throws(ExportError) {
-        // One at a time reads and writes the index; without locks the last one wins. The lock is that of a file which is
-        // never replaced, as only a file that is open for writing can be locked.
+        // Only one process at a time updates the index; without locks, the last one wins. Lock the layout file, which
+        // is never replaced and is opened for writing, as an exclusive lock requires.
         let lock = try naming { () throws(SystemError) in
             if !layout.descriptor.holds("oci-layout") {
                 try Self.write(LayoutIndex.layoutFile, "oci-layout", in: draft)
                 do throws(SystemError) {
                     try layout.descriptor.makeHardLink("oci-layout", to: "oci-layout", in: draft.descriptor)
                 } catch {
-                    // EEXIST: another export was faster. EPERM, EOPNOTSUPP, EXDEV, EMLINK: no links here.
+                    // EEXIST: another export was faster. EPERM, EOPNOTSUPP, EXDEV, EMLINK: hard links are not
+                    // supported.
                     if error.errno != Errno.EEXIST {
                         try draft.descriptor.move("oci-layout", to: "oci-layout", in: layout.descriptor)
                     }
@@ -177,7 +178,7 @@ final class LayoutTarget: ExportTarget {
                 try file.descriptor.lock(.exclusive)
                 return file
             } catch {
-                // EACCES, EROFS, ELOOP: a layout file that is not to be written.
+                // EACCES, EROFS, ELOOP: the layout file is not writable.
                 guard error.meansNoLocks || [Errno.EACCES, Errno.EROFS, Errno.ELOOP].contains(error.errno) else {
                     throw error
                 }
@@ -210,8 +211,10 @@ final class LayoutTarget: ExportTarget {
                 } catch {
                     switch error.errno {
                     case Errno.EEXIST: break  // the same bytes
-                    // Twice in this image, and moved already.
-                    case Errno.ENOENT where (try? layout.descriptor.status(of: Self.place(digest))) != nil: break  // as before
+                    // The blob occurs twice in this image and was already moved.
+                    case Errno.ENOENT
+                    where (try? layout.descriptor.status(of: Self.place(digest))) != nil:  // absent: an error
+                        break
                     case Errno.EINVAL:
                         try draft.descriptor.move(Self.place(digest), to: Self.place(digest), in: layout.descriptor)
                     default: throw error
@@ -222,7 +225,7 @@ final class LayoutTarget: ExportTarget {
             try draft.descriptor.move("index.json.new", to: "index.json", in: layout.descriptor)
         }
         state.withLock { $0.moved = [] }
-        try? layout.descriptor.removeTree(draftName)  // empty but for the lock; the next export sweeps it
+        try? layout.descriptor.removeTree(draftName)  // the next export sweeps it
     }
 
     func abandon() {
@@ -230,11 +233,11 @@ final class LayoutTarget: ExportTarget {
         if isDone { return }
         if let existing {
             for digest in moved {
-                try? existing.descriptor.removeFile(Self.place(digest))  // unnamed by any index: harmless
+                try? existing.descriptor.removeFile(Self.place(digest))  // harmless: not in the index
             }
         }
         let place = existing ?? parent
-        try? place.descriptor.removeTree(draftName)  // swept by the next export where there is one
+        try? place.descriptor.removeTree(draftName)  // best effort
     }
 
     private static func place(_ digest: Digest) -> String { "blobs/\(digest.algorithm.rawValue)/\(digest.hex)" }

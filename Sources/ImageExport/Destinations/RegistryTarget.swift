@@ -2,8 +2,8 @@ internal import Distribution
 internal import ImageSpec
 internal import LinuxKernel
 
-/// A repository of a registry. A blob is written to a file without a name first, for a registry wants to know its size
-/// and digest beforehand, and a transfer that breaks begins anew.
+/// Pushes to a repository of a registry. Writes each blob to an unnamed file first, because the upload needs its size
+/// and digest, and because an interrupted upload is repeated.
 final class RegistryTarget: ExportTarget {
     private let client: RegistryClient
     private let reference: Reference
@@ -19,7 +19,7 @@ final class RegistryTarget: ExportTarget {
         do throws(RegistryError) {
             for layer in layers {
                 if try await client.hasBlob(layer.digest, in: reference) { continue }
-                // Another repository of the same registry lends it.
+                // Mount the blob from another repository of the same registry.
                 guard let origin, origin.registry == reference.registry, origin.repository != reference.repository,
                     try await client.mountBlob(layer.digest, from: origin, into: reference)
                 else { return false }
@@ -64,6 +64,6 @@ final class RegistryTarget: ExportTarget {
         }
     }
 
-    /// Blobs that no manifest names are the registry's to collect.
+    /// The registry collects blobs that no manifest refers to.
     func abandon() {}
 }

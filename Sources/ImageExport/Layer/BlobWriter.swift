@@ -2,13 +2,13 @@ internal import Hashing
 internal import ImageSpec
 internal import LinuxKernel
 
-/// A layer on its way into a file: hashed, packed, hashed again and written in one pass, in pieces of one size, so that
-/// the same archive always gives the same blob.
+/// Writes a layer to a file: hashes, compresses, hashes again and writes it in one pass. The fixed chunk size makes the
+/// same archive always yield the same blob.
 final class BlobWriter {
     struct Written {
         let diffID: Digest
         let digest: Digest
-        /// Of the blob, in bytes.
+        /// The size of the blob in bytes.
         let size: Int64
     }
 
@@ -22,7 +22,7 @@ final class BlobWriter {
     private let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
     private var filled = 0
 
-    /// Writes at the file's offset.
+    /// Writes at the file's current offset.
     init(
         _ file: DescriptorBox, _ compression: ExportCompression, _ cancellation: Cancellation,
         nameWriteError: @escaping (SystemError) -> ExportError

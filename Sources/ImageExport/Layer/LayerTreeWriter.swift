@@ -5,16 +5,16 @@ internal import LinuxKernel
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md
 ///
-/// Everything is read beneath descriptors and no link is followed. Entries are sorted, so that the same tree always gives
-/// the same archive; what speaks of lower layers comes first in its directory, as layer.md asks.
+/// Reads everything beneath descriptors without following links. Entries are sorted, so that the same tree always
+/// yields the same archive; whiteouts come first in their directory, as layer.md requires.
 struct LayerTreeWriter {
-    /// What a tree is, and so what its special files mean.
+    /// The type of a tree, which determines the meaning of special files.
     enum Form: Equatable, Sendable {
-        /// The lowest, or only, tree: its root belongs to the image.
+        /// The lowest tree. Its root directory belongs to the image.
         case base
-        /// Laid over others by overlayfs, with its marks; the root's attributes are the mount's affair.
+        /// A tree with overlayfs's marks. The attributes of its root directory belong to the mount.
         case overlay
-        /// A root file system as it is, perhaps with things mounted in it, which are not its own.
+        /// A root file system. Other file systems may be mounted in it, which are not exported.
         case plain
     }
 
@@ -22,7 +22,7 @@ struct LayerTreeWriter {
     let form: Form
     let owners: Owners
     let writer: BlobWriter
-    /// Files with several names that were written, by device and inode, as long as names are missing.
+    /// Files with several links that were written, by device and inode, until all their links were found.
     private var written: [Inode: (path: [UInt8], missing: UInt64)] = [:]
     private(set) var newest: Timestamp?
     private(set) var skipped = Skipped()
@@ -77,7 +77,7 @@ struct LayerTreeWriter {
         }
         for (name, found) in entries {
             let inner = Self.join(path, name)
-            // It would remove another file where it is unpacked.
+            // Unpacking it would remove another file.
             guard !name.starts(with: ".wh.".utf8) else { throw fault(inner, .whiteoutName) }
             if form == .plain,
                 try reading(inner, { () throws(SystemError) in try directory.descriptor.isMountPoint(name) })
@@ -98,7 +98,7 @@ struct LayerTreeWriter {
             let directory = try reading(path) { () throws(SystemError) in
                 DescriptorBox(try parent.descriptor.open(name, [.readOnly, .directory, .noFollow]))
             }
-            // Another file system, mounted here.
+            // A mount point.
             guard status.device == parentStatus.device else { return try writeMountPoint(path, status) }
             var header = header(.directory, path, status)
             header.extendedAttributes = try attributes(of: directory.descriptor, path)
@@ -122,7 +122,7 @@ struct LayerTreeWriter {
         }
     }
 
-    /// A directory is the tree's, what is mounted on it is not; a file has nothing of its own to be seen.
+    /// Exports a mount point as an empty directory, because what is mounted does not belong to the tree. Skips a file.
     private mutating func writeMountPoint(_ path: [UInt8], _ status: FileStatus) throws(ExportError) {
         skipped.mounts += 1
         guard status.kind == .directory else { return }
@@ -132,7 +132,7 @@ struct LayerTreeWriter {
     private mutating func writeFile(
         _ name: [UInt8], _ path: [UInt8], in parent: DescriptorBox
     ) throws(ExportError) {
-        // Not blocking: it may have become a pipe since.
+        // Non-blocking, because a pipe may have replaced the file.
         let file = try reading(path) { () throws(SystemError) in
             DescriptorBox(
                 try parent.descriptor.open(name, [.readOnly, .noFollow, .nonBlocking, .noControllingTerminal]))
@@ -154,7 +154,7 @@ struct LayerTreeWriter {
         try writer.write([UInt8](repeating: 0, count: TarEntryHeader.padding(after: status.size)))
     }
 
-    /// Writes a link to a name that was written before; `false` where this is the first.
+    /// Writes a hard link to a file written before; returns `false` for the first link.
     private mutating func linked(_ path: [UInt8], _ status: FileStatus) throws(ExportError) -> Bool {
         guard status.links > 1 else { return false }
         let inode = Inode(device: status.device, number: status.inode)
@@ -169,7 +169,7 @@ struct LayerTreeWriter {
         return true
     }
 
-    // MARK: Pieces
+    // MARK: Helpers
 
     private func header(_ kind: TarEntryHeader.Kind, _ path: [UInt8], _ status: FileStatus) -> TarEntryHeader {
         let (user, group) = owners.inImage(status)
@@ -186,7 +186,7 @@ struct LayerTreeWriter {
         try writer.write(bytes)
     }
 
-    /// The `user.` ones that are not overlayfs's own.
+    /// The `user.` attributes except those of overlayfs.
     private mutating func attributes(
         of file: borrowing OwnedFileDescriptor, _ path: [UInt8]
     ) throws(ExportError) -> [(name: [UInt8], value: [UInt8])] {
@@ -224,7 +224,7 @@ struct LayerTreeWriter {
         }
     }
 
-    /// overlayfs's two ways to hide a lower entry: a character device 0:0, or an empty file with an attribute.
+    /// Recognizes overlayfs's two types of whiteouts: a character device 0:0, and an empty file with an attribute.
     private func isWhiteout(
         _ name: [UInt8], _ status: FileStatus, _ directory: DescriptorBox, _ path: [UInt8]
     ) throws(ExportError) -> Bool {
@@ -242,7 +242,7 @@ struct LayerTreeWriter {
         }
     }
 
-    /// `nil` too where the file system knows no attributes, or not those of this kind.
+    /// Also returns `nil` if the file system does not support such attributes.
     private static func attribute(
         _ name: String, of file: borrowing OwnedFileDescriptor
     ) throws(SystemError) -> [UInt8]? {
@@ -267,11 +267,11 @@ struct LayerTreeWriter {
     }
 }
 
-/// What a layer can not hold, counted.
+/// Counts of what a layer cannot contain.
 package struct Skipped: Equatable, Sendable {
     package var sockets = 0
     package var devices = 0
-    /// Files and directories on which something else was mounted.
+    /// Mount points.
     package var mounts = 0
     package var attributes = 0
 
@@ -283,11 +283,11 @@ package struct Skipped: Equatable, Sendable {
     }
 }
 
-/// Whom files belong to in the image.
+/// The owners of files in the image.
 package enum Owners: Equatable, Sendable {
-    /// The image's root, all of them: in a store of a user everything belongs to the user.
+    /// Root, for all files. In a user's store, all files belong to the user.
     case root
-    /// As they are, but that this user's and group's are the image's root's.
+    /// The original owners, except that this user and group become root.
     case preserved(rootUser: UInt32, rootGroup: UInt32)
 
     func inImage(_ status: FileStatus) -> (user: UInt32, group: UInt32) {
@@ -299,7 +299,7 @@ package enum Owners: Equatable, Sendable {
     }
 }
 
-/// Memory for reading, once for a whole tree.
+/// A read buffer, allocated once for a whole tree.
 private final class ChunkBuffer {
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 64)
     deinit { bytes.deallocate() }

@@ -1,12 +1,12 @@
 internal import CISAL
 internal import CZstd
 
-/// How the layers of an export are packed.
+/// The compression of exported layers.
 package enum ExportCompression: String, Sendable, CaseIterable { case gzip, zstd, none }
 
-/// Packs a stream of bytes as it comes.
+/// Compresses a stream of bytes.
 protocol Packer: AnyObject {
-    /// Packs all of `input`, handing on what there is of the result; with `isLast`, all of it.
+    /// Compresses `input` and passes on the available output; with `isLast`, all of it.
     func pack(
         _ input: UnsafeRawBufferPointer, isLast: Bool,
         _ emit: (UnsafeRawBufferPointer) throws(ExportError) -> Void
@@ -32,14 +32,14 @@ private final class PlainPacker: Packer {
     }
 }
 
-/// ISA-L's deflate, level 1: faster than a disk, and a few per cent larger than zlib's usual level.
+/// ISA-L's deflate at level 1: faster than a disk, and a few per cent larger than zlib's default level.
 private final class GzipPacker: Packer {
     private let stream = UnsafeMutablePointer<isal_zstream>.allocate(capacity: 1)
     private let levelBuffer = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(berth_isal_level1_buffer_size))
     private let output = UnsafeMutablePointer<UInt8>.allocate(capacity: room)
 
     init() {
-        // The header it writes names no time, so that the same bytes give the same blob.
+        // The gzip header has no time, so that equal input yields equal output.
         isal_deflate_init(stream)
         stream.pointee.level = 1
         stream.pointee.level_buf = levelBuffer

@@ -1,7 +1,6 @@
 internal import LinuxKernel
 
-/// An entry of a layer's archive before its data, as bytes: POSIX 1003.1 ustar, with a PAX extended header for what that
-/// can not hold.
+/// Encodes the header of a tar entry as POSIX 1003.1 ustar, with a PAX extended header for values that do not fit.
 struct TarEntryHeader {
     enum Kind: UInt8 {
         case regular = 0x30
@@ -12,7 +11,7 @@ struct TarEntryHeader {
     }
 
     var kind: Kind
-    /// Relative to the root; a directory's without the slash behind it.
+    /// Relative to the root; a directory's path has no trailing slash.
     var path: [UInt8]
     var linkTarget: [UInt8] = []
     var permissions: UInt32 = 0o644
@@ -20,21 +19,21 @@ struct TarEntryHeader {
     var groupID: UInt32 = 0
     var size: Int64 = 0
     var modified = Timestamp(seconds: 0)
-    /// For a header whose length must not depend on the size.
+    /// Set for a header whose length must not depend on the size.
     var alwaysRecordsSize = false
     /// Sorted by name.
     var extendedAttributes: [(name: [UInt8], value: [UInt8])] = []
 
     static let block = 512
 
-    /// Zeros that fill up the last block of so many bytes.
+    /// The number of zeros that fill up the last block.
     static func padding(after size: Int64) -> Int { Int((512 - size % 512) % 512) }
 
     func append(to bytes: inout [UInt8]) {
         let name = kind == .directory ? path + [UInt8(ascii: "/")] : path
         var records: [UInt8] = []
         let texts = [name, linkTarget]
-        // PAX values are UTF-8 unless this says that they are not.
+        // PAX values are UTF-8 unless this record says otherwise.
         if texts.contains(where: { !Self.isASCII($0) && !Self.isUTF8($0) }) {
             Self.record("hdrcharset", Array("BINARY".utf8), &records)
         }
@@ -50,7 +49,7 @@ struct TarEntryHeader {
             Self.record(Array("SCHILY.xattr.".utf8) + attribute.name, attribute.value, &records)
         }
         if !records.isEmpty {
-            // Its own name means nothing, so it is always the same.
+            // Its own name has no meaning, so it is constant.
             Self.appendBlock(
                 type: UInt8(ascii: "x"), name: Array("PaxHeaders.0/x".utf8), linkTarget: [], permissions: 0o644,
                 userID: 0, groupID: 0, size: Int64(records.count), modified: 0, to: &bytes)
@@ -66,7 +65,7 @@ struct TarEntryHeader {
     /// Two blocks of zeros.
     static let end = [UInt8](repeating: 0, count: 1024)
 
-    /// Eleven octal digits; seven.
+    /// Eleven octal digits, and seven.
     private static let largestSize: Int64 = 0o777_7777_7777
     private static let largestID: UInt32 = 0o777_7777
 
@@ -75,7 +74,7 @@ struct TarEntryHeader {
     private static func isUTF8(_ text: [UInt8]) -> Bool { String(validating: text, as: UTF8.self) != nil }
     private static func digits(_ value: Int64) -> [UInt8] { Array(String(value).utf8) }
 
-    /// Seconds with a fraction and no trailing zeros; a fraction of a negative time counts towards zero.
+    /// Seconds with a fraction without trailing zeros. The fraction of a negative time counts towards zero.
     static func time(_ time: Timestamp) -> [UInt8] {
         var (seconds, nanoseconds) = (time.seconds, Int64(time.nanoseconds))
         let isNegative = seconds < 0
@@ -96,7 +95,7 @@ struct TarEntryHeader {
         record(Array(key.utf8), value, &records)
     }
 
-    /// `length SP key = value LF`, the length counting itself.
+    /// `length SP key = value LF`. The length includes itself.
     private static func record(_ key: [UInt8], _ value: [UInt8], _ records: inout [UInt8]) {
         let rest = key.count + value.count + 3
         var length = rest + 1
@@ -126,7 +125,7 @@ struct TarEntryHeader {
             let text = String(value, radix: 8)
             return Array((String(repeating: "0", count: max(0, digits - text.utf8.count)) + text).utf8)
         }
-        // What a record replaces is cut; readers that know no records see at least where it begins.
+        // Truncate values that a record replaces. Readers without PAX support see at least the beginning.
         put(name.prefix(100).map { $0 < 0x80 ? $0 : UInt8(ascii: "_") }, at: 0)
         put(octal(Int64(permissions & 0o7777), digits: 7), at: 100)
         put(octal(Int64(userID), digits: 7), at: 108)

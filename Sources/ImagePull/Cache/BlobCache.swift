@@ -3,36 +3,34 @@ internal import Layers
 package import LinuxKernel
 package import Store
 
-/// Blobs on storage that several nodes share, so that of many who want one it is downloaded once.
+/// Blobs on storage that several nodes share, so that each blob is downloaded only once.
 ///
-/// ```
-/// DIRECTORY/blobs/sha256-…          whole; named when it was verified
-/// DIRECTORY/partial/sha256-…-UID    growing from the front, written by whoever holds its lock
-/// ```
-/// Nothing that is read from here is believed: it is verified like what comes from a registry. So it does not matter who
-/// writes here, or whether two do so at once: the bytes at a place of a blob are the same for everybody. Locks, and
-/// where they do not reach the growth of the file, only save work. docs/explanation/decisions/sharing-images.md
+/// ``` DIRECTORY/blobs/sha256-…          complete; renamed here after verification DIRECTORY/partial/sha256-…-UID
+/// growing; written by the process that holds its lock ``` Everything read from the cache is verified like data from a
+/// registry, because other users may write to it. Concurrent writers are harmless, because they write the same bytes at
+/// the same offset. Locks only save work; if they do not work across nodes, the growth of the file replaces them.
+/// docs/explanation/decisions/sharing-images.md
 package final class BlobCache: Sendable {
     package let path: String
     let blobs: OwnedFileDescriptor
     let partial: OwnedFileDescriptor
-    let reach: LockReach
-    /// How long a file must not have grown for its writer to count as dead, where locks do not tell.
+    let scope: LockScope
+    /// Without locks, a file that has not grown for this many seconds counts as abandoned.
     let patience: Double
-    /// How long a file must not have grown for its writer to be waited for no longer.
+    /// The maximum number of seconds to wait for a file that does not grow.
     let stallPatience: Double
 
-    /// The directory must be there; what belongs into it is made.
+    /// Opens an existing directory and creates the subdirectories.
     ///
-    /// - Parameter reach: How far locks reach; asked of the mount where it is not given.
+    /// - Parameter scope: Where locks are visible; determined from the mount by default.
     package init(
-        _ path: String, patience: Double = 10, stallPatience: Double = 90, reach: LockReach? = nil
+        _ path: String, patience: Double = 10, stallPatience: Double = 90, scope: LockScope? = nil
     ) throws(SystemError) {
         self.path = path
         self.stallPatience = stallPatience
         self.patience = patience
         let root = try OwnedFileDescriptor(opening: path, [.readOnly, .directory])
-        // To be opened by whoever knows a digest, and so has seen a manifest that names it, and listed by nobody else.
+        // Users who know a digest, from a manifest, can open the blob. No other user can list the directory.
         func directory(_ name: String) throws(SystemError) -> OwnedFileDescriptor {
             do throws(SystemError) {
                 try root.makeDirectory(name, mode: 0o700)
@@ -44,12 +42,12 @@ package final class BlobCache: Sendable {
         }
         blobs = try directory("blobs")
         partial = try directory("partial")
-        self.reach = reach ?? LockReach(of: root, path: path)
+        self.scope = scope ?? LockScope(of: root, path: path)
     }
 
-    /// The blob's bytes from here, or from the registry by way of here.
+    /// The blob's bytes from the cache, or else from the registry through the cache.
     ///
-    /// - Parameter download: Opens the blob in its registry, from an offset on.
+    /// - Parameter download: Opens the blob in its registry at an offset.
     func source(
         _ blob: Descriptor, _ download: @escaping @Sendable (Int64) throws(PullError) -> any ChunkSource
     ) -> CachedBlobSource {
@@ -58,24 +56,24 @@ package final class BlobCache: Sendable {
 
     func partialName(_ digest: Digest) -> String { "\(digest.directoryName)-\(Identity.userID)" }
 
-    /// A whole blob; nil where there is none, or none that can be used.
+    /// A complete blob; `nil` if it is missing or unusable.
     func whole(_ blob: Descriptor) -> DescriptorBox? {
         guard let file = try? blobs.open(blob.digest.directoryName, [.readOnly, .noFollow, .nonBlocking]),  // absent
-            let status = try? file.status(), status.kind == .regular, status.size == blob.size  // of no use
+            let status = try? file.status(), status.kind == .regular, status.size == blob.size  // unusable
         else { return nil }
         return DescriptorBox(file)
     }
 
-    /// Names a blob that was verified.
+    /// Renames a blob that was verified.
     func publish(_ digest: Digest) {
-        // The cache is a convenience: what can not be named is downloaded again.
-        try? partial.setPermissions(of: partialName(digest), 0o444)
-        try? partial.move(partialName(digest), to: digest.directoryName, in: blobs)
+        // Best effort: a blob that cannot be renamed is downloaded again.
+        try? partial.setPermissions(of: partialName(digest), 0o444)  // best effort
+        try? partial.move(partialName(digest), to: digest.directoryName, in: blobs)  // likewise
     }
 
-    /// Takes away what was found to be wrong.
+    /// Removes a damaged blob.
     func forget(_ digest: Digest) {
-        try? blobs.removeFile(digest.directoryName)  // another user's: he will find out himself
+        try? blobs.removeFile(digest.directoryName)  // another user's: it stays
         try? partial.removeFile(partialName(digest))  // likewise
     }
 }

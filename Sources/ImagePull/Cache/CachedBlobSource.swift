@@ -4,16 +4,16 @@ internal import LinuxKernel
 internal import Store
 internal import Synchronization
 
-/// A source that another thread can make fail.
+/// A source that another thread can cancel.
 protocol CancellableSource: ChunkSource, Sendable {
     func cancel()
 }
 
 extension BlobChannel: CancellableSource {}
 
-/// A blob by way of a cache: read where it is whole, followed while somebody else downloads it, downloaded and kept
-/// where nobody does. Used by one thread, cancelled by any.
-final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but for `cancelled`, one thread's alone
+/// Reads a blob through a cache: reads a complete file, follows a file that another process downloads, or downloads and
+/// stores it itself. Used by one thread; any thread can cancel it.
+final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // used by one thread except `cancelled`
     private let cache: BlobCache
     private let blob: Descriptor
     private let download: @Sendable (Int64) throws(PullError) -> any ChunkSource
@@ -21,28 +21,28 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
 
     private enum Role {
         case undecided
-        /// All of it is in the file.
+        /// The file is complete.
         case reading(DescriptorBox)
-        /// Somebody else writes the file.
+        /// Another process writes the file.
         case following(DescriptorBox)
-        /// This one writes it, and holds its lock.
+        /// This process writes the file and holds its lock.
         case leading(DescriptorBox)
-        /// There is no cache, or none that can be written to.
+        /// There is no usable cache.
         case bypassing
     }
 
     private var role = Role.undecided
-    /// What is read from a file at once.
+    /// The buffer for reads from a file.
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4096)
     private var position: Int64 = 0
     private var registry: (any ChunkSource)?
-    /// What the file looked like when it last changed, and when that was seen.
+    /// The file's state at its last change, and when the change was noticed.
     private var growth: (size: Int64, modified: Timestamp, since: UInt64)?
 
-    /// The size of the file that is followed, and since when it has had it.
+    /// The size of the followed file, and since when it has had that size.
     private var stall: (size: Int64, since: UInt64)?
 
-    /// Whether bytes came from the cache, so that damage may be its fault.
+    /// Whether bytes came from the cache, so that the cache may have damaged them.
     private(set) var usedCache = false
 
     init(
@@ -64,7 +64,7 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
         channel?.cancel()
     }
 
-    /// All of it was read, and is what its digest says.
+    /// Called after all bytes were read and match the digest.
     func confirm() {
         switch role {
         case .leading, .following: cache.publish(blob.digest)
@@ -80,7 +80,7 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
             case .undecided: choose()
             case .bypassing: return try fromRegistry()
             case .reading(let file):
-                // Shorter than it was, or unreadable: from here on the registry has to do.
+                // Truncated or unreadable: continue with the registry.
                 if let chunk = fromFile(file) { return chunk }
                 role = .bypassing
             case .following(let file):
@@ -88,13 +88,13 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
                 if isAbandoned(file) {
                     role = .undecided
                 } else if hasStalled(file) {
-                    // A writer that is stopped, or a lock that a stranger holds: the blob is downloaded beside the cache.
+                    // The writer is stopped, or another user holds the lock: download the blob without the cache.
                     role = .bypassing
                 } else {
                     pause(milliseconds: 50)
                 }
             case .leading(let file):
-                // What a dead leader has left comes first.
+                // Start with what an abandoned download left.
                 if let chunk = fromFile(file) { return chunk }
                 let chunk = try fromRegistry()
                 if !chunk.isEmpty { keep(chunk, in: file) }
@@ -115,7 +115,7 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
             let file = DescriptorBox(
                 try cache.partial.open(name, [.readWrite, .create, .noFollow, .nonBlocking], mode: 0o644))
             let found = try file.descriptor.status()
-            // Another's file under this user's name: its lock might never be given up.
+            // Another user's file has this user's name, and that user may never release its lock.
             guard found.kind == .regular, Self.isOwn(found) else {
                 role = .bypassing
                 return
@@ -125,14 +125,14 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
                 if !error.meansNoLocks { throw error }
             }
             let status = try file.descriptor.status()
-            // Finished and named by somebody between the opening and the lock: look again.
+            // Another process may have renamed the file before this one acquired the lock: check again.
             guard let now = try? cache.partial.status(of: name), now.inode == status.inode else { return }  // gone
             if !isFree {
                 role = .following(file)
                 return
             }
-            // Where locks do not reach, a free one proves nothing; a file that somebody has begun must stand still.
-            if cache.reach == .thisNode, status.size > 0, status.size < blob.size, !hasStoodStill(status) {
+            // If locks do not work across nodes, also wait until an unfinished file has stopped growing.
+            if cache.scope == .node, status.size > 0, status.size < blob.size, !hasStoodStill(status) {
                 role = .following(DescriptorBox(try cache.partial.open(name, [.readOnly, .noFollow, .nonBlocking])))
                 return
             }
@@ -142,21 +142,21 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
         }
     }
 
-    /// Root's files belong to nobody where the file server squashes root.
+    /// With root squashing, root's files belong to nobody (65534).
     private static func isOwn(_ file: FileStatus) -> Bool {
         file.userID == Identity.userID || (Identity.isRoot && file.userID == 65534)
     }
 
     private func isAbandoned(_ file: DescriptorBox) -> Bool {
         guard let status = try? file.descriptor.status() else { return true }  // stale handle
-        if cache.reach == .everybody {
-            // Taken for an instant only, to see; `choose` takes it for good.
-            return (try? file.descriptor.tryLock(.exclusive)) == true  // no way to know: not abandoned
+        if cache.scope == .cluster {
+            // Releases the lock at once; `choose` acquires it for writing.
+            return (try? file.descriptor.tryLock(.exclusive)) == true  // no locks: assume it is in use
         }
         return hasStoodStill(status)
     }
 
-    /// Whether the file has not grown for longer than a transfer may be silent, whoever holds its lock.
+    /// Whether the file has not grown for longer than a transfer may pause, even if its lock is held.
     private func hasStalled(_ file: DescriptorBox) -> Bool {
         guard let size = try? file.descriptor.status().size else { return true }  // stale handle
         let now = Clock.monotonicNanoseconds
@@ -178,12 +178,13 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
 
     // MARK: Bytes
 
-    /// Nil where there is nothing more, or nothing that can be read.
+    /// Returns `nil` at the end or if the file is unreadable.
     private func fromFile(_ file: DescriptorBox) -> UnsafeRawBufferPointer? {
         let wanted = Int(min(Int64(buffer.count), blob.size - position))
         let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
-        // Unreadable is as good as not there.
-        guard let count = try? file.descriptor.read(into: part, at: position), count > 0 else { return nil }
+        // Treat an unreadable file like the end.
+        guard let count = try? file.descriptor.read(into: part, at: position), count > 0  // unreadable: ended
+        else { return nil }
         position += Int64(count)
         usedCache = true
         return UnsafeRawBufferPointer(rebasing: buffer[..<count])
@@ -211,7 +212,7 @@ final class CachedBlobSource: CancellableSource, @unchecked Sendable {  // but f
     }
 
     private func keep(_ bytes: UnsafeRawBufferPointer, in file: DescriptorBox) {
-        // A cache that is full or gone does not keep anybody from pulling.
+        // A full or missing cache must not prevent the pull.
         do throws(SystemError) {
             try file.descriptor.writeAll(bytes, at: position - Int64(bytes.count))
         } catch {

@@ -5,8 +5,8 @@ package import ImageSpec
 package import Layers
 internal import LinuxKernel
 
-/// What `docker save`, `podman save` and builders write: a tar with a `manifest.json` that names a configuration and
-/// layers by their paths in it. Layers may be links to other images' layers, or gzip under any name.
+/// An archive of `docker save`, `podman save` or a builder: a tar with a `manifest.json` that lists a configuration and
+/// layers by path. Layers may be links to layers of other images, or compressed with gzip under any name.
 package final class DockerArchiveOrigin: ImageOrigin {
     private let files: ArchiveFiles
     private let tag: String?
@@ -20,7 +20,7 @@ package final class DockerArchiveOrigin: ImageOrigin {
         enum CodingKeys: String, CodingKey { case config = "Config", repoTags = "RepoTags", layers = "Layers" }
     }
 
-    /// `docker-archive:FILE[:TAG]`; the tag may be a whole reference.
+    /// `docker-archive:FILE[:TAG]`. The tag may be a full reference.
     package init(_ path: String, tag: String?) throws(PullError) {
         files = try ArchiveFiles(path)
         self.tag = tag
@@ -34,10 +34,10 @@ package final class DockerArchiveOrigin: ImageOrigin {
             if entries.count == 1, let only = entries.first { return only }
             throw .local(.unknownTag(nil, present: present), path: path)
         }
-        let wanted = try? Reference(parsing: tag)  // what is no reference may still be a tag
+        let wanted = try? Reference(parsing: tag)  // may be a plain tag
         for entry in entries {
             for name in entry.repoTags ?? [] {
-                // Docker writes short names; `docker.io/library/x:1` and `x:1` are the same.
+                // Docker writes short names, but `docker.io/library/x:1` and `x:1` are the same image.
                 if name == tag { return entry }
                 if let wanted, let found = try? Reference(parsing: name), found == wanted { return entry }  // likewise
             }
@@ -54,9 +54,9 @@ package final class DockerArchiveOrigin: ImageOrigin {
     private func resolveBlocking(for platform: Platform) throws(PullError) -> ResolvedImage {
         guard let configBytes = try files.contents(of: entry.config) else { throw files.missing(entry.config) }
         let configDigest = Digest(hashing: configBytes, with: .sha256)
-        // Its name is its digest, in `HEX.json` as in `blobs/sha256/HEX`; a builder may call it anything else.
+        // Builders usually name it by its digest, `HEX.json` or `blobs/sha256/HEX`, but may choose any name.
         let stem = entry.config.split(separator: "/").last?.split(separator: ".").first.map(String.init) ?? ""
-        if let named = try? Digest(parsing: "sha256:" + stem), named != configDigest {  // no digest: nothing to compare
+        if let named = try? Digest(parsing: "sha256:" + stem), named != configDigest {  // another name: skip the check
             throw .local(.digestMismatch(expected: named, found: configDigest), path: files.path)
         }
         let config = try files.decode(ImageConfig.self, configBytes, entry.config, as: .config)
@@ -73,20 +73,20 @@ package final class DockerArchiveOrigin: ImageOrigin {
             mediaType: .dockerManifest,
             config: Descriptor(mediaType: .dockerConfig, digest: configDigest, size: Int64(configBytes.count)),
             layers: layers)
-        // The archive has no manifest that could be hashed, so one is written: always the same for the same content.
+        // The archive has no manifest with a digest, so create one that depends only on the content.
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let bytes: [UInt8]
         do { bytes = Array(try encoder.encode(manifest)) } catch {
-            throw .local(.notAnImage("its manifest can not be written down"), path: files.path)
+            throw .local(.notAnImage("cannot encode its manifest"), path: files.path)
         }
         let digest = Digest(hashing: bytes, with: .sha256)
         return try files.image(
             digest: digest, manifestDigest: digest, manifest, bytes, configBytes, platform)
     }
 
-    /// A layer's descriptor, which the archive does not have: an uncompressed one is its own diffID, a compressed one
-    /// is read once for its digest.
+    /// Creates a layer's descriptor, which the archive lacks. The digest of an uncompressed layer is its diffID; a
+    /// compressed one is read once to compute its digest.
     private func descriptor(_ path: String, _ diffID: Digest) throws(PullError) -> Descriptor {
         guard let (source, size) = try files.open(path) else { throw files.missing(path) }
         guard try isCompressed(path) else {
@@ -108,7 +108,7 @@ package final class DockerArchiveOrigin: ImageOrigin {
         return magic.starts(with: [0x1F, 0x8B]) || magic.starts(with: [0x28, 0xB5, 0x2F, 0xFD])
     }
 
-    /// Where in the archive the layer is; part of the manifest that is made here and of none that is read.
+    /// The path of the layer in the archive. Only manifests created here have this annotation.
     private static let pathKey = "org.berth.archive.path"
 
     package func open(_ blob: Descriptor, _ digests: HashPool?) throws(PullError) -> any ChunkSource {

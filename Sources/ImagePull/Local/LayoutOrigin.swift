@@ -24,7 +24,7 @@ package final class LayoutOrigin: ImageOrigin {
 
     private struct Version: Decodable { let imageLayoutVersion: String }
 
-    /// A layout without the file is read, as other tools do; one of another version could mean anything.
+    /// Accepts a layout without the version file, as other tools do, but rejects unknown versions.
     private func checkVersion() throws(PullError) {
         guard let bytes = try files.contents(of: "oci-layout", limit: 1 << 16) else { return }
         let version = try files.decode(Version.self, bytes, "oci-layout", as: .layout).imageLayoutVersion
@@ -52,7 +52,7 @@ package final class LayoutOrigin: ImageOrigin {
     private func image(_ chosen: Descriptor, root: Digest, _ platform: Platform) throws(PullError) -> ResolvedImage {
         let manifestBytes = try files.blob(chosen)
         let manifest = try files.decode(Manifest.self, manifestBytes, chosen.digest.description, as: .manifest)
-        // Which of two things a document is must not depend on who reads it (CVE-2021-41190).
+        // All readers must agree on the type of a document (CVE-2021-41190).
         guard manifest.mediaType.map({ $0 == chosen.mediaType }) ?? true else {
             throw .local(
                 .notAnImage("the manifest \(chosen.digest) is of another type than the index says"), path: files.path)
@@ -96,7 +96,7 @@ package final class LayoutOrigin: ImageOrigin {
         return found
     }
 
-    /// The entry of index.json that the tag names, or the only one.
+    /// The entry of index.json with the tag, or the only entry.
     private func select(_ index: ImageIndex, _ platform: Platform) throws(PullError) -> Descriptor {
         let images = index.manifests.filter { $0.mediaType.isManifest || $0.mediaType.isIndex }
         let tags = images.compactMap(\.tag)
@@ -105,7 +105,7 @@ package final class LayoutOrigin: ImageOrigin {
             throw .local(.unknownTag(tag, present: tags), path: files.path)
         }
         if images.count == 1, let only = images.first { return only }
-        // One image for several platforms, laid out without an index of its own.
+        // A multi-platform image without a nested index.
         if tags.isEmpty || Set(tags).count == 1 {
             return try find(platform, index)
         }
@@ -125,7 +125,7 @@ package final class LayoutOrigin: ImageOrigin {
 extension Descriptor {
     /// https://github.com/opencontainers/image-spec/blob/main/annotations.md#pre-defined-annotation-keys
     fileprivate var tag: String? { annotations["org.opencontainers.image.ref.name"] }
-    /// What containerd and newer Docker write beside it: the whole reference.
+    /// The full reference, which containerd and newer Docker also write.
     fileprivate var reference: String? { annotations["io.containerd.image.name"] }
 }
 

@@ -4,19 +4,19 @@ internal import ImageSpec
 internal import Layers
 internal import LinuxKernel
 
-/// Named files of an image on this machine: of a directory, or of an archive that is read where it lies.
+/// The files of a local image: in a directory, or in an archive that is not extracted.
 protocol LocalFiles: Sendable {
-    /// As the user gave it.
+    /// The path as the user wrote it.
     var path: String { get }
-    /// The file's bytes and how many there are; nil where there is no such file.
+    /// The content of a file and its size; `nil` if the file does not exist.
     func open(_ name: String) throws(PullError) -> (source: any ChunkSource, size: Int64)?
 }
 
 extension LocalFiles {
-    /// What is read of a blob at once.
+    /// The size of one read.
     static var chunkBytes: Int { 256 << 10 }
 
-    /// A small file, whole.
+    /// Reads a small file.
     func contents(of name: String, limit: Int64 = Int64(DocumentLimits.maximumBytes)) throws(PullError) -> [UInt8]? {
         guard let (source, size) = try open(name) else { return nil }
         guard size <= limit else { throw .local(.notAnImage("\(name) is larger than \(limit) bytes"), path: path) }
@@ -33,14 +33,14 @@ extension LocalFiles {
         }
     }
 
-    /// A small blob of a layout, verified against its descriptor.
+    /// Reads a small blob of a layout and verifies it against its descriptor.
     func blob(
         _ descriptor: Descriptor, limit: Int64 = Int64(DocumentLimits.maximumBytes)
     ) throws(PullError) -> [UInt8] {
         guard let bytes = try contents(of: descriptor.digest.blobPath, limit: limit) else {
             throw .local(.notAnImage("the blob \(descriptor.digest) is missing"), path: path)
         }
-        // The size first: a digest over the wrong length means nothing (descriptor.md, "Verification").
+        // Check the size first: the digest of the wrong length means nothing (descriptor.md, "Verification").
         guard Int64(bytes.count) == descriptor.size else {
             throw .local(
                 .notAnImage("the blob \(descriptor.digest) has \(bytes.count) bytes instead of \(descriptor.size)"),
@@ -62,14 +62,14 @@ extension Digest {
 }
 
 extension PullError {
-    /// A file of an image that can not be read as what it should be.
+    /// A file of an image with invalid content.
     static func unreadable(_ error: LayerError, path: String) -> PullError {
         if case .system(let cause) = error.reason { return .local(.system(cause), path: path) }
         return .local(.archive(error), path: path)
     }
 }
 
-/// A directory, in which links may lead only to places within it.
+/// Files of a directory. Links must not lead out of it.
 struct DirectoryFiles: LocalFiles {
     let path: String
     private let root: DescriptorBox
@@ -104,7 +104,7 @@ struct ArchiveFiles: LocalFiles {
         self.path = path
         let file = try naming({ (error: SystemError) in .local(.system(error), path: path) }) {
             () throws(SystemError) in
-            // A pipe without a writer would be waited for without end.
+            // Do not wait for the writer of a pipe.
             DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking, .noControllingTerminal]))
         }
         self.file = file
@@ -112,7 +112,7 @@ struct ArchiveFiles: LocalFiles {
             () throws(SystemError) in
             try file.descriptor.status().kind
         }
-        // Read at offsets, several places at once.
+        // The archive is read at several offsets in parallel.
         guard kind == .regular || kind == .blockDevice else { throw .local(.notAFile(kind), path: path) }
         var magic = [UInt8](repeating: 0, count: 6)
         let count: Result<Int, SystemError> = magic.withUnsafeMutableBytes { bytes in
@@ -123,7 +123,7 @@ struct ArchiveFiles: LocalFiles {
         _ = try naming({ (error: SystemError) in .local(.system(error), path: path) }) { () throws(SystemError) in
             try count.get()
         }
-        // By offset nothing can be found in a compressed archive, and unpacking it beside would write all of it twice.
+        // A compressed archive has no usable offsets, and decompressing it would write all data twice.
         let packings: [(String, [UInt8])] = [
             ("gzip", [0x1F, 0x8B]), ("zstd", [0x28, 0xB5, 0x2F, 0xFD]), ("xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A]),
             ("bzip2", [0x42, 0x5A, 0x68]),

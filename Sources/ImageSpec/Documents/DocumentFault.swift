@@ -1,6 +1,6 @@
-/// Why a JSON document is refused before it is decoded.
+/// Why a JSON document is rejected before it is decoded.
 package struct DocumentFault: Error, Equatable, Sendable {
-    /// The keys that lead to the place, such as `config.Labels`; empty at the top.
+    /// The keys that lead to the fault, such as `config.Labels`; empty at the top level.
     package let path: String
     package let reason: Reason
 
@@ -14,13 +14,13 @@ package struct DocumentFault: Error, Equatable, Sendable {
         /// UTF-16 or UTF-32; JSON is UTF-8 (RFC 8259, section 8.1).
         case otherEncoding
         case repeatedKey(String)
-        /// Go reads one as the other.
+        /// Go's JSON decoder treats these keys as equal.
         case keysDifferInCase(String, String)
         case tooDeep(limit: Int)
         case tooManyValues(limit: Int)
-        /// Not JSON from this byte on.
+        /// Invalid JSON at this byte offset.
         case notJSON(offset: Int)
-        /// The decoder's words.
+        /// The decoder's message.
         case wrongContent(String)
     }
 }

@@ -1,18 +1,19 @@
-/// The keys of one object that were read so far.
+/// The keys of one object that have been read.
 struct DocumentKeys {
     private var seen: Set<[UInt8]> = []
-    /// Spellings by what they fold to; nil where case counts.
+    /// Maps folded keys to their spellings; `nil` if case matters.
     private var folded: [[UInt8]: [UInt8]]?
 
     init(_ shape: DocumentShape) {
         guard case .object(let known) = shape else { return }
-        // A key of the specification's in another spelling is refused alone, too: Go reads it, and Berth would not.
+        // Reject a single differently spelled key, too: Go would read it as the specification's key, but Berth would
+        // ignore it.
         var spellings: [[UInt8]: [UInt8]] = [:]
         for name in known.keys { spellings[Self.fold(Array(name.utf8))] = Array(name.utf8) }
         folded = spellings
     }
 
-    /// - Returns: Why the key must not be there, or nil.
+    /// - Returns: Why the key is rejected, or `nil`.
     mutating func add(_ key: [UInt8]) -> DocumentFault.Reason? {
         guard seen.insert(key).inserted else { return .repeatedKey(Self.text(key)) }
         guard folded != nil else { return nil }
@@ -24,8 +25,8 @@ struct DocumentKeys {
 
     private static func text(_ key: [UInt8]) -> String { String(decoding: key.prefix(100), as: UTF8.self) }
 
-    /// As Go's encoding/json matches keys to fields: without case, for which Unicode's simple folding has two more
-    /// characters beside ASCII's letters, the long s and the kelvin sign.
+    /// Folds case as Go's encoding/json does when it matches keys to fields. Besides ASCII letters, Unicode's simple
+    /// folding maps the long s and the kelvin sign to ASCII.
     private static func fold(_ key: [UInt8]) -> [UInt8] {
         var plain: [UInt8] = []
         plain.reserveCapacity(key.count)

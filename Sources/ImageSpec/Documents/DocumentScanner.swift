@@ -1,10 +1,10 @@
-/// Reads a JSON document for what readers disagree about, before it is decoded: repeated keys, keys that differ only
-/// in case, other encodings. Its limits also bound the memory that decoding takes.
+/// Rejects JSON that parsers interpret differently, before it is decoded: repeated keys, keys that differ only in case,
+/// and other encodings. Its limits also bound the memory that decoding needs.
 ///
-/// Bytes that are no UTF-8 and lone surrogates become U+FFFD, as Go's encoding/json has it: old builders put Latin-1
+/// Replaces invalid UTF-8 and lone surrogates by U+FFFD, as Go's encoding/json does, because old builders wrote Latin-1
 /// into the history.
 package struct DocumentScanner {
-    /// Documents of images have less than ten levels.
+    /// Image documents have less than ten levels.
     package static let maximumDepth = 100
     /// A decoded value takes some hundred bytes.
     package static let maximumValues = 250_000
@@ -12,18 +12,18 @@ package struct DocumentScanner {
     private let bytes: [UInt8]
     private var position = 0
     private var values = 0
-    /// The keys that lead to the value being read.
+    /// The keys that lead to the current value.
     private var path: [String] = []
-    /// The document up to `kept`, with what had to be replaced; empty while nothing had to be.
+    /// The document up to `kept` with replacements; empty if nothing was replaced.
     private var repaired: [UInt8] = []
     private var kept = 0
 
     private init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-    /// - Returns: The document as it is to be decoded.
+    /// - Returns: The document to decode.
     package static func check(_ bytes: [UInt8], as shape: DocumentShape) throws(DocumentFault) -> [UInt8] {
         if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { throw DocumentFault(.byteOrderMark) }
-        // UTF-16 and UTF-32 begin with a mark, or have a NUL in their first two bytes, as JSON begins in ASCII.
+        // JSON starts with ASCII, so UTF-16 and UTF-32 have a byte order mark or a NUL in the first two bytes.
         if bytes.starts(with: [0xFE, 0xFF]) || bytes.starts(with: [0xFF, 0xFE]) || bytes.prefix(2).contains(0) {
             throw DocumentFault(.otherEncoding)
         }
@@ -139,7 +139,7 @@ package struct DocumentScanner {
 // MARK: strings
 
 extension DocumentScanner {
-    /// A string's content without its escapes, or nothing where only its form matters.
+    /// Reads a string. Returns its unescaped content, or an empty array unless `keeping`.
     private mutating func string(keeping: Bool) throws(DocumentFault) -> [UInt8] {
         position += 1
         var content: [UInt8] = []
@@ -171,7 +171,7 @@ extension DocumentScanner {
         throw notJSON
     }
 
-    /// What an escape stands for, in UTF-8.
+    /// Decodes an escape to UTF-8.
     private mutating func escape() throws(DocumentFault) -> [UInt8] {
         let begin = position
         position += 1
@@ -201,7 +201,7 @@ extension DocumentScanner {
         return Self.replacement
     }
 
-    /// The second half of a pair of surrogates, where it follows.
+    /// Reads the second half of a surrogate pair, if present.
     private mutating func trailing() throws(DocumentFault) -> UInt32? {
         let begin = position
         guard bytes[position...].starts(with: [UInt8(ascii: "\\"), UInt8(ascii: "u")]) else { return nil }
@@ -229,7 +229,7 @@ extension DocumentScanner {
 
     private static let replacement: [UInt8] = [0xEF, 0xBF, 0xBD]
 
-    /// Has other bytes stand for the next ones.
+    /// Replaces the next bytes in the output.
     private mutating func replace(_ count: Int, with text: [UInt8]) {
         repaired += bytes[kept..<position]
         repaired += text
@@ -237,7 +237,7 @@ extension DocumentScanner {
         kept = position
     }
 
-    /// Of a character in UTF-8, 0 where these bytes are none: RFC 3629, section 4.
+    /// The length of a UTF-8 sequence; 0 if it is invalid: RFC 3629, section 4.
     private static func sequenceLength(_ bytes: ArraySlice<UInt8>) -> Int {
         let first = bytes[bytes.startIndex]
         let (count, least, most): (Int, UInt8, UInt8) =

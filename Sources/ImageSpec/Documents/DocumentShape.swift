@@ -1,9 +1,9 @@
-/// Which objects of a JSON document have the specification's keys, and which have keys that are data.
+/// Which objects of a JSON document have keys of the specification, and which have keys that are data.
 ///
-/// Go's encoding/json, which most tools read images with, takes `Layers` for `layers`. Where the keys are the
-/// specification's, two spellings of one key would therefore be two images; labels may differ by case.
+/// Go's encoding/json, which most tools use, treats `Layers` like `layers`. Two spellings of a specification's key
+/// could therefore describe two images in one document. Labels may differ by case.
 package indirect enum DocumentShape: Sendable {
-    /// Unknown to Berth: only a repeated key is refused.
+    /// Content that Berth does not interpret. Only repeated keys are rejected.
     case any
     /// The keys are data, such as labels.
     case map
@@ -22,7 +22,7 @@ extension DocumentShape {
         "architecture": .any, "os": .any, "os.version": .any, "os.features": .any, "variant": .any, "features": .any,
     ])
 
-    /// A manifest or an index: which of the two it is must not depend on the reader either.
+    /// A manifest or an index. All parsers must agree on which of the two it is.
     package static let manifest = DocumentShape.object([
         "schemaVersion": .any, "mediaType": .any, "artifactType": .any, "config": descriptor,
         "layers": .list(descriptor), "subject": descriptor, "manifests": .list(descriptor), "fsLayers": .any,

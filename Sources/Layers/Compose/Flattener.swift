@@ -1,18 +1,18 @@
 internal import CLinux
 package import LinuxKernel
 
-/// Composes layers, lowest first, into one ordinary directory, for where overlayfs can not stack them.
+/// Merges layers, lowest first, into one ordinary directory, for images that overlayfs cannot stack.
 ///
-/// Files are second names of the layers' own (hard links): nothing is written twice. Where the file system or the
-/// kernel refuses a link, that file is copied. The rules are those of
+/// Files are hard links to the files of the layers. If the file system or the kernel denies a link, the file is copied.
+/// The rules are those of
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
 package struct Flattener: Sendable {
-    /// How much may be copied where no links can be made.
+    /// Limits the bytes to copy if links are impossible.
     private let limits: UnpackLimits
 
     package init(limits: UnpackLimits = UnpackLimits()) { self.limits = limits }
 
-    /// `directory` must be empty and nobody else's until this returns.
+    /// `directory` must be empty, and no other process may change it until this returns.
     package func compose(_ layers: [LayerTree], into directory: DescriptorBox) throws(LayerError) {
         let composition = Composition(directory, limits)
         for layer in layers { try composition.add(layer) }
@@ -20,12 +20,12 @@ package struct Flattener: Sendable {
     }
 }
 
-/// The flat tree while it grows. Its directories are 0700 until all layers are in; what they shall be is kept aside,
-/// so that changing a directory's contents does not change its time (umoci's whiteout cases).
+/// The flat tree under construction. Its directories have mode 0700 until all layers are merged. Their final attributes
+/// are stored separately, so that adding entries does not change a directory's time (umoci's whiteout cases).
 final class Composition {
     let flat: RootedTree
     private let directories: Directories
-    /// Where a file that had to be copied went, by what it was, so that its other names become links to the copy.
+    /// The copy of each file that could not be linked, so that its other names become links to the copy.
     var copies: [FileIdentity: [UInt8]] = [:]
     var copying: EntryCopy
 
@@ -34,7 +34,7 @@ final class Composition {
         let inode: UInt64
     }
 
-    /// By real path in the flat tree; shared with the tree's callbacks.
+    /// Keyed by real path in the flat tree. The tree's callbacks share it.
     private final class Directories {
         private(set) var attributes: [[UInt8]: LayerRecords.Attributes] = [[]: .implicit]
         private var index: PathIndex?
@@ -46,7 +46,7 @@ final class Composition {
 
         func forget(_ path: [UInt8]) {
             var index = index ?? PathIndex(attributes.keys)
-            // Held once: two holders would have it copied for each directory that is forgotten.
+            // Keep a single reference, because a second one would copy the index for each removed directory.
             self.index = nil
             for other in index.removeAll(below: path) { attributes[other] = nil }
             self.index = index
@@ -68,9 +68,9 @@ final class Composition {
 
     func add(_ layer: LayerTree) throws(LayerError) {
         let implicit = Set(layer.summary.implicitDirectories)
-        // Lower files that this layer links to may be hidden by this same layer: they are held first.
-        let held = try HeldLinks(layer, self)
-        // All that hides before all that adds: whiteouts never touch their own layer's entries.
+        // This layer may hide lower files that it links to, so stage them first.
+        let held = try StagedHardLinks(layer, self)
+        // Hide before adding: whiteouts never apply to entries of their own layer.
         try hide(layer.summary, implicit, sparing: held.staging)
         let places = try merge(layer, implicit)
         try held.place(at: places, self)
@@ -95,9 +95,8 @@ final class Composition {
         }
     }
 
-    /// The flat directory that a directory of the layer will be merged into, if it is there yet. A link on the way
-    /// stands for its target only where the layer has no entry of its own for that directory; where it has one, the
-    /// link is about to be replaced and what is behind it is not meant.
+    /// The existing flat directory into which a directory of the layer will be merged. A link in the path counts as its
+    /// target only if the layer has no entry for that directory; otherwise the entry will replace the link.
     private func lowerPlace(_ path: [UInt8], _ implicit: Set<[UInt8]>) throws(LayerError) -> RootedTree.Place? {
         var layerPath: [UInt8] = []
         var flatPath: [UInt8] = []
@@ -120,12 +119,12 @@ final class Composition {
 
     // MARK: Adding
 
-    /// Returns where each directory of the layer came to lie.
+    /// Returns the flat path of each directory of the layer.
     private func merge(_ layer: LayerTree, _ implicit: Set<[UInt8]>) throws(LayerError) -> [[UInt8]: [UInt8]] {
         let source = RootedTree(layer.directory)
         var places: [[UInt8]: [UInt8]] = [[]: []]
         var pending: [[UInt8]] = [[]]
-        // By path and not by open descriptor, so that depth costs no descriptors.
+        // By path rather than by open descriptor, so that deep trees need no more descriptors.
         while let path = pending.popLast() {
             guard let flatPath = places[path], case .place(let place) = try flat.find(flatPath[...], .report) else {
                 continue
@@ -141,13 +140,13 @@ final class Composition {
                 for name in try system({ () throws(SystemError) in try directory.entries() }) {
                     let status = try system { () throws(SystemError) in try directory.status(of: name) }
                     switch status.kind {
-                    case .characterDevice: continue  // a whiteout's mark; devices of the image are never made
+                    case .characterDevice: continue  // a whiteout; devices are never created
                     case .directory: inner.append(name)
                     default: try add(name, status, from: directory, to: place)
                     }
                 }
-                // Behind the files and in one order: a lower link that stands for one directory may lead to where another,
-                // or a file, is put, and what comes of it must not hang on how the file system lists names.
+                // After the files and in a fixed order: a lower link at a directory's name may lead to where another
+                // entry goes, so the result must not depend on the order in which the file system lists names.
                 for name in inner.sorted(by: EntryPath.precedes) {
                     let child = EntryPath.join(path, name)
                     places[child] = try descend(name, in: place, isImplicit: implicit.contains(child))
@@ -162,13 +161,13 @@ final class Composition {
         return places
     }
 
-    /// Finds or makes the flat directory for one of the layer's; returns its real path.
+    /// Finds or creates the flat directory for one of the layer's; returns its real path.
     private func descend(_ name: [UInt8], in place: RootedTree.Place, isImplicit: Bool) throws(LayerError) -> [UInt8] {
         let path = EntryPath.join(place.path, name)
         switch try flat.kind(of: name, in: place) {
         case .some(.directory): return path
         case .some(.symlink) where isImplicit:
-            // An entry below a lower link goes where the link leads, as it would in the running container.
+            // An entry below a lower link goes to the link's target, as in a running container.
             if case .place(let target) = try flat.find(path[...], .create) { return target.path }
             try remove(name, in: place)
         case .some: try remove(name, in: place)
@@ -179,7 +178,7 @@ final class Composition {
         return path
     }
 
-    /// Of a directory without an entry in any layer so far.
+    /// Records the time of a directory that no layer has an entry for.
     private func noteTime(
         of directory: borrowing OwnedFileDescriptor, at place: RootedTree.Place
     ) throws(LayerError) {
@@ -228,7 +227,7 @@ final class Composition {
         directories.forget(EntryPath.join(place.path, name))
     }
 
-    /// Deepest first, as in unpacking.
+    /// Deepest directories first, as in unpacking.
     func restoreDirectories() throws(LayerError) {
         for path in directories.attributes.keys.sorted(by: { EntryPath.precedes($1, $0) }) {
             guard let attributes = directories.attributes[path] else { continue }
@@ -236,7 +235,7 @@ final class Composition {
                 let directory = try flat.openBeneath(path)
                 let status = try directory.status()
                 if status.userID != attributes.userID || status.groupID != attributes.groupID {
-                    // Allowed to root only; to anybody else the tree is his own.
+                    // Only root may change owners. For another user, the tree belongs to that user.
                     do throws(SystemError) {
                         try directory.setOwner(user: attributes.userID, group: attributes.groupID)
                     } catch {

@@ -1,9 +1,9 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// Files of a layer in the flat tree: second names, or copies where there can be none.
+/// Adds a layer's files to the flat tree as hard links or copies.
 extension Composition {
-    /// Adds one entry that is not a directory, in place of whatever has its name.
+    /// Adds one entry that is not a directory and replaces an existing one of that name.
     func add(
         _ name: [UInt8], _ status: FileStatus, from source: borrowing OwnedFileDescriptor, to place: RootedTree.Place
     ) throws(LayerError) {
@@ -13,7 +13,7 @@ extension Composition {
         try copy(name, status, from: source, to: place)
     }
 
-    /// False where the name is taken or a link can not be made.
+    /// Returns false if the name is taken or a link is impossible.
     private func link(
         _ name: [UInt8], from source: borrowing OwnedFileDescriptor, to place: RootedTree.Place
     ) throws(LayerError) -> Bool {
@@ -26,7 +26,7 @@ extension Composition {
         }
     }
 
-    /// A second name within the flat tree; the name must be free.
+    /// Links two names within the flat tree. The new name must be free.
     func link(
         _ name: [UInt8], in place: RootedTree.Place, to target: [UInt8], in targetPlace: RootedTree.Place
     ) throws(LayerError) {
@@ -49,7 +49,7 @@ extension Composition {
         if status.links > 1 { copies[identity] = EntryPath.join(place.path, name) }
     }
 
-    /// False where the earlier copy is gone again.
+    /// Returns false if the earlier copy no longer exists.
     private func linkCopy(
         _ name: [UInt8], to earlier: [UInt8], in place: RootedTree.Place
     ) throws(LayerError) -> Bool {
@@ -59,7 +59,7 @@ extension Composition {
                 name, to: EntryPath.base(earlier), in: parent.directory.descriptor)
             return true
         } catch {
-            return false  // a second copy serves as well
+            return false  // make another copy instead
         }
     }
 }

@@ -1,6 +1,6 @@
 package import LinuxKernel
 
-/// A layer as `LayerUnpacker` left it: its tree and what is to be known of it.
+/// A layer that `LayerUnpacker` has unpacked: its tree and summary.
 package struct LayerTree: Sendable {
     package let directory: DescriptorBox
     package let summary: LayerSummary

@@ -1,26 +1,26 @@
 internal import LinuxKernel
 
-/// Whether a stack of layer trees shows under overlayfs what the image means, so that nothing need be flattened.
+/// Whether overlayfs shows a stack of layer trees as the image specifies, so that it need not be flattened.
 package enum OverlayCompatibility: Equatable, Sendable {
     case compatible
     case incompatible(Reason)
 
     package enum Reason: Equatable, Sendable {
-        /// The file system took no whiteouts or no `user.` attributes when this layer (0 is the lowest) was unpacked.
+        /// When this layer (0 is the lowest) was unpacked, the file system had no whiteouts or `user.` attributes.
         case marksMissing(layer: Int)
-        /// A hard link into a lower layer can not be expressed in a tree of its own.
+        /// A separate tree cannot express a hard link into a lower layer.
         case openHardLink(layer: Int, path: [UInt8])
-        /// The lower layers have the directory as a link, or with other attributes than overlayfs would show.
+        /// The lower layers have a link at this path, or a directory with other attributes than overlayfs would show.
         case implicitDirectory(layer: Int, path: [UInt8])
-        /// In a directory that no lower layer has, overlayfs lists a whiteout as a name, which then is not there.
-        case idleWhiteout(layer: Int, path: [UInt8])
-        /// overlayfs does not look for the mark on the root itself.
+        /// In a directory that no lower layer has, overlayfs lists a whiteout as a phantom entry.
+        case orphanWhiteout(layer: Int, path: [UInt8])
+        /// overlayfs ignores the opaque mark of the root directory.
         case opaqueRoot(layer: Int)
-        /// More than overlayfs stacks (OVL_MAX_STACK).
+        /// More layers than overlayfs supports (OVL_MAX_STACK).
         case tooManyLayers(Int)
     }
 
-    /// `layers` lowest first.
+    /// - Parameter layers: The lowest first.
     package static func check(_ layers: [LayerTree]) throws(LayerError) -> OverlayCompatibility {
         if layers.count > 500 { return .incompatible(.tooManyLayers(layers.count)) }
         let sets = layers.map { Hidden($0.summary) }
@@ -31,14 +31,14 @@ package enum OverlayCompatibility: Equatable, Sendable {
                 return .incompatible(.openHardLink(layer: index, path: link.path))
             }
             if index > 0, summary.opaqueDirectories.contains([]) { return .incompatible(.opaqueRoot(layer: index)) }
-            if let path = try idleWhiteout(index, layers, sets) {
-                return .incompatible(.idleWhiteout(layer: index, path: path))
+            if let path = try orphanWhiteout(index, layers, sets) {
+                return .incompatible(.orphanWhiteout(layer: index, path: path))
             }
             for path in summary.implicitDirectories where index > 0 {
-                // What the layer itself cuts off from below may be whatever it is.
+                // The layer itself hides everything below this path.
                 if sets[index].cuts(path) { continue }
                 guard let (lower, place) = try lookUp(path, below: index, layers, sets) else { continue }
-                // A layer of somebody else's store belongs to him throughout, which says nothing about the image.
+                // All files of a layer in another user's store belong to that user, whatever the image says.
                 let (own, other) = (try owner(layer), try owner(layers[place]))
                 let isOwners = lower.userID == own || (other != own && lower.userID == other)
                 let isPlain = lower.kind == .directory && lower.permissions == 0o755 && isOwners
@@ -53,14 +53,14 @@ package enum OverlayCompatibility: Equatable, Sendable {
                 return .incompatible(.openHardLink(layer: 0, path: link.path))
             }
             if summary.areMarksMade, let path = summary.whiteouts.first {
-                return .incompatible(.idleWhiteout(layer: 0, path: path))
+                return .incompatible(.orphanWhiteout(layer: 0, path: path))
             }
         }
         return .compatible
     }
 
-    /// A whiteout in a directory that is no joined one. The root of several layers always is.
-    private static func idleWhiteout(
+    /// Finds a whiteout in a directory that overlayfs does not merge. It always merges the roots of several layers.
+    private static func orphanWhiteout(
         _ index: Int, _ layers: [LayerTree], _ sets: [Hidden]
     ) throws(LayerError) -> [UInt8]? {
         var joined: Set<[UInt8]> = [[]]
@@ -75,7 +75,7 @@ package enum OverlayCompatibility: Equatable, Sendable {
         return nil
     }
 
-    /// Attributes of the image, which the upper layer's directory would not show.
+    /// Whether the image sets attributes that the upper layer's directory would not show.
     private static func hasAttributes(_ path: [UInt8], _ layer: LayerTree) throws(LayerError) -> Bool {
         try system { () throws(SystemError) in
             try RootedTree(layer.directory).openBeneath(path).extendedAttributeNames()
@@ -95,7 +95,7 @@ package enum OverlayCompatibility: Equatable, Sendable {
             opaque = Set(summary.opaqueDirectories)
         }
 
-        /// Whether nothing at this path shows from below the layer: some directory above it is opaque.
+        /// Whether a directory above the path is opaque, so that nothing of lower layers shows there.
         func cuts(_ path: [UInt8]) -> Bool {
             if opaque.isEmpty { return false }
             var parent = path[...]
@@ -106,7 +106,7 @@ package enum OverlayCompatibility: Equatable, Sendable {
             return !path.isEmpty && opaque.contains([])
         }
 
-        /// Whether the path or something above it is whited out.
+        /// Whether the path or a directory above it is whited out.
         func hides(_ path: [UInt8]) -> Bool {
             if whiteouts.isEmpty { return false }
             if whiteouts.contains(path) { return true }
@@ -119,7 +119,7 @@ package enum OverlayCompatibility: Equatable, Sendable {
         }
     }
 
-    /// The uppermost of the layers below `index` that has something at the path, or a file or link in the way to it.
+    /// Finds the topmost layer below `index` that has an entry at the path, or a file or link in the way.
     private static func lookUp(
         _ path: [UInt8], below index: Int, _ layers: [LayerTree], _ hidden: [Hidden]
     ) throws(LayerError) -> (status: FileStatus, layer: Int)? {

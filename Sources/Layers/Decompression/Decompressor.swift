@@ -1,7 +1,7 @@
-/// Uncompressed bytes from a layer blob, whichever of the three packings layer.md names it has.
+/// Decompresses a layer blob with one of the three compressions of layer.md.
 ///
-/// The packing is told by the blob's first bytes and not by its media type: registries hold gzip blobs labelled as
-/// plain and the reverse, and what is delivered is checked against the diffID in any case.
+/// The blob's first bytes determine the compression, because registries contain gzip blobs with the media type of plain
+/// ones and vice versa. The output is checked against the diffID in any case.
 package final class Decompressor {
     private enum Codec {
         case undecided
@@ -12,7 +12,7 @@ package final class Decompressor {
 
     private let source: any ChunkSource
     private let limits: UnpackLimits
-    /// Of what the source has lent, what is still to be decoded; what comes before it stands in `head`.
+    /// The part of the lent chunk that is not decoded yet. `head` contains the bytes before it.
     private var pending = UnsafeRawBufferPointer(start: nil, count: 0)
     private var behindHead = UnsafeRawBufferPointer(start: nil, count: 0)
     private let head = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
@@ -28,7 +28,7 @@ package final class Decompressor {
 
     deinit { head.deallocate() }
 
-    /// What the first bytes told; `plain` before the first read.
+    /// The compression found in the first bytes; `plain` before the first read.
     package var compression: Compression {
         switch codec {
         case .undecided, .plain: .plain
@@ -37,7 +37,7 @@ package final class Decompressor {
         }
     }
 
-    /// Fills the buffer, unless the blob ends before; returns how many bytes there are.
+    /// Fills the buffer unless the blob ends first. Returns the number of bytes.
     package func fill(_ buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
         var filled = 0
         while filled < buffer.count {
@@ -48,7 +48,7 @@ package final class Decompressor {
         return filled
     }
 
-    /// Puts as many bytes into the buffer as come easily: at least one, and 0 only at the end.
+    /// Reads at least one byte, and more if they are available without waiting. Returns 0 only at the end.
     package func read(into buffer: UnsafeMutableRawBufferPointer) throws(LayerError) -> Int {
         if case .undecided = codec { codec = try sniff() }
         let count: Int
@@ -71,7 +71,7 @@ package final class Decompressor {
         return count
     }
 
-    /// Runs the codec until it has made at least one byte or has come to the end of its input.
+    /// Runs the codec until it has produced at least one byte or consumed its input.
     private func decode(
         into buffer: UnsafeMutableRawBufferPointer,
         _ step: (inout UnsafeRawBufferPointer, UnsafeMutableRawBufferPointer, Bool) throws(LayerError) -> Int
@@ -104,7 +104,7 @@ package final class Decompressor {
     }
 
     private func sniff() throws(LayerError) -> Codec {
-        // Eight bytes are enough for every magic below; a source may lend fewer at a time.
+        // Eight bytes suffice for each magic number below. A source may lend fewer at a time.
         try refill()
         if pending.count < head.count { try collectHead() }
         if starts([0x1F, 0x8B]) { return .gzip(GzipInflater()) }
@@ -114,7 +114,7 @@ package final class Decompressor {
         if isSkippable || starts([0x28, 0xB5, 0x2F, 0xFD]) {
             return .zstd(try ZstdInflater(largestWindow: limits.zstdWindowBytes))
         }
-        // Known, and refused by name: nobody should have to guess from "bad checksum".
+        // Report known unsupported compressions by name rather than as a bad checksum.
         if starts([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]) { throw LayerError(.unsupportedCompression("xz")) }
         if starts([0x42, 0x5A, 0x68]), pending.count > 3, (0x31...0x39).contains(pending[3]) {
             throw LayerError(.unsupportedCompression("bzip2"))

@@ -1,11 +1,10 @@
 internal import CISAL
 
-/// Inflates gzip with ISA-L: any number of members one after another (RFC 1952, section 2.2), and zero bytes behind
-/// the last one, which some writers pad with. Anything else behind it is refused: other readers might see another
-/// layer in it.
+/// Inflates gzip with ISA-L: any number of members (RFC 1952, section 2.2), and zero bytes after the last one, with
+/// which some writers pad. Rejects other trailing bytes, because other readers might find another layer in them.
 final class GzipInflater {
     private let state = UnsafeMutablePointer<inflate_state>.allocate(capacity: 1)
-    /// Between members: the next byte must begin a member or be padding.
+    /// Between members, the next byte must start a member or be padding.
     private var isBetweenMembers = false
     private var isPadding = false
 
@@ -16,7 +15,7 @@ final class GzipInflater {
 
     deinit { state.deallocate() }
 
-    /// Decodes from `input`, which is advanced; 0 when more input is needed or all is done.
+    /// Decodes from `input` and advances it. Returns 0 if it needs more input or has finished.
     func decode(
         _ input: inout UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer, isLastInput: Bool
     ) throws(LayerError) -> Int {
@@ -28,7 +27,7 @@ final class GzipInflater {
                 input = UnsafeRawBufferPointer(rebasing: input[input.count...])
                 return 0
             }
-            // ISA-L's own header check sees the rest of the magic; a stray byte fails there.
+            // ISA-L checks the rest of the magic number, so a stray byte fails there.
             isal_inflate_reset(state)
             state.pointee.crc_flag = UInt32(ISAL_GZIP)
             isBetweenMembers = false
@@ -51,6 +50,6 @@ final class GzipInflater {
         return made
     }
 
-    /// Not one of ISA-L's codes.
+    /// Not a code of ISA-L.
     static let trailingBytes = -100
 }

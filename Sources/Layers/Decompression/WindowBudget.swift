@@ -1,15 +1,14 @@
-/// What all zstd frames that are being decoded may look back on together, so that a pull's memory does not grow with the number
-/// of layers at once. Whoever wants more than is left waits for the others to end; a window that is larger than the whole
-/// is had alone.
+/// Limits the total window size of all concurrent zstd decoders, so that a pull's memory does not grow with the number
+/// of concurrent layers. A decoder waits until its window fits; a window larger than the budget is decoded alone.
 package final class WindowBudget: @unchecked Sendable {
     static let shared = WindowBudget(bytes: 19 << 20)
-    /// What a decoder has beside its window, and what the layer around it holds while it decodes.
+    /// The memory of a decoder besides its window, and of the layer that it decodes.
     static let besides = 3 << 19
 
     private let bytes: Int
     private let monitor: Monitor
     private let room: Monitor.Condition
-    // Under the monitor.
+    // Guarded by the monitor.
     private var taken = 0
 
     package init(bytes: Int) {
@@ -18,7 +17,8 @@ package final class WindowBudget: @unchecked Sendable {
         room = Monitor.Condition(of: monitor)
     }
 
-    /// Waits for the room. Whoever has some already gives it back first: two that waited for each other would wait for ever.
+    /// Waits for the memory. A decoder that holds some must return it first, because two could wait for each other
+    /// forever.
     package func take(_ count: Int) {
         monitor.lock()
         while taken > 0, taken + count > bytes { room.wait() }
@@ -33,9 +33,9 @@ package final class WindowBudget: @unchecked Sendable {
         room.broadcast()
     }
 
-    /// How far back the frame looks that begins here (RFC 8878, section 3.1.1.1); nil for a frame that is passed over.
+    /// The window size of the frame that starts here (RFC 8878, section 3.1.1.1); `nil` for a skippable frame.
     package static func window(of frame: UnsafeRawBufferPointer) -> Int? {
-        // What is cut off is taken for what most have at most.
+        // For a truncated header, assume the usual maximum.
         let usual = 8 << 20
         guard frame.count >= 6 else { return usual }
         guard frame.starts(with: [0x28, 0xB5, 0x2F, 0xFD]) else { return nil }
@@ -44,12 +44,12 @@ package final class WindowBudget: @unchecked Sendable {
             let base = 1 << (10 + Int(frame[5] >> 3))
             return base + base / 8 * Int(frame[5] & 7)
         }
-        // One segment: all of it.
+        // A single segment: the window is the whole content.
         let start = 5 + [0, 1, 2, 4][Int(descriptor & 3)]
         let length = [1, 2, 4, 8][Int(descriptor >> 6)]
         guard frame.count >= start + length else { return usual }
         var size: UInt64 = length == 2 ? 256 : 0
         for index in 0..<length { size += UInt64(frame[start + index]) << (8 * UInt64(index)) }
-        return Int(min(size, 1 << 40))  // no frame is decoded that says so
+        return Int(min(size, 1 << 40))  // larger frames are rejected
     }
 }

@@ -1,11 +1,11 @@
 internal import CZstd
 
-/// Decodes zstd: any number of frames, skippable ones among them (RFC 8878, section 3), up to the window allowed.
+/// Decodes zstd: any number of frames, including skippable ones (RFC 8878, section 3), up to the maximum window.
 final class ZstdInflater {
     private let context: OpaquePointer
-    /// What the library would like next; 0 exactly between frames.
+    /// The input size that the library suggests; 0 exactly between frames.
     private var hint = 0
-    /// Of `WindowBudget`.
+    /// The memory taken from `WindowBudget`.
     private var room = 0
     private let largestWindow: Int64
 
@@ -13,7 +13,7 @@ final class ZstdInflater {
         guard let context = ZSTD_createDCtx() else { throw LayerError(.corrupt(.zstd, code: -1)) }
         self.context = context
         self.largestWindow = largestWindow
-        // The library's own limit is a power of two, from 1 KiB to 2 GiB.
+        // The library's limit is a power of two from 1 KiB to 2 GiB.
         let log: Int32 = (10..<31).first { Int64(1) << Int64($0) >= largestWindow } ?? 31
         ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, log)
     }
@@ -25,7 +25,7 @@ final class ZstdInflater {
 
     private func makeRoom(for frame: UnsafeRawBufferPointer) throws(LayerError) {
         guard let window = WindowBudget.window(of: frame) else { return }
-        // Before anything waits for so much memory, or takes it.
+        // Check before waiting for or allocating that much memory.
         if window > largestWindow { throw LayerError(.limit(.zstdWindowBytes, limit: largestWindow)) }
         let wanted = window + WindowBudget.besides
         guard wanted > room else { return }
@@ -34,18 +34,18 @@ final class ZstdInflater {
         room = wanted
     }
 
-    /// Decodes from `input`, which is advanced; 0 when more input is needed or all is done.
+    /// Decodes from `input` and advances it. Returns 0 if it needs more input or has finished.
     func decode(
         _ input: inout UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer, isLastInput: Bool
     ) throws(LayerError) -> Int {
-        // Between frames with nothing to read there is nothing to ask: the call would want a new frame's header.
+        // At a frame boundary without input: the call would expect another frame header.
         if input.isEmpty, hint == 0 { return 0 }
         if hint == 0 { try makeRoom(for: input) }
         var source = ZSTD_inBuffer(src: input.baseAddress, size: input.count, pos: 0)
         var target = ZSTD_outBuffer(dst: output.baseAddress, size: output.count, pos: 0)
         let code = ZSTD_decompressStream(context, &target, &source)
         if ZSTD_isError(code) != 0 {
-            // Where the frame's header came in pieces, or is larger than the library can do at all.
+            // The frame header arrived in pieces, or the window exceeds the library's maximum.
             if ZSTD_getErrorCode(code) == ZSTD_error_frameParameter_windowTooLarge {
                 throw LayerError(.limit(.zstdWindowBytes, limit: min(largestWindow, 2 << 30)))
             }

@@ -2,31 +2,32 @@ internal import Hashing
 package import ImageSpec
 package import LinuxKernel
 
-/// Threads that compute the digests of byte streams: of blobs as they arrive, and of layers as they are inflated.
+/// Threads that compute the digests of byte streams: of blobs as they arrive, and of layers as they are decompressed.
 package final class HashPool: @unchecked Sendable {
     fileprivate let monitor: Monitor
     fileprivate let work: Monitor.Condition
     private var threads: [JoinedThread] = []
-    // The monitor guards everything below.
+    // Guarded by the monitor.
     private var streams: [DigestStream] = []
     private var isDismissed = false
 
-    /// - Parameter layers: The number of layers unpacked at once. Each has two streams: its blob, and what that inflates to.
-    /// - Throws: `pthread_create(3)`'s error if no thread can be started. With fewer threads than wanted the pool is slower.
+    /// - Parameter layers: The number of layers unpacked at once. Each has two streams: the blob and its decompressed
+    ///   content.
+    /// - Throws: The error of `pthread_create(3)` if no thread starts. With fewer threads, the pool is only slower.
     package init(layers: Int = 1) throws(SystemError) {
         monitor = Monitor()
         work = Monitor.Condition(of: monitor)
         for _ in 0..<2 * layers {
             do throws(SystemError) {
-                // A lower priority: inflating decides when a layer is done, so hashing must not take its processor.
-                threads.append(JoinedThread(try WorkerThread(niceness: WorkerThread.givesWay) { [self] in serve() }))
+                // A lower priority, because decompression determines when a layer is done.
+                threads.append(JoinedThread(try WorkerThread(niceness: WorkerThread.lowPriority) { [self] in serve() }))
             } catch {
                 if threads.isEmpty { throw error }
             }
         }
     }
 
-    /// Ends the threads and abandons the streams that are not finished.
+    /// Stops the threads and abandons unfinished streams.
     package func dismiss() {
         monitor.lock()
         isDismissed = true
@@ -50,7 +51,7 @@ package final class HashPool: @unchecked Sendable {
     private func serve() {
         monitor.lock()
         while !isDismissed {
-            // The stream with the most bytes waiting: its producer is the first to run out of buffers.
+            // Hash the stream with the most waiting bytes, because its producer runs out of buffers first.
             guard let stream = streams.filter(\.isReady).max(by: { $0.bytes < $1.bytes }) else {
                 work.wait()
                 continue
@@ -71,11 +72,11 @@ package final class HashPool: @unchecked Sendable {
 /// A stream of bytes whose digest a `HashPool` computes.
 package final class DigestStream: @unchecked Sendable {
     private let pool: HashPool
-    /// Used by one thread at a time: the one that set `isHashing`.
+    /// Used by one thread at a time, which has set `isHashing`.
     private var running: RunningDigest
-    // The pool's monitor guards everything below.
+    // Guarded by the pool's monitor.
     private var pieces: [Piece] = []
-    /// Bytes that are waiting to be hashed.
+    /// The number of bytes that wait to be hashed.
     fileprivate private(set) var bytes = 0
     private var isHashing = false
     private var finished: (@Sendable (Digest) -> Void)?
@@ -100,7 +101,7 @@ package final class DigestStream: @unchecked Sendable {
         pool.work.signal()
     }
 
-    /// Calls `finished` with the digest of all bytes, on any thread; nothing may be appended afterwards.
+    /// Calls `finished` with the digest of all bytes, on any thread. No bytes may be appended afterwards.
     package func finish(_ finished: @escaping @Sendable (Digest) -> Void) {
         pool.monitor.lock()
         self.finished = finished
@@ -122,7 +123,7 @@ package final class DigestStream: @unchecked Sendable {
         return digest
     }
 
-    /// Drops the bytes that are waiting. A pending `finish` gets the digest of what was hashed.
+    /// Drops the waiting bytes. A pending `finish` gets the digest of the bytes hashed so far.
     package func abandon() {
         pool.monitor.lock()
         let dropped = isHashing ? pieces[1...] : pieces[...]
@@ -143,7 +144,7 @@ package final class DigestStream: @unchecked Sendable {
         return pieces[0].bytes
     }
 
-    /// The one call that is made without the monitor.
+    /// Called without the monitor.
     fileprivate func hash(_ piece: UnsafeRawBufferPointer) { running.update(piece) }
 
     fileprivate func end() -> Callbacks {
@@ -162,7 +163,7 @@ package final class DigestStream: @unchecked Sendable {
         return Callbacks { [self] in finished(running.finish()) }
     }
 
-    /// Calls to make once the monitor is unlocked.
+    /// Callbacks to call after the monitor is unlocked.
     fileprivate struct Callbacks {
         var done: (@Sendable () -> Void)?
         let finished: (@Sendable () -> Void)?

@@ -1,13 +1,13 @@
-/// A few large buffers that go round between one thread that fills them and others that read them, each of whom sees all, so
-/// that memory stays bounded and nobody copies: a buffer is filled in place, and read in place.
+/// A ring of a few large buffers between one writer and several readers, each of which reads all data. It bounds memory
+/// and avoids copies: buffers are filled and read in place.
 ///
-/// Blocking on purpose (a mutex and conditions): all sides run on threads of their own, outside Swift's pool.
+/// Blocks with a mutex and conditions. All sides run on threads of their own, outside Swift's pool.
 final class BoundedRing: @unchecked Sendable {
     private let slots: [UnsafeMutableRawBufferPointer]
     private let monitor: Monitor
     private let room: Monitor.Condition
     private let filling: Monitor.Condition
-    // All below under the monitor. Counts only grow; a slot's index is the count modulo the number of slots.
+    // Guarded by the monitor. Counts only grow; a slot's index is the count modulo the number of slots.
     private var filled = 0
     private var released: [Int]
     private var lengths: [Int]
@@ -28,7 +28,7 @@ final class BoundedRing: @unchecked Sendable {
         for slot in slots { slot.deallocate() }
     }
 
-    /// What one reader sees, who waits for it; others are told by whoever fills, and call `release`.
+    /// The data for a reader that pulls them. Other readers are called by the writer and call `release`.
     func chunks(for reader: Int) -> any ChunkSource { Reader(self, reader) }
 
     private final class Reader: ChunkSource {
@@ -49,10 +49,10 @@ final class BoundedRing: @unchecked Sendable {
         }
     }
 
-    /// How many slots somebody has still to read.
+    /// The number of slots that are not released by all readers.
     private var inUse: Int { filled - (released.min() ?? filled) }
 
-    /// The next buffer to fill, waiting for one; nil once a reader has given up.
+    /// Waits for the next buffer to fill; returns `nil` after a reader has cancelled.
     func emptySlot() -> UnsafeMutableRawBufferPointer? {
         monitor.lock()
         defer { monitor.unlock() }
@@ -60,7 +60,7 @@ final class BoundedRing: @unchecked Sendable {
         return isCancelled ? nil : slots[filled % slots.count]
     }
 
-    /// Passes on the first `count` bytes of the buffer that `emptySlot` gave.
+    /// Publishes the first `count` bytes of the buffer that `emptySlot` returned.
     func publish(_ count: Int) {
         monitor.lock()
         lengths[filled % slots.count] = count
@@ -69,7 +69,7 @@ final class BoundedRing: @unchecked Sendable {
         filling.broadcast()
     }
 
-    /// The last word of whoever fills: the end, or why there is none. What was published before is still delivered.
+    /// Ends the stream, with an error if the writer failed. Data published before is still delivered.
     func finish(_ error: LayerError?) {
         monitor.lock()
         isFinished = true
@@ -78,7 +78,7 @@ final class BoundedRing: @unchecked Sendable {
         filling.broadcast()
     }
 
-    /// A reader's last word: the next `emptySlot` is nil.
+    /// Called by a reader to stop: the next `emptySlot` returns `nil`.
     func cancel() {
         monitor.lock()
         isCancelled = true
@@ -86,17 +86,17 @@ final class BoundedRing: @unchecked Sendable {
         room.broadcast()
     }
 
-    /// Gives back the first of the slots that the reader has not given back yet.
+    /// Releases the oldest slot that the reader holds.
     func release(_ reader: Int) {
         monitor.lock()
         released[reader] += 1
         let isHalfFree = inUse <= slots.count / 2
         monitor.unlock()
-        // For half of the slots at once, as waking a thread costs as much as filling a part of one.
+        // Only when half of the slots are free, because waking a thread costs as much as filling a part of one.
         if isHalfFree { room.broadcast() }
     }
 
-    /// The reader's first slot that was not given back; empty at the end.
+    /// The oldest slot that the reader has not released; empty at the end.
     private func next(_ reader: Int) throws(LayerError) -> UnsafeRawBufferPointer {
         monitor.lock()
         defer { monitor.unlock() }

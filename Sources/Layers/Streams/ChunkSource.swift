@@ -1,26 +1,26 @@
-/// Bytes lent one large stretch at a time, so that they can be inflated, parsed and written where they lie; used by one thread only.
+/// Lends bytes in large chunks, so that they can be decompressed, parsed and written in place. Used by one thread only.
 package protocol ChunkSource: AnyObject {
-    /// The next stretch, valid until the next call; empty only at the end.
+    /// The next chunk, valid until the next call. Empty only at the end.
     func next() throws(LayerError) -> UnsafeRawBufferPointer
 
-    /// Passes over that many of the bytes that `next` would give; false where they can only be read.
+    /// Skips bytes that `next` would return. Returns false if they can only be read.
     func skip(_ count: Int64) throws(LayerError) -> Bool
 }
 
 extension ChunkSource {
     package func skip(_ count: Int64) throws(LayerError) -> Bool { false }
 
-    /// Reads the rest for the sake of what checks it on the way.
+    /// Reads the rest, so that a verifying source checks it.
     package func drain() throws(LayerError) { while try !next().isEmpty {} }
 }
 
-/// Bytes already in memory.
+/// Lends bytes in memory.
 package final class BytesSource: ChunkSource {
     private let bytes: UnsafeMutableRawBufferPointer
     private var position = 0
     private let stride: Int
 
-    /// `stride` caps each stretch, so that a test may cut the stream anywhere.
+    /// `stride` limits the chunk size, so that a test can split the stream anywhere.
     package init(_ bytes: [UInt8], stride: Int = .max) {
         self.bytes = .allocate(byteCount: bytes.count, alignment: 16)
         self.bytes.copyBytes(from: bytes)
@@ -36,7 +36,7 @@ package final class BytesSource: ChunkSource {
     }
 }
 
-/// Counts what goes through.
+/// Counts the bytes that pass through.
 final class CountingChunks: ChunkSource {
     private let base: any ChunkSource
     private let limit: Int64

@@ -2,7 +2,7 @@ internal import Hashing
 package import ImageSpec
 package import LinuxKernel
 
-/// A file's bytes, or a range of them, in chunks, read by offset, so that what is not wanted is not read at all.
+/// Lends a file or a range of it. Reads by offset, so that skipped bytes are not read.
 package final class FileChunks: ChunkSource {
     private let file: DescriptorBox
     private let buffer: UnsafeMutableRawBufferPointer
@@ -30,14 +30,14 @@ package final class FileChunks: ChunkSource {
     package func skip(_ count: Int64) throws(LayerError) -> Bool {
         let file = file
         let size = try system { () throws(SystemError) in try file.descriptor.status().size }
-        // Past the end: reading on will tell that the archive is cut short.
+        // Beyond the end: the next read reports that the archive is truncated.
         guard offset + count <= min(size, end) else { return false }
         offset += count
         return true
     }
 }
 
-/// The digest and length of all that is left in a source.
+/// The digest and length of the rest of a source.
 package func contentDigest(
     of source: any ChunkSource, _ algorithm: Digest.Algorithm
 ) throws(LayerError) -> (digest: Digest, size: Int64) {

@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// A mutex, and word of changes of what it guards, for threads that block: pthread_mutex_lock(3), pthread_cond_wait(3).
+/// A mutex with conditions for blocking threads: pthread_mutex_lock(3), pthread_cond_wait(3).
 final class Monitor: @unchecked Sendable {
     fileprivate let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
@@ -14,7 +14,7 @@ final class Monitor: @unchecked Sendable {
     func lock() { pthread_mutex_lock(mutex) }
     func unlock() { pthread_mutex_unlock(mutex) }
 
-    /// One kind of change, so that only those are woken who wait for it.
+    /// One kind of change, so that only threads that wait for it are woken.
     final class Condition: @unchecked Sendable {
         private let monitor: Monitor
         private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
@@ -29,10 +29,10 @@ final class Monitor: @unchecked Sendable {
             condition.deallocate()
         }
 
-        /// Lets others in until one of them tells of a change, or for no reason at all. The monitor is locked by the caller.
+        /// Waits until another thread signals the condition, or a spurious wake-up. The caller has locked the monitor.
         func wait() { pthread_cond_wait(condition, monitor.mutex) }
 
-        /// Wakes all waiting threads; best called with the monitor unlocked, since they take it.
+        /// Wakes all waiting threads. Preferably call it with the monitor unlocked, because they lock it.
         func broadcast() { pthread_cond_broadcast(condition) }
 
         /// Wakes one waiting thread.

@@ -1,7 +1,7 @@
 internal import CLinux
 
-/// sem_overview(7): wakes a blocked thread, also from a task that must not block. Signals that nobody waited for are kept,
-/// so a waiter has to look again at what it waits for.
+/// sem_overview(7): wakes a blocked thread. A task, which must not block, may signal. Signals without a waiter are
+/// kept, so a waiter must check its condition again.
 package final class Semaphore: @unchecked Sendable {
     private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
 

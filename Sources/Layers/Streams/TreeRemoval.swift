@@ -1,28 +1,28 @@
 internal import CLinux
 package import LinuxKernel
 
-/// Removes whole trees by several threads of low priority: unlinking is one wait after another, for a journal or a server.
+/// Removes trees with several low-priority threads, because each unlink waits for a journal or a server.
 ///
-/// What cannot be removed stays, and the next collection tries again. Directories of the trees may be a local user's, who
-/// renames them meanwhile and puts links there: everything is reached by descriptors, and no link is followed.
+/// The next collection retries what fails. A local user may own directories of the trees and rename them or add links
+/// meanwhile, so all paths are resolved by descriptor, and no link is followed.
 package enum TreeRemoval {
     private static let width = 8
-    /// Bytes of a path that the kernel takes at once; what lies deeper is removed by one thread at the end.
+    /// The longest path in bytes that is passed to the kernel. One thread removes deeper entries at the end.
     private static let longestPath = 3500
 
     package static func remove(in directory: borrowing OwnedFileDescriptor, _ names: [[UInt8]]) {
         remove(in: directory, names, beforeStep: nil)
     }
 
-    /// - Parameter beforeStep: Told the number of each round, for tests that change the trees in between.
+    /// - Parameter beforeStep: Called with the number of each round, so that tests can change the trees in between.
     package static func remove(
         in directory: borrowing OwnedFileDescriptor, _ names: [[UInt8]], beforeStep: (@Sendable (Int) -> Void)?
     ) {
         if names.isEmpty { return }
-        if let copy = try? directory.duplicate(), let status = try? copy.status() {  // none: one after the other
+        if let copy = try? directory.duplicate(), let status = try? copy.status() {  // fails: use one thread below
             let place = Place(descriptor: DescriptorBox(copy), device: status.device)
-            // Threads inherit the priority of the one that starts them.
-            let thread = try? WorkerThread(  // no thread: likewise
+            // Threads inherit the priority of their creator.
+            let thread = try? WorkerThread(  // likewise
                 niceness: 10,
                 {
                     berth_lower_io_priority()
@@ -30,12 +30,12 @@ package enum TreeRemoval {
                 })
             if let thread { thread.join() }
         }
-        for name in names { try? directory.removeTree(name) }  // what is left; see above
+        for name in names { try? directory.removeTree(name) }  // best effort: see above
     }
 
     private static func removeInParallel(_ names: [[UInt8]], _ place: Place, _ beforeStep: (@Sendable (Int) -> Void)?) {
-        let crew = WorkerCrew(size: width)
-        defer { crew.dismiss() }
+        let pool = ThreadPool(size: width)
+        defer { pool.dismiss() }
         var levels: [[[UInt8]]] = []
         var step = 0
         var level = names
@@ -44,22 +44,22 @@ package enum TreeRemoval {
             step += 1
             let paths = level
             let inner = Found()
-            crew.carryOut(paths.count) { number in inner.add(empty(paths[number], place)) }
+            pool.run(paths.count) { number in inner.add(empty(paths[number], place)) }
             levels.append(paths)
             level = inner.all.filter { $0.count < longestPath }
         }
         for paths in levels.reversed() {
             beforeStep?(step)
             step += 1
-            crew.carryOut(paths.count) { number in
+            pool.run(paths.count) { number in
                 place.inParent(of: paths[number]) { parent, name in
-                    try? parent.removeDirectory(name)  // not empty, or a file that is gone
+                    try? parent.removeDirectory(name)  // not empty, or gone
                 }
             }
         }
     }
 
-    private final class Found: @unchecked Sendable {  // under the monitor until the crew has ended
+    private final class Found: @unchecked Sendable {  // guarded by the monitor
         private let monitor = Monitor()
         private(set) var all: [[UInt8]] = []
 
@@ -71,12 +71,12 @@ package enum TreeRemoval {
         }
     }
 
-    /// Removes what is in a directory but for directories, whose paths it returns.
+    /// Removes all entries of a directory except directories, whose paths it returns.
     private static func empty(_ path: [UInt8], _ place: Place) -> [[UInt8]] {
-        // What fails is left for the end.
-        guard let directory = place.open(path), let names = try? directory.entries() else {
+        // What fails is removed at the end.
+        guard let directory = place.open(path), let names = try? directory.entries() else {  // removed at the end
             place.inParent(of: path) { parent, name in
-                try? parent.removeFile(name)  // no directory, or closed; see above
+                try? parent.removeFile(name)  // not a directory, or closed; see above
             }
             return []
         }
@@ -89,21 +89,21 @@ package enum TreeRemoval {
         return inner
     }
 
-    /// The directory that the trees are in.
+    /// The directory that contains the trees.
     private struct Place: Sendable {
         let descriptor: DescriptorBox
         let device: UInt64
 
-        /// Calls with the directory above a path, and the path's last component.
+        /// Calls `body` with the directory above a path and the path's last component.
         func inParent(of path: [UInt8], _ body: (borrowing OwnedFileDescriptor, [UInt8]) -> Void) {
             let parent = EntryPath.parent(path)
             if parent.isEmpty { return body(descriptor.descriptor, path) }
-            // Gone or exchanged: left alone.
-            guard let opened = try? resolve(Array(parent)) else { return }
+            // Missing or replaced: skip it.
+            guard let opened = try? resolve(Array(parent)) else { return }  // skip it
             body(opened, Array(path[(parent.count + 1)...]))
         }
 
-        /// `nil` where it is none, or not the tree's; opened up for its owner where it is.
+        /// Opens a directory of the tree, and makes it accessible for its owner if necessary. `nil` if it is not one.
         func open(_ path: [UInt8]) -> OwnedFileDescriptor? {
             var opened: OwnedFileDescriptor?
             do throws(SystemError) { opened = try resolve(path) } catch {
@@ -116,8 +116,8 @@ package enum TreeRemoval {
                 }
                 opened = try? resolve(path)  // likewise
             }
-            guard let directory = opened.take(), let status = try? directory.status(),  // left alone
-                status.device == device, (try? directory.isMountPoint(".")) != true  // the device counts
+            guard let directory = opened.take(), let status = try? directory.status(),  // skip it
+                status.device == device, (try? directory.isMountPoint(".")) != true  // unknown: compare devices only
             else { return nil }
             if status.permissions & 0o700 != 0o700 {
                 try? directory.setPermissions(0o700)  // another user's

@@ -1,8 +1,8 @@
 internal import Hashing
 package import ImageSpec
 
-/// Hands a blob through and fails at its end unless both size and digest are the descriptor's; what was read from
-/// it may be believed only after it came to its end.
+/// Passes a blob through and fails at its end if the size or digest differs from the descriptor. Its content is
+/// verified only after the end has been reached.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/descriptor.md#verification
 package final class VerifyingSource: ChunkSource {
@@ -14,7 +14,7 @@ package final class VerifyingSource: ChunkSource {
     private var isVerified = false
     private let progress: (@Sendable (Int64) -> Void)?
 
-    /// `size` nil: unknown, as in a docker-archive whose manifest names no sizes. `progress` hears the bytes so far.
+    /// `size` is `nil` if unknown, as in a docker-archive without sizes. `progress` gets the number of bytes so far.
     package init(
         _ base: any ChunkSource, digest: Digest, size: Int64?, progress: (@Sendable (Int64) -> Void)? = nil
     ) {
@@ -30,13 +30,13 @@ package final class VerifyingSource: ChunkSource {
         let chunk = try base.next()
         if !chunk.isEmpty {
             count += Int64(chunk.count)
-            // More than was promised: stop at once instead of reading an endless stream.
+            // Stop at once rather than read an endless stream.
             if size >= 0, count > size { throw LayerError(.blobSize(expected: size, actual: count)) }
             hasher.update(chunk)
             progress?(count)
             return chunk
         }
-        // The size first: it is cheaper to explain, and a digest over the wrong length means nothing.
+        // Check the size first: it is easier to explain, and the digest of the wrong length means nothing.
         if size >= 0, count != size { throw LayerError(.blobSize(expected: size, actual: count)) }
         let actual = hasher.finish()
         if actual != expected { throw LayerError(.blobDigest(expected: expected, actual: actual)) }

@@ -1,19 +1,19 @@
 internal import CLinux
 package import LinuxKernel
 
-/// A thread that blocks as it likes, joined by whoever started it; Swift's own pool must not be blocked.
+/// A thread that may block, unlike threads of Swift's pool. Its creator joins it.
 package struct WorkerThread: ~Copyable {
     private let thread: pthread_t
 
-    /// How much lower than others' the priority is of a thread that need not be in time (`nice(2)`).
-    package static let givesWay: CInt = 5
+    /// The niceness of a thread that must not delay others: `nice(2)`.
+    package static let lowPriority: CInt = 5
 
-    /// The corresponding calls are `pthread_create(3)` and, for a niceness beside the caller's own, `nice(2)`, which in Linux is a
-    /// thread's own affair.
+    /// The corresponding calls are `pthread_create(3)` and, for a niceness other than 0, `nice(2)`, which on Linux
+    /// applies to the calling thread only.
     package init(niceness: CInt = 0, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
         let box = Unmanaged.passRetained(
             Body {
-                if niceness != 0 { _ = nice(niceness) }  // as fast as anybody, where that should be refused
+                if niceness != 0 { _ = nice(niceness) }  // denied: normal priority
                 body()
             })
         var thread = pthread_t()
@@ -33,18 +33,18 @@ package struct WorkerThread: ~Copyable {
         self.thread = thread
     }
 
-    /// Set in a thread while it makes another.
+    /// Set while a thread creates another one.
     private static let making: pthread_key_t = {
         var key = pthread_key_t()
         pthread_key_create(&key, nil)
         return key
     }()
 
-    /// Whether the calling thread is within `init`, which throws what goes wrong.
+    /// Whether the calling thread is within `init`, which throws its errors.
     package static var isBeingMade: Bool { pthread_getspecific(making) != nil }
 
-    /// Makes so many threads that are there at once, and ends them.
-    package static func tryOut(_ count: Int) throws(SystemError) {
+    /// Checks that `count` threads can run at the same time, then ends them.
+    package static func checkAvailability(_ count: Int) throws(SystemError) {
         let gate = Monitor()
         var made: [JoinedThread] = []
         gate.lock()
@@ -64,7 +64,7 @@ package struct WorkerThread: ~Copyable {
 
     package consuming func join() { pthread_join(thread, nil) }
 
-    /// Lets it run on by itself: somebody else hears of its end.
+    /// Lets the thread continue without being joined.
     package consuming func detach() { pthread_detach(thread) }
 
     private final class Body: Sendable {
@@ -73,7 +73,7 @@ package struct WorkerThread: ~Copyable {
     }
 }
 
-/// A thread for where what can not be copied can not be kept.
+/// Wraps a thread for collections, which cannot contain a noncopyable value.
 final class JoinedThread {
     private var thread: WorkerThread?
 

@@ -1,11 +1,11 @@
 package import LinuxKernel
 
-/// Where the members of an uncompressed archive on disk lie, found in one pass that reads headers only, so that each
-/// may be read by itself later and nothing is unpacked.
+/// The positions of the members of an uncompressed archive file. One pass reads only the headers; each member can then
+/// be read separately without unpacking the archive.
 package struct ArchiveIndex: Sendable {
     private enum Member: Sendable {
         case data(Range<Int64>)
-        /// Another member's path.
+        /// The path of another member.
         case link([UInt8])
         case other
     }
@@ -20,7 +20,7 @@ package struct ArchiveIndex: Sendable {
             try EntryPath.normalize(entry.name, into: &path, limits)
             switch entry.kind {
             case .regular:
-                // A sparse member's bytes are not in one piece; nobody writes an image's files so.
+                // A sparse member is not contiguous, and no tool writes an image's files as sparse.
                 guard entry.extents == nil else { throw LayerError.archive(.sparseMap).at(entry.name, entry.offset) }
                 let start = Int64(clamping: reader.dataPosition)
                 members[path] = .data(start..<start + entry.size)
@@ -29,7 +29,7 @@ package struct ArchiveIndex: Sendable {
                 try EntryPath.normalize(entry.linkName, into: &target, limits)
                 members[path] = .link(target)
             case .symlink:
-                // Old `docker save`: a layer that occurs twice is a link to the other image's.
+                // In old `docker save` archives, a repeated layer is a link to the other image's file.
                 var target: [UInt8] = []
                 let text =
                     entry.linkName.first == EntryPath.slash
@@ -41,7 +41,7 @@ package struct ArchiveIndex: Sendable {
         }
     }
 
-    /// The bytes of a file by its path in the archive, links followed within it; nil where there is no such file.
+    /// The position of a file by its path in the archive, following links within it; `nil` if it does not exist.
     package func range(of path: String) throws(LayerError) -> Range<Int64>? {
         var current: [UInt8] = []
         try EntryPath.normalize(Array(path.utf8), into: &current, UnpackLimits())

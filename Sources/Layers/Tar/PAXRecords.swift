@@ -1,9 +1,9 @@
 internal import LinuxKernel
 
-/// The records of one PAX extended header that Berth uses (POSIX 1003.1 pax, "pax Extended Header"), read in place.
+/// The records of one PAX extended header that Berth uses (POSIX 1003.1 pax, "pax Extended Header"), parsed in place.
 ///
-/// Records other than these are ignored. A global header's are ignored altogether, as every OCI tool does: what it
-/// says would silently change entries that no tool that made images ever meant it for.
+/// Ignores other records, and global headers entirely, as all OCI tools do: they would silently change entries that no
+/// image tool intended.
 struct PAXRecords {
     var path: [UInt8]?
     var linkPath: [UInt8]?
@@ -20,12 +20,12 @@ struct PAXRecords {
     var sparseBlocks: Int64?
     var sparseExtents: [TarEntry.Extent] = []
     private var sparseOffset: Int64?
-    /// By name: a header may hold more attributes than it would be wise to search through for each.
+    /// Indexed by name, because a header may have too many attributes for a linear search.
     private var attributePlaces: [[UInt8]: Int] = [:]
     private var hasRemovedAttributes = false
     var hasSparseMap = false
 
-    /// `length SP key = value LF`, the length counting itself and the newline.
+    /// `length SP key = value LF`. The length includes itself and the newline.
     mutating func parse(_ bytes: UnsafeRawBufferPointer, _ limits: UnpackLimits) throws(LayerError) {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -39,7 +39,7 @@ struct PAXRecords {
                 length > index - rest.startIndex + 2, rest[rest.startIndex + length - 1] == 0x0A
             else { throw .archive(.extendedHeader) }
             let record = rest[index + 1..<rest.startIndex + length - 1]
-            // A NUL would make the kernel see another attribute's name than was looked at here.
+            // With a NUL, the kernel would use another attribute name than the one checked here.
             guard let equals = record.firstIndex(of: 0x3D), equals > record.startIndex,
                 !record[..<equals].contains(0)
             else { throw .archive(.extendedHeader) }
@@ -50,8 +50,8 @@ struct PAXRecords {
         if hasRemovedAttributes { extendedAttributes.removeAll { $0.name.isEmpty } }
     }
 
-    /// - Parameter value: Where it is empty, it takes back what an earlier record said (POSIX pax, "Extended Header
-    ///   Keywords"), and the header's own field holds.
+    /// - Parameter value: An empty value cancels an earlier record (POSIX pax, "Extended Header Keywords"), and the
+    ///   header's own field applies.
     private mutating func set(
         _ key: Slice<UnsafeRawBufferPointer>, _ value: Slice<UnsafeRawBufferPointer>, _ limits: UnpackLimits
     ) throws(LayerError) {
@@ -73,7 +73,7 @@ struct PAXRecords {
                 throw LayerError(.limit(.extendedAttributeBytes, limit: limits.extendedAttributeBytes))
             }
             let name = Array(key.dropFirst(prefix.count))
-            // An attribute may be repeated; the later one holds. An empty one is none: pax's rule, and so do Go's tools.
+            // The last value of a repeated attribute applies. An empty value removes it, as in pax and Go's tools.
             if value.isEmpty {
                 if let known = attributePlaces.removeValue(forKey: name) {
                     extendedAttributes[known] = .init(name: [], value: [])
@@ -109,7 +109,7 @@ struct PAXRecords {
         }
     }
 
-    /// Format 0.1: offset and length, comma between all of them.
+    /// Format 0.1: offsets and lengths, separated by commas.
     private mutating func parseMap(_ value: Slice<UnsafeRawBufferPointer>, _ limits: UnpackLimits) throws(LayerError) {
         hasSparseMap = true
         sparseExtents = []
@@ -145,7 +145,7 @@ struct PAXRecords {
         return number
     }
 
-    /// Digits only, not negative; nil for anything else.
+    /// Parses digits; `nil` for anything else.
     static func decimal(_ value: some Collection<UInt8>) -> Int64? {
         guard !value.isEmpty else { return nil }
         var result: Int64 = 0
@@ -159,7 +159,7 @@ struct PAXRecords {
         return result
     }
 
-    /// Seconds with a fraction of any length, negative before 1970.
+    /// Parses seconds with a fraction of any length; negative before 1970.
     private func time(_ value: Slice<UnsafeRawBufferPointer>) throws(LayerError) -> Timestamp {
         let isNegative = value.first == UInt8(ascii: "-")
         let parts = (isNegative ? value.dropFirst() : value).split(
@@ -179,7 +179,7 @@ struct PAXRecords {
             }
         }
         if !isNegative { return Timestamp(seconds: whole, nanoseconds: nanoseconds) }
-        // Timestamps count nanoseconds upwards: -1.25 s is -2 s + 0.75 s.
+        // Nanoseconds are never negative: -1.25 s is -2 s + 0.75 s.
         return nanoseconds == 0
             ? Timestamp(seconds: -whole) : Timestamp(seconds: -whole - 1, nanoseconds: 1_000_000_000 - nanoseconds)
     }

@@ -1,6 +1,6 @@
 package import LinuxKernel
 
-/// One entry of an archive with its long names, PAX records and sparse map already applied.
+/// One entry of an archive, with its long names, PAX records and sparse map applied.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#file-types and #file-attributes
 package struct TarEntry: Sendable {
@@ -9,20 +9,20 @@ package struct TarEntry: Sendable {
     }
 
     package var kind = Kind.regular
-    /// As the archive spells it; need not be UTF-8.
+    /// The name as the archive spells it, which need not be UTF-8.
     package var name: [UInt8] = []
     package var linkName: [UInt8] = []
-    /// The low twelve bits of the mode.
+    /// The lower twelve bits of the mode.
     package var permissions: UInt32 = 0
     package var userID: UInt32 = 0
     package var groupID: UInt32 = 0
-    /// Bytes of the file once it is unpacked, holes included.
+    /// The size of the unpacked file in bytes, including holes.
     package var size: Int64 = 0
     package var modified = Timestamp(seconds: 0)
     package var extendedAttributes: [ExtendedAttribute] = []
-    /// Where the data lies in a sparse file, ascending and without overlap; nil for an ordinary one.
+    /// The data of a sparse file in ascending order without overlap; `nil` for an ordinary file.
     package var extents: [Extent]?
-    /// Where in the uncompressed archive this entry's own header begins.
+    /// The offset of the entry's own header in the uncompressed archive.
     package var offset: UInt64 = 0
 
     package struct ExtendedAttribute: Equatable, Sendable {

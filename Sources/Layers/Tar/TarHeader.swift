@@ -1,6 +1,6 @@
 internal import LinuxKernel
 
-/// A view of one 512-byte header where it lies in the buffer: v7, ustar (POSIX 1003.1), GNU and star.
+/// Parses one 512-byte header in place: v7, ustar (POSIX 1003.1), GNU and star.
 struct TarHeader {
     let bytes: UnsafeRawBufferPointer
 
@@ -33,9 +33,9 @@ struct TarHeader {
 
     var isZero: Bool { bytes.allSatisfy { $0 == 0 } }
 
-    /// The sum over the header with the checksum field taken as blanks; old writers summed signed bytes.
+    /// The sum of the header with blanks in the checksum field. Old writers sum signed bytes.
     func hasValidChecksum() -> Bool {
-        guard let stored = try? number(.checksum) else { return false }  // an unreadable sum is a wrong one
+        guard let stored = try? number(.checksum) else { return false }  // unreadable: wrong
         var unsigned = 0
         var high = 0
         for byte in bytes {
@@ -54,8 +54,8 @@ struct TarHeader {
         return value
     }
 
-    /// Octal, with blanks or NULs in front, ended by blanks, a NUL or the field; or GNU's base-256 with the top bit set;
-    /// nil for anything else.
+    /// Octal with leading blanks or NULs, ended by a blank, a NUL or the end of the field; or GNU's base-256 with the
+    /// top bit set. Returns `nil` for anything else.
     static func number(_ field: Slice<UnsafeRawBufferPointer>) -> Int64? {
         guard let first = field.first else { return nil }
         if first & 0x80 != 0 {
@@ -76,7 +76,7 @@ struct TarHeader {
             value = value << 3 | Int64(field[index] & 7)
             index += 1
         }
-        // Behind the first NUL is what nobody cleared: every other reader stops there.
+        // Ignore bytes after the first NUL, which some writers do not clear. Other readers stop there, too.
         while index < field.endIndex, field[index] != 0 {
             if field[index] != 0x20 { return nil }
             index += 1
@@ -108,8 +108,8 @@ struct TarHeader {
         name.append(contentsOf: bytes[range.lowerBound..<end])
     }
 
-    /// Go before 1.8 wrote a ustar prefix under GNU's magic, where access and change time belong; layers like that
-    /// are still in registries. Told apart by those fields not being numbers and the prefix being plain ASCII.
+    /// Go before 1.8 wrote a ustar prefix with GNU's magic number, in place of the access and change time. Registries
+    /// still have such layers. They are detected because these fields are not numbers and the prefix is plain ASCII.
     private var hasMisplacedPrefix: Bool {
         guard bytes[345] != 0, Self.number(bytes[345..<357]) == nil || Self.number(bytes[357..<369]) == nil else {
             return false
@@ -117,7 +117,7 @@ struct TarHeader {
         return bytes[345..<500].prefix { $0 != 0 }.allSatisfy { $0 < 0x80 }
     }
 
-    /// `count` pairs of offset and length in an old GNU sparse header or one of its extension blocks.
+    /// `count` pairs of offset and length in an old GNU sparse header or an extension block.
     static func appendExtents(
         _ bytes: UnsafeRawBufferPointer, at start: Int, count: Int, to extents: inout [TarEntry.Extent]
     ) throws(LayerError) {

@@ -1,20 +1,20 @@
 internal import LinuxKernel
 
-/// Reads an archive entry by entry from large chunks, parsing headers and lending file data where they lie.
+/// Reads an archive entry by entry from large chunks. Parses headers and lends file data in place.
 ///
-/// Formats: v7, ustar and PAX (POSIX 1003.1), GNU (long names, base-256, sparse), star's prefix. The reader keeps one
-/// `entry` and refills it, so an entry costs no allocation once its name fits.
+/// Formats: v7, ustar and PAX (POSIX 1003.1), GNU (long names, base-256, sparse), star's prefix. The reader reuses one
+/// `entry`, so an entry needs no allocation once its name fits.
 package final class TarReader {
     private let chunks: any ChunkSource
     private let limits: UnpackLimits
-    /// What is left of the chunk now lent.
+    /// The rest of the current chunk.
     private var rest = UnsafeRawBufferPointer(start: nil, count: 0)
-    /// Bytes of the archive consumed so far.
+    /// The number of archive bytes consumed.
     private var position: UInt64 = 0
-    /// Bytes of the current entry's data, and of the padding behind it, not yet consumed.
+    /// The remaining bytes of the current entry's data and of the padding after it.
     private var dataLeft: Int64 = 0
     private var padding: Int64 = 0
-    /// Where the next byte of data belongs in the unpacked file; for a sparse file also which stretch it is in.
+    /// The offset of the next data byte in the unpacked file, and in a sparse file the index of its extent.
     private var dataOffset: Int64 = 0
     private var extentIndex = 0
     private var entries: Int64 = 0
@@ -28,14 +28,14 @@ package final class TarReader {
         self.limits = limits
     }
 
-    /// Reads up to the next entry; false at the archive's end: two zero blocks, or where the bytes end at a header's
-    /// place. A tar that lost its tail at such a place is caught by the diffID.
+    /// Reads up to the next entry. Returns false at the end of the archive: two zero blocks, or the end of the bytes at
+    /// a header's position. The diffID detects an archive that was truncated there.
     package func advance() throws(LayerError) -> Bool {
         if isAtEnd { return false }
         do throws(LayerError) {
             try skip(dataLeft)
-            // Some writers leave the last padding and the end away, and Go's tools read that. What got lost on the way is
-            // told by the diffID.
+            // Some writers omit the final padding and end blocks, and Go's tools accept that. The diffID detects lost
+            // data.
             try skip(padding, orToTheEnd: true)
             dataLeft = 0
             padding = 0
@@ -45,10 +45,10 @@ package final class TarReader {
         }
     }
 
-    /// Where in the archive the data of the entry just found begins.
+    /// The offset of the current entry's data in the archive.
     package var dataPosition: UInt64 { position }
 
-    /// The next stretch of the entry's data and where it belongs in the file; nil when there is no more.
+    /// The next part of the entry's data and its offset in the file; `nil` at the end.
     package func nextData() throws(LayerError) -> (offset: Int64, bytes: UnsafeRawBufferPointer)? {
         if dataLeft == 0 { return nil }
         if rest.isEmpty { try refill() }
@@ -73,7 +73,7 @@ package final class TarReader {
         return (offset, bytes)
     }
 
-    /// The entry's data in one piece, where the chunk that is lent holds all that there is; valid until the next chunk is.
+    /// The entry's data if the current chunk contains all of it. Valid until the next chunk is read.
     func wholeData() -> UnsafeRawBufferPointer? {
         guard entry.extents == nil, dataLeft <= Int64(rest.count) else { return nil }
         let bytes = UnsafeRawBufferPointer(rebasing: rest[..<Int(dataLeft)])
@@ -93,7 +93,7 @@ package final class TarReader {
             entry.name.removeAll(keepingCapacity: true)
             entry.offset = start
             guard let block = try contiguous(512, orEnd: true) else {
-                // An extended header that describes nothing: the entry it was for is missing.
+                // An extended header without an entry: the entry is missing.
                 if pax != nil || longName != nil || longLink != nil { throw .archive(.truncatedHeader) }
                 isAtEnd = true
                 return false
@@ -110,9 +110,8 @@ package final class TarReader {
             guard header.hasValidChecksum() else { throw .archive(.checksum) }
             entries += 1
             if entries > limits.entries { throw LayerError(.limit(.entries, limit: limits.entries)) }
-            // The size of an extended header is always its own field's. A PAX size record belongs to the entry
-            // proper and to nothing in between: applying it here let archives hide entries from other readers
-            // (CVE-2025-62518, CVE-2026-33055).
+            // An extended header uses its own size field. A PAX size record applies only to the entry itself; applying
+            // it to headers in between lets archives hide entries from other readers (CVE-2025-62518, CVE-2026-33055).
             switch header.typeFlag {
             case UInt8(ascii: "x"), UInt8(ascii: "X"):
                 var records = PAXRecords()
@@ -150,12 +149,12 @@ package final class TarReader {
         return UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)])
     }
 
-    /// Fills `entry` from its own header and the extended headers before it.
+    /// Fills `entry` from its header and the extended headers before it.
     private func fill(
         from header: TarHeader, _ pax: PAXRecords?, longName: [UInt8]?, longLink: [UInt8]?
     ) throws(LayerError) {
-        // GNU's long names win over PAX, which wins over the header: the order that Go's reader has, so that the
-        // names are those that the tools which made and scanned the image saw.
+        // Like Go's reader, prefer GNU's long names to PAX and PAX to the header, so that names are those that the
+        // tools that built and scanned the image saw.
         if let name = longName ?? pax?.sparseName ?? pax?.path {
             entry.name.append(contentsOf: name)
         } else {
@@ -184,7 +183,7 @@ package final class TarReader {
         let size = try value(pax?.size, header, .size)
         if size > limits.totalBytes { throw LayerError(.limit(.totalBytes, limit: limits.totalBytes)) }
         if size < 0 { throw .archive(.number(field: "size")) }
-        // Only files carry data; what a link's or directory's header says of its size is not followed by any.
+        // Only files have data. The size in a link's or directory's header is ignored.
         dataLeft = entry.kind == .regular ? size : 0
         padding = (512 - dataLeft & 511) & 511
         dataOffset = 0
@@ -193,7 +192,7 @@ package final class TarReader {
         if entry.kind == .regular { try readSparseMap(header, pax) }
     }
 
-    /// A PAX record where there is one, which then also excuses a field that could not hold the value.
+    /// The value of a PAX record or else of the field. With a record, the field may be invalid.
     private func value(_ record: Int64?, _ header: TarHeader, _ field: TarHeader.Field) throws(LayerError) -> Int64 {
         if let record { return record }
         return try header.number(field)
@@ -202,7 +201,7 @@ package final class TarReader {
     private func kind(_ flag: UInt8) throws(LayerError) -> TarEntry.Kind {
         switch flag {
         case UInt8(ascii: "0"), UInt8(ascii: "7"), UInt8(ascii: "S"): return .regular
-        // v7 knew no directories: their names end in a slash.
+        // v7 has no type for directories; their names end in a slash.
         case 0: return entry.name.last == 0x2F ? .directory : .regular
         case UInt8(ascii: "1"): return .hardLink
         case UInt8(ascii: "2"): return .symlink
@@ -245,7 +244,7 @@ package final class TarReader {
         } else {
             return
         }
-        // Ascending, apart, inside the file, and together as long as the data that follows.
+        // Ascending, without overlap, inside the file, and with the total length of the data.
         var end: Int64 = 0
         var sum: Int64 = 0
         for extent in extents {
@@ -267,7 +266,7 @@ package final class TarReader {
         }
     }
 
-    /// Format 1.0: decimal lines in front of the data, padded to whole blocks.
+    /// Format 1.0: decimal lines before the data, padded to whole blocks.
     private func readMapFromData() throws(LayerError) -> [TarEntry.Extent] {
         var numbers: [Int64] = []
         var expected = 1
@@ -323,8 +322,8 @@ package final class TarReader {
         }
     }
 
-    /// The next `count` bytes in one piece: in place where the chunk holds them all, otherwise put together in the
-    /// reader's own memory. Nil at the very end where `orEnd` allows it.
+    /// The next `count` bytes in one piece: in place if the chunk contains them all, otherwise copied to the reader's
+    /// own memory. Returns `nil` at the end if `orEnd` allows it.
     private func contiguous(_ count: Int, orEnd: Bool) throws(LayerError) -> UnsafeRawBufferPointer? {
         if rest.isEmpty { try refill() }
         if rest.count >= count {
@@ -348,7 +347,7 @@ package final class TarReader {
 
     private let scratchMemory = Scratch()
 
-    /// Memory with a fixed address, which an array does not promise.
+    /// Memory with a fixed address, which an array does not guarantee.
     private final class Scratch {
         private var memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
         deinit { memory.deallocate() }

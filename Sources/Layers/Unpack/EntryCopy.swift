@@ -1,29 +1,29 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// What stands in for a hard link where there can be none: between directories on BeeGFS and AFS, on many a FUSE file system, for
-/// a name more than the file system allows one file (ext4: 65,000), and between two file systems.
+/// Copies a file if a hard link is impossible: between directories on BeeGFS, AFS and many FUSE file systems, between
+/// two file systems, and above the maximum number of links (ext4: 65,000).
 ///
-/// An archive may link a large file a million times, so that the copies' bytes are counted.
+/// An archive may link a large file a million times, so the copied bytes are limited.
 struct EntryCopy {
-    /// In bytes, of all copies together.
+    /// The maximum size of all copies together, in bytes.
     private let limit: Int64
     private(set) var bytes: Int64 = 0
 
     init(limit: Int64) { self.limit = limit }
 
-    /// EXDEV: another file system, or what says so of another directory. EMLINK: as many names as it allows. EPERM: no links at all,
-    /// or fs.protected_hardlinks and a file of somebody else, as in a store shared by users.
+    /// EXDEV: another file system, or a directory that counts as one. EMLINK: too many links. EPERM: no links, or
+    /// fs.protected_hardlinks for another user's file, as in a shared store.
     static func standsIn(for error: SystemError) -> Bool {
         [EXDEV, EMLINK, EPERM, EACCES, EOPNOTSUPP, ENOSYS].contains(error.errno)
     }
 
-    /// Of mknod(2): many a network file system and FUSE have none.
+    /// mknod(2) fails for pipes on many network and FUSE file systems.
     static func meansNoPipes(_ error: SystemError) -> Bool { [EPERM, EOPNOTSUPP, ENOSYS].contains(error.errno) }
 
-    /// Makes the name, which must be free, as a copy of a file, link or pipe, with its attributes and time.
+    /// Copies a file, link or pipe to a new name, with its attributes and time.
     ///
-    /// - Parameter status: Of what is copied.
+    /// - Parameter status: The status of the original.
     mutating func make(
         _ name: [UInt8], in target: borrowing OwnedFileDescriptor, of original: [UInt8],
         in source: borrowing OwnedFileDescriptor, _ status: FileStatus
@@ -53,7 +53,7 @@ struct EntryCopy {
             do throws(SystemError) {
                 try target.setOwner(of: name, user: status.userID, group: status.groupID)
             } catch {
-                // Allowed to root only; to anybody else the tree is his own.
+                // Only root may change owners. For another user, the tree belongs to that user.
                 guard error.errno == EPERM else { throw error }
             }
             try target.setTimes(of: name, modified: status.modified)
@@ -62,14 +62,15 @@ struct EntryCopy {
         }
     }
 
-    /// Also what its owner may not read, as the `/etc/shadow` of some distributions: he may change that for as long as it takes.
+    /// Opens a file. Changes its mode temporarily if its owner may not read it, such as `/etc/shadow` of some
+    /// distributions.
     private static func open(
         _ name: [UInt8], in directory: borrowing OwnedFileDescriptor, _ status: FileStatus
     ) throws(SystemError) -> OwnedFileDescriptor {
         do throws(SystemError) { return try directory.open(name, .readOnly | .noFollow) } catch {
             guard error.errno == EACCES, status.permissions & 0o400 == 0 else { throw error }
             do throws(SystemError) { try directory.setPermissions(of: name, status.permissions | 0o400) } catch _ {
-                throw error  // somebody else's
+                throw error  // another user's
             }
             let file = try directory.open(name, .readOnly | .noFollow)
             try directory.setPermissions(of: name, status.permissions)
@@ -77,7 +78,7 @@ struct EntryCopy {
         }
     }
 
-    /// Stretches of zeros become holes, so that a sparse file does not grow.
+    /// Turns runs of zeros into holes, so that a sparse file does not grow.
     private static func copyContents(
         from input: borrowing OwnedFileDescriptor, to output: borrowing OwnedFileDescriptor, bytes: Int64
     ) throws(SystemError) {
@@ -100,7 +101,7 @@ struct EntryCopy {
         if isBehindHole { try output.setSize(position) }
     }
 
-    /// Users' own attributes; overlayfs's marks belong to the layer's tree and not to what is in it.
+    /// Copies `user.` attributes except those of overlayfs, which belong to the layer's tree rather than to the file.
     static func copyExtendedAttributes(
         from source: borrowing OwnedFileDescriptor, to target: borrowing OwnedFileDescriptor
     ) throws(SystemError) {

@@ -1,13 +1,13 @@
 internal import LinuxKernel
 
-/// Names of entries brought into one form: components joined by single slashes, none in front, none behind.
+/// Normalizes the names of entries: components separated by single slashes, without leading or trailing slash.
 ///
-/// Done by text alone, as the tools that made the images do it: `./a//b/../c/` is `a/c`, and what would climb above
-/// the root stays at it. Links in the middle are a matter of the walk beneath the descriptor, not of the text.
+/// Works on the text alone, as the tools that build images do: `./a//b/../c/` is `a/c`, and `..` at the root stays
+/// there. `RootedTree` handles links.
 enum EntryPath {
     static let slash = UInt8(ascii: "/")
 
-    /// Replaces `path` by the normal form of `name`; empty for the root itself.
+    /// Replaces `path` by the normalized `name`; empty for the root itself.
     static func normalize(
         _ name: [UInt8], into path: inout [UInt8], _ limits: UnpackLimits
     ) throws(LayerError) {
@@ -40,7 +40,7 @@ enum EntryPath {
         path.removeLast(path.count - cut)
     }
 
-    /// The part before the last slash; empty where the root is the parent.
+    /// The part before the last slash; empty if the root is the parent.
     static func parent(_ path: [UInt8]) -> ArraySlice<UInt8> {
         guard let cut = path.lastIndex(of: slash) else { return [] }
         return path[..<cut]
@@ -63,13 +63,13 @@ enum EntryPath {
 
     static func components(_ path: [UInt8]) -> [[UInt8]] { path.split(separator: slash).map { Array($0) } }
 
-    /// Whether `path` lies somewhere beneath `directory`, itself excluded.
+    /// Whether `path` is below `directory`.
     static func isBelow(_ path: [UInt8], _ directory: [UInt8]) -> Bool {
         directory.isEmpty
             ? !path.isEmpty
             : path.count > directory.count && path[directory.count] == slash && path.starts(with: directory)
     }
 
-    /// An order in which every directory comes before what it holds.
+    /// An order in which a directory precedes its contents.
     static func precedes(_ left: [UInt8], _ right: [UInt8]) -> Bool { left.lexicographicallyPrecedes(right) }
 }

@@ -1,22 +1,22 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// A regular file to be made, and what it gets besides its bytes.
+/// A regular file to create, with its attributes.
 struct NewFile: Sendable {
     let name: [UInt8]
     let directory: DescriptorBox
     let permissions: UInt32
-    /// Where the umask takes some of them away.
+    /// Set if the umask removes some of the permissions.
     let setsPermissions: Bool
     let owner: (user: UInt32, group: UInt32)?
     let modified: Timestamp
 
-    /// - Throws: `EEXIST` where the name is taken.
+    /// - Throws: `EEXIST` if the name is taken.
     func create() throws(SystemError) -> OwnedFileDescriptor {
         try directory.descriptor.open(name, .writeOnly | .create | .exclusive | .noFollow, mode: permissions)
     }
 
-    /// What comes after the bytes.
+    /// Sets the attributes after the content is written.
     func finish(_ file: borrowing OwnedFileDescriptor) throws(SystemError) {
         if let owner { try file.setOwner(user: owner.user, group: owner.group) }
         if setsPermissions { try file.setPermissions(permissions) }
@@ -24,61 +24,61 @@ struct NewFile: Sendable {
     }
 }
 
-/// Makes small files several at once: on a network file system each call waits for a server, and elsewhere there may be
-/// processors to spare.
+/// Creates small files in parallel, because each call waits for a server on a network file system, and processors may
+/// be idle elsewhere.
 ///
-/// Files wait where their bytes are, in the chunk that the reader has, and are then made in whatever order. So whoever does
-/// what depends on one of them, or gives the chunk back, settles first. A thread that makes a file sees nothing of the layer but
-/// the directory it goes to.
+/// Queued files keep their bytes in the reader's chunk and are created in any order. Call `flush` before an operation
+/// that depends on one of them and before the chunk is returned. A thread that creates a file accesses only its
+/// directory.
 final class FileWriters {
-    private let crew: WorkerCrew?
+    private let pool: ThreadPool?
     private var waiting: [Waiting] = []
     private var paths: Set<[UInt8]> = []
-    /// Of the files that wait: each keeps its own open.
+    /// The directories of the queued files, each of which keeps a descriptor open.
     private var directories = 0
     private static let mostDirectories = 24
 
     private struct Waiting: @unchecked Sendable {
         let file: NewFile
-        /// Borrowed until it is settled.
+        /// Borrowed until `flush`.
         let bytes: UnsafeRawBufferPointer
         let entry: [UInt8]
         let offset: UInt64
     }
 
-    /// - Parameter count: How many write at once; with one nothing ever waits.
-    init(_ count: Int) { crew = count > 1 ? WorkerCrew(size: count) : nil }
+    /// - Parameter count: The number of parallel writers. With one, no file is queued.
+    init(_ count: Int) { pool = count > 1 ? ThreadPool(size: count) : nil }
 
-    var areSeveral: Bool { crew != nil }
+    var areSeveral: Bool { pool != nil }
 
-    /// - Parameter path: Where the file will be; nothing may be there but what is no directory, and no link.
+    /// - Parameter path: The path of the file. No directory or link may exist there.
     func add(
         _ file: NewFile, _ path: [UInt8], _ bytes: UnsafeRawBufferPointer, _ entry: TarEntry
     ) throws(LayerError) {
         if waiting.last?.file.directory !== file.directory {
-            if directories == Self.mostDirectories { try settle() }
+            if directories == Self.mostDirectories { try flush() }
             directories += 1
         }
         paths.insert(path)
         waiting.append(Waiting(file: file, bytes: bytes, entry: entry.name, offset: entry.offset))
     }
 
-    /// Makes what waits if this file is among it.
-    func settle(_ name: [UInt8], in parent: RootedTree.Place) throws(LayerError) {
-        if !waiting.isEmpty, paths.contains(EntryPath.join(parent.path, name)) { try settle() }
+    /// Flushes if this file is queued.
+    func flush(_ name: [UInt8], in parent: RootedTree.Place) throws(LayerError) {
+        if !waiting.isEmpty, paths.contains(EntryPath.join(parent.path, name)) { try flush() }
     }
 
-    /// Makes what waits.
+    /// Creates the queued files.
     ///
-    /// - Throws: What the first file failed of that did.
-    func settle() throws(LayerError) {
+    /// - Throws: The error of the first file that failed.
+    func flush() throws(LayerError) {
         if waiting.isEmpty { return }
         let files = waiting
         waiting.removeAll(keepingCapacity: true)
         paths.removeAll(keepingCapacity: true)
         directories = 0
         let failures = Failures(files.count)
-        crew?.carryOut(files.count) { number in
+        pool?.run(files.count) { number in
             do throws(SystemError) { try Self.make(files[number]) } catch { failures.note(error, number) }
         }
         if let (number, error) = failures.first {
@@ -86,14 +86,14 @@ final class FileWriters {
         }
     }
 
-    /// Ends the threads; what still waits is not made.
-    func dismiss() { crew?.dismiss() }
+    /// Stops the threads. Queued files are not created.
+    func dismiss() { pool?.dismiss() }
 
     private static func make(_ waiting: Waiting) throws(SystemError) {
         let file: OwnedFileDescriptor
         do throws(SystemError) { file = try waiting.file.create() } catch {
             guard error.errno == EEXIST else { throw error }
-            // An earlier entry's file: replaced, never written through.
+            // Replace the file of an earlier entry; never write through it.
             try waiting.file.directory.descriptor.removeFile(waiting.file.name)
             file = try waiting.file.create()
         }
@@ -101,7 +101,7 @@ final class FileWriters {
         try waiting.file.finish(file)
     }
 
-    /// Each piece of work has a place of its own to fail in.
+    /// One slot per file, so that threads need no lock to store errors.
     private final class Failures: @unchecked Sendable {
         private let errors: UnsafeMutableBufferPointer<SystemError?>
 
@@ -124,8 +124,8 @@ final class FileWriters {
     }
 }
 
-/// A reader's chunks, each given back only when no file waits for its bytes.
-final class SettledChunks: ChunkSource {
+/// Flushes queued files before it returns a chunk to the reader.
+final class FlushingChunks: ChunkSource {
     private let base: any ChunkSource
     private let writers: FileWriters
 
@@ -135,7 +135,7 @@ final class SettledChunks: ChunkSource {
     }
 
     func next() throws(LayerError) -> UnsafeRawBufferPointer {
-        try writers.settle()
+        try writers.flush()
         return try base.next()
     }
 }

@@ -1,25 +1,25 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// Carries out a layer's entries in their order, beneath one directory.
+/// Applies a layer's entries in order beneath one directory.
 ///
-/// Rules of layer.md, and where it leaves a choice: the last entry for a name holds; an entry replaces what is there
-/// by unlink and create, never by writing through it; whiteouts speak only of lower layers wherever they stand, so
-/// they and directories' attributes are put off to the end. Directories stay 0700 until then, so that an archive
-/// with unwritable ones unpacks without privilege.
+/// Where layer.md leaves a choice: the last entry for a name applies; an entry replaces an existing one by unlink and
+/// create, never by writing through it; whiteouts apply only to lower layers wherever they are in the archive.
+/// Whiteouts and directory attributes are therefore applied at the end. Directories have mode 0700 until then, so that
+/// archives with unwritable directories unpack without privileges.
 final class LayerApplier {
     let tree: RootedTree
     let reader: TarReader
     let writers: FileWriters
     let ownership: LayerUnpacker.Ownership
-    let isForEverybody: Bool
+    let isReadableByAll: Bool
     let limits: UnpackLimits
     let records: Records
     let writeBack: WriteBackWindow
-    /// The permission bits that this process's umask takes away on creation.
+    /// The permission bits that the umask removes on creation.
     let maskedBits: UInt32
-    /// Whose what is made here is. Directories get their owners at the end, so until then it is the same everywhere, also
-    /// where a setgid bit above the store or the mount option `grpid` has its say.
+    /// Owner of the files created here. Directories get their owners at the end, so it is the same everywhere until
+    /// then, even with a setgid bit above the store or the mount option `grpid`.
     private let maker: (user: UInt32, group: UInt32)
     private var path: [UInt8] = []
     private var linkPath: [UInt8] = []
@@ -49,7 +49,7 @@ final class LayerApplier {
         writeBack = WriteBackWindow(unpacker.writeBack)
         copying = EntryCopy(limit: unpacker.limits.totalBytes)
         ownership = unpacker.ownership
-        isForEverybody = unpacker.isForEverybody
+        isReadableByAll = unpacker.isReadableByAll
         limits = unpacker.limits
         let records = Records(LayerRecords(limit: limits.marks))
         self.records = records
@@ -62,14 +62,14 @@ final class LayerApplier {
         } catch {
             throw LayerError(.system(error))
         }
-        tree.onObstacle = { () throws(LayerError) in try writers.settle() }
+        tree.onObstacle = { () throws(LayerError) in try writers.flush() }
         tree.onCreate = { (path) throws(LayerError) in try records.layer.addImplicitDirectory(path) }
         tree.onReplace = { [unowned tree] (place, name) throws(LayerError) in
             try Self.remove(name, in: place, tree, records)
         }
     }
 
-    /// Found by making a file, since a default ACL may take the umask's place; umask(2) itself can not be read
+    /// Creates a file to find the effective umask, because a default ACL may replace it, and umask(2) cannot read it
     /// without changing it for the whole process.
     private static func probe(_ directory: DescriptorBox) throws(SystemError) -> FileStatus {
         let name = ".berth-mode"
@@ -78,7 +78,7 @@ final class LayerApplier {
         return try probe.status()
     }
 
-    /// Whether an entry's file belongs to somebody else than it was made for.
+    /// Whether the owner of an entry's file must be changed.
     func needsOwner(_ entry: TarEntry) -> Bool {
         ownership == .preserve && (entry.userID, entry.groupID) != maker
     }
@@ -91,15 +91,15 @@ final class LayerApplier {
         counts.entries += 1
         try EntryPath.normalize(entry.name, into: &path, limits)
         if path.isEmpty {
-            // Anything but a directory here would move the whole tree elsewhere (CVE-2021-29136).
+            // Another type would replace the root of the tree (CVE-2021-29136).
             guard entry.kind == .directory else { throw .archive(.rootIsNotADirectory) }
             try describe([], entry)
             return
         }
         let name = EntryPath.base(path)
         if try applyWhiteout(name) { return }
-        // What AUFS kept beside an image's files, as `.wh..wh.plnk/12.34`: hard links of the layer may lead there, so it is
-        // unpacked like anything else, and goes at the end.
+        // AUFS kept files such as `.wh..wh.plnk/12.34` in the image. The layer's hard links may refer to them, so they
+        // are unpacked like other files and removed at the end.
         if path.starts(with: Self.bookkeeping) { hasBookkeeping = true }
         if entry.kind == .characterDevice || entry.kind == .blockDevice {
             counts.skippedDevices += 1
@@ -120,7 +120,7 @@ final class LayerApplier {
         }
     }
 
-    /// Whether the name is one of those that speak of lower layers; layer.md, "Whiteouts".
+    /// Handles whiteouts; returns false for other names. See layer.md, "Whiteouts".
     private func applyWhiteout(_ name: [UInt8]) throws(LayerError) -> Bool {
         let prefix: [UInt8] = [0x2E, 0x77, 0x68, 0x2E]  // ".wh."
         guard name.starts(with: prefix) else { return false }
@@ -128,9 +128,9 @@ final class LayerApplier {
         if hidden.isEmpty || hidden == [0x2E] || hidden == [0x2E, 0x2E] { throw .archive(.whiteout) }
         let isMeta = hidden.starts(with: prefix)
         let isOpaque = isMeta && hidden.dropFirst(prefix.count).elementsEqual(".opq".utf8)
-        // `.wh..wh.` and anything else is AUFS's own bookkeeping, which old images carry.
+        // Other names that start with `.wh..wh.` are AUFS's own data in old images.
         if isMeta && !isOpaque { return true }
-        // A file where the directory should be is this layer's own: nothing of a lower layer shows below it.
+        // If the directory is a file of this layer, it already hides the lower layers.
         guard case .place(let parent) = try tree.find(EntryPath.parent(path), .create) else { return true }
         if isOpaque {
             try records.layer.addOpaqueDirectory(parent.path)
@@ -144,7 +144,7 @@ final class LayerApplier {
         let real = EntryPath.join(parent.path, name)
         try making(name, in: parent) { () throws(SystemError) in
             do throws(SystemError) { try parent.directory.descriptor.makeDirectory(name, mode: 0o700) } catch {
-                // Both directories: the attributes are replaced, what is in it stays.
+                // Both are directories: replace the attributes and keep the contents.
                 guard error.errno == EEXIST, try parent.directory.descriptor.status(of: name).kind == .directory else {
                     throw error
                 }
@@ -153,7 +153,7 @@ final class LayerApplier {
         try describe(real, entry)
     }
 
-    /// Gives a directory the entry's attributes, those of an earlier entry for it replaced.
+    /// Records the attributes of a directory's entry; a later entry replaces an earlier one.
     private func describe(_ path: [UInt8], _ entry: TarEntry) throws(LayerError) {
         let isAgain = records.layer.directories[path]?.isImplicit == false
         records.layer.setDirectory(path, attributes(entry))
@@ -182,7 +182,7 @@ final class LayerApplier {
             try parent.directory.descriptor.makeFIFO(name, mode: 0o600)
         }
         if !isMade {
-            // What a program wants a pipe for it makes for itself; an image is not lost for one.
+            // Programs create the pipes that they need, so an image works without this one.
             counts.skippedDevices += 1
             return
         }
@@ -198,18 +198,18 @@ final class LayerApplier {
         if linkPath.isEmpty { throw .archive(.hardLinkToDirectory) }
         let real = EntryPath.join(parent.path, name)
         if let target = try link(name, in: parent, real, to: linkPath) {
-            // Not here, or not yet: looked for again at the end, then left to the layers below. What has the name goes first,
-            // and with it what is known of it.
+            // The target is not in this layer, or comes later: look for it again at the end, or else in the lower
+            // layers. Remove what has the name, and its records.
             try remove(name, in: parent)
             try records.layer.addHardLink(real, to: target)
         }
     }
 
-    /// Makes the link; where its target is in no place of this layer, returns the path that it would have.
+    /// Creates the link. If the target is missing in this layer, returns the target's path.
     func link(
         _ name: [UInt8], in parent: RootedTree.Place, _ real: [UInt8], to target: [UInt8]
     ) throws(LayerError) -> [UInt8]? {
-        try writers.settle()
+        try writers.flush()
         let base = EntryPath.base(target)
         let place: RootedTree.Place
         switch try tree.find(EntryPath.parent(target), .report) {
@@ -219,14 +219,14 @@ final class LayerApplier {
         }
         let realTarget = EntryPath.join(place.path, base)
         guard let kind = try tree.kind(of: base, in: place) else {
-            // A link to a link that waits itself: both to the same lower file.
+            // A link to a pending link: both refer to the same lower file.
             return records.layer.openHardLinks[realTarget] ?? realTarget
         }
         if kind == .directory { throw .archive(.hardLinkToDirectory) }
         if realTarget == real { return nil }
-        // It would go with the directory whose place the link takes.
+        // Replacing the directory by the link would remove the target.
         if EntryPath.isBelow(realTarget, real) { throw .archive(.hardLinkTargetMissing) }
-        // A link itself is linked where the target is one, never what it points to (CVE-2021-32760).
+        // If the target is a symbolic link, link the link itself and not its target (CVE-2021-32760).
         let isMade = try making(name, in: parent, unless: EntryCopy.standsIn) { () throws(SystemError) in
             try parent.directory.descriptor.makeHardLink(name, to: base, in: place.directory.descriptor)
         }

@@ -1,14 +1,14 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// Writing files and what every kind of entry needs.
+/// Creates files, and sets what all entries have in common.
 extension LayerApplier {
-    /// Files at least this long are handed to the disk by themselves where that is called for.
+    /// The minimum size of files that are written back individually if `writeBack` asks for it.
     private static let largeBytes: Int64 = 4 << 20
 
     func makeFile(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
-        // setuid and setgid never: the file belongs to whoever unpacks, and the tree is shared, so the bit would let
-        // everybody who reaches it run as him (CVE-2021-41091, CVE-2021-41103).
+        // Never set setuid or setgid: the unpacking user owns the file, and the tree may be shared, so the bit would
+        // let other users run it as that user (CVE-2021-41091, CVE-2021-41103).
         let permissions = permissions(entry)
         let new = NewFile(
             name: name, directory: parent.directory, permissions: permissions,
@@ -36,8 +36,8 @@ extension LayerApplier {
         if isLarge { writeBack.end(box) }
     }
 
-    /// `false` where the file is to be made in its turn: too large for one piece, or in the place of what is more than a file,
-    /// through which open directories may have been found.
+    /// Queues a small file. Returns `false` if it must be created in order: it is too large for one chunk, or it
+    /// replaces something other than a file, through which open directories may have been found.
     private func leaveToWriters(
         _ new: NewFile, in parent: RootedTree.Place, _ entry: TarEntry
     ) throws(LayerError) -> Bool {
@@ -45,14 +45,14 @@ extension LayerApplier {
         guard entry.extendedAttributes.isEmpty, records.layer.directories[path] == nil,
             !records.layer.links.contains(path)
         else { return false }
-        try writers.settle(new.name, in: parent)
+        try writers.flush(new.name, in: parent)
         guard let bytes = reader.wholeData() else { return false }
         counts.fileBytes += entry.size
         try writers.add(new, path, bytes, entry)
         return true
     }
 
-    /// Holes stay holes: only what the map names is written, and the end is set by size.
+    /// Keeps holes: writes only the extents of the map, and sets the size at the end.
     private func writeSparse(_ box: DescriptorBox, _ entry: TarEntry) throws(LayerError) {
         var position: Int64 = 0
         while let (offset, bytes) = try reader.nextData() {
@@ -68,9 +68,9 @@ extension LayerApplier {
         try system { () throws(SystemError) in try box.descriptor.setSize(entry.size) }
     }
 
-    /// `user.` attributes, but for overlayfs's own, which an image could use to make a merged tree show other files.
-    /// Capabilities are setuid by another name; labels and ACLs are the host's. Where the file system takes none,
-    /// the file is still the file.
+    /// Sets `user.` attributes except those of overlayfs, with which an image could make a merged tree show other
+    /// files. Skips capabilities, which are like setuid, and labels and ACLs, which belong to the host. A file system
+    /// without attributes is not an error.
     func setExtendedAttributes(_ entry: TarEntry, on file: borrowing OwnedFileDescriptor) throws(SystemError) {
         for attribute in entry.extendedAttributes {
             guard attribute.name.starts(with: "user.".utf8), !attribute.name.starts(with: "user.overlay.".utf8) else {
@@ -86,8 +86,8 @@ extension LayerApplier {
         }
     }
 
-    /// Whoever may write to a descriptor may not set an attribute where the mode says that he may not write: xattr(7), EACCES
-    /// for all but root. The file is his own, so its mode is his to change for that long.
+    /// Sets an attribute. Changes the mode temporarily, because xattr(7) requires write permission by mode (EACCES),
+    /// even with a writable descriptor.
     private func setExtendedAttribute(
         _ name: [UInt8], _ value: [UInt8], on file: borrowing OwnedFileDescriptor
     ) throws(SystemError) {
@@ -100,7 +100,7 @@ extension LayerApplier {
         }
     }
 
-    /// Owner and times of what has no descriptor of its own.
+    /// Sets owner and times of entries without a descriptor.
     func finish(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
         try system { () throws(SystemError) in
             if needsOwner(entry) {
@@ -112,22 +112,22 @@ extension LayerApplier {
 
     func permissions(_ entry: TarEntry) -> UInt32 {
         let own = entry.permissions & 0o777
-        return isForEverybody ? own | 0o444 | (own & 0o111 == 0 ? 0 : 0o111) : own
+        return isReadableByAll ? own | 0o444 | (own & 0o111 == 0 ? 0 : 0o111) : own
     }
 
     func attributes(_ entry: TarEntry) -> LayerRecords.Attributes {
-        // Whoever unpacks owns the directory and must be able to list it, to flatten and to remove it.
+        // The unpacking user owns the directory and must be able to list it in order to flatten and remove it.
         let permissions =
-            entry.permissions & 0o1777 | (ownership == .caller ? 0o500 : 0) | (isForEverybody ? 0o555 : 0)
+            entry.permissions & 0o1777 | (ownership == .caller ? 0o500 : 0) | (isReadableByAll ? 0o555 : 0)
         return .init(
             permissions: permissions, modified: entry.modified, userID: entry.userID, groupID: entry.groupID)
     }
 
-    /// Runs a creating call; where the name is taken, removes what has it and runs the call once more.
+    /// Runs a creating call. If the name is taken, removes the entry and runs the call again.
     func making(
         _ name: [UInt8], in parent: RootedTree.Place, _ body: () throws(SystemError) -> Void
     ) throws(LayerError) {
-        try writers.settle(name, in: parent)
+        try writers.flush(name, in: parent)
         do throws(SystemError) {
             try body()
             return
@@ -138,7 +138,7 @@ extension LayerApplier {
         try system(body)
     }
 
-    /// The same; `false`, and the name is free, where the file system refuses what it has not.
+    /// Likewise, but returns `false` with the name free if the file system does not support the call.
     func making(
         _ name: [UInt8], in parent: RootedTree.Place, unless isRefusal: (SystemError) -> Bool,
         _ body: () throws(SystemError) -> Void
@@ -150,13 +150,13 @@ extension LayerApplier {
                 isRefused = true
             }
         }
-        // Which of the two is told first, that the name is taken or that it can not be, the file system decides.
+        // The file system decides which of the two errors it reports first.
         if isRefused { try remove(name, in: parent) }
         return !isRefused
     }
 
     func remove(_ name: [UInt8], in parent: RootedTree.Place) throws(LayerError) {
-        try writers.settle()
+        try writers.flush()
         try Self.remove(name, in: parent, tree, records)
     }
 
@@ -168,7 +168,7 @@ extension LayerApplier {
         do throws(SystemError) { try parent.directory.descriptor.removeTree(name) } catch {
             throw LayerError(.system(error))
         }
-        // Open directories may have been found through what is gone.
+        // Open directories may have been found through the removed entry.
         if kind == .directory || kind == .symlink { tree.forgetOpenDirectories() }
         if kind == .directory { records.layer.forget(below: EntryPath.join(parent.path, name)) }
     }

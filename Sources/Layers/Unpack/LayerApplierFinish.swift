@@ -1,7 +1,7 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// What waits until all of the layer was seen.
+/// Finishes a layer after all entries have been read.
 extension LayerApplier {
     func finish(_ summary: inout LayerSummary) throws(LayerError) {
         try linkLateTargets()
@@ -13,7 +13,7 @@ extension LayerApplier {
         summary.fileBytes = counts.fileBytes + copying.bytes
         summary.skippedDevices = counts.skippedDevices
         summary.droppedAttributes = counts.droppedAttributes
-        // Sorted, so that the same layer always gives the same bytes.
+        // Sorted, so that the same layer always yields the same bytes.
         summary.whiteouts = records.layer.whiteouts.sorted(by: EntryPath.precedes)
         summary.opaqueDirectories = records.layer.opaqueDirectories.sorted(by: EntryPath.precedes)
         summary.implicitDirectories = records.layer.implicitDirectories.sorted(by: EntryPath.precedes)
@@ -22,11 +22,11 @@ extension LayerApplier {
             .sorted { EntryPath.precedes($0.path, $1.path) }
     }
 
-    /// Some writers put a link before its target.
+    /// Creates links that come before their targets in the archive.
     private func linkLateTargets() throws(LayerError) {
         let waiting = records.layer.openHardLinks
-        // A link to a link that came later and waits itself: both to what that one is to. What was found is remembered for
-        // all on the way, since an archive may have one long chain of links.
+        // A link may refer to another pending link. Remember each result for all links on the way, because an archive
+        // may have one long chain of links.
         var ends: [[UInt8]: [UInt8]] = [:]
         for (path, first) in waiting {
             var (target, way) = (first, [path])
@@ -58,16 +58,16 @@ extension LayerApplier {
             guard case .place(let parent) = try tree.find(EntryPath.parent(path), .report),
                 parent.path.elementsEqual(EntryPath.parent(path))
             else {
-                // Its directory became a file or a link of this layer's own, which hides the lower one as it is.
+                // A file or link of this layer has replaced the whiteout's directory and hides the lower one.
                 records.layer.removeWhiteout(path)
                 continue
             }
             if let kind = try tree.kind(of: name, in: parent) {
-                records.layer.settleWhiteout(path, isDirectory: kind == .directory)
+                records.layer.resolveWhiteout(path, isDirectory: kind == .directory)
             }
         }
         for path in records.layer.whiteouts {
-            // Nothing of a lower layer shows there anyway, and where overlayfs joins nothing it lists marks as names.
+            // Nothing of lower layers shows there, and overlayfs lists whiteouts in directories that it does not merge.
             if records.layer.isBelowOpaque(path) {
                 records.layer.removeWhiteout(path)
                 continue
@@ -92,19 +92,19 @@ extension LayerApplier {
         }
     }
 
-    /// A file system that takes no marks: the tree is good all the same, but only for flattening.
+    /// The file system supports no marks: the tree is valid, but must be flattened.
     private func refused(_ error: SystemError, _ summary: inout LayerSummary) throws(LayerError) {
         guard [EPERM, EACCES, ENOTSUP, ENOSYS, EINVAL].contains(error.errno) else { throw LayerError(.system(error)) }
         summary.areMarksMade = false
     }
 
-    /// Deepest first: an unreadable or unwritable directory is closed only after all below it is done, and making
-    /// entries is over before times are set.
+    /// Deepest first, so that an inaccessible directory is closed only after everything below it is done, and times are
+    /// set after the last entry is created.
     private func restoreDirectories() throws(LayerError) {
         let paths = records.layer.directories.keys.sorted { EntryPath.precedes($1, $0) }
         for path in paths {
             guard let attributes = records.layer.directories[path] else { continue }
-            // Deepest first, so that an entry far below tells for all directories above it that have none.
+            // Deepest first, so that an entry's time propagates to all implicit directories above it.
             if attributes.isImplicit, !path.isEmpty {
                 records.layer.noteEntry(in: Array(EntryPath.parent(path)), modified: attributes.modified)
             }
@@ -123,7 +123,7 @@ extension LayerApplier {
 }
 
 extension RootedTree {
-    /// Opens a directory by its real path, for reading and for changes to itself.
+    /// Opens a directory by its real path, to read it and to change its attributes.
     func openBeneath(_ path: [UInt8]) throws(SystemError) -> OwnedFileDescriptor {
         if path.isEmpty { return try root.descriptor.open(".", [.readOnly, .directory]) }
         do throws(SystemError) {
@@ -131,7 +131,7 @@ extension RootedTree {
         } catch {
             guard error.errno == ENOSYS else { throw error }
         }
-        // Before Linux 5.6. No component of a real path is a link, and nobody else changes the tree.
+        // Linux before 5.6. No component of a real path is a link, and no other process changes the tree.
         return try root.descriptor.open(path, [.readOnly, .directory, .noFollow])
     }
 }

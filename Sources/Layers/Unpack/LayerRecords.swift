@@ -1,6 +1,6 @@
 internal import LinuxKernel
 
-/// What is known of a layer while it is being unpacked and can only be settled when all of it was seen.
+/// Records about a layer that can be resolved only after all its entries were read.
 struct LayerRecords {
     struct Attributes {
         var permissions: UInt32
@@ -9,21 +9,21 @@ struct LayerRecords {
         var groupID: UInt32
         var isImplicit = false
 
-        /// What a directory gets that no entry describes: the same for everybody, so that a layer's tree is too. Its
-        /// time is that of the newest entry in it.
+        /// The attributes of a directory without an entry. They do not depend on the user, so a layer's tree does not
+        /// either. Its time is that of its newest entry.
         static let implicit = Attributes(
             permissions: 0o755, modified: Timestamp(seconds: 0), userID: 0, groupID: 0, isImplicit: true)
     }
 
-    /// By real path; the root is the empty one.
+    /// By real path; the root is the empty path.
     private(set) var directories: [[UInt8]: Attributes] = [[]: .implicit]
     private(set) var implicitDirectories: Set<[UInt8]> = [[]]
     private(set) var whiteouts: Set<[UInt8]> = []
     private(set) var opaqueDirectories: Set<[UInt8]> = []
     private(set) var openHardLinks: [[UInt8]: [UInt8]] = [:]
-    /// Where links were made; some may be gone again.
+    /// The paths of created links. Some may be gone.
     private(set) var links: Set<[UInt8]> = []
-    /// What is recorded below what; made when a directory is first forgotten, which hardly any layer asks for.
+    /// Which records are below which path. Created when a directory is first replaced, which is rare.
     private var index: PathIndex?
     private let limit: Int64
 
@@ -42,7 +42,7 @@ struct LayerRecords {
         try check(implicitDirectories.count)
     }
 
-    /// An entry was made in a directory.
+    /// Records that an entry was created in a directory.
     mutating func noteEntry(in path: [UInt8], modified: Timestamp) {
         guard let directory = directories[path], directory.isImplicit, case let known = directory.modified,
             (known.seconds, known.nanoseconds) < (modified.seconds, modified.nanoseconds)
@@ -70,8 +70,7 @@ struct LayerRecords {
 
     mutating func addLink(_ path: [UInt8]) { links.insert(path) }
 
-    /// An entry takes the place of a link that waits for its target, as it would of one that was made; so does the directory
-    /// that it needs.
+    /// Removes pending links that an entry or its directories replace, as they would replace existing links.
     mutating func removeHardLinks(onTheWayTo path: [UInt8]) {
         if openHardLinks.isEmpty { return }
         openHardLinks[path] = nil
@@ -84,16 +83,16 @@ struct LayerRecords {
 
     mutating func removeHardLink(_ path: [UInt8]) { openHardLinks[path] = nil }
 
-    /// A whiteout for what the layer holds itself: nothing to hide by name, but of a directory's lower namesake
-    /// neither the contents nor the attributes must show.
-    mutating func settleWhiteout(_ path: [UInt8], isDirectory: Bool) {
+    /// Resolves a whiteout at a path that the layer itself has. There is nothing to hide by name, but a directory must
+    /// not show the contents or attributes of the lower one.
+    mutating func resolveWhiteout(_ path: [UInt8], isDirectory: Bool) {
         whiteouts.remove(path)
         guard isDirectory else { return }
         opaqueDirectories.insert(path)
         implicitDirectories.remove(path)
     }
 
-    /// Whether one of the directories that the path is in hides what the lower layers have there.
+    /// Whether a directory above the path is opaque.
     func isBelowOpaque(_ path: [UInt8]) -> Bool {
         if opaqueDirectories.isEmpty { return false }
         var parent = EntryPath.parent(path)
@@ -106,17 +105,17 @@ struct LayerRecords {
 
     mutating func removeWhiteout(_ path: [UInt8]) { whiteouts.remove(path) }
 
-    /// Forgets a directory that was replaced, and all that was below it.
+    /// Removes the records of a replaced directory and of everything below it.
     mutating func forget(below path: [UInt8]) {
         var index = index ?? PathIndex(directories.keys, whiteouts, opaqueDirectories, openHardLinks.keys)
-        // Held once: two holders would have it copied for each directory that is forgotten.
+        // Keep a single reference, because a second one would copy the index for each removed directory.
         self.index = nil
         for other in index.removeAll(below: path) {
             forgetDirectory(other)
             whiteouts.remove(other)
         }
         self.index = index
-        // A whiteout of the path itself stays: it speaks of the lower layers.
+        // Keep a whiteout of the path itself, because it applies to lower layers.
         forgetDirectory(path)
     }
 

@@ -1,27 +1,28 @@
 package import ImageSpec
 
-/// What one layer is, apart from the files it holds: all that is needed to put it on top of others.
+/// Metadata of a layer, apart from its files: what is needed to merge it with other layers.
 package struct LayerSummary: Equatable, Sendable {
-    /// Of the uncompressed archive, verified.
+    /// The verified digest of the uncompressed archive.
     package var diffID: Digest
-    /// Of the uncompressed archive.
+    /// The size of the uncompressed archive.
     package var archiveBytes: Int64 = 0
-    /// Of the files' contents, holes included.
+    /// The size of the files, including holes.
     package var fileBytes: Int64 = 0
     package var entries: Int64 = 0
-    /// Paths below which nothing of the lower layers is to be seen, and which this layer does not hold itself.
+    /// Paths that this layer hides in lower layers and does not have itself.
     package var whiteouts: [[UInt8]] = []
-    /// Directories of this layer that hide what the lower layers have in them.
+    /// Directories of this layer that hide the contents of the lower ones.
     package var opaqueDirectories: [[UInt8]] = []
-    /// Directories that had no entry of their own: their attributes, and whether they are a link, is the lower
-    /// layers' matter. The root is the empty path.
+    /// Directories without an entry: the lower layers determine their attributes and whether they are links. The root
+    /// is the empty path.
     package var implicitDirectories: [[UInt8]] = []
-    /// Hard links to files that are in no place of this layer.
+    /// Hard links to files that are not in this layer.
     package var openHardLinks: [HardLink] = []
-    /// Whether whiteouts and opaque directories could be marked in the tree in overlayfs's way.
+    /// Whether whiteouts and opaque directories have overlayfs's marks in the tree.
     package var areMarksMade = true
     package var skippedDevices: Int64 = 0
-    /// Extended attributes that were not kept: capabilities, labels, overlayfs's own, or refused by the file system.
+    /// Extended attributes that were dropped: capabilities, labels, overlayfs's own, or not supported by the file
+    /// system.
     package var droppedAttributes: Int64 = 0
 
     package struct HardLink: Equatable, Hashable, Sendable {

@@ -1,9 +1,9 @@
 internal import ImageSpec
 
-/// The summary as bytes, to be kept beside the layer's tree: no JSON, so that a launcher may read it.
+/// Encodes the summary for storage next to the layer's tree, without JSON, so that the launcher could read it.
 ///
-/// `BLS1`, then every number as LEB128, every text as length and bytes, in the order of `encoded`; at the end the
-/// number of all bytes before it, so that a file cut short is noticed.
+/// `BLS1`, then numbers as LEB128 and texts as length and bytes, in the order of `encoded`. The final number is the
+/// length of all bytes before it, which detects truncation.
 extension LayerSummary {
     package struct DecodingFailure: Error, Equatable, Sendable {
         package let offset: Int

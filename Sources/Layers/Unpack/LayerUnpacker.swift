@@ -1,42 +1,41 @@
 package import ImageSpec
 package import LinuxKernel
 
-/// Unpacks one layer blob into an empty directory as a tree of its own: content-addressed, shared by every image
-/// that has the layer, and in the form that overlayfs stacks.
+/// Unpacks one layer blob into an empty directory. The tree is content-addressed, shared by all images with this layer,
+/// and in overlayfs's format.
 ///
 /// https://github.com/opencontainers/image-spec/blob/main/layer.md#applying-changesets
 ///
-/// Three threads: the caller's reads and inflates the blob, one finds the diffID, one parses and writes, with others to help
-/// it where that is of use. They share a ring of a few large buffers, so that memory does not grow with the layer and no byte
-/// is copied between them.
+/// Uses three threads: the caller's reads and decompresses the blob, one computes the diffID, and one parses and
+/// writes, with helpers if useful. They share a ring of a few large buffers, so memory does not grow with the layer,
+/// and no byte is copied between them.
 package struct LayerUnpacker: Sendable {
     package enum Ownership: Equatable, Sendable {
-        /// Everything belongs to whoever unpacks; the archive's numbers mean nothing to him.
+        /// The unpacking user owns everything; owners in the archive are ignored.
         case caller
-        /// As the archive says, for root.
+        /// Owners are those of the archive, for root.
         case preserve
     }
 
     package var ownership = Ownership.caller
-    /// Whether other users are to read the tree: what its owner may read or execute, all may. Nobody but the owner could
-    /// use an image otherwise, and what is shared with everybody on a node is no secret.
-    package var isForEverybody = false
+    /// Gives other users the owner's permissions to read and execute. Otherwise only the owner could use the image.
+    package var isReadableByAll = false
     package var limits = UnpackLimits()
-    /// How many threads make files that are small.
+    /// The number of threads that create small files.
     package var writers = 1
     package var ringSlots = 12
     package var slotBytes = 512 << 10
-    /// Computes the diffID; `nil` starts threads for this layer alone.
+    /// Computes the diffID; `nil` starts threads for this layer only.
     package var digests: HashPool?
     package var writeBack = WriteBackPolicy.whenever
 
     package init() {}
 
-    /// Applies the layer; the directory must be empty and nobody else's until this returns. After an error it holds
-    /// whatever there was time for, and is the caller's to remove.
+    /// Applies the layer. The directory must be empty, and no other process may change it until this returns. After an
+    /// error, the caller must remove the incomplete contents.
     ///
-    /// `source` gives the blob as it was downloaded, verified by whoever brings it or through a `VerifyingSource`. `progress` hears how many
-    /// bytes of the uncompressed archive were written. `isCancelled` is asked before each entry.
+    /// `source` provides the blob, which its producer or a `VerifyingSource` verifies. `progress` gets the number of
+    /// uncompressed bytes written so far. `isCancelled` is called before each entry.
     package func unpack(
         _ source: any ChunkSource, diffID: Digest, into directory: DescriptorBox,
         isCancelled: @escaping @Sendable () -> Bool = { false }, progress: (@Sendable (Int64) -> Void)? = nil
@@ -52,11 +51,11 @@ package struct LayerUnpacker: Sendable {
         let ring = BoundedRing(slots: ringSlots, bytes: slotBytes, readers: 2)
         let chunks = CountingChunks(ring.chunks(for: 0), limit: limits.totalBytes, progress)
         let writer: WorkerThread
-        nonisolated(unsafe) var outcome: Result<LayerApplier, LayerError>?  // the writer's until it was joined
+        nonisolated(unsafe) var outcome: Result<LayerApplier, LayerError>?  // used by the writer until it is joined
         nonisolated(unsafe) let chunksOfWriter = chunks  // likewise
         do throws(SystemError) {
-            // The inflating decides when a layer is done; on few processors the others give way to it.
-            writer = try WorkerThread(niceness: WorkerThread.givesWay) {
+            // Decompression determines when a layer is done, so other threads get a lower priority.
+            writer = try WorkerThread(niceness: WorkerThread.lowPriority) {
                 do throws(LayerError) {
                     outcome = .success(try consume(chunksOfWriter, into: directory, isCancelled))
                 } catch {
@@ -73,7 +72,7 @@ package struct LayerUnpacker: Sendable {
         writer.join()
         do throws(LayerError) {
             guard let applier = try outcome?.get() else { preconditionFailure("a thread that was joined has ended") }
-            // Verified before the marks are made: nothing is finished that will not be kept.
+            // Verify before creating marks, so that an invalid layer is not finished.
             let actual = digest.finish()
             if actual != diffID { throw LayerError(.diffID(expected: diffID, actual: actual)) }
             var summary = LayerSummary(diffID: diffID)
@@ -81,7 +80,7 @@ package struct LayerUnpacker: Sendable {
             try applier.finish(&summary)
             return summary
         } catch {
-            // Where the bytes made no sense, the blob's own size or digest is likelier to tell why.
+            // For invalid content, a mismatch of the blob's size or digest is the better explanation.
             if error.isAboutContent { try source.drain() }
             throw error
         }
@@ -96,7 +95,7 @@ package struct LayerUnpacker: Sendable {
                     ring.publish(count)
                     digest.append(UnsafeRawBufferPointer(rebasing: slot[..<count])) { ring.release(1) }
                 }
-                // A slot that is not full is the last one; the source's own end is still to be asked for.
+                // A partly filled slot is the last one, but the source must still be read to its end.
                 if count < slot.count { break }
             }
             ring.finish(nil)
@@ -105,13 +104,13 @@ package struct LayerUnpacker: Sendable {
         }
     }
 
-    /// Everything but what waits for the whole layer to be seen and believed.
+    /// Does everything that need not wait for the end of the layer and its verification.
     private func consume(
         _ chunks: CountingChunks, into directory: DescriptorBox, _ isCancelled: @escaping @Sendable () -> Bool
     ) throws(LayerError) -> LayerApplier {
         let writers = FileWriters(writers)
         defer { writers.dismiss() }
-        let reader = TarReader(SettledChunks(chunks, writers), limits: limits)
+        let reader = TarReader(FlushingChunks(chunks, writers), limits: limits)
         let applier = try LayerApplier(directory, reader, writers, self)
         while try reader.advance() {
             if isCancelled() { throw LayerError(.cancelled) }
@@ -119,7 +118,7 @@ package struct LayerUnpacker: Sendable {
                 throw error.at(reader.entry.name, reader.entry.offset)
             }
         }
-        try writers.settle()
+        try writers.flush()
         try chunks.drain()
         return applier
     }

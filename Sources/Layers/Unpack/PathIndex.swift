@@ -1,7 +1,7 @@
-/// Which paths lie below which, so that forgetting a directory costs what it holds and not what there is: an archive
-/// may replace directories as often as it likes.
+/// Which paths are below which, so that removing a directory costs as much as its contents rather than the whole layer:
+/// an archive may replace directories any number of times.
 ///
-/// Every directory between a path and the root must have been inserted, too.
+/// All directories between a path and the root must have been inserted.
 struct PathIndex {
     private var children: [[UInt8]: Set<[UInt8]>] = [:]
 
@@ -15,7 +15,7 @@ struct PathIndex {
         if !path.isEmpty { children[Array(EntryPath.parent(path)), default: []].insert(path) }
     }
 
-    /// All that was below the path, itself excluded.
+    /// Removes and returns all paths below the given one.
     mutating func removeAll(below path: [UInt8]) -> [[UInt8]] {
         var found: [[UInt8]] = []
         var pending = [path]

@@ -1,15 +1,15 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// Directories beneath one root, found as the kernel would find them after `chroot`, and never outside it.
+/// Finds directories beneath one root as the kernel would after `chroot`, and never outside of it.
 ///
-/// The common case is one openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, or none where the directory is
-/// still open from the entry before. Only where a link or a gap is in the way the path is walked component by
-/// component, each opened with O_NOFOLLOW, links read and followed by hand with the root as their `/`.
+/// Usually this needs one openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, or none if the directory is still
+/// open from the previous entry. If a link or a missing directory is in the path, walks it component by component:
+/// opens each with O_NOFOLLOW and follows links itself, with the root as their `/`.
 final class RootedTree {
     let root: DescriptorBox
 
-    /// A directory that is open, and its real path: no links in it.
+    /// An open directory and its real path, which contains no links.
     final class Place {
         let directory: DescriptorBox
         let path: [UInt8]
@@ -19,29 +19,29 @@ final class RootedTree {
         }
     }
 
-    /// How to deal with what the walk meets.
+    /// What to do about missing directories.
     enum Missing {
-        /// Nothing is made; the walk ends.
+        /// Create nothing and stop.
         case report
-        /// Directories are made where there is nothing.
+        /// Create them.
         case create
-        /// So too where a file is in the way, which goes: a later entry needs a directory there.
+        /// Create them, and replace files in the way: a later entry needs a directory there.
         case createReplacingFiles
     }
 
     enum Found {
         case place(Place)
-        /// No such directory; the real path it would have, as far as links in the tree tell.
+        /// The directory is missing; the associated value is its real path.
         case missing([UInt8])
-        /// Something that is not a directory is in the way.
+        /// Something other than a directory is in the way.
         case obstructed
     }
 
-    /// Called before something else than directories is looked at: what is to be there must be.
+    /// Called before something other than a directory is inspected, so that queued files exist.
     var onObstacle: (() throws(LayerError) -> Void)?
-    /// Hears of each directory that was made on the way, by its real path.
+    /// Called for each created directory with its real path.
     var onCreate: (([UInt8]) throws(LayerError) -> Void)?
-    /// Removes what is at a name, directory or not, and forgets what was known about it.
+    /// Removes the entry at a name, directory or not, and its records.
     var onReplace: ((Place, [UInt8]) throws(LayerError) -> Void)?
 
     private var cache: [(asked: [UInt8], place: Place)] = []
@@ -53,7 +53,7 @@ final class RootedTree {
         top = Place(root, [])
     }
 
-    /// Must be called when a directory or link that was there is removed or replaced: open places may lie below it.
+    /// Must be called when a directory or link is removed or replaced, because open places may be below it.
     func forgetOpenDirectories() { cache.removeAll(keepingCapacity: true) }
 
     func find(_ path: ArraySlice<UInt8>, _ missing: Missing) throws(LayerError) -> Found {
@@ -72,7 +72,7 @@ final class RootedTree {
             place = Place(
                 DescriptorBox(try root.descriptor.resolve(asked, [.path, .directory], [.beneath, .noSymlinks])), asked)
         } catch {
-            // ENOSYS: a kernel before 5.6; the walk below needs no openat2.
+            // ENOSYS: Linux before 5.6; the walk below does not need openat2.
             guard [ENOENT, ENOTDIR, ELOOP, ENOSYS].contains(error.errno) else { throw LayerError(.system(error)) }
         }
         if let place {
@@ -98,7 +98,7 @@ final class RootedTree {
             guard let here = stack.last else { return .obstructed }
             if name == [0x2E] { continue }
             if name == [0x2E, 0x2E] {
-                // Above the root is the root, as in a chroot.
+                // The parent of the root is the root, as in a chroot.
                 if stack.count > 1 { stack.removeLast() }
                 continue
             }
@@ -142,7 +142,7 @@ final class RootedTree {
         return .place(last)
     }
 
-    /// What is at a name, a link itself and not its target; nil for nothing.
+    /// The type of the entry at a name, without following links; `nil` if it is missing.
     func kind(of name: [UInt8], in place: Place) throws(LayerError) -> FileStatus.Kind? {
         do throws(SystemError) { return try place.directory.descriptor.status(of: name).kind } catch {
             if error.errno == ENOENT { return nil }

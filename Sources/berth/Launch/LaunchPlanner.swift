@@ -41,7 +41,7 @@ struct LaunchPlanner {
         }
         if request.speaks {
             let isForPlugin = request.audience == .tasksOfPlugin
-            for note in plan.notes { Terminal.note(isForPlugin ? Report(note).forPlugin(node: "").what : note) }
+            for note in plan.notes { Terminal.note(isForPlugin ? Report(note).forPlugin(node: "").summary : note) }
         }
         if !options.requirements.isEmpty || !policy.requirements.isEmpty {
             try requireLibraries(plan, container, facts.requirements)

@@ -3,16 +3,16 @@ import ImageSpec
 import TestSupport
 import Testing
 
-/// System calls that fail where a disk, a quota or a server fails, met by the shipped program.
+/// Injects failures of system calls, as disks, quotas and servers cause them, into the built program.
 @Suite(.serialized, .enabled(if: Program.isBuilt && KillTests.hasStrace, "needs strace")) struct CallTests {
     struct Call: Sendable, CustomTestStringConvertible {
         let name: String
         let error: String
-        /// Whether some of its failures may be passed over, being advice or tidying.
+        /// Whether some failures may be ignored, because the call is optional.
         var mayBeDoneWithout = false
         var testDescription: String { name + " " + error }
 
-        /// What failed, why, and where: a path below the scene, or an entry of a layer.
+        /// Whether the message has the reason and the path: below the scene, or an entry of a layer.
         func isTold(in text: String, _ scene: Scene) -> Bool {
             text.hasPrefix("berth: ")
                 && (text.contains("(\(error))") || error == "EROFS" && text.contains("is on a read-only"))
@@ -30,7 +30,7 @@ import Testing
         Call(name: "fchmod", error: "EIO", mayBeDoneWithout: true),
         Call(name: "utimensat", error: "EIO"),
         Call(name: "linkat", error: "EIO", mayBeDoneWithout: true),
-        // Not made where the neighbours have much to write.
+        // Skipped if other processes have much to write.
         Call(name: "syncfs", error: "EIO", mayBeDoneWithout: true),
         Call(name: "syncfs", error: "ENOSPC", mayBeDoneWithout: true),
         Call(name: "renameat", error: "EIO"),
@@ -44,7 +44,7 @@ import Testing
         Call(name: "fchown", error: "EDQUOT", mayBeDoneWithout: true),
     ]
 
-    /// Each of the first calls fails once, in whichever thread makes it; then the pull is made again.
+    /// Fails each of the first calls once, in any thread, then pulls again.
     @Test(.enabled(if: KillTests.hasStrace, "needs strace"), arguments: calls)
     func aCallThatFailsLeavesNothingHalf(_ call: Call) throws {
         let scene = try Scene(.ofManyCalls())
@@ -68,9 +68,9 @@ import Testing
             } else {
                 failures += 1
                 #expect(ended.status == 125, context)
-                // The message itself is written, too.
+                // `write` also prints the message itself.
                 #expect(call.name == "write" || call.isTold(in: ended.errors, scene), context)
-                // What is to be seen is whole: the image itself may be there, where only naming it failed.
+                // Visible images are complete. The image may be visible if only adding its name failed.
                 for (digest, prints) in try scene.images(in: store) { #expect(prints == expected[digest], context) }
             }
             let again = try scene.pull(store: store).run()
@@ -90,7 +90,7 @@ import Testing
         Call(name: "syncfs", error: "EIO", mayBeDoneWithout: true),
     ]
 
-    /// Images are taken out of sight whole, and what could not be removed then is removed by the next.
+    /// Images are moved away as a whole, and the next command removes what could not be removed.
     @Test(arguments: tidying, ["prune", "rmi"])
     func aCallThatFailsWhileTidyingLeavesNothingHalf(_ call: Call, _ verb: String) throws {
         let scene = try Scene(.sample(layers: 2, files: 5, largest: 10))
@@ -126,7 +126,7 @@ import Testing
         if !call.mayBeDoneWithout { #expect(failures > 0, "\(call) was never made, or nobody minds") }
     }
 
-    /// A listing that breaks off is an error, and never a short list: nothing that is in use or has a name may go.
+    /// An incomplete listing is an error, never a short list: nothing in use or with a name may be removed.
     @Test(.enabled(if: KillTests.hasStrace, "needs strace"), arguments: ["EIO", "ESTALE"], ["prune", "export"])
     func aListingThatBreaksOffIsNotBelieved(_ error: String, _ verb: String) throws {
         let scene = try Scene(.sample(layers: 2, files: 5, largest: 10))
@@ -156,8 +156,8 @@ import Testing
 }
 
 extension LocalImage {
-    /// Two layers that need about every call there is: large and sparse files, links of both kinds, a whiteout, an opaque
-    /// directory, an attribute; flattened, for the link into the lower layer.
+    /// Two layers that need almost all calls: large and sparse files, both types of links, a whiteout, an opaque
+    /// directory, an attribute. Flattened because of a link into the lower layer.
     static func ofManyCalls(largest: Int = 5 << 20) -> LocalImage {
         var image = sample(layers: 2, files: 8, largest: largest, isFlattened: true)
         let names = (0..<6).map { "link\($0)" }

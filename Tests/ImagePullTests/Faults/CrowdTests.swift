@@ -4,7 +4,7 @@ import Store
 import TestSupport
 import Testing
 
-/// Many processes that want one image in one store: one brings it, all have it.
+/// Many processes pull one image into one store: one downloads it, and all get it.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct CrowdTests {
     static func start(_ count: Int, _ scene: Scene, _ options: [String] = ["--if-missing"]) throws -> [Running] {
         try (0..<count).map { _ in
@@ -13,10 +13,10 @@ import Testing
         }
     }
 
-    /// "Within seconds" where nothing else runs; a machine may be busy. Who waits for a dead leader waits longer.
+    /// Seconds on an idle machine, but it may be busy. Waiting for a dead leader takes longer.
     static let secondsOfTakeover = 60.0
 
-    /// How many say that they brought something.
+    /// The number of processes that report a pull.
     static func pulled(_ ended: [Ended]) -> Int { ended.count { $0.errors.contains(" pulled, ") } }
 
     @Test func of64OnePulls() throws {
@@ -29,7 +29,7 @@ import Testing
         #expect(try scene.garbage() == [])
     }
 
-    /// Whoever has the layer in hand dies; somebody else takes over at once, and everybody has the image.
+    /// The process that unpacks the layer is killed; another one takes over at once, and all get the image.
     @Test func theLeaderIsKilledAndAnotherTakesOver() throws {
         let scene = try Scene(.sample(layers: 1, files: 50, largest: 64 << 20))
         let crowd = try Self.start(12, scene)
@@ -38,7 +38,7 @@ import Testing
         var longest = 0.0
         let end = Date().addingTimeInterval(20)
         while Date() < end {
-            // Published between the two readings that it compares: the next round sees it.
+            // The image may be published between the two reads that this compares; the next round sees it.
             let isThere = (try? scene.images())?.isEmpty == false
             let leader = Self.holder(below: scene.store + "/drafts")
             let isNew = leader.map { !dead.contains($0) } ?? isThere
@@ -65,14 +65,14 @@ import Testing
         #expect(try scene.garbage() == [])
     }
 
-    /// The process that holds a lock on a draft: proc_pid_fdinfo(5).
+    /// The process that locks a draft: proc_pid_fdinfo(5).
     static func holder(below drafts: String) -> Int32? {
-        let files = (try? FileManager.default.contentsOfDirectory(atPath: drafts)) ?? []  // not made yet
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: drafts)) ?? []  // absent so far
         let numbers = files.compactMap { name -> String? in
             let attributes = try? FileManager.default.attributesOfItem(atPath: "\(drafts)/\(name)/alive")  // gone
             return (attributes?[.systemFileNumber] as? Int).map(String.init)
         }
-        for process in (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? [] {  // always there
+        for process in (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? [] {  // exists
             guard let id = Int32(process) else { continue }
             let place = "/proc/\(process)/fdinfo"
             for file in (try? FileManager.default.contentsOfDirectory(atPath: place)) ?? [] {  // it may have ended
@@ -89,14 +89,14 @@ import Testing
     static let registryTools = ["/usr/bin/docker-registry", "/usr/bin/skopeo", "/usr/bin/curl", "/usr/sbin/ip"]
         .allSatisfy(FileManager.default.isExecutableFile(atPath:))
 
-    /// Sixty-four in four network namespaces, like four nodes: a shared store, or a store for each and a shared cache of
-    /// blobs. The registry counts.
-    /// `isLeaderKilled`: the first that unpacks a layer, or that fills the cache, is killed; somebody else goes on from there.
+    /// Sixty-four processes in four network namespaces, like four nodes, with a shared store, or with a store each and
+    /// a shared blob cache. The registry counts the requests. `isLeaderKilled`: the first process that unpacks a layer
+    /// or fills the cache is killed, and another one continues.
     @Test(
         .enabled(if: Program.isRoot && registryTools, "root, docker-registry, skopeo, curl and iproute2"),
         arguments: [false, true], [false, true])
     func fourNetworkNamespacesDownloadOnce(_ haveCache: Bool, _ isLeaderKilled: Bool) throws {
-        // So large where one is killed that it is met at work.
+        // Large enough that the killed process is still at work.
         let scene = try Scene(.sample(largest: isLeaderKilled ? 24 << 20 : 1 << 20))
         if haveCache {
             try scene.place.makeDirectory("cache")
@@ -167,7 +167,7 @@ import Testing
         command.directory = scene.place.path
         let ended = try command.run()
         let context: Comment = "\(ended)\n\(scene.place.text("errors")?.prefix(2000) ?? "")"
-        // Three layers once, and the configuration for each store; more only for the one who was killed.
+        // Three layers once, and the configuration once for each store; more only because of the killed process.
         let blobs = haveCache ? 7 : 4
         let told = Array(ended.lines.suffix(5))
         try #require(told.count == 5, context)

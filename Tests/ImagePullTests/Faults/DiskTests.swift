@@ -4,11 +4,11 @@ import Store
 import TestSupport
 import Testing
 
-/// A disk that is full, broken or read-only, met by the shipped program.
+/// The built program with a disk that is full, faulty or read-only.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct DiskTests {
     // MARK: Full
 
-    /// The size of the tmpfs that the store is on, and how many files it takes.
+    /// The size of the store's tmpfs, and its number of inodes.
     static let sizes: [(String, String)] =
         ["12k", "40k", "100k", "300k", "700k", "1200k", "2500k", "3300k", "4200k"].map { ($0, "100000") }
         + ["9", "14", "20", "60", "150", "250", "262"].map { ("20m", $0) }
@@ -17,7 +17,7 @@ import Testing
     func aFullDiskLeavesNothingHalf(_ limit: (size: String, inodes: String)) throws {
         let scene = try Scene(.sample())
         try scene.place.makeDirectory("disk")
-        // What is to be seen of it afterwards is said by the script: the mount is its own.
+        // The script prints the state, because the mount is in its own namespace.
         let script = """
             mount -t tmpfs -o size=\(limit.size),nr_inodes=\(limit.inodes) none disk
             set +e
@@ -50,7 +50,7 @@ import Testing
         #expect(Array(lines[3...]) == ["again 0", "images 1"], context)
     }
 
-    /// Nor is a cache of blobs that is full in the way of anybody.
+    /// A full blob cache must not prevent a pull.
     @Test(.enabled(if: Program.isRoot, "mounts a tmpfs: root only"), arguments: ["0", "40k", "1m", "3m", "40m"])
     func aFullBlobCacheIsDoneWithout(_ size: String) throws {
         let scene = try Scene(.sample())
@@ -72,14 +72,14 @@ import Testing
         #expect(ended.status == 0, "\(size): \(ended)")
         for store in ["one", "two"] { #expect(try scene.images(in: "\(scene.place.path)/\(store)").count == 1) }
         let blobs = registry.requests.count { $0.contains("/blobs/") }
-        // Three layers and the configuration, which is in no cache; each once, or each twice, or some of them.
+        // Three layers and the configuration, which is never cached; each once, twice, or some of them.
         #expect((5...10).contains(blobs), "\(size): \(registry.requests)")
         if size == "40m" {
             #expect(ended.lines == ["3", "0"] && blobs == 5, "\(ended) \(registry.requests)")
         }
     }
 
-    /// For the site's store the disk is always waited for, and nothing is to be seen of what it did not take.
+    /// Pulls into the site's store always flush, and what the disk did not store stays invisible.
     @Test(.enabled(if: KillTests.hasStrace, "needs strace"), arguments: ["EIO", "ENOSPC"])
     func whatTheDiskDidNotTakeIsNotSharedWithAnybody(_ error: String) throws {
         let scene = try Scene(.sample(layers: 1, files: 12, largest: 100))
@@ -98,13 +98,13 @@ import Testing
         #expect(try scene.images(in: shared).count == 1)
     }
 
-    /// What is found out only after it was published is gone again for everybody.
+    /// A write error that occurs after publishing makes the image invisible again.
     @Test(.enabled(if: KillTests.hasStrace, "needs strace"))
     func whatTheDiskDidNotTakeAfterwardsIsMissing() throws {
         let scene = try Scene(.sample(layers: 1, files: 12, largest: 100))
         let pulled = try scene.pull().run()
         #expect(pulled.status == 0, "\(pulled)")
-        // As it is where nobody has waited for the disk yet.
+        // The state before the flush.
         let boot = try String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8).prefix { $0 != "\n" }
         let layers = try FileManager.default.contentsOfDirectory(atPath: scene.store + "/layers")
         let images = try FileManager.default.contentsOfDirectory(atPath: scene.store + "/images")

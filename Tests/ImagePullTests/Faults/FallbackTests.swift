@@ -5,13 +5,13 @@ import Store
 import TestSupport
 import Testing
 
-/// File systems that refuse what others take, made of this one by answering in the kernel's place.
+/// Simulates file systems without certain features by failing calls with strace.
 @Suite(.serialized, .enabled(if: Program.isBuilt && KillTests.hasStrace, "needs strace")) struct FallbackTests {
-    /// What no call of a kind is answered with anything else than.
+    /// A call that always fails with this error.
     struct Refusal: Sendable, CustomTestStringConvertible {
         let call: String
         let error: String
-        /// Why layers that overlayfs joins elsewhere are flattened here; nil where they are joined here, too.
+        /// Why layers are flattened that overlayfs can stack elsewhere; `nil` if they are stacked.
         let reason: String?
         var testDescription: String { call + " " + error }
     }
@@ -30,7 +30,7 @@ import Testing
         [.dir("d"), .file("d/gone", "1"), .file("d/kept", "2"), .dir("o"), .file("o/old", "3"), .dir("o/below")],
         [.file("d/.wh.gone"), .dir("o"), .file("o/.wh..wh..opq"), .file("o/new", "4")],
     ]
-    /// The same with links into the layer below, which only flattening can show, and within the layer.
+    /// The same, with links into the lower layer, which require flattening, and within the layer.
     static let linked: [[Item]] = [
         stack[0],
         stack[1] + [
@@ -47,7 +47,7 @@ import Testing
 
     static func image(_ layers: [[Item]]) -> LocalImage { LocalImage(layers: layers.map(archive)) }
 
-    /// As `berth inspect` says it, and what the image holds where it is one tree.
+    /// The text of `berth inspect`, and the entries of a flattened image.
     static func look(_ scene: Scene, _ tag: String, _ store: String) throws -> (
         reason: String?, nodes: [String: String]?
     ) {
@@ -58,7 +58,7 @@ import Testing
         let trees = try #require(answer["trees"] as? [String])
         let tree = trees.count == 1 ? trees[0] : nil
         let nodes = try tree.map { try listing(OwnedFileDescriptor(opening: $0, [.readOnly, .directory])) }
-        // Where a launch mounts: in every flattened tree, whatever its image has.
+        // The mount points of a launch are in every flattened tree, whatever the image contains.
         let own = nodes?.filter { !["dev", "proc", "sys", "tmp"].contains($0.key) }
         return (answer["compositionReason"] as? String, own)
     }
@@ -95,7 +95,7 @@ import Testing
         #expect(undisturbed.nodes == shown.merging(linked) { $1 })
         #expect(flat.reason == refusal.reason ?? undisturbed.reason)
         #expect(flat.nodes == undisturbed.nodes?.filter { hasPipes || $0.key != "p" })
-        // Times and modes, too.
+        // Compare times and modes, too.
         let (here, there) = (try scene.images(), try scene.images(in: quiet))
         for (digest, prints) in here where hasPipes && prints.count == 1 && there[digest]?.count == 1 {
             #expect(prints == there[digest])
@@ -104,7 +104,7 @@ import Testing
         #expect(try scene.garbage() == [])
     }
 
-    /// A copy of what its owner may not read, as `/etc/shadow` is in some images.
+    /// Copies a file that its owner may not read, such as `/etc/shadow` in some images.
     @Test(.enabled(if: getuid() == 0, "root, to become somebody else"))
     func withoutLinksAUserHasWhatHeMayNotRead() throws {
         let scene = try Scene(Self.image(Self.linked), tag: "flat")
@@ -122,7 +122,7 @@ import Testing
         #expect(nodes["early"] == "file 0 8" && nodes["later"] == "file 0 8" && nodes["held"] == "file 644 1")
     }
 
-    /// A small archive may name a large file often; what has no links would grow by as much each time.
+    /// A small archive may link a large file many times; without hard links, the tree would grow each time.
     @Test func copiesInsteadOfLinksAreLimited() throws {
         let links = (0..<20).map { Item.link("large", "l\($0)") }
         let scene = try Scene(
@@ -137,7 +137,7 @@ import Testing
         #expect(try scene.images(in: store).isEmpty)
     }
 
-    /// More than the kernel stacks (OVL_MAX_STACK).
+    /// More layers than the kernel supports (OVL_MAX_STACK).
     @Test func moreLayersThanOverlayfsJoinsAreFlattened() throws {
         let layers = (0...500).map { [Item.dir("d"), .file("d/f\($0)", "\($0)")] }
         let scene = try Scene(Self.image(layers), tag: "many")

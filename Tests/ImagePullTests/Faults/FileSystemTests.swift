@@ -3,12 +3,12 @@ import ImageSpec
 import TestSupport
 import Testing
 
-/// Stores on the file systems of local disks, in memory, and of FUSE. Those of networks are in `Tests/FileSystemTests`,
-/// which needs a machine of its own.
+/// Stores on local file systems, in memory and on FUSE. `Tests/FileSystemTests` tests network file systems in a virtual
+/// machine.
 @Suite(.serialized, .enabled(if: Program.isBuilt && Program.isRoot, "mounts: root only")) struct FileSystemTests {
     static let kinds = ["ext4", "xfs", "btrfs", "f2fs", "tmpfs", "locked", "fuse"]
 
-    /// By an ordinary user: an image that overlayfs joins, one that is flattened, and what a run of it sees.
+    /// As an ordinary user: a stacked image, a flattened one, and the view from a container.
     @Test(.enabled(if: KillTests.launcher != nil, "needs a built berth"), arguments: kinds)
     func anImageIsUnpackedJoinedAndRun(_ kind: String) throws {
         guard LoopDisk.isThere(kind) else { return }
@@ -46,7 +46,7 @@ import Testing
         let ended = try command.run()
         let lines = ended.lines
         #expect(Array(lines.prefix(7)) == ["1", "1", "0", "1", "kept", "new", "gone"], "\(ended)")
-        // Locks of FUSE say nothing of other nodes: what was used lately is not collected.
+        // FUSE locks are local, so recently used images are not collected.
         let left = lines.dropFirst(7)
         #expect(
             kind == "fuse" ? left.count >= 5 && left.allSatisfy { $0.hasPrefix("sha256-") } : left == ["empty"],
@@ -54,7 +54,7 @@ import Testing
         #expect(ended.status == 0, "\(ended)")
     }
 
-    /// Where ext4 has just removed files it looks at each of their inodes for every new one: layers are not put side by side.
+    /// ext4 checks the inodes of recently removed files for each new file, so layers must be in separate block groups.
     @Test func onExt4LayersLieApart() throws {
         guard LoopDisk.isThere("ext4") else { return }
         let scene = try Scene(.sample(layers: 6, files: 3, largest: 1000))
@@ -76,7 +76,7 @@ import Testing
         #expect(ended.status == 0 && (ended.lines.last.flatMap { Int($0) } ?? 0) > 1, "\(ended)")
     }
 
-    /// busybox, with a directory of which the upper layer hides a file.
+    /// busybox, with a directory in which the upper layer hides a file.
     static func runnable() throws -> LocalImage {
         let busybox = try #require(["/bin/busybox", "/usr/bin/busybox"].compactMap(FileManager.default.contents).first)
         var lower = TarWriter()
@@ -87,7 +87,7 @@ import Testing
         return LocalImage(layers: [lower.bytes, archive(below), archive([.dir("d"), .file("d/.wh.hidden")])])
     }
 
-    /// A quota that is used up, at any point: what btrfs says is EDQUOT, by itself.
+    /// An exceeded quota at any point. btrfs returns EDQUOT itself.
     @Test(arguments: ["100k", "400k", "1m", "2m", "3m"]) func aQuotaLeavesNothingHalf(_ limit: String) throws {
         guard LoopDisk.isThere("btrfs") else { return }
         let scene = try Scene(.sample())

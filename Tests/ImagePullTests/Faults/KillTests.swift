@@ -6,20 +6,20 @@ import Store
 import TestSupport
 import Testing
 
-/// `kill -9` at random instants. `BERTH_KILLS` says how many (100), `BERTH_SEED` where the series begins.
+/// `kill -9` at random instants. `BERTH_KILLS` is the number of kills (100), `BERTH_SEED` the seed.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct KillTests {
     static func number(_ name: String, _ otherwise: Int) -> Int {
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? otherwise
     }
 
-    /// One's own store and the site's, a blob cache, and two images that a layout and a registry have.
+    /// A user's store and the site's, a blob cache, and two images in a layout and a registry.
     struct Yard {
         let scene: Scene
         let registry: SlowRegistry
         let tags = ["one", "flat"]
         let system: String
         let cache: String
-        /// Where nobody is killed: what the images look like, and how long a pull of each takes from where.
+        /// Results without kills: the images' contents, and the time of each pull by source.
         private(set) var expected: [Digest: [UInt64]] = [:]
         private(set) var seconds: [String: Double] = [:]
 
@@ -29,7 +29,7 @@ import Testing
             system = scene.place.path + "/system"
             cache = scene.place.path + "/cache"
             try scene.place.makeDirectory("cache")
-            // For whoever asks for the site's store alone: what is there nobody pulls into his own.
+            // Only for pulls into the site's store, because users do not pull what it has.
             try scene.place.write("system-store = \(system)\n", to: "system.conf")
             registry = try SlowRegistry(scene, bytesPerSecond: 12 << 20)
             let quiet = scene.place.path + "/quiet"
@@ -66,14 +66,14 @@ import Testing
             }
         }
 
-        /// Of whole blobs; what the dead left unfinished stays.
+        /// Removes complete blobs, but not the unfinished ones of killed processes.
         func emptyCache() throws {
             for name in (try? FileManager.default.contentsOfDirectory(atPath: cache + "/blobs")) ?? [] {  // none yet
                 try FileManager.default.removeItem(atPath: cache + "/blobs/" + name)
             }
         }
 
-        /// How many blobs have their name; each is what it says.
+        /// Checks that each named blob is valid, and returns their number.
         func checkCache(_ context: Comment) throws -> Int {
             let names = (try? FileManager.default.contentsOfDirectory(atPath: cache + "/blobs")) ?? []  // none yet
             for name in names {
@@ -112,10 +112,10 @@ import Testing
                 case 10: ("prune by size", try scene.prune(["--keep-storage", "1m"]), nil)
                 default: ("prune all", try scene.prune(["--all"]), nil)
                 }
-            // With the cache as it is every other time: from there, or from the network.
+            // Keep the cache in half of the rounds, to read from it rather than from the network.
             if round % 4 < 2 { try yard.emptyCache() }
             let running = try command.start()
-            // Tidying takes a moment, and a pull of what is there no longer.
+            // Pruning is quick, and pulling an existing image, too.
             let longest = seconds ?? (yard.seconds["flat false"] ?? 0.2) / 2
             usleep(UInt32.random(in: 0...UInt32(longest * 1.1 * 1_000_000), using: &random))
             running.signal(SIGKILL)
@@ -126,7 +126,7 @@ import Testing
                 #expect(ended.status == 0, "\(context): \(what): \(ended)")
             }
 
-            // What is to be seen is whole.
+            // Visible images are complete.
             for store in [scene.store, system] {
                 let images = try scene.images(in: store)
                 for (digest, prints) in images { #expect(prints == yard.expected[digest], context) }
@@ -150,7 +150,7 @@ import Testing
         #expect(killed.count >= min(4, kills), "\(killed)")
     }
 
-    /// A pull succeeds, from the registry at times, and nothing is left that is of no use.
+    /// A pull succeeds, sometimes from the registry, and leaves no garbage.
     private func checkNextPull(
         _ yard: Yard, _ tag: String, _ options: [String], in store: String, isEmptied: Bool, _ context: Comment
     ) throws {
@@ -167,7 +167,7 @@ import Testing
         #expect(try yard.scene.images(in: store) == [:], context)
     }
 
-    /// Publishing and collecting take an instant, which chance seldom meets: killed as each of their calls is made.
+    /// Random kills rarely hit publishing and collecting, so kill the process at each of their calls.
     @Test(
         .enabled(if: hasStrace, "needs strace"),
         arguments: ["renameat2", "renameat", "linkat", "symlinkat", "unlinkat", "fcntl"], [true, false])
@@ -207,10 +207,10 @@ import Testing
             #expect(try scene.garbage() == [], context)
             #expect(try scene.prune(["--all"]).run().status == 0, context)
             #expect(try scene.garbage() == [] && scene.images().isEmpty, context)
-            // There are no more of them.
+            // There were no more such calls.
             if !isKilled { break }
         }
-        // Which of them are made depends on what there is to do.
+        // Which calls occur depends on the state.
         let isMade = isPull ? ["renameat2", "renameat", "fcntl"] : ["renameat", "unlinkat", "fcntl"]
         if isMade.contains(call) { #expect(killed > 0, "\(call) was never made") }
         print("\(call), \(isPull ? "pull" : "prune"): \(killed) killed")
@@ -222,8 +222,8 @@ import Testing
             ["build/bin/berth", ".build/lean/release/berth", ".build/debug/berth"].map { root + "/" + $0 })
     }()
 
-    /// The launcher alone is ended: the pull that it started ends, too, and tidies up.
-    /// With both, as a terminal and a scheduler do it: the launcher's death is no second wish.
+    /// Killing only the launcher also stops the pull that it started, which cleans up.
+    /// A terminal or scheduler signals both; the launcher's death must not count as a second interrupt.
     @Test(
         .enabled(if: launcher != nil && hasStrace, "needs a built berth, and strace"),
         arguments: [(SIGTERM, false), (SIGKILL, false), (SIGINT, true), (SIGTERM, true)])
@@ -232,7 +232,7 @@ import Testing
         try scene.place.makeDirectory("prefix/bin")
         let berth = scene.place.path + "/prefix/bin/berth"
         try FileManager.default.copyItem(atPath: try #require(Self.launcher), toPath: berth)
-        // Slowed down, so that it is met in the middle; -D: strace is not its parent.
+        // Slowed down, so that the signal arrives in the middle; -D: strace is not its parent.
         try scene.place.write(
             """
             #!/bin/sh
@@ -257,7 +257,7 @@ import Testing
         #expect(try scene.images() == [:])
     }
 
-    /// Where a program changed directory without a shell, PWD is another's.
+    /// After a program changed directory without a shell, PWD is wrong.
     @Test(.enabled(if: Program.isBuilt, "needs a built berth-image"))
     func aRelativePathIsOfWhereTheProgramStands() throws {
         let scene = try Scene(.sample(layers: 1, files: 3, largest: 100))
@@ -271,8 +271,8 @@ import Testing
         }
     }
 
-    /// A connection, or a layer's file, must not become standard error and have progress written into it. Looked at while
-    /// the program waits for a registry that takes connections and says nothing.
+    /// A connection or a layer's file must not become standard error and receive progress output. Checked while the
+    /// program waits for a registry that accepts connections and does not answer.
     @Test(.enabled(if: Program.isBuilt, "needs a built berth-image"), arguments: ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
     func closedStreamsAreNobodyElses(_ closed: String) throws {
         let scene = try Scene(.sample(layers: 1, files: 1, largest: 10))

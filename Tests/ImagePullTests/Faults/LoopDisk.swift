@@ -1,15 +1,15 @@
 import Foundation
 import TestSupport
 
-/// A file system of a kind of its own: on a file, in memory, in memory with all that a site may forbid ("locked"), or shown
-/// by a program ("fuse").
+/// A separate file system: on a file, in memory, in memory with all restrictions of a site ("locked"), or in FUSE
+/// ("fuse").
 enum LoopDisk {
-    /// Makes and mounts it at `disk`, for a shell in a mount namespace of its own.
+    /// A script that creates and mounts it at `disk` in a separate mount namespace.
     static func script(_ kind: String) -> String {
         switch kind {
         case "tmpfs": return "mkdir disk\nmount -t tmpfs -o size=200m none disk"
         case "locked": return "mkdir disk\nmount -t tmpfs -o size=200m,nodev,nosuid,noexec none disk"
-        // As root: the kernel's FUSE allows others, and an ordinary user's rights are asked for there.
+        // As root, with checks by the kernel for an ordinary user.
         case "fuse": return "mkdir -m 755 behind disk\nbindfs -o allow_other,default_permissions behind disk"
         default: break
         }
@@ -21,7 +21,7 @@ enum LoopDisk {
             """
     }
 
-    /// Whether there are a program that makes it and a kernel that mounts it; told loudly where not.
+    /// Whether the program and the kernel support are available; prints a warning if not.
     static func isThere(_ kind: String) -> Bool {
         if ["tmpfs", "locked"].contains(kind) { return Program.isRoot }
         let known = (try? String(contentsOfFile: "/proc/filesystems", encoding: .utf8)) ?? ""  // then none

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What cannot be written, and what cannot be started, is an error within seconds.
+/// Failed writes and failed starts are errors within seconds.
 @Suite(.enabled(if: Program.isBuilt, "no built berth-image: run Scripts/build")) struct OutputTests {
     static func shell(_ script: String) -> [String] { ["bash", "-c", script + #"; exec "$@""#, "bash"] }
     static let full = ["bash", "-c", #"exec "$@" >/dev/full"#, "bash"]
@@ -59,7 +59,7 @@ import Testing
                 #expect(bad.isEmpty, "\(arguments): \(ended)")
             }
         }
-        // To a machine the name is exact.
+        // The machine-readable name is exact.
         #expect(
             try Program.command(["pull", "-q", "oci:\(odd)/layout"] + store, home: scene.place.path).run().status == 0)
         let json = try Program.command(["images", "--json"] + store, home: scene.place.path).run()
@@ -70,7 +70,7 @@ import Testing
         )
     }
 
-    // MARK: Several things
+    // MARK: Several arguments
 
     @Test func aMissingImageKeepsNoOtherFromGoing() throws {
         let scene = try Scene(.sample(layers: 1, files: 2, largest: 100))
@@ -85,7 +85,7 @@ import Testing
         #expect(try Program.command(["images", "-q"] + store, home: scene.place.path).run().output == "")
     }
 
-    /// What `pull` prints is for other commands.
+    /// Other commands accept the name that `pull` prints.
     @Test func everyCommandTakesTheNameThatPullPrints() throws {
         let scene = try Scene(.sample(layers: 1, files: 2, largest: 100))
         let store = ["--store", scene.store]
@@ -99,7 +99,7 @@ import Testing
 
     // MARK: Threads
 
-    /// A user of whom no process runs, so that the limit counts these alone.
+    /// A user without processes, so that the limit counts only these.
     static let stranger = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
 
     @Test(.enabled(if: Program.isRoot, "changes its user"), arguments: [1, 2, 4, 6, 8, 10, 12, 16])
@@ -112,7 +112,7 @@ import Testing
         }
         for arguments in [["pull", scene.source("one")], ["export", "dir:/etc", "oci:\(scene.place.path)/out"]] {
             let ended = try run(arguments, scene, "ulimit -u \(limit)", asStranger: true)
-            // Eight threads are needed, and more may do.
+            // Eight threads are needed, so more may succeed.
             if limit >= 8, ended.status == 0 { continue }
             #expect(ended.status == 125 && ended.errors.contains("berth: "), "\(arguments): \(ended)")
         }
@@ -123,7 +123,7 @@ import Testing
         let scene = try Scene(.sample(layers: 3, files: 2, largest: 100))
         for arguments in [["--version"], ["images"], ["--help"], ["inspect", "x"], ["pull", scene.source("one")]] {
             let ended = try run(arguments, scene, "ulimit -v \(limit)")
-            // A program in pieces may not even be loaded; Berth's own is in one.
+            // A dynamically linked program may not even load; Berth's is a single file.
             let isLoaded = !ended.errors.contains("error while loading shared libraries")
             if isLoaded, arguments[0] == "pull", limit < 640 << 10 {
                 #expect(ended.status == 125, "\(limit): \(ended)")

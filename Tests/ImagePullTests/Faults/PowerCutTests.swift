@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A disk that loses power behind a pull: a file system of its own on a loop device, cut off from it by the shutdown
-/// ioctl(2) that file systems' own crash tests use, and mounted again under another boot's number.
+/// Simulates a power failure after a pull: a file system on a loop device is shut down by the ioctl(2) of file systems'
+/// own crash tests, and mounted again with another boot ID.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct PowerCutTests {
     static let isPossible: Bool = {
         let tools = ["/usr/bin/python3", "/dev/loop-control"]
@@ -18,8 +18,8 @@ import Testing
         [(kind, 0, true), (kind, 0, false), (kind, 150, true), (kind, 150, false)]
     }
 
-    /// `neighbour`: MB that somebody else has written and not waited for, so that the pull does not wait either. In half of
-    /// the cases names come to the disk, and what the files hold does not.
+    /// `neighbour`: dirty MB of another process, so that the pull does not flush. In half of the cases, names reach the
+    /// disk, but file contents do not.
     @Test(.enabled(if: isPossible), arguments: cases)
     func whatIsVisibleAfterwardsIsWhole(_ kind: String, _ neighbour: Int, _ areNamesCommitted: Bool) throws {
         guard LoopDisk.isThere(kind) else { return }
@@ -55,8 +55,8 @@ import Testing
         let ended = try command.run()
         let lines = ended.lines
         try #require(ended.status == 0 && lines.count == 5, "\(ended)")
-        // Whatever the power cut left: what is to be seen is whole, and afterwards everything is. That a mark was taken away
-        // may not have come to the disk.
+        // Visible images must be complete, and after a pull, all images. The removal of a mark may not have reached the
+        // disk.
         if lines[0] == "unsettled" { #expect(lines[1] == "images 0", "\(ended)") }
         if lines[1] != "images 0" { #expect(lines[1...2] == ["images 1", "same"], "\(ended)") }
         print("\(kind), \(lines[0]), names committed \(areNamesCommitted): \(lines[1]), files \(lines[2])")

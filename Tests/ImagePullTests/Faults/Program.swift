@@ -6,9 +6,9 @@ import LinuxKernel
 @testable import Store
 import TestSupport
 
-/// The built `berth-image`, run as a person runs it.
+/// Runs the built `berth-image` as a user does.
 enum Program {
-    /// The newest: a stale one would be tested in silence.
+    /// The newest build; testing a stale one would go unnoticed.
     static let path: String? = {
         let root = packageRoot(#filePath.replacingOccurrences(of: "/Faults/", with: "/"))
         let built = ["build/libexec/berth/berth-image", ".build/release/berth-image", ".build/debug/berth-image"]
@@ -43,7 +43,7 @@ enum Program {
     }
 }
 
-/// An image on disk as an OCI layout, with a store beside it.
+/// An image on disk as an OCI layout, and a store next to it.
 struct Scene {
     let place: TemporaryDirectory
     let layout: String
@@ -56,7 +56,7 @@ struct Scene {
         try add(image, tag)
     }
 
-    /// Layouts hold what is needed for one image each; more are more directories.
+    /// Adds a layout for another image.
     func add(_ image: LocalImage, _ tag: String) throws {
         for (file, bytes) in LocalImage.layout([(tag, image)]) { try place.write(bytes, to: "layout/\(tag)/" + file) }
     }
@@ -72,7 +72,7 @@ struct Scene {
         try Program.command(["prune", "--store", store] + options, home: place.path)
     }
 
-    /// Every image that is to be seen, by its layers' contents.
+    /// All visible images with the contents of their layers.
     func images(in store: String? = nil) throws -> [Digest: [UInt64]] {
         guard let opened = try ImageStore.open(existing: store ?? self.store) else { return [:] }
         var found: [Digest: [UInt64]] = [:]
@@ -90,7 +90,7 @@ struct Scene {
         return found
     }
 
-    /// What no image needs, by path below the store; empty after a collection that nobody was in the way of.
+    /// The paths that no image needs; empty after a collection without other processes.
     func garbage(in store: String? = nil) throws -> [String] {
         let store = store ?? self.store
         func names(_ path: String) -> [String] {
@@ -112,14 +112,14 @@ struct Scene {
         }
         for kind in ["layers", "rootfs"] {
             for name in names(store + "/" + kind) where !needed.contains("\(kind)/\(name)/tree") {
-                // A flattened image needs its layers no more.
+                // A flattened image no longer needs its layers.
                 found.append("\(kind)/\(name)")
             }
         }
         return found
     }
 
-    /// Type, mode, size, time, link and content of all that is below a directory, in one number.
+    /// Type, mode, size, time, link and content of everything below a directory as one number.
     private struct Print {
         var value: UInt64 = 0xcbf2_9ce4_8422_2325
 
@@ -136,7 +136,7 @@ struct Scene {
                 case .directory: try add(directory.open(name, [.readOnly, .directory, .noFollow]))
                 case .regular:
                     let bytes = try directory.open(name, [.readOnly, .noFollow]).readAll(limit: 1 << 30)
-                    // In the library's C: these bytes are many, and a loop of a debug build is slow.
+                    // With the library's C code, because a loop in a debug build is too slow.
                     add(Digest(hashing: bytes, with: .sha256).hex.utf8)
                 case .symlink: add(try directory.linkTarget(name))
                 default: break
@@ -147,7 +147,7 @@ struct Scene {
 }
 
 extension LocalImage {
-    /// Layers of many small files and one large each, the same every time.
+    /// Reproducible layers of many small files and one large file each.
     static func sample(layers: Int = 3, files: Int = 80, largest: Int = 1 << 20, isFlattened: Bool = false)
         -> LocalImage
     {
@@ -169,7 +169,7 @@ extension LocalImage {
                 }
                 writer.add(.init(name: Array("d\(layer)/large".utf8), size: Int64(noise.count)), noise)
                 if isFlattened, layer > 0 {
-                    // Into a lower layer: nothing that overlayfs could stack.
+                    // A link into a lower layer, which overlayfs cannot stack.
                     writer.add(
                         .init(name: Array("link\(layer)".utf8), type: UInt8(ascii: "1"), link: Array("d0/f1".utf8)))
                 }
@@ -179,7 +179,7 @@ extension LocalImage {
     }
 }
 
-/// The same numbers each time, from a seed that a failure names.
+/// A reproducible sequence for a seed that failures report.
 struct Seeded: RandomNumberGenerator {
     var state: UInt64
 

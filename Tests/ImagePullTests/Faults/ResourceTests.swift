@@ -4,7 +4,7 @@ import Store
 import TestSupport
 import Testing
 
-/// What a pull takes, whatever the size of what it pulls.
+/// The resources of a pull must not depend on the size of the image.
 @Suite(.serialized, .enabled(if: Program.isBuilt)) struct ResourceTests {
     static let layer = 192 << 20
 
@@ -16,7 +16,7 @@ import Testing
         return try Scene(LocalImage(layers: [writer.bytes]))
     }
 
-    /// The most that was ever resident, in KiB: proc_pid_status(5).
+    /// The peak resident memory in KiB: proc_pid_status(5).
     static func peak(_ running: Running) -> Int {
         let text = FileManager.default.contents(atPath: "/proc/\(running.processID)/status").map {
             String(decoding: $0, as: UTF8.self)
@@ -25,7 +25,7 @@ import Testing
         return Int(line.filter(\.isNumber)) ?? 0
     }
 
-    /// Runs a pull and watches what is resident.
+    /// Runs a pull and measures its resident memory.
     static func most(of command: Command) throws -> (ended: Ended, most: Int) {
         let running = try command.start()
         var most = 0
@@ -45,7 +45,7 @@ import Testing
         #expect(most > 0 && most <= 64 << 10, "\(most) KiB resident")
     }
 
-    /// What a program asks to learn how many processors it has, answered as on a node of 128.
+    /// A library that simulates a node with 128 processors.
     static func pretending(in place: TemporaryDirectory) throws -> String {
         try place.write(
             """
@@ -70,7 +70,7 @@ import Testing
         return library
     }
 
-    /// Layers that are packed, all at once, from a registry.
+    /// Compressed layers, all at once, from a registry.
     static let packings = ["gzip", "zstd -19"]
 
     @Test(
@@ -88,7 +88,7 @@ import Testing
             try #require(ended.status == 0, "\(ended)")
         }
         try run([root + "/Scripts/registry", "start", "--listen", "127.0.0.1:\(port)", registry])
-        defer { _ = try? Command([root + "/Scripts/registry", "stop", registry]).run() }  // only tidying
+        defer { _ = try? Command([root + "/Scripts/registry", "stop", registry]).run() }  // best effort
         let words =
             ["skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false", "--dest-compress-format"]
             + [packing == "gzip" ? "gzip" : "zstd"] + level
@@ -105,7 +105,7 @@ import Testing
     static let memory = "/sys/fs/cgroup/memory"
     static let unified = "/sys/fs/cgroup"
 
-    /// A cgroup that may be made here, and the name of the file with its limit.
+    /// A cgroup in which children can be created, and the name of the file with its limit.
     static var cgroup: (parent: String, limit: String)? {
         guard Program.isRoot else { return nil }
         if FileManager.default.fileExists(atPath: memory + "/memory.limit_in_bytes") {
@@ -115,7 +115,7 @@ import Testing
         return String(decoding: controllers, as: UTF8.self).contains("memory") ? (unified, "memory.max") : nil
     }
 
-    /// Runs what follows in the new cgroup GROUP below PARENT, whose file LIMIT is to say BYTES.
+    /// Runs the following commands in the new cgroup GROUP below PARENT and writes BYTES to its file LIMIT.
     static let inCgroup = """
         mkdir "$GROUP"
         trap 'echo $$ >"$PARENT/cgroup.procs"; rmdir "$GROUP"' EXIT
@@ -125,7 +125,7 @@ import Testing
         "$@"
         """
 
-    /// A job's memory holds the page cache of what it writes, too.
+    /// A job's memory includes the page cache of its writes.
     @Test(.enabled(if: cgroup != nil, "root, and a memory cgroup to make one in"))
     func aPullInAJobOf200MegabytesSucceeds() throws {
         let (parent, limit) = try #require(Self.cgroup)
@@ -140,7 +140,7 @@ import Testing
 }
 
 extension Command {
-    /// With these variables, too.
+    /// Runs with additional variables.
     func run(with more: [String: String]) throws -> Ended {
         var command = self
         command.environment.merge(more) { $1 }

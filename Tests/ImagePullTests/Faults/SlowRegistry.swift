@@ -1,14 +1,14 @@
 import Foundation
 import TestSupport
 
-/// A registry on loopback that hands out a scene's images as `ADDRESS/TAG:1`, so slowly that a pull can be met while it
-/// downloads. It counts what is asked of it in `requests`.
+/// A registry on loopback that serves a scene's images as `ADDRESS/TAG:1` so slowly that a test can interrupt a pull.
+/// It logs requests in `requests`.
 struct SlowRegistry {
     let address: String
     private let running: Running
     private let log: String
 
-    /// - Parameter bytesPerSecond: Of each connection.
+    /// - Parameter bytesPerSecond: The rate of each connection.
     init(_ scene: Scene, bytesPerSecond: Int) throws {
         log = scene.place.path + "/requests"
         let program = try scene.place.write(Self.program, to: "registry.py")
@@ -24,7 +24,7 @@ struct SlowRegistry {
         _ = try? running.wait()  // ended, whatever it says
     }
 
-    /// `GET /v2/…` and so on, with the range where one was asked for.
+    /// `GET /v2/…` and similar, with the requested range, if any.
     var requests: [String] {
         let text = FileManager.default.contents(atPath: log).map { String(decoding: $0, as: UTF8.self) } ?? ""
         return text.split(separator: "\n").map(String.init)

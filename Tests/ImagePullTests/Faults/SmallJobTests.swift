@@ -2,17 +2,17 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A pull in a job with little memory, of which all may be under way to the disk:
+/// A pull in a job with little memory, which dirty pages could fill:
 /// docs/explanation/decisions/pull-pipeline.md
 @Suite(
     .serialized,
     .enabled(if: Program.isBuilt && ResourceTests.cgroup != nil, "root, and a memory cgroup to make one in"))
 struct SmallJobTests {
     static let job = 200 << 20
-    /// Several times what may be under way.
+    /// Several times the allowed amount of dirty data.
     static let size = 96 << 20 | 1
 
-    /// A call of sync_file_range(2): what waits has all three flags.
+    /// A call of sync_file_range(2). A call that waits has all three flags.
     struct Call {
         let inode: UInt64
         let offset: Int64
@@ -20,7 +20,7 @@ struct SmallJobTests {
         let waits: Bool
     }
 
-    /// What a pull calls, and whether it succeeds, in a cgroup with that limit.
+    /// The calls of a successful pull in a cgroup with this limit.
     static func calls(_ image: LocalImage, limit: String) throws -> [Call] {
         let (parent, file) = try #require(ResourceTests.cgroup)
         let scene = try Scene(image)
@@ -56,7 +56,7 @@ struct SmallJobTests {
         }
     }
 
-    /// Files of so many bytes each.
+    /// An image with files of these sizes in bytes.
     static func image(of sizes: [Int]) -> LocalImage {
         var writer = TarWriter()
         writer.bytes.reserveCapacity(sizes.reduce(4096) { $0 + $1 + 1024 })
@@ -67,7 +67,7 @@ struct SmallJobTests {
         return LocalImage(layers: [writer.bytes])
     }
 
-    /// One large file, and many of which none is much.
+    /// One large file, and many small ones.
     @Test(arguments: [
         [size], [Int](repeating: (5 << 20) + 1, count: 20), [30 << 20, 9 << 20, 30 << 20, 6 << 20, 20 << 20],
     ])
@@ -91,7 +91,7 @@ struct SmallJobTests {
         #expect(finished.values.reduce(0, +) > Int64(sizes.reduce(0, +) - Self.job / 5))
     }
 
-    /// Where nothing limits it, a pull leaves the disk to the kernel: it is over before the disk has all.
+    /// Without a limit, a pull leaves flushing to the kernel and ends before all data is on disk.
     @Test func withoutALimitNothingIsHandedOver() throws {
         #expect(try Self.calls(Self.image(of: [Self.size]), limit: "-1").isEmpty)
     }

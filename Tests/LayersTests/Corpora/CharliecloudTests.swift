@@ -3,15 +3,15 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Charliecloud's images of whiteouts and of odd files, as data of our own. Its matrix of kinds is in `CorpusTests`.
+/// Charliecloud's images of whiteouts and unusual files with our own data. `CorpusTests` has its matrix of types.
 @Suite struct CharliecloudTests {
-    /// Files or directories made, then removed one by one or all at once, then some of them made anew, in the layer that
-    /// removes: 12 ways, of files and of directories, in two depths.
+    /// Creates files or directories, removes them one by one or all at once, and recreates some in the removing layer:
+    /// 12 ways for files and directories at two depths.
     struct Way: Sendable {
         let place: String
         let isDirectory: Bool
         let made: Int
-        /// `nil`: all, whatever there is.
+        /// `nil` removes all.
         let removed: Int?
         let restored: Int
 
@@ -32,7 +32,7 @@ import Testing
         }
     }
 
-    /// How a directory that was removed and made anew is told: as opaque, or name by name.
+    /// How a removed and recreated directory is encoded: as opaque, or name by name.
     enum Form: CaseIterable, Sendable { case opaque, explicit }
 
     static func image(_ form: Form) -> (layers: [[Item]], expected: [String: String]) {
@@ -91,8 +91,8 @@ import Testing
         withExtendedLifetime(mounts) {}
     }
 
-    /// One kind in the place of another, in the layer behind; links to themselves, to nothing, and to where only the image has
-    /// something.
+    /// An entry replaces one of another type in the next layer; links to themselves, to a missing target, and to a path
+    /// that exists only in the image.
     @Test func fileQuirks() throws {
         func target(_ name: String) -> Item { .file("test/" + name, name) }
         let layers: [[Item]] = [
@@ -123,7 +123,7 @@ import Testing
         }
         #expect(try listing(flat.descriptor.open("test", [.readOnly, .directory])) == expected)
         #expect(expected.count == 16)
-        // What lies below a link to itself is nowhere, and is said to be.
+        // An entry below a link to itself is an error.
         let error = #expect(throws: LayerError.self) {
             _ = try Workplace().flatten([[.symlink("link_self", "link_self"), .file("link_self/f", "x")]])
         }

@@ -2,8 +2,8 @@ import Layers
 import TestSupport
 import Testing
 
-/// CPython's TestExtractionFilters, as data of our own: what its filters refuse to write outside stays inside here, as links of
-/// an image are those of its root. `CorpusTests` runs it.
+/// CPython's TestExtractionFilters with our own data: what its filters reject stays inside the root here, because links
+/// of an image are relative to its root. `CorpusTests` runs it.
 extension CorpusTests {
     static let filters: [Case] = [
         Case(
@@ -56,7 +56,7 @@ extension CorpusTests {
                 "linkdir/hardlink": "file 644 abc", "linkdir/symlink": "symlink hardlink",
                 "linkdir/hardlink2": "symlink hardlink", "symlink2": "symlink linkdir/hardlink2",
             ]),
-        // setuid and setgid go; whoever unpacks can read a directory of his own.
+        // setuid and setgid are removed; the unpacking user can read the directories.
         Case(
             name: "cpython modes",
             layers: [

@@ -3,8 +3,8 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// The tables of Go's archive/tar (reader_test.go, strconv_test.go, tar_test.go of Go 1.19) as data of our own. Every tool
-/// that made the images in registries reads and writes with it, so where it is lenient we are; docs/reference/corpora.md has what is not.
+/// The tables of Go's archive/tar (reader_test.go, strconv_test.go, tar_test.go of Go 1.19) with our own data. The
+/// tools that build images use it, so Berth accepts what it accepts. docs/reference/corpora.md lists the exceptions.
 @Suite struct GoTarTests {
     static func text(_ text: String) -> [UInt8] { Array(text.utf8) }
 
@@ -25,7 +25,7 @@ import Testing
 
     typealias Number = (name: String, field: [UInt8], value: Int64?)
 
-    /// Twelve bytes as a time has them; one byte of Go's is the lowest of twelve.
+    /// Twelve bytes, as in a time field; a single byte of Go's table is the lowest one.
     static func wide(_ byte: UInt8) -> [UInt8] {
         let isNegative = byte & 0x40 != 0
         let rest = [UInt8](repeating: isNegative ? 0xFF : 0, count: 10)
@@ -118,7 +118,7 @@ import Testing
 
     // MARK: TestParsePAXRecord, TestParsePAX, TestMergePAX
 
-    /// The records as they lie in the archive, and what the entry is called then; nil where they are refused.
+    /// The records in the archive and the resulting name; `nil` if they are rejected.
     static let records: [(String, String?)] = [
         ("", "plain"), ("19 path=/etc/hosts\n", "/etc/hosts"),
         ("210 path=" + String(repeating: "AB", count: 100) + "\n", String(repeating: "AB", count: 100)),
@@ -131,11 +131,11 @@ import Testing
         ("06 k=v\n", nil), ("00006 k=v\n", nil), ("000006 k=v\n", nil), ("000000 k=v\n", nil), ("0 k=v\n", nil),
         ("+0000005 x=\n", nil), ("6 k=1\n", "plain"), ("10 a=name\n", "plain"), ("9 a=name\n", "plain"),
         ("13 key1=haha\n13 key2=nana\n13 key3=kaka\n", "plain"),
-        // What is said and taken back.
+        // Values that a later record cancels.
         ("12 path=one\n12 path=two\n8 path=\n", "plain"), ("12 path=one\n12 path=two\n", "two"),
         ("24 gid=gtgergergersagersge\n", nil), ("14 path=a/b/c\n12 uid=1000\n", "a/b/c"),
         ("11 path=x\0\n", nil), ("15 linkpath=\0\n", nil),
-        // CPython's test_pax_header_bad_formats, but for leading zeros in a length that is right otherwise: taken, as Go does.
+        // CPython's test_pax_header_bad_formats, except leading zeros in a correct length, which Go accepts, too.
         (" foo=bar\n", nil), ("0 \n", nil), ("1 \n", nil), ("2 \n", nil), ("3 =\n", nil), ("4 =a\n", nil),
         ("1000000 foo=bar\n", nil), ("0 foo=bar\n", nil), ("-12 foo=bar\n", nil),
         ("000000000000000000000000036 foo=bar\n", "plain"),
@@ -156,7 +156,7 @@ import Testing
         }
     }
 
-    /// testdata/pax-nul-xattrs: the kernel would take the name up to the NUL, another than was judged here.
+    /// testdata/pax-nul-xattrs: the kernel would use the name up to the NUL, which differs from the checked one.
     @Test func aNULInAnAttributesNameIsRefused() {
         #expect(
             Self.reason {
@@ -165,7 +165,7 @@ import Testing
             } == .archive(.extendedHeader))
     }
 
-    /// testdata/pax-pos-size-file: more digits than any number needs.
+    /// testdata/pax-pos-size-file: more digits than necessary.
     @Test func leadingZerosAreNoHarm() throws {
         let found = try TarReaderTests.single {
             $0.pax([("size", Self.text("000000000000000000000003"))])
@@ -212,7 +212,7 @@ import Testing
             ("two zero blocks, 511 bytes", one + zero + zero + junk[..<511], 1, .complete),
             ("two zero blocks, a block", one + zero + zero + junk, 1, .complete),
             ("three zero blocks", one + zero + zero + zero, 1, .complete),
-            // Go takes an extended header without an entry for the end. An entry is missing: it is said.
+            // Go treats an extended header without an entry as the end. Berth reports the missing entry.
             ("an extended header alone", extended.bytes, 0, .cut),
             ("an extended header and a byte", extended.bytes + junk[..<1], 0, .cut),
             ("an extended header and 511 bytes", extended.bytes + junk[..<511], 0, .cut),
@@ -242,7 +242,7 @@ import Testing
         }
     }
 
-    // MARK: Headers that come several at once (testdata/gnu-multi-hdrs, pax-multi-hdrs, gnu-long-nul)
+    // MARK: Repeated headers (testdata/gnu-multi-hdrs, pax-multi-hdrs, gnu-long-nul)
 
     @Test func theLastOfSeveralHolds() throws {
         func long(_ writer: inout TarWriter, _ type: UInt8, _ value: String) {
@@ -259,7 +259,7 @@ import Testing
         }.entry
         #expect(gnu.name == Self.text("GNU2/long-path-name"))
         #expect(gnu.linkName == Self.text("GNU4/long-linkpath-name"))
-        // A header takes the place of the one before it, whole.
+        // A header replaces the previous one entirely.
         let pax = try TarReaderTests.single {
             $0.pax([("path", Self.text("PAX1")), ("linkpath", Self.text("PAX3"))])
             $0.pax([("linkpath", Self.text("PAX4"))])
@@ -308,7 +308,7 @@ import Testing
             ),
             ("-4", "0,1", 1, [], nil), ("fee ", "0,1", 1, [], nil), ("1", "0.5,1", 1, [], nil),
             (nil, "0,1", 1, [], [[0, 1]]),
-            // More stretches than data, and more data than stretches (errMissData, errUnrefData).
+            // More extents than data, and more data than extents (errMissData, errUnrefData).
             ("2", "1,3,6,5", 5, [], nil), ("2", "1,3,6,5", 13, [], nil),
         ]
         for row in rows {
@@ -317,19 +317,19 @@ import Testing
                 [("size", "1234")] + records + [("map", row.map)] + row.more, [UInt8](repeating: 7, count: row.data))
             #expect(Self.extents(found) == row.expected, "\(row)")
             if case .success(let (entry, _)) = found {
-                // The size proper comes before the real one, and the name that is told before the header's.
+                // The record's size overrides the real one, and its name overrides the header's.
                 #expect(entry.size == 1234)
                 if row.more.contains(where: { $0.0 == "name" }) { #expect(entry.name == Self.text("real")) }
             }
         }
-        // A stretch that begins where the file ends.
+        // An extent that starts at the end of the file.
         #expect(
             Self.extents(
                 Self.sparse(
                     [("size", "10737418240"), ("numblocks", "1"), ("map", "10737418240,0")], [])) == [
                     [10_737_418_240, 0]
                 ])
-        // Offsets and lengths one by one, out of step.
+        // Separate records of offsets and lengths in the wrong order.
         for records in [
             [("numbytes", "2"), ("offset", "1")], [("offset", "1,2"), ("numbytes", "2")],
             [("offset", "1"), ("offset", "2")],
@@ -337,7 +337,7 @@ import Testing
         ] {
             #expect(Self.extents(Self.sparse([("size", "10"), ("numblocks", "1")] + records, [1, 2])) == nil)
         }
-        // Nothing of the kind.
+        // No sparse records.
         #expect(Self.extents(Self.sparse([], [1])) == [])
     }
 
@@ -366,7 +366,7 @@ import Testing
         let hundred = (0..<100).map { [Int64($0) << 20, 5] }
         let lines = "100\n" + hundred.map { "\($0[0])\n\($0[1])\n" }.joined()
         #expect(extents(Self.block(lines), 500) == hundred)
-        // Go passes over leading zeros by the block; nobody writes them, and what is without end is refused.
+        // Go skips blocks of leading zeros. No tool writes them, and Berth rejects endless ones.
         #expect(extents(Self.block(String(repeating: "0", count: 512) + "1\n5\n1\n"), 1) == nil)
     }
 
@@ -397,7 +397,7 @@ import Testing
         #expect(Self.extents(Self.oldGNU(realSize: "0031", [], data: 0)) == [])
         #expect(Self.extents(Self.oldGNU(realSize: "80", [], data: 0)) == nil)
         #expect(Self.extents(Self.oldGNU(realSize: "1234", [at(0, 0), at(1, 1)], data: 1)) == [[0, 0], [1, 1]])
-        // Behind an empty stretch nothing is looked at, as nobody cleared it.
+        // Ignore the map after an empty extent, because writers do not clear it.
         #expect(
             Self.extents(
                 Self.oldGNU(
@@ -426,7 +426,7 @@ import Testing
             ([[2000, 2000]], 5000), ([[0, 2000], [8000, 2000]], 10_000),
             ([[0, 2000], [2000, 2000], [4000, 0], [4000, 3000], [7000, 1000], [8000, 0], [8000, 2000]], 10_000),
             ([[0, 0], [1000, 0], [2000, 0], [3000, 0], [4000, 0], [5000, 0]], 5000),
-            // TestFileReader's.
+            // From TestFileReader.
             ([[0, 2], [5, 3]], 8), ([[0, 2], [5, 3]], 10), ([[1, 3], [6, 2]], 8),
             ([[1, 3], [6, 0], [6, 0], [6, 2]], 8),
             ([[1, 3], [6, 2]], 10), ([[1, 3], [6, 2], [8, 0], [8, 0], [8, 0], [8, 0]], 10), ([], 2),

@@ -3,15 +3,15 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// The situations of CPython's test_tarfile.py and libarchive's test_read_format_tar*, _gtar*, _pax* and test_compat_*, as
-/// data of our own, where `TarReaderTests`, `SparseTests` and `GoTarTests` do not have them already; docs/reference/corpora.md is the
+/// The cases of CPython's test_tarfile.py and libarchive's test_read_format_tar*, _gtar*, _pax* and test_compat_* with
+/// our own data, unless `TarReaderTests`, `SparseTests` and `GoTarTests` have them. docs/reference/corpora.md is the
 /// list.
 @Suite struct OtherTarTests {
     static func text(_ text: String) -> [UInt8] { Array(text.utf8) }
 
     // MARK: CPython
 
-    /// test_read_number_fields: eight bytes, as a user's number has them.
+    /// test_read_number_fields: eight bytes, as in a user ID.
     @Test(
         arguments: [
             (text("0000001\0"), 1), (text("7777777\0"), 0o7777777), ([0x80, 0, 0, 0, 0, 0x20, 0, 0], 0o10000000),
@@ -25,7 +25,7 @@ import Testing
             try TarReaderTests.single { $0.add(.init(name: [0x61], patches: [(108, row.0)])) }.entry.userID == row.1)
     }
 
-    /// OffsetValidationTests: a size that is negative and not even a number, in each format.
+    /// OffsetValidationTests: a negative size that is not a valid number, in each format.
     @Test(arguments: ["ustar\u{0}00", "ustar  \0", ""]) func sizesThatWouldGoBackwards(_ magic: String) {
         let size = [UInt8](repeating: 0xFF, count: 11) + [0x20]
         #expect(
@@ -33,7 +33,7 @@ import Testing
                 == .archive(.number(field: "size")))
     }
 
-    /// test_length_zero_header, CVE-2019-20907: a record of no length goes round in circles.
+    /// test_length_zero_header, CVE-2019-20907: a record of length 0 causes an endless loop.
     @Test func aRecordWithoutLength() {
         let data = [UInt8](repeating: 0, count: 512)
         #expect(
@@ -57,11 +57,11 @@ import Testing
         }
         let directory = try single(String(repeating: "a", count: 101) + "/", UInt8(ascii: "5"), short: "a")
         #expect(directory.kind == .directory && directory.name.count == 102)
-        // An old directory's slash is in the long name; one that only the cut name has is none.
+        // The slash of an old directory is part of the long name. A slash only in the truncated name does not count.
         #expect(try single(String(repeating: "a", count: 101) + "/", 0, short: "aa").kind == .directory)
         let cut = String(repeating: "a", count: 99) + "/"
         #expect(try single(cut + "bbb", 0, short: cut).kind == .regular)
-        // GNUWriteTest: lengths around a block's.
+        // GNUWriteTest: lengths close to a block's.
         for length in [1023, 1024, 1025] {
             #expect(
                 try single(String(repeating: "n", count: length), UInt8(ascii: "0"), short: "n").name.count == length)
@@ -87,7 +87,7 @@ import Testing
         writer.add(.init(name: text(short), type: type, magic: magic))
     }
 
-    /// test_pax_global_headers, PAXUnicodeTest.test_binary_header: names are bytes, whatever they are said to be.
+    /// test_pax_global_headers, PAXUnicodeTest.test_binary_header: names are bytes, whatever encoding is declared.
     @Test func charactersAreNotConverted() throws {
         let name: [UInt8] = Self.text("pax/hdrcharset-") + [0xE4, 0xF6, 0xFC]
         #expect(
@@ -103,7 +103,7 @@ import Testing
             }.entry.name == name)
     }
 
-    /// test_xstar_type: times where ustar has a prefix.
+    /// test_xstar_type: times in place of ustar's prefix.
     @Test func xstar() throws {
         let entry = try TarReaderTests.single {
             $0.add(
@@ -132,7 +132,7 @@ import Testing
             } == .archive(.extendedHeader))
     }
 
-    /// test_read_format_tar_timestamp_overflow: NULs in front of a number, and a time past 2^33.
+    /// test_read_format_tar_timestamp_overflow: NULs before a number, and a time after 2^33.
     @Test func numbersBehindNULs() throws {
         let found = try TarReaderTests.single {
             $0.add(
@@ -157,7 +157,7 @@ import Testing
         var global = TarWriter()
         global.pax([("comment", Self.text("nothing"))], type: "g")
         #expect(try TarReaderTests.read(global.bytes).isEmpty)
-        // As large as is allowed, and a byte more.
+        // The maximum size, and one byte more.
         let limit = 1 << 20
         for (type, size) in [("g", limit), ("g", limit + 1), ("x", limit), ("x", limit + 1)] as [(Character, Int)] {
             let value = [UInt8](repeating: 0x76, count: size - Self.text("1048576 comment=\n").count)
@@ -169,7 +169,7 @@ import Testing
         }
     }
 
-    /// _empty_filename: a directory without a name is the root itself.
+    /// _empty_filename: a directory without a name is the root.
     @Test func anEmptyName() throws {
         let found = try TarReaderTests.single { $0.add(.init(name: [], mode: 0o775, type: UInt8(ascii: "5"))) }
         #expect(found.entry.name == [])
@@ -179,7 +179,7 @@ import Testing
         #expect(try UnpackTests.refusal([.file("", "x")])?.reason == .archive(.rootIsNotADirectory))
     }
 
-    /// _pax_negative_time, _pax_timestamps, _pax_empty_val_no_nl, _acl_oob_read: what a record says wrong is not guessed.
+    /// _pax_negative_time, _pax_timestamps, _pax_empty_val_no_nl, _acl_oob_read: invalid records are errors.
     @Test func recordsThatAreWrong() throws {
         #expect(
             try TarReaderTests.single {
@@ -201,8 +201,8 @@ import Testing
         }
     }
 
-    /// test_acl_pax_*, test_compat_star_acl_*, test_pax_xattr_header_*, _rht_security_selinux, _mac_metadata: other programs'
-    /// records are passed over, and a Macintosh's companions are files like others.
+    /// test_acl_pax_*, test_compat_star_acl_*, test_pax_xattr_header_*, _rht_security_selinux, _mac_metadata: records
+    /// of other programs are ignored, and a Macintosh's companion files are ordinary files.
     @Test func recordsOfOthers() throws {
         let found = try TarReaderTests.single {
             $0.pax([
@@ -220,7 +220,8 @@ import Testing
         #expect(found.data == [1, 2, 3])
     }
 
-    /// test_compat_solaris_pax_sparse_*, _sun_holesdata: the holes are said, and are there as zeros all the same.
+    /// test_compat_solaris_pax_sparse_*, _sun_holesdata: holes are declared, but the archive also contains them as
+    /// zeros.
     @Test func holesOfSolaris() throws {
         let content =
             [UInt8](repeating: 0x61, count: 512) + [UInt8](repeating: 0, count: 512)
@@ -232,8 +233,9 @@ import Testing
         #expect(found.data == content)
     }
 
-    /// _gtar_sparse_length: a map of nothing but empty stretches. _sparse_skip_entry: a byte more of data than the map knows;
-    /// libarchive leaves it, Go refuses it, and so do we. _1_17_posix10_modified: remarks among the numbers, which nobody writes.
+    /// _gtar_sparse_length: a map of empty extents only. _sparse_skip_entry: one byte more data than the map covers;
+    /// libarchive ignores it, Go and Berth reject it. _1_17_posix10_modified: comments between the numbers, which no
+    /// tool writes.
     @Test func oddMaps() throws {
         let records = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "1279")]
             .map { ($0.0, Self.text($0.1)) }
@@ -255,8 +257,9 @@ import Testing
         }
     }
 
-    /// test_compat_plexus_archiver_tar (one zero block and rubbish: refused as Go does), test_compat_tar_directory (a directory
-    /// that claims a size), test_compat_solaris_tar_acl, GNU's incremental 'D', Cray's and others' kinds: no layer has them.
+    /// test_compat_plexus_archiver_tar (one zero block and garbage: rejected, as in Go), test_compat_tar_directory (a
+    /// directory with a size), test_compat_solaris_tar_acl, GNU's incremental 'D', types of Cray and others: not
+    /// allowed in layers.
     @Test func whatNoLayerHolds() throws {
         var writer = TarWriter()
         writer.add(.init(name: [0x61], size: 1), [1])

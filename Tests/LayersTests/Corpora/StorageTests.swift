@@ -3,19 +3,19 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// containers/storage's tables of layers that lead out and of whiteouts, as data of our own.
+/// containers/storage's tables of links that lead out and of whiteouts, with our own data.
 @Suite struct StorageTests {
     struct Case: Sendable, CustomTestStringConvertible {
         let name: String
         let layer: [Item]
-        /// With nothing of that name inside; `nil` where the link has no target.
+        /// The result if no such name exists inside; `nil` if the link has no target.
         let alone: [String: String]?
-        /// Where the image has a victim of its own, which is then the one that is meant.
+        /// The result if the image has its own file of that name, which the link then refers to.
         let beside: [String: String]?
         var testDescription: String { name }
     }
 
-    /// A directory of the image's own with the victim's name, and what is in it.
+    /// The image's own directory with the victim's name, and its contents.
     static let inside: [Item] = [.dir("victim"), .file("victim/hello", "inside")]
     static let insideTree = ["victim": "dir 755", "victim/hello": "file 644 inside"]
     static func and(_ more: [String: String]) -> [String: String] { insideTree.merging(more) { $1 } }
@@ -36,7 +36,7 @@ import Testing
         Case(
             name: "read through a hard link with a slash", layer: [.link("/../victim/hello", "dotdot")], alone: nil,
             beside: and(["dotdot": "file 644 inside"])),
-        // The link is to a directory, or to nothing; the entry behind it makes a directory in its place.
+        // The link refers to a directory, or is dangling; the next entry replaces it by a directory.
         Case(
             name: "written through a hard link", layer: [hardLink, .file("loophole/file", "x")],
             alone: ["loophole": "dir 755", "loophole/file": "file 644 x"],
@@ -100,7 +100,7 @@ import Testing
         }
     }
 
-    // MARK: apply-junk: what is packed is no archive
+    // MARK: apply-junk: the compressed data is not an archive
 
     @Test(arguments: ["plain", "gzip", "zstd"]) func junk(_ packing: String) throws {
         let long = Array(String(repeating: "NAME=\"not an archive\"\n", count: 40).utf8)
@@ -114,9 +114,9 @@ import Testing
         }
     }
 
-    // MARK: Whiteouts, one layer upon another
+    // MARK: Whiteouts, one layer after another
 
-    /// A directory ends in a slash; a whiteout may be of a name that begins with a dot.
+    /// A directory ends in a slash. A whiteout may refer to a name that starts with a dot.
     static let layers: [(change: [String], expected: [String])] = [
         (base, base),
         (

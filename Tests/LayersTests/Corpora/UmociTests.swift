@@ -3,8 +3,8 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// umoci's oci/layer tests and go-containerregistry's pkg/v1/mutate, case by case, as data of our own; `CorpusTests` runs
-/// them flattened, `OverlayTests` joined by the kernel, and docs/reference/corpora.md is the list.
+/// umoci's oci/layer tests and go-containerregistry's pkg/v1/mutate, case by case, with our own data. `CorpusTests`
+/// runs them flattened, `OverlayTests` with the kernel's overlayfs. docs/reference/corpora.md is the list.
 extension CorpusTests {
     // MARK: umoci: TestUnpackOpaqueWhiteout, all below one directory
 
@@ -135,7 +135,8 @@ extension CorpusTests {
                     "regular": "file 644 v", "hard link": "file 644 v", "link": "symlink ../../../regular",
                     "hard link to symlink": "symlink ../../../regular",
                 ]),
-            // Without umoci's option: a directory's entry takes a link's place, as layer.md has it, also where links go in a circle.
+            // Without umoci's option: a directory's entry replaces a link, as layer.md requires, also if links form a
+            // loop.
             Case(
                 name: "umoci bats keep-dirlinks, not kept",
                 layers: [
@@ -209,7 +210,7 @@ extension CorpusTests {
 
     // MARK: umoci: TestUnpackEntry_OverlayfsRootfs_…
 
-    /// What it lays down for overlayfs and we do, too; where a whiteout comes behind its own layer's file, ours stays.
+    /// umoci's marks for overlayfs are also Berth's. If a whiteout follows its own layer's file, Berth keeps the file.
     @Test func marksForOverlayfs() throws {
         let (plain, ofPlain) = try UnpackTests.tree([.file("file"), .file(".wh.file")])
         #expect(plain == ["file": "file 644 "] && ofPlain.whiteouts == [])
@@ -286,7 +287,7 @@ extension CorpusTests {
                 "app/node_modules/.bin/acorn": "symlink ../acorn/bin/acorn", "app/link-to-main": "symlink /app/main.js",
                 "app/modules": "symlink node_modules", "app/main-hardlink.js": "file 644 m",
             ]),
-        // It drops links that lead out of a directory it is told to write to; ours lead nowhere but inside, and stay.
+        // It drops links that lead out of the target directory. In Berth they stay inside the root, and are kept.
         Case(
             name: "ggcr ExtractSymlinkFiltering",
             layers: [
@@ -303,7 +304,8 @@ extension CorpusTests {
                 "win-rel": "symlink ..\\lib\\tool", "abs-link": "symlink /etc/passwd",
                 "etc/foo": "symlink ../../../tmp/evil", "etc/win-escape": "symlink ..\\..\\tmp\\evil",
             ]),
-        // It refuses what would leave a directory, there or on Windows; ours stays inside, and a backslash is a byte.
+        // It rejects paths that would leave the directory on any system. In Berth they stay inside, and a backslash is
+        // a byte.
         Case(
             name: "ggcr ExtractRejectsUnsafeArchivePaths",
             layers: [

@@ -5,8 +5,8 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Images that `Images/build` made of Debian, unpacked by umoci and by Berth: tens of thousands of entries as a distribution
-/// has them. The rows that explain differences are those of `OracleTests`.
+/// Debian images of `Images/build`, unpacked by umoci and by Berth, with the tens of thousands of entries of a
+/// distribution. The rows of `OracleTests` explain the differences.
 @Suite(.serialized) struct BuiltImageTests {
     static let images = ["hello", "entrypoint"].filter {
         FileManager.default.fileExists(atPath: Oracle.packageRoot + "/build/images/\($0)/index.json")
@@ -22,7 +22,7 @@ import Testing
         return layout + "/blobs/" + digest.replacingOccurrences(of: ":", with: "/")
     }
 
-    /// Flattened as its caller's own.
+    /// Flattened with the caller's ownership.
     static func own(_ layout: String) throws -> FileTree {
         let manifests = try json(layout + "/index.json")["manifests"] as? [Any]
         let manifest = try json(blob(layout, manifests?.first))

@@ -4,28 +4,28 @@ import Layers
 import LinuxKernel
 import TestSupport
 
-/// What somebody made of an image.
+/// The result of a program for an image.
 enum OracleOutcome {
     case tree(FileTree)
     case refused(String)
 }
 
-/// Whom Berth is compared with.
+/// The programs that Berth is compared with.
 enum OraclePeer: String, CaseIterable, Sendable {
     case umociRootless = "umoci, rootless"
     case umoci = "umoci, as root"
     case podman = "podman's storage"
 
-    /// Owners as the archive has them: only root can.
+    /// Whether the archive's owners are kept, which needs root.
     var keepsOwners: Bool { self != .umociRootless }
 }
 
-/// One property of one path of one image in which Berth and another program are not the same.
+/// A property of a path in which Berth and another program differ.
 struct OracleDifference: CustomStringConvertible {
     let image: OracleImage
     let peer: OraclePeer
     let path: [UInt8]
-    /// As `FileTree.Entry.differences` names them; `presence`, or `refusal` of the whole image.
+    /// The name in `FileTree.Entry.differences`; `presence`, or `refusal` of the whole image.
     let property: String
     let own: String
     let other: String
@@ -39,17 +39,17 @@ struct OracleDifference: CustomStringConvertible {
 }
 
 enum Oracle {
-    /// The package's root; this file is one folder deeper than others.
+    /// The root of the package. This file is one folder deeper than others.
     static let packageRoot = TestSupport.packageRoot(#filePath) + "/.."
 
-    /// Contents by their digest, so that no two files are taken for one.
+    /// Identifies contents by digest, so that different files are never taken for equal.
     static func read(_ path: String) throws -> FileTree {
         try FileTree(reading: OwnedFileDescriptor(opening: path, [.readOnly, .directory])) {
             Array(digest($0).hex.utf8)
         }
     }
 
-    /// As a launch shows it where there is no overlayfs.
+    /// As a launch without overlayfs shows it.
     static func own(_ image: OracleImage, _ peer: OraclePeer) throws -> OracleOutcome {
         let place = try Workplace()
         var unpacker = LayerUnpacker.several
@@ -94,7 +94,7 @@ enum Oracle {
             }
             switch (own.entries[path], other.entries[path]) {
             case (var one?, var two?):
-                // What one of them lacks is told once, and not again of its other names.
+                // Report a missing entry once, and not again for its other names.
                 one.names.removeAll { other.entries[$0] == nil }
                 two.names.removeAll { own.entries[$0] == nil }
                 if one.names.count == 1 { one.names = [] }

@@ -3,12 +3,12 @@ import ImageSpec
 import LinuxKernel
 import TestSupport
 
-/// An image for several programs to unpack.
+/// An image that several programs unpack.
 struct OracleImage: Sendable {
     let name: String
-    /// Lowest first, not compressed.
+    /// Uncompressed layers, lowest first.
     let layers: [[UInt8]]
-    /// What they were made of, where that is known entry by entry.
+    /// The entries of the layers, if known.
     var items: [[Item]] = []
 
     init(_ name: String, _ layers: [[Item]]) {
@@ -17,7 +17,7 @@ struct OracleImage: Sendable {
         items = layers
     }
 
-    /// What all suites of the corpora unpack, those that Berth refuses among them.
+    /// The images of all corpora, including those that Berth rejects.
     static let corpora: [OracleImage] =
         ([matrix]
             + CorpusTests.cases.filter { !$0.name.hasPrefix("charliecloud ") }.map { OracleImage($0.name, $0.layers) })
@@ -27,7 +27,7 @@ struct OracleImage: Sendable {
         + UnpackTests.cases.map { OracleImage("unpacking: " + $0.name, [$0.items]) }
         + FlattenerTests.cases.map { OracleImage("flattening: " + $0.name, $0.layers) }
 
-    /// All cases of the matrix beside each other: what they hold is told from where they are.
+    /// All cases of the matrix in one image; their paths tell them apart.
     private static let matrix = OracleImage(
         "Charliecloud's matrix",
         (0..<2).map { number in
@@ -36,7 +36,7 @@ struct OracleImage: Sendable {
             }
         })
 
-    /// One that has everything, and random layers between what is chosen.
+    /// One image with every feature, and images with random layers between chosen ones.
     static let ofOurOwn: [OracleImage] =
         [
             OracleImage("attributes, times, owners, names", [properties, changes]),
@@ -56,8 +56,8 @@ struct OracleImage: Sendable {
             OracleImage("random \(seed)", [base] + plainLayers(seed) + [top])
         }
 
-    /// With parents' entries, whiteouts before what they spare, and no links, as real tools write them: what others do with
-    /// the rest is seen in the cases above, one by one.
+    /// With entries for parents, whiteouts before the entries that they spare, and no links, as real tools write them.
+    /// The cases above test other programs with the rest one by one.
     private static func plainLayers(_ seed: Int) -> [[Item]] {
         var random = FlattenerTests.Seeded(state: UInt64(seed) &+ 1)
         return (0..<Int.random(in: 1...3, using: &random)).map { number in
@@ -93,7 +93,7 @@ struct OracleImage: Sendable {
         .file("y/one", "2"),
     ]
 
-    /// An access ACL as the kernel keeps it: version 2, then owner rwx, group r-x, others r-x.
+    /// An access ACL in the kernel's format: version 2, then owner rwx, group r-x, others r-x.
     private static let accessACL: [UInt8] =
         [2, 0, 0, 0]
         + [(1, 7), (4, 5), (0x20, 5)].flatMap { (tag: UInt8, bits: UInt8) in
@@ -128,7 +128,7 @@ struct OracleImage: Sendable {
     private static func named(_ name: [UInt8]) -> Item {
         Item(name: "", type: "0", content: "n", rawName: Array("n/".utf8) + name)
     }
-    /// Nothing about the directories above; a lower one's attributes replaced by none; times and modes changed.
+    /// No entries for the directories above; attributes removed; times and modes changed.
     private static let changes: [Item] = [
         .file("x/replaced", "without"), .dir("x/again", 0o711), .file("t/new", "newer").at(1_650_000_000, 1),
         .link("o/f", "o/second").owned(by: 4_000_000, 1),
@@ -136,7 +136,7 @@ struct OracleImage: Sendable {
 }
 
 extension OracleImage {
-    /// Writes a layout with an image under each tag.
+    /// Writes a layout with one image per tag.
     static func write(_ images: [(tag: String, image: OracleImage)], to place: TemporaryDirectory) throws {
         func blob(_ bytes: [UInt8]) throws -> [String: Any] {
             let name = digest(bytes).hex
@@ -154,7 +154,7 @@ extension OracleImage {
             let config = try json([
                 "architecture": "\(Platform.host.architecture)", "os": "linux",
                 "rootfs": ["type": "layers", "diff_ids": image.layers.map { "\(digest($0))" }],
-                // Images of the same layers stay two.
+                // Makes images with the same layers different.
                 "config": ["Labels": ["case": image.name]],
             ])
             let manifest = try json([

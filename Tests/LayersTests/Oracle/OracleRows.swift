@@ -1,11 +1,11 @@
 import LinuxKernel
 import TestSupport
 
-/// A row of the table in docs/reference/unpacking.md: something in which Berth differs from others on purpose.
+/// A row of the table in docs/reference/unpacking.md: an intended difference between Berth and others.
 struct OracleRow: Sendable {
-    /// The row's first cell.
+    /// The first cell of the row.
     let what: String
-    /// Who differs; each of them must be seen to.
+    /// The programs that differ; the difference must occur for each.
     let peers: [OraclePeer]
     let explains: @Sendable (OracleDifference) -> Bool
 
@@ -22,7 +22,7 @@ struct OracleRow: Sendable {
                 && one.ownEntry?.permissions == one.otherEntry.map { $0.permissions | 0o500 }
         },
         OracleRow(what: "the root directory, where no layer has an entry for it", peers: everybody) { one in
-            // umoci knows the root by `./` and not by `.`.
+            // umoci recognizes the root by `./` but not by `.`.
             one.path.isEmpty && ["time", "mode"].contains(one.property)
                 && (!one.image.describes([]) || one.peer != .podman && one.image.hasBareDot)
         },
@@ -121,10 +121,10 @@ struct OracleRow: Sendable {
 }
 
 extension OracleDifference {
-    /// Whether the other's time is that of the test, and not the archive's.
+    /// Whether the other entry's time is that of the test rather than of the archive.
     fileprivate var isJustMade: Bool { (otherEntry?.modified.seconds ?? 0) > 1_780_000_000 }
 
-    /// An attribute of this kind that only the other has.
+    /// Whether only the other entry has an attribute of this kind.
     fileprivate func lacks(_ prefix: String) -> Bool { own == "none" && property.hasPrefix("attribute " + prefix) }
 }
 
@@ -135,7 +135,7 @@ extension OracleImage {
 
     fileprivate var hasBareDot: Bool { items.joined().contains { $0.name == "." } }
 
-    /// Whether some layer says that lower ones have nothing there.
+    /// Whether a layer hides the path in lower layers.
     fileprivate func hides(_ path: [UInt8]) -> Bool {
         marks.contains { mark in
             let (parent, name) = LayerPath.split(LayerPath.normal(Array(mark.utf8)))
@@ -157,12 +157,12 @@ extension OracleImage {
 
     fileprivate var marks: [String] { items.joined().filter { Self.isMark($0) }.map(\.name) }
 
-    /// Whether a path leads through a link of some layer.
+    /// Whether a layer has a link in the path.
     fileprivate func hasLink(_ path: String) -> Bool {
         items.joined().contains { $0.type == "2" && path.hasPrefix($0.name + "/") }
     }
 
-    /// Whether a mark stands behind an entry that it would hide were that a lower one.
+    /// Whether a whiteout follows an entry that it would hide in a lower layer.
     fileprivate var hasLateMark: Bool {
         items.contains { layer in
             layer.indices.contains { index in
@@ -178,7 +178,7 @@ extension OracleImage {
         }
     }
 
-    /// Whether a layer has a path twice, or something below what is no directory.
+    /// Whether a layer has a path twice, or an entry below something that is not a directory.
     fileprivate var hasTwice: Bool {
         items.contains { layer in
             let paths = layer.map { LayerPath.normal($0.path) }

@@ -4,8 +4,8 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// The same images unpacked by umoci, by podman's storage and by Berth, compared in every property of every entry.
-/// The rows of the table in docs/reference/unpacking.md are `OracleRow.all`: a difference without a row fails the test.
+/// Unpacks the same images with umoci, podman and Berth, and compares all properties of all entries. `OracleRow.all`
+/// has the rows of the table in docs/reference/unpacking.md; a difference without a row fails the test.
 @Suite(.serialized) struct OracleTests {
     static func has(_ program: String) -> Bool {
         let found = FileManager.default.isExecutableFile(atPath: "/usr/bin/" + program)
@@ -16,7 +16,7 @@ import Testing
     static let isRoot = Identity.userID == 0
     static let images = OracleImage.corpora + OracleImage.ofOurOwn
 
-    /// Every difference has its row, and every row its difference: what others have mended goes from the table.
+    /// Each difference needs a row, and each row a difference, so fixed differences must be removed from the table.
     static func check(_ peer: OraclePeer, _ found: [OracleDifference]) {
         var used: Set<String> = []
         for one in found {
@@ -30,7 +30,7 @@ import Testing
 
     @Test func everyRowIsInTheTable() throws {
         let page = try String(contentsOfFile: Oracle.packageRoot + "/docs/reference/unpacking.md", encoding: .utf8)
-        // The page's first table; another follows.
+        // The first table of the page; another follows.
         let lines = page.components(separatedBy: "\n").drop { !$0.hasPrefix("| ") }
         let table = lines.prefix { $0.hasPrefix("|") }.filter { $0.hasPrefix("| ") }.dropFirst()
         let cells = table.map { $0.components(separatedBy: " | ")[0].dropFirst(2) }.map(String.init)
@@ -64,16 +64,16 @@ import Testing
 
     @Test(.enabled(if: has("podman") && isRoot, "needs podman, and root for its plainest storage"))
     func podmansStorageHoldsTheSame() throws {
-        // podman takes the path for a name, in which there may be no capitals.
+        // podman interprets the path as a name, which must not contain capitals.
         let layout = "/var/tmp/berth-oracle-\(getpid())"
         let place = try TemporaryDirectory()
         let tagged = Self.images.enumerated().map { (tag: "t\($0)", image: $1) }
         try OracleImage.write(tagged, to: place)
         try FileManager.default.createSymbolicLink(atPath: layout, withDestinationPath: place.path)
-        defer { try? FileManager.default.removeItem(atPath: layout) }  // only tidying
+        defer { try? FileManager.default.removeItem(atPath: layout) }  // best effort
         let plain = try Podman().pull("\(layout):t0")
         guard case .tree = plain else {
-            // Said and counted as a failure: a machine that can not do it has no podman, or this test is broken.
+            // Fail rather than skip: either podman is missing on this machine, or this test is broken.
             Issue.record("podman does not pull the plainest image: \(plain)")
             return
         }
@@ -88,7 +88,7 @@ import Testing
         Self.check(.podman, found.withLock { $0 })
     }
 
-    /// A storage for one image: in one for many, podman goes back to layers of earlier ones and stumbles over their links.
+    /// A separate storage for each image, because podman reuses layers of earlier images and fails at their links.
     struct Podman {
         let place: TemporaryDirectory
 
@@ -103,7 +103,7 @@ import Testing
                 ], environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": place.path]
             ).run()
             guard pulled.status == 0 else { return .refused(pulled.errors) }
-            // With this driver a layer's directory holds all below it, too.
+            // With this driver, a layer's directory also contains all lower layers.
             let data = try Data(contentsOf: URL(fileURLWithPath: place.path + "/root/vfs-images/images.json"))
             let images = try #require(JSONSerialization.jsonObject(with: data) as? [[String: Any]])
             let layer = try #require(images.first?["layer"] as? String)

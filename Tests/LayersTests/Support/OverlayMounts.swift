@@ -2,7 +2,7 @@ import Foundation
 import LinuxKernel
 import TestSupport
 
-/// Stacks of layer trees joined by overlayfs as a launch joins them, in a mount namespace that a child holds open.
+/// Mounts stacks of layer trees with overlayfs as a launch does, in a mount namespace that a child keeps open.
 final class OverlayMounts {
     private let holder: Running
     private let place: Workplace
@@ -21,7 +21,7 @@ final class OverlayMounts {
 
     deinit {
         holder.signal(SIGKILL)
-        _ = try? holder.wait()  // only tidying
+        _ = try? holder.wait()  // best effort
     }
 
     /// The merged tree of one stack.
@@ -30,7 +30,7 @@ final class OverlayMounts {
             opening: "/proc/\(holder.processID)/root\(place.path)/m\(number)", [.readOnly, .directory])
     }
 
-    /// Whether this kernel joins layers for whoever runs the tests; told loudly where it does not.
+    /// Whether the test's user can mount overlayfs on this kernel; prints a warning if not.
     static let isPossible: Bool = {
         do {
             let place = try Workplace()

@@ -6,7 +6,7 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// A directory of a test's own, gone with it.
+/// A private directory for a test, removed with this object.
 final class Workplace: Sendable {
     let root: DescriptorBox
     private let parent: DescriptorBox
@@ -19,7 +19,7 @@ final class Workplace: Sendable {
         root = DescriptorBox(try parent.descriptor.open(name, [.readOnly, .directory]))
     }
 
-    deinit { try? parent.descriptor.removeTree(name) }  // a test's leftovers are no failure
+    deinit { try? parent.descriptor.removeTree(name) }  // best effort
 
     var path: String { "/tmp/" + name }
 
@@ -33,7 +33,7 @@ final class Workplace: Sendable {
     ) throws -> LayerTree {
         let directory = try directory(name)
         let summary = try unpacker.unpack(BytesSource(blob ?? tar), diffID: digest(tar), into: directory)
-        // What is stored must come back as it was.
+        // The encoded summary must survive decoding.
         #expect(try LayerSummary(decoding: summary.encoded) == summary)
         return LayerTree(directory, summary)
     }
@@ -53,7 +53,7 @@ final class Workplace: Sendable {
 }
 
 extension LayerUnpacker {
-    /// With several threads that make files: what one does in its turn, several must do as well.
+    /// With several threads that create files, to compare with a single one.
     static var several: LayerUnpacker {
         var unpacker = LayerUnpacker()
         unpacker.writers = 4
@@ -62,12 +62,12 @@ extension LayerUnpacker {
 }
 
 extension LayerUnpacker.Ownership {
-    /// Owners as the archive has them, where whoever runs the tests can give them.
+    /// Keeps the archive's owners if the test's user can set them.
     static var asRoot: Self { Identity.userID == 0 ? .preserve : .caller }
 }
 
 extension FileTree {
-    /// As whoever runs the tests is given it: his own, and listable to him, unless he is root.
+    /// The tree as this user unpacks it: owned by the user and with listable directories, unless the user is root.
     var onDisk: FileTree {
         if Identity.userID == 0 { return self }
         var tree = self
@@ -80,7 +80,7 @@ extension FileTree {
 }
 
 extension Item {
-    /// For messages of failed tests.
+    /// The description in messages of failed tests.
     var summary: String {
         "\(type) \(FileTree.Entry.text(path))" + (target.isEmpty ? "" : " -> " + FileTree.Entry.text(target))
     }

@@ -89,7 +89,7 @@ pull "no_proxy" 0 "$digest" $name:5443/public/it https_proxy=http://127.0.0.1:31
 if [ ! -s proxied ]; then echo "ok past it"; else echo "not ok past it: $(cat proxied)"; fi
 pull "an address by way of a proxy" 125 "certificate of 192.0.2.77:5443: it is for another name" 192.0.2.77:5443/public/it \
   https_proxy=http://127.0.0.1:3128
-pull "a proxy that is not there" 125 "$name:5443 by way of the proxy 127.0.0.1:3129: connection refused" $name:5443/public/it \
+pull "a proxy that is not there" 125 "$name:5443 through the proxy 127.0.0.1:3129: connection refused" $name:5443/public/it \
   https_proxy=http://127.0.0.1:3129
 
 # A registry that names token services, and redirects, by names that lead to this host or to the link-local network.
@@ -102,7 +102,7 @@ mkdir -p home/.docker
 login $name:5600 me:secret >home/.docker/config.json
 export BERTH_INSECURE_REGISTRIES=$name:5600
 for place in local.test mapped.test metadata.test; do
-  pull "a token service at $place" 125 "wants credentials sent to http://$place:5700 (" $name:5600/realm-$place/it:1
+  pull "a token service at $place" 125 "requests credentials for http://$place:5700 (" $name:5600/realm-$place/it:1
   pull "a redirect to $place" 125 "redirects .* to http://$place:5700 (" $name:5600/redirect-$place/it:1
 done
 if [ ! -s lured ]; then echo "ok nothing was sent there"; else echo "not ok nothing was sent there: $(cat lured)"; fi

@@ -7,8 +7,8 @@ import NIOCore
 import NIOHTTP1
 import Testing
 
-/// Debian's `docker-registry`, started on a free loopback port with a directory of its own.
-final class DockerRegistry: @unchecked Sendable {  // the process is touched by one test only, at start and end
+/// Debian's `docker-registry` on a free loopback port with a separate directory.
+final class DockerRegistry: @unchecked Sendable {  // only one test uses the process
     static let program = "/usr/bin/docker-registry"
 
     static var isInstalled: Bool {
@@ -26,11 +26,11 @@ final class DockerRegistry: @unchecked Sendable {  // the process is touched by 
 
     var authority: String { "127.0.0.1:\(port)" }
 
-    /// - Parameter user: turns on Basic authentication with this one; the hash is bcrypt, as the registry wants.
+    /// - Parameter user: Requires Basic authentication as this user. The registry needs a bcrypt hash.
     init(user: (name: String, password: String, bcrypt: String)? = nil) async throws {
         directory = NSTemporaryDirectory() + "berth-registry-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        // A port that was free a moment ago: the registry cannot report one that it chose.
+        // Find a free port first, because the registry cannot report one that it has chosen.
         let probe = try await FaultyServer { _ in .status(.ok) }
         port = probe.port
         await probe.stop()

@@ -3,7 +3,7 @@ import NIOHTTP1
 import NIOPosix
 import Synchronization
 
-/// An HTTP server on a free loopback port that answers as a test tells it to, wrongly above all.
+/// An HTTP server on a free loopback port that answers as a test specifies, including wrong answers.
 final class FaultyServer: Sendable {
     struct Request: Sendable {
         let method: HTTPMethod
@@ -21,11 +21,11 @@ final class FaultyServer: Sendable {
         var status = HTTPResponseStatus.ok
         var headers: [(String, String)] = []
         var body: [UInt8] = []
-        /// What Content-Length says, where it lies.
+        /// The value of Content-Length, if it is wrong.
         var claimedLength: Int?
-        /// Closes the connection after so many bytes of the body.
+        /// Closes the connection after this many bytes of the body.
         var breaksAfter: Int?
-        /// Sends the head, then nothing, forever.
+        /// Sends the head and then nothing.
         var stalls = false
 
         static func status(_ status: HTTPResponseStatus, _ headers: (String, String)...) -> Reply {
@@ -147,7 +147,7 @@ private final class Connection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A TLS greeting on a plain port: what Go's servers do is hang up, too.
+        // A TLS handshake on a plain port: close the connection, as Go's servers do.
         context.close(promise: nil)
     }
 }

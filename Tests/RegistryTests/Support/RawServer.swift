@@ -2,11 +2,11 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// A server on loopback that sends bytes as a test has them, with whatever is wrong with them, once for each request.
+/// A server on loopback that answers each request with arbitrary bytes.
 final class RawServer: Sendable {
     enum Step: Sendable {
         case send([UInt8])
-        /// Until the connection ends.
+        /// Repeats until the connection ends.
         case repeating([UInt8], every: TimeAmount)
         case close
 
@@ -68,7 +68,7 @@ private final class Answers: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let bytes = unwrapInboundIn(data)
-        // A TLS greeting on a plain port.
+        // A TLS handshake on a plain port.
         if request.isEmpty, bytes.readableBytesView.first == 0x16 { return context.close(promise: nil) }
         request += String(buffer: bytes)
         guard request.contains("\r\n\r\n") else { return }

@@ -3,7 +3,7 @@ import Hashing
 import ImageSpec
 import NIOHTTP1
 
-/// An image made up for a test, and a registry's plain answers for it.
+/// A sample image, and a registry's correct answers for it.
 struct SampleImage: Sendable {
     let layer: [UInt8]
     let config: [UInt8]
@@ -54,7 +54,7 @@ struct SampleImage: Sendable {
     var manifestPath: String { "/v2/\(Self.repository)/manifests/1.0" }
     var blobPath: String { "/v2/\(Self.repository)/blobs/\(layerDescriptor.digest)" }
 
-    /// What a registry in order answers, ranges included.
+    /// The answers of a correct registry, including ranges.
     func reply(to request: FaultyServer.Request) -> FaultyServer.Reply {
         let name = "/v2/\(Self.repository)/"
         switch request.path {
@@ -76,7 +76,7 @@ struct SampleImage: Sendable {
     }
 }
 
-/// Runs a test with a client that loses no time waiting.
+/// Runs a test with a client that does not wait between attempts.
 func withClient<Value: Sendable>(
     credentials: any CredentialProvider = NoCredentials(),
     _ change: (inout RegistryConfiguration) -> Void = { _ in },
@@ -114,7 +114,7 @@ extension FaultyServer {
     }
 }
 
-/// The reason of the registry error that a piece of work ends with; nil where it ends well or otherwise.
+/// The reason of the registry error that `work` throws; `nil` if it throws another error or none.
 func reason(_ work: () async throws -> Void) async -> RegistryError.Reason? {
     do {
         try await work()
@@ -126,7 +126,7 @@ func reason(_ work: () async throws -> Void) async -> RegistryError.Reason? {
 
 struct FixedCredentials: CredentialProvider {
     var credential: Credential?
-    /// For this one only, or for all.
+    /// Only for this registry; `nil` means all.
     var registry: String?
 
     init(_ secret: Credential.Secret, registry: String? = nil) {

@@ -1,30 +1,30 @@
-/// Threads that share out numbered pieces of work, whoever asks for it among them. They start with the first work that is more
-/// than one piece; where no thread can be had, the caller does it all.
-final class WorkerCrew: @unchecked Sendable {
+/// Threads that share numbered pieces of work with the caller. They start when work with more than one piece arrives.
+/// If no thread starts, the caller does all of it.
+final class ThreadPool: @unchecked Sendable {
     private let size: Int
     private var members: [JoinedThread] = []
     private let monitor: Monitor
     private let changed: Monitor.Condition
-    // All below under the monitor.
+    // Guarded by the monitor.
     private var work: (@Sendable (Int) -> Void)?
     private var count = 0
     private var begun = 0
     private var ended = 0
     private var isDismissed = false
 
-    /// - Parameter size: How many work at once, the caller included.
+    /// - Parameter size: The number of threads, including the caller.
     init(size: Int) {
         self.size = size
         monitor = Monitor()
         changed = Monitor.Condition(of: monitor)
     }
 
-    /// Runs `work` once for each number below `count`, and returns when all have ended.
-    func carryOut(_ count: Int, _ work: @escaping @Sendable (Int) -> Void) {
+    /// Calls `work` once for each number below `count`, and returns when all calls have returned.
+    func run(_ count: Int, _ work: @escaping @Sendable (Int) -> Void) {
         if count == 1 { return work(0) }
         while members.count < min(size, count) - 1, !isDismissed {
-            // Fewer hands do the same.
-            guard let thread = try? WorkerThread({ [self] in serve() }) else { break }
+            // Fewer threads suffice.
+            guard let thread = try? WorkerThread({ [self] in serve() }) else { break }  // fewer suffice
             members.append(JoinedThread(thread))
         }
         monitor.lock()
@@ -36,7 +36,7 @@ final class WorkerCrew: @unchecked Sendable {
         monitor.unlock()
     }
 
-    /// Ends the threads. Nothing may be at work.
+    /// Stops the threads. No work may be running.
     func dismiss() {
         monitor.lock()
         isDismissed = true
@@ -55,7 +55,7 @@ final class WorkerCrew: @unchecked Sendable {
         monitor.unlock()
     }
 
-    /// Called, and returns, with the monitor locked.
+    /// Called and returns with the monitor locked.
     private func takePieces() {
         while let work, begun < count {
             let piece = begun

@@ -5,34 +5,34 @@ import LinuxKernel
 import TestSupport
 import Testing
 
-/// Collecting where a free lock does not prove that no other node runs an image:
+/// Collecting if an unlocked file does not prove that no other node runs an image:
 /// docs/explanation/decisions/collection-and-locks.md
-@Suite struct LockReachTests {
-    static func reach(_ line: String, _ path: String = "/mnt/s/store") -> LockReach {
-        LockReach(mountinfo: Array(line.utf8), device: 41, path: path)
+@Suite struct LockScopeTests {
+    static func scope(_ line: String, _ path: String = "/mnt/s/store") -> LockScope {
+        LockScope(mountinfo: Array(line.utf8), device: 41, path: path)
     }
 
     @Test(arguments: [
-        ("ext4", "rw,errors=remount-ro", LockReach.everybody), ("xfs", "rw", .everybody), ("tmpfs", "rw", .everybody),
-        ("overlay", "rw", .everybody), ("zfs", "rw", .everybody), ("bcachefs", "rw", .everybody),
-        ("nfs4", "rw,vers=4.2,local_lock=none,addr=10.0.0.1", .everybody),
-        ("nfs", "rw,vers=3,local_lock=none", .everybody),
-        ("nfs", "rw,vers=3,nolock,local_lock=all", .thisNode), ("nfs4", "rw,local_lock=flock", .everybody),
-        ("nfs4", "rw,local_lock=posix", .thisNode),
-        ("lustre", "rw,flock,lazystatfs", .everybody), ("lustre", "rw,localflock", .thisNode),
-        ("lustre", "rw", .thisNode), ("gfs2", "rw", .everybody), ("ocfs2", "rw,localflocks", .thisNode),
-        ("beegfs", "rw", .thisNode), ("fuse.sshfs", "rw", .thisNode), ("fuse", "rw", .thisNode),
-        ("virtiofs", "rw", .thisNode), ("9p", "rw", .thisNode), ("ceph", "rw", .everybody), ("gpfs", "rw", .everybody),
-        ("fuseblk", "rw", .everybody),
-        // Nobody's word for it: what a kernel may have that is not known here is not trusted.
-        ("cifs", "rw,nobrl", .thisNode), ("smb3", "rw", .thisNode), ("pvfs2", "rw", .thisNode),
-        ("wekafs", "rw", .thisNode), ("newfs", "rw", .thisNode),
-    ]) func theMountTellsHowFarLocksReach(_ row: (type: String, options: String, reach: LockReach)) {
+        ("ext4", "rw,errors=remount-ro", LockScope.cluster), ("xfs", "rw", .cluster), ("tmpfs", "rw", .cluster),
+        ("overlay", "rw", .cluster), ("zfs", "rw", .cluster), ("bcachefs", "rw", .cluster),
+        ("nfs4", "rw,vers=4.2,local_lock=none,addr=10.0.0.1", .cluster),
+        ("nfs", "rw,vers=3,local_lock=none", .cluster),
+        ("nfs", "rw,vers=3,nolock,local_lock=all", .node), ("nfs4", "rw,local_lock=flock", .cluster),
+        ("nfs4", "rw,local_lock=posix", .node),
+        ("lustre", "rw,flock,lazystatfs", .cluster), ("lustre", "rw,localflock", .node),
+        ("lustre", "rw", .node), ("gfs2", "rw", .cluster), ("ocfs2", "rw,localflocks", .node),
+        ("beegfs", "rw", .node), ("fuse.sshfs", "rw", .node), ("fuse", "rw", .node),
+        ("virtiofs", "rw", .node), ("9p", "rw", .node), ("ceph", "rw", .cluster), ("gpfs", "rw", .cluster),
+        ("fuseblk", "rw", .cluster),
+        // Unknown file systems are not assumed to have cluster-wide locks.
+        ("cifs", "rw,nobrl", .node), ("smb3", "rw", .node), ("pvfs2", "rw", .node),
+        ("wekafs", "rw", .node), ("newfs", "rw", .node),
+    ]) func theMountTellsHowFarLocksReach(_ row: (type: String, options: String, scope: LockScope)) {
         let line = "36 35 0:41 / /mnt/s rw,relatime shared:1 - \(row.type) server:/x \(row.options)\n"
-        #expect(Self.reach(line) == row.reach)
-        // By path where the device is not in the table, as on btrfs.
-        #expect(Self.reach(line.replacing("0:41", with: "0:7")) == row.reach)
-        #expect(Self.reach(line.replacing("0:41", with: "0:7"), "/mnt/sister") == .thisNode)
+        #expect(Self.scope(line) == row.scope)
+        // By path if the device is not in the table, as on btrfs.
+        #expect(Self.scope(line.replacing("0:41", with: "0:7")) == row.scope)
+        #expect(Self.scope(line.replacing("0:41", with: "0:7"), "/mnt/sister") == .node)
     }
 
     @Test func thisMachinesOwnDisksAreNoRiddle() throws {
@@ -41,7 +41,7 @@ import Testing
         let root = try OwnedFileDescriptor(opening: shop.path, [.readOnly, .directory])
         let type = try Command(["findmnt", "-no", "FSTYPE", "-T", shop.path]).run().output
         guard ["ext4\n", "xfs\n", "btrfs\n", "tmpfs\n", "overlay\n"].contains(type) else { return }
-        #expect(LockReach(of: root, path: shop.path) == .everybody)
+        #expect(LockScope(of: root, path: shop.path) == .cluster)
     }
 
     // MARK: Images and layers
@@ -54,30 +54,30 @@ import Testing
 
     @Test func whatWasStartedInThirtyDaysMayRunElsewhere() throws {
         let (shop, store) = try CollectionTests.used(daysAgo: [1, 29, 31])
-        // What is broken runs nowhere.
+        // A damaged image cannot run.
         try store.publish(try Workshop.record(9), manifest: [], config: [], names: [])
         try shop.directory.write("garbage", to: "parent/store/images/\(try Workshop.digest(9).directoryName)/record")
         var rules = Self.all
         rules.dryRun = true
-        #expect(try store.collect(rules, reach: .thisNode).images == 2)
+        #expect(try store.collect(rules, scope: .node).images == 2)
         rules.dryRun = false
-        // Neither the layer of the one that went, just made as it is, nor those that stay.
-        #expect(try store.collect(rules, reach: .thisNode) == Collected(images: 2, inUse: 2))
+        // Neither the new layer of the removed image nor the remaining images are removed.
+        #expect(try store.collect(rules, scope: .node) == Collected(images: 2, inUse: 2))
         #expect(try CollectionTests.left(store) == CollectionTests.names(1, 2))
         rules.keepBytes = 0
-        #expect(try store.collect(rules, reach: .thisNode).images == 0)
-        #expect(try store.collect(rules, reach: .everybody) == Collected(images: 2, layers: 3, bytes: 3 << 20))
+        #expect(try store.collect(rules, scope: .node).images == 0)
+        #expect(try store.collect(rules, scope: .cluster) == Collected(images: 2, layers: 3, bytes: 3 << 20))
         #expect(try store.images().isEmpty)
     }
 
     @Test func theyAgeInTheMiddleOfNothing() throws {
         let (shop, store) = try CollectionTests.used(daysAgo: [29])
-        #expect(try store.collect(Self.all, reach: .thisNode).inUse == 1)
+        #expect(try store.collect(Self.all, scope: .node).inUse == 1)
         try CollectionTests.use(shop, 1, daysAgo: 31)
-        #expect(try store.collect(Self.all, reach: .thisNode).images == 1)
+        #expect(try store.collect(Self.all, scope: .node).images == 1)
     }
 
-    /// Layers without an image here: another store's images lean on them, and each start reads the summary.
+    /// Layers without an image in this store: images of other stores use them, and each start reads the summary.
     @Test func aLayerThatAnotherStoreUsedLatelyStays() throws {
         let shop = try Workshop()
         let store = try shop.open()
@@ -90,9 +90,9 @@ import Testing
                 #expect(try Command(["touch", which, "-d", "@\(time)", summary]).run().status == 0)
             }
         }
-        #expect(try store.collect(Self.all, reach: .thisNode).layers == 1)
+        #expect(try store.collect(Self.all, scope: .node).layers == 1)
         #expect(try shop.names("layers") == [1, 2].map { try Workshop.digest($0).directoryName })
-        #expect(try store.collect(Self.all, reach: .everybody).layers == 2)
+        #expect(try store.collect(Self.all, scope: .cluster).layers == 2)
     }
 
     @Test func draftsOfOtherNodesAreSweptWhenTheyAreADayOld() throws {
@@ -107,20 +107,20 @@ import Testing
             }
         }
         try make()
-        // Of this node: nobody holds its lock.
+        // A draft of this node, which no process locks.
         try shop.directory.makeDirectory("parent/store/drafts/\(ImageStore.node)-3")
         try shop.directory.write("", to: "parent/store/drafts/\(ImageStore.node)-3/alive")
-        _ = try store.collect(Self.all, reach: .thisNode)
+        _ = try store.collect(Self.all, scope: .node)
         #expect(try shop.names("drafts") == ["elsewhere-1"])
         let pulling = try store.beginPulling()
-        _ = try store.collect(Self.all, reach: .everybody)
+        _ = try store.collect(Self.all, scope: .cluster)
         #expect(try shop.names("drafts") == [])
         withExtendedLifetime(pulling) {}
     }
 
-    // MARK: What is not seen
+    // MARK: Invisible uses
 
-    /// `chattr +A`: reading sets no access time, as on a mount with `noatime`.
+    /// `chattr +A`: reads do not update the access time, as with `noatime`.
     static func withoutAccessTimes(_ shop: Workshop, _ store: ImageStore) throws -> Bool {
         let ended = try Command(["chattr", "-R", "+A", shop.path]).run()
         if ended.status == 0 { return true }
@@ -135,19 +135,19 @@ import Testing
         #expect(try Command(["touch", "-d", "-90 days", summary]).run().status == 0)
         guard try Self.withoutAccessTimes(shop, store) else { return }
         let shared = try there(try ImageStore.open(existing: shop.path, isShared: true))
-        #expect(shared.mayHideUses(.thisNode) && !shared.mayHideUses(.everybody) && !store.mayHideUses(.thisNode))
-        #expect(try shared.collect(Self.all, reach: .thisNode) == Collected(inUse: 1))
+        #expect(shared.mayHideUses(.node) && !shared.mayHideUses(.cluster) && !store.mayHideUses(.node))
+        #expect(try shared.collect(Self.all, scope: .node) == Collected(inUse: 1))
         #expect(try shop.names("drafts") == [])
         #expect(try Command(["chattr", "-R", "-A", shop.path]).run().status == 0)
         let mount = try Command(["findmnt", "-no", "OPTIONS", "-T", shop.path]).run().output
         guard mount.contains("relatime") else { return }
-        #expect(!shared.mayHideUses(.thisNode))
-        #expect(try shared.collect(Self.all, reach: .thisNode).images == 1)
+        #expect(!shared.mayHideUses(.node))
+        #expect(try shared.collect(Self.all, scope: .node).images == 1)
     }
 
-    /// Without a word from the file system an owner's own start is noted: here on one in memory, which has no disk either.
+    /// Without `atime`, a launch sets the access time itself; here on tmpfs, which has no disk, either.
     @Test func anOwnersStartIsNotedWhereReadingIsNot() throws {
-        guard let memory = try? TemporaryDirectory(in: "/dev/shm") else { return }  // no such place
+        guard let memory = try? TemporaryDirectory(in: "/dev/shm") else { return }  // absent: skip
         let store = try ImageStore.open(creating: memory.path + "/store")
         try store.publish(try Workshop.record(1), manifest: [], config: [], names: [])
         let record = memory.path + "/store/images/\(try Workshop.digest(1).directoryName)/record"
@@ -155,7 +155,7 @@ import Testing
         try #require(try !file.status().isOnBlockDevice)
         func age() throws -> Int64 { Clock.now.seconds - (try file.status().accessed.seconds) }
         let old = Clock.now.seconds - 31 * CollectionTests.day
-        // Newer than the contents, as after a start: relatime(8) would do it, too, noatime would not.
+        // Newer than the contents, as after a start, so that relatime(8) would not update it.
         let isSilent = try Command(["chattr", "+A", record]).run().status == 0
         try file.setTimes(accessed: Timestamp(seconds: old), modified: Timestamp(seconds: old - 1))
         #expect(try isThere(store.lease(try Workshop.digest(1))))

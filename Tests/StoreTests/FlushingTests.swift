@@ -5,11 +5,11 @@ import LinuxKernel
 import Testing
 import TestSupport
 
-/// What is visible before it is on disk, and what another boot makes of it.
-@Suite struct SettlingTests {
-    /// Whether the temporary directory is where publishing does not wait for the disk.
+/// Data that is visible before it is on disk, and its state after another boot.
+@Suite struct FlushingTests {
+    /// Whether publishing in the temporary directory does not wait for the disk.
     static let isLater: Bool = {
-        // What can not even be opened here is skipped, too.
+        // Skip if the store cannot be opened.
         guard let shop = try? Workshop(), let store = try? shop.open(),
             case .later = store.durability
         else {
@@ -22,7 +22,7 @@ import TestSupport
 
     static let otherBoot = "01234567-89ab-cdef-0123-456789abcdef"
 
-    /// An image of one layer, published and not settled.
+    /// An image of one layer, published and not flushed.
     static func stocked(_ byte: UInt8 = 1, layer: UInt8 = 11) throws -> (shop: Workshop, store: ImageStore) {
         let shop = try Workshop()
         let store = try shop.open()
@@ -41,7 +41,7 @@ import TestSupport
         return try #require(LaunchRecord(decoding: bytes))
     }
 
-    /// As if the machine had been started anew since.
+    /// Simulates a reboot.
     static func startAnew(_ shop: Workshop, mark: String = otherBoot) throws {
         try shop.directory.write(mark, to: "parent/store/\(try layer())/boot")
         var record = try record(shop)
@@ -51,7 +51,7 @@ import TestSupport
 
     // MARK: Marks
 
-    @Test(.enabled(if: isLater)) func whatIsNotOnDiskYetSaysSoUntilItIsSettled() throws {
+    @Test(.enabled(if: isLater)) func whatIsNotOnDiskYetIsMarkedUntilItIsFlushed() throws {
         let (shop, store) = try Self.stocked()
         let boot = try #require(Boot.identifier)
         #expect(shop.directory.text("parent/store/\(try Self.layer())/boot") == boot)
@@ -63,15 +63,15 @@ import TestSupport
         let used = Timestamp(seconds: 1_500_000_000)
         let image = try OwnedFileDescriptor(opening: "\(shop.path)/\(try Self.image())", [.readOnly, .directory])
         try image.open("record", .readOnly).setTimes(accessed: used, modified: used)
-        try store.settle()
-        #expect(try image.status(of: "record").accessed == used, "settling is no use of the image")
+        try store.flush()
+        #expect(try image.status(of: "record").accessed == used, "flushing does not count as a use of the image")
         #expect(try shop.names(try Self.layer()) == ["summary", "tree"])
         #expect(try shop.names(try Self.image()) == ["config.json", "lease", "manifest.json", "names", "record"])
         #expect(try Self.record(shop).boot == "")
         #expect(try Self.record(shop) == Workshop.record(1, layers: [11]))
         #expect(try shop.names("unsettled") == [])
         #expect(try isThere(store.lease(try Workshop.key("image:1"))))
-        // An image that is published later, of what is settled: its own files are not.
+        // An image published later uses a flushed layer, but its own files are not flushed.
         try store.publish(try Workshop.record(2, layers: [11]), manifest: [], config: [], names: [])
         #expect(try shop.names("unsettled") == ["images." + (try Workshop.digest(2).directoryName)])
     }
@@ -89,7 +89,7 @@ import TestSupport
         let memory = try OwnedFileDescriptor(opening: "/dev/shm", [.readOnly, .directory])
         try #require(CrashOrder(of: memory) == .volatile, "no tmpfs at /dev/shm")
         let path = "/dev/shm/berth-test-\(try Random.hexadecimal(bytes: 8))"
-        defer { try? FileManager.default.removeItem(atPath: path) }  // left behind where it can not be removed
+        defer { try? FileManager.default.removeItem(atPath: path) }  // best effort
         let store = try ImageStore.open(creating: path)
         #expect(store.durability == .never)
         try Workshop.addLayer(11, to: store)
@@ -111,8 +111,8 @@ import TestSupport
 
     // MARK: Another boot
 
-    /// An empty mark is what a power cut makes of one.
-    @Test(.enabled(if: isLater), arguments: [otherBoot, "", "lost"]) func whatAnotherBootLeftUnsettledIsMissing(
+    /// A power failure may leave a mark empty.
+    @Test(.enabled(if: isLater), arguments: [otherBoot, "", "lost"]) func whatAnotherBootDidNotFlushIsMissing(
         _ mark: String
     ) throws {
         let (shop, store) = try Self.stocked()
@@ -124,12 +124,12 @@ import TestSupport
         let isWhole = store.isWhole(try Workshop.digest(1))
         #expect(!isWhole)
         #expect(try store.images() == [])
-        // Settling does not make it good.
-        try store.settle()
+        // Flushing must not make lost data valid.
+        try store.flush()
         #expect(try !store.hasLayer(digest))
         #expect(try !isThere(store.lease(try Workshop.key("image:1"))))
 
-        // Unpacked anew, it is there again.
+        // Unpacking it again makes it valid.
         let draft = try #require(try store.draftLayer(digest))
         #expect(try shop.names("layers") == [])
         #expect(try shop.names("drafts").count == 1)
@@ -137,12 +137,12 @@ import TestSupport
         try store.publish(draft, summary: [1])
         try store.publish(try Workshop.record(1, layers: [11]), manifest: [], config: [], names: [])
         #expect(try isThere(store.lease(try Workshop.key("image:1"))))
-        try store.settle()
+        try store.flush()
         #expect(try Self.record(shop).boot == "")
         #expect(shop.directory.text("parent/store/\(try Self.layer())/tree/file") == "anew")
     }
 
-    @Test(.enabled(if: isLater)) func whatAnotherBootLeftUnsettledIsCollected() throws {
+    @Test(.enabled(if: isLater)) func whatAnotherBootDidNotFlushIsCollected() throws {
         let (shop, store) = try Self.stocked()
         try Workshop.addLayer(12, to: store)
         try store.publish(
@@ -152,7 +152,7 @@ import TestSupport
         #expect(collected.images == 1 && collected.layers == 1)
         #expect(try shop.names("images") == [try Workshop.digest(2).directoryName])
         #expect(try shop.names("layers") == [try Workshop.digest(12).directoryName])
-        // A collection settles what is good.
+        // A collection flushes what is valid.
         #expect(try shop.names("unsettled") == [])
         #expect(try !shop.names(try Self.layer(12)).contains("boot"))
     }
@@ -169,20 +169,20 @@ import TestSupport
         #expect(shop.directory.text("parent/store/version") == "berth-store 1\n")
     }
 
-    // MARK: What leans on what
+    // MARK: Dependencies between stores
 
-    /// Of a store that its owner fills for himself, and that another's image leans on.
-    @Test(.enabled(if: isLater)) func anImageIsSettledAfterAllThatItLeansOn() throws {
+    /// A user's own store, from which an image of another store uses a layer.
+    @Test(.enabled(if: isLater)) func anImageIsFlushedAfterItsLayers() throws {
         let other = try Self.stocked(3, layer: 13)
         let (shop, store) = try Self.stocked()
         var record = try Workshop.record(1, layers: [11])
         record.digest = try Workshop.digest(5)
         record.trees.append("\(other.shop.path)/\(try Self.layer(13))/tree")
         try store.publish(record, manifest: [], config: [], names: [])
-        try store.settle()
+        try store.flush()
         #expect(try shop.names("unsettled") == ["images." + (try Workshop.digest(5).directoryName)])
-        try other.store.settle()
-        try store.settle()
+        try other.store.flush()
+        try store.flush()
         #expect(try shop.names("unsettled") == [])
         #expect(try isThere(store.lease(record.digest)))
     }
@@ -193,11 +193,11 @@ import TestSupport
         rules.includesNamed = true
         _ = try store.collect(rules)
         try shop.directory.write("", to: "parent/store/unsettled/layers.sha256-gone")
-        try store.settle()
+        try store.flush()
         #expect(try shop.names("unsettled") == [])
     }
 
-    @Test(.enabled(if: isLater)) func manyMayPublishAndSettleAtOnce() throws {
+    @Test(.enabled(if: isLater)) func manyMayPublishAndFlushAtOnce() throws {
         let shop = try Workshop()
         let store = try shop.open()
         try concurrently(16) { number in
@@ -205,10 +205,10 @@ import TestSupport
             let layer = UInt8(20 + number % 8)
             try Workshop.addLayer(layer, to: own)
             try own.publish(try Workshop.record(UInt8(number), layers: [layer]), manifest: [], config: [], names: [])
-            try own.settle()
+            try own.flush()
         }
         #expect(try store.images().count == 16)
-        try store.settle()
+        try store.flush()
         #expect(try shop.names("unsettled") == [])
         for image in try store.images() { #expect(image.record.boot == "") }
     }

@@ -1,24 +1,24 @@
 package import LinuxKernel
 
-/// How far a lock of fcntl(2) on a store is seen: whether a lock that is free proves that nobody holds it.
-package enum LockReach: Equatable, Sendable {
-    /// By everybody who can reach the store.
-    case everybody
-    /// By the processes of this node only, as far as can be told.
-    case thisNode
+/// Where an fcntl(2) lock on a store is visible, that is, whether an unlocked file is unused on every node.
+package enum LockScope: Equatable, Sendable {
+    /// On all nodes that can access the store.
+    case cluster
+    /// On this node only, or unknown.
+    case node
 
-    /// Judged by the mount a directory is on, since the calls themselves succeed either way.
+    /// Depends on the mount of the directory, since the lock calls succeed in both cases.
     package init(of directory: borrowing OwnedFileDescriptor, path: String) {
-        guard let device = try? directory.status().device,  // not to be told: the cautious answer
+        guard let device = try? directory.status().device,  // unknown: the safe answer
             let table = try? contents(of: "/proc/self/mountinfo")  // likewise
         else {
-            self = .thisNode
+            self = .node
             return
         }
         self.init(mountinfo: table, device: device, path: path)
     }
 
-    /// The uppermost mount of the device, else the one that the path lies on: proc_pid_mountinfo(5).
+    /// Uses the topmost mount of the device, or else the mount that contains the path: proc_pid_mountinfo(5).
     init(mountinfo table: [UInt8], device: UInt64, path: String) {
         var byDevice: (type: String, options: [Substring])?
         var byPath: (length: Int, type: String, options: [Substring])?
@@ -37,48 +37,48 @@ package enum LockReach: Equatable, Sendable {
         } else if let byPath {
             self.init(type: byPath.type, options: byPath.options)
         } else {
-            self = .thisNode
+            self = .node
         }
     }
 
     private init(type: String, options: [Substring]) {
         switch type {
         case "nfs", "nfs4":
-            // nfs(5): `local_lock` and `nolock` keep locks to the client.
+            // nfs(5): with `local_lock` and `nolock`, locks stay on the client.
             let isLocal = options.contains { ["nolock", "local_lock=posix", "local_lock=all"].contains($0) }
-            self = isLocal ? .thisNode : .everybody
-        case "lustre": self = options.contains("flock") ? .everybody : .thisNode
-        // Their `localflocks` is for those who know that one node alone locks.
-        case "gfs2", "ocfs2": self = options.contains("localflocks") ? .thisNode : .everybody
-        case "ceph", "gpfs": self = .everybody
-        // BeeGFS, 9p, virtiofs, AFS, CIFS, OrangeFS, FUSE, and whatever nobody has looked at yet.
-        default: self = Self.local.contains(type) ? .everybody : .thisNode
+            self = isLocal ? .node : .cluster
+        case "lustre": self = options.contains("flock") ? .cluster : .node
+        // With `localflocks`, the administrator states that only one node takes locks.
+        case "gfs2", "ocfs2": self = options.contains("localflocks") ? .node : .cluster
+        case "ceph", "gpfs": self = .cluster
+        // BeeGFS, 9p, virtiofs, AFS, CIFS, OrangeFS, FUSE, and untested file systems.
+        default: self = Self.local.contains(type) ? .cluster : .node
         }
     }
 
-    /// File systems that one kernel has to itself: who can reach the store is on this node.
+    /// File systems that only one kernel mounts at a time.
     private static let local: Set<String> = [
         "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfsplus", "jfs", "nilfs2",
         "ntfs3", "overlay", "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "ubifs", "vfat", "xfs", "zfs",
     ]
 
-    /// As stat(2) puts the two numbers together: makedev(3).
+    /// Combines the two numbers as makedev(3) does for stat(2).
     private static func device(_ major: UInt64, _ minor: UInt64) -> UInt64 {
         (major & 0xFFF) << 8 | (major & ~0xFFF) << 32 | (minor & 0xFF) | (minor & ~0xFF) << 12
     }
 }
 
 extension ImageStore {
-    /// Whether a last use may have left no trace: where locks stay on their node, others than the owner start images, and
-    /// reading sets no access time. Tried out: mount options tell neither of the server's nor of FUSE's.
-    func mayHideUses(_ reach: LockReach) -> Bool {
-        reach == .thisNode && isShared && !keepsAccessTimes
+    /// Whether a use may leave no trace: locks stay on their node, other users launch images, and reads do not update
+    /// access times. The last is tested, because mount options do not show what a server or FUSE does.
+    func mayHideUses(_ scope: LockScope) -> Bool {
+        scope == .node && isShared && !keepsAccessTimes
     }
 
     private var keepsAccessTimes: Bool {
-        // Under a name that the next collection sweeps. What fails leaves the question open: no.
-        guard let name = try? "drafts/removed-" + Random.hexadecimal(bytes: 8) else { return false }
-        defer { try? root.removeFile(name) }
+        // Under a name that the next collection sweeps. If the test fails, assume no.
+        guard let name = try? "drafts/removed-" + Random.hexadecimal(bytes: 8) else { return false }  // unknown: no
+        defer { try? root.removeFile(name) }  // swept later
         let old = Clock.now.seconds - 3 * 86_400
         do throws(SystemError) {
             let written = try root.open(name, .readWrite | .create | .exclusive | .noFollow, mode: 0o600)

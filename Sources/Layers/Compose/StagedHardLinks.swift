@@ -1,11 +1,12 @@
 internal import CLinux
 internal import LinuxKernel
 
-/// A layer's hard links to files of lower layers, kept by names of their own while the layer hides and replaces.
-struct HeldLinks {
+/// A layer's hard links to files of lower layers, staged under temporary names while the layer hides and replaces
+/// entries.
+struct StagedHardLinks {
     private let links: [LayerSummary.HardLink]
     private var names: [[UInt8]: [UInt8]] = [:]
-    /// The directory in the flat tree's root that they are kept in; empty where there are none.
+    /// The staging directory in the root of the flat tree; empty if there are no links.
     private(set) var staging: [UInt8] = []
 
     init(_ layer: LayerTree, _ composition: Composition) throws(LayerError) {
@@ -15,7 +16,7 @@ struct HeldLinks {
         guard case .place(let root) = try flat.find([], .report) else { return }
         let source = RootedTree(layer.directory)
         guard case .place(let layerRoot) = try source.find([], .report) else { return }
-        // A name that neither has.
+        // Use a name that neither tree has.
         var number = 0
         while true {
             staging = Array(".berth-links-\(number)".utf8)
@@ -39,7 +40,7 @@ struct HeldLinks {
         }
     }
 
-    /// Gives the links their places, once the layer's own entries have theirs.
+    /// Moves the links to their places after the layer's own entries are added.
     func place(at places: [[UInt8]: [UInt8]], _ composition: Composition) throws(LayerError) {
         if links.isEmpty { return }
         let flat = composition.flat
@@ -54,7 +55,7 @@ struct HeldLinks {
             } else if case .place(let found) = try flat.find(EntryPath.parent(link.target), .report),
                 let kind = try flat.kind(of: EntryPath.base(link.target), in: found), kind != .directory
             {
-                // Reached only through the layer itself, by way of a lower link.
+                // Reachable only through the layer itself, by a lower link.
                 source = (found, EntryPath.base(link.target))
             } else {
                 throw .archive(.hardLinkTargetMissing, entry: link.path)
