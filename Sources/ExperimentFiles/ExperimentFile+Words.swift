@@ -1,4 +1,5 @@
 internal import LaunchPlanning
+internal import LinuxKernel
 
 /// What a launch takes from an experiment file.
 package struct ExperimentWords: Equatable, Sendable {

@@ -60,7 +60,10 @@ struct Manifest: Decodable {
     }
 
     /// The Debian packages of the system libraries.
-    var debianPackages: [String] { targets.flatMap { $0.providers ?? [] }.flatMap { $0.apt ?? [] }.flatMap { $0 } }
+    var debianPackages: [String] {
+        // toml++ has headers only, so no target stands for it.
+        targets.flatMap { $0.providers ?? [] }.flatMap { $0.apt ?? [] }.flatMap { $0 } + ["libtomlplusplus-dev"]
+    }
 
     /// The targets of the product.
     var sources: [Target] { targets.filter { $0.type != "test" && $0.name != "TestSupport" } }
