@@ -1,4 +1,4 @@
-"""What the benchmarks share: an ordinary user, a place on disk, tables, budgets."""
+"""Shared code of the benchmarks: an ordinary user, a directory on disk, tables, budgets."""
 
 import datetime
 import json
@@ -15,7 +15,7 @@ PLACE = pathlib.Path(os.environ.get("BERTH_BENCH", "/var/tmp/berth-bench"))  # o
 
 
 def prepare():
-    """Makes PLACE, belonging to the user who measures, with a copy of Berth that this user can read."""
+    """Create PLACE for the measuring user, with a copy of Berth that this user can read."""
     for needed in "build/bin/berth", "build/libexec/berth/berth-image":
         if not (TOP / needed).exists():
             sys.exit(f"{needed} is missing: Scripts/build")
@@ -27,7 +27,7 @@ def prepare():
 
 
 def user():
-    """Ourselves, or as root alice, whom Scripts/slurm-lab also uses: the numbers are those of a rootless start."""
+    """The measuring user: the caller, or alice instead of root, because rootless starts are measured."""
     if os.getuid() != 0:
         return pwd.getpwuid(os.getuid())
     try:
@@ -38,7 +38,7 @@ def user():
 
 
 def as_user(*command, **environment):
-    """The command line and environment with which the user runs COMMAND."""
+    """The command line and environment to run COMMAND as the measuring user."""
     who = user()
     settings = {
         "HOME": who.pw_dir,
@@ -63,7 +63,7 @@ def run(*command, **environment):
 
 
 def clear(path):
-    """Also what a rootless tool left with sub-ids or without write permission."""
+    """Remove also files of rootless tools with subordinate IDs or without write permission."""
     if path.exists() and os.getuid() != 0:
         subprocess.run(["podman", "unshare", "rm", "-rf", path], stderr=subprocess.DEVNULL)
         subprocess.run(["chmod", "-R", "u+rwX", path], stderr=subprocess.DEVNULL)
@@ -71,9 +71,9 @@ def clear(path):
 
 
 def warm_memory(size):
-    """Leaves that many bytes of free memory which were in use a moment ago: a virtual machine gets others from its host first,
-    which can take longer than what is measured, and who comes first would pay for the next.  In huge pages, for what lies
-    together when it is freed is what the host takes back, and what file systems take for large files."""
+    """Free this many bytes of memory that were just in use. A virtual machine must first get other memory from its host,
+    which can take longer than the measured work and would be charged to the first program. Uses huge pages, because
+    contiguous memory is what the host reclaims and what file systems use for large files."""
     memory = mmap.mmap(-1, max(1, size >> 21) << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
     for place in range(0, len(memory), 4096):
@@ -90,7 +90,7 @@ def version(*command):
 
 
 def publish(name, title, table, notes, verdicts):
-    """Prints a table and keeps it in Benchmarks/results; fails when a ratio is over its budget."""
+    """Print a table and store it in Benchmarks/results. Fail if a ratio exceeds its budget."""
     facts = f"{datetime.date.today()}, Linux {os.uname().release}, {os.cpu_count()} cores"
     width = [max(len(str(row[i])) for row in table) for i in range(len(table[0]))]
     rows = ["| " + " | ".join(str(cell).ljust(width[i]) for i, cell in enumerate(row)) + " |" for row in table]

@@ -62,7 +62,7 @@ def write_layer(directory, output, overlay, owner):
 
 
 def walk(directory, prefix=""):
-    """Every path below DIRECTORY with its name in the layer, parents first, siblings sorted by their bytes."""
+    """All paths below DIRECTORY with their names in the layer: parents first, siblings sorted by bytes."""
     for entry in sorted(os.scandir(directory), key=lambda entry: os.fsencode(entry.name)):
         yield entry.path, prefix + entry.name
         if entry.is_dir(follow_symlinks=False):
@@ -87,7 +87,7 @@ def is_opaque(path):
 
 
 def attributes(path):
-    """File capabilities and user attributes; the overlay's own notes stay behind."""
+    """File capabilities and user attributes, without those of overlayfs."""
     for key in sorted(os.listxattr(path, follow_symlinks=False)):
         if key == "security.capability" or key.startswith("user."):
             yield key, os.getxattr(path, key).decode("utf-8", "surrogateescape")
@@ -127,7 +127,7 @@ def assemble(layout, layers, config, tag, compression):
 
 
 def store_layer(blobs, number, path, compression):
-    """Writes one layer's blob; returns its descriptor and the digest of the plain tar."""
+    """Write the blob of one layer. Return its descriptor and the digest of the uncompressed tar."""
     temporary = blobs / f"layer{number}"
     plain = hashlib.sha256()
     with open(path, "rb") as source, open(temporary, "wb") as blob:

@@ -40,7 +40,7 @@ apt_install() {
   mapfile -t missing < <(missing_packages "$@")
   [ ${#missing[@]} -gt 0 ] || return 0
   [ "$(id -u)" = 0 ] || die "these Debian packages are missing: ${missing[*]}" "as root: apt-get install --no-install-recommends ${missing[*]}"
-  command -v apt-get >/dev/null || die "no apt-get: these scripts are written for Debian 12" "install by hand what answers to: ${missing[*]}"
+  command -v apt-get >/dev/null || die "no apt-get: these scripts are written for Debian 12" "install the equivalents of: ${missing[*]}"
   say "installing ${#missing[@]} packages: ${missing[*]}"
   # Packages with a daemon start it. The lab and Scripts/registry start private daemons, which a system service on the
   # same port would block.
@@ -56,7 +56,7 @@ apt_install() {
     "${apt[@]}" install "${missing[@]}" </dev/null >>"${TMPDIR:-/tmp}/berth-apt.$$" 2>&1 || status=$?
   }
   [ -z "$guard" ] || rm -f "$guard"
-  [ $status = 0 ] || { tail -n 20 "${TMPDIR:-/tmp}/berth-apt.$$" >&2; rm -f "${TMPDIR:-/tmp}/berth-apt.$$"; die "apt-get install failed ($status)" "is a Debian mirror reachable from here?"; }
+  [ $status = 0 ] || { tail -n 20 "${TMPDIR:-/tmp}/berth-apt.$$" >&2; rm -f "${TMPDIR:-/tmp}/berth-apt.$$"; die "apt-get install failed ($status)" "check that a Debian mirror is reachable"; }
   rm -f "${TMPDIR:-/tmp}/berth-apt.$$"
 }
 

@@ -1,4 +1,4 @@
-"""A small convolutional network learns which corner of an image is bright, on as many ranks as there are.
+"""Train a small convolutional network to detect the bright corner of an image, on all ranks.
 
 Each rank draws its own samples; DistributedDataParallel averages the gradients, so at the end every rank must hold the
 same parameters.  Where it is comes from RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun sets them, or, where
@@ -24,13 +24,13 @@ CORNERS, SIZE = 4, 16
 
 
 def first_host(nodelist):
-    """The first name of a Slurm host list: gpu[07-09,12],login1 begins with gpu07."""
+    """The first name of a Slurm host list: gpu07 for gpu[07-09,12],login1."""
     first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodelist).group()
     return re.sub(r"\[([^,\-\]]*)[^\]]*\]", r"\1", first)
 
 
 def interface_towards(host):
-    """The network interface by which this machine reaches HOST; gloo would ask the resolver about our own name instead."""
+    """The network interface to HOST. By default, gloo resolves this machine's own name instead."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, 9))
         ours = probe.getsockname()[0]
@@ -61,7 +61,7 @@ def join_group():
 
 
 def batch(generator, count=64):
-    """Noisy images, one bright corner each, and which corner it is."""
+    """Noisy images with one bright corner each, and the index of that corner."""
     labels = torch.randint(0, CORNERS, (count,), generator=generator)
     images = torch.randn(count, 1, SIZE, SIZE, generator=generator) * 0.3
     half = SIZE // 2

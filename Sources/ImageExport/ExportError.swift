@@ -40,8 +40,8 @@ package enum ExportError: Error, Equatable, Sendable {
 }
 
 /// Wraps an error of another module.
-func naming<Value: ~Copyable, Cause: Error>(
-    _ name: (Cause) -> ExportError, _ body: () throws(Cause) -> Value
+func mapError<Value: ~Copyable, Cause: Error>(
+    to make: (Cause) -> ExportError, _ body: () throws(Cause) -> Value
 ) throws(ExportError) -> Value {
-    do throws(Cause) { return try body() } catch { throw name(error) }
+    do throws(Cause) { return try body() } catch { throw make(error) }
 }

@@ -22,7 +22,7 @@ extension ImagePuller {
         }
         var compatibility = OverlayCompatibility.compatible
         for stack in stacks where compatibility == .compatible {
-            compatibility = try naming(PullError.composition) { () throws(LayerError) in
+            compatibility = try mapError(to: PullError.composition) { () throws(LayerError) in
                 try OverlayCompatibility.check(stack)
             }
         }
@@ -62,12 +62,12 @@ extension ImagePuller {
 
     private func layerTree(_ diffID: Digest, _ store: ImageStore) throws(PullError) -> LayerTree {
         let damaged = StoreError.damaged(path: "\(store.path)/layers/\(diffID.directoryName)", reason: "no summary")
-        let bytes = try naming(PullError.store) { () throws(StoreError) in
+        let bytes = try mapError(to: PullError.store) { () throws(StoreError) in
             guard let bytes = try store.layerSummary(diffID) else { throw damaged }
             return bytes
         }
         guard let summary = try? LayerSummary(decoding: bytes) else { throw .store(damaged) }  // damaged
-        let tree = try naming(PullError.store) { () throws(StoreError) in
+        let tree = try mapError(to: PullError.store) { () throws(StoreError) in
             guard let tree = try store.layerTree(diffID) else { throw damaged }
             return DescriptorBox(tree)
         }
@@ -78,16 +78,16 @@ extension ImagePuller {
         var layers: [LayerTree] = []
         for diffID in diffIDs { layers.append(try layerTree(diffID, found.place(of: diffID, own: store).store)) }
         let chain = Self.chainID(diffIDs)
-        let draft = try naming(PullError.store) { () throws(StoreError) in try store.draftRootfs(chain) }
+        let draft = try mapError(to: PullError.store) { () throws(StoreError) in try store.draftRootfs(chain) }
         if let draft {
             do throws(PullError) {
-                try naming(PullError.composition) { () throws(LayerError) in
+                try mapError(to: PullError.composition) { () throws(LayerError) in
                     try Flattener(limits: unpacker.limits).compose(layers, into: draft.tree)
                 }
-                try naming({ (error: SystemError) in .store(.system(error)) }) { () throws(SystemError) in
+                try mapError(to: { (error: SystemError) in .store(.system(error)) }) { () throws(SystemError) in
                     try Self.makeMountPoints(in: draft.tree.descriptor)
                 }
-                try naming(PullError.store) { () throws(StoreError) in try store.publish(draft, summary: []) }
+                try mapError(to: PullError.store) { () throws(StoreError) in try store.publish(draft, summary: []) }
             } catch {
                 store.discard(draft)
                 throw error

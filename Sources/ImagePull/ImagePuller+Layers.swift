@@ -93,7 +93,7 @@ extension ImagePuller {
     private func publish(_ drafts: [FinishedDraft]) async -> Step {
         do throws(PullError) {
             try await blocking { () throws(PullError) in
-                try naming(PullError.store) { () throws(StoreError) in try store.publish(drafts) }
+                try mapError(to: PullError.store) { () throws(StoreError) in try store.publish(drafts) }
             }
             return .published
         } catch {
@@ -139,7 +139,7 @@ extension ImagePuller {
     ) throws(PullError) -> Step {
         let layer = image.manifest.layers[index]
         let diffID = image.config.rootfs.diffIDs[index]
-        let draft = try naming(PullError.store) { () throws(StoreError) in try store.draftLayer(diffID) }
+        let draft = try mapError(to: PullError.store) { () throws(StoreError) in try store.draftLayer(diffID) }
         guard let draft else {
             // Another pull of an image with this layer was faster.
             report(.finished(layer: index))

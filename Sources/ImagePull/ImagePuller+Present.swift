@@ -48,7 +48,7 @@ extension ImagePuller {
         // Check first that an image is in the store; otherwise the request is useless.
         guard try present(key) != nil, let current = try await origin.currentDigest() else { return nil }
         // The registry's digest is not verified, but the image that it refers to was verified when it was pulled.
-        let pinned = try naming(PullError.store) { () throws(StoreError) in
+        let pinned = try mapError(to: PullError.store) { () throws(StoreError) in
             try ImageKey(.docker(reference.pinned(to: current)), platform: platform)
         }
         guard let found = try present(pinned, checkingDocuments: true) else { return nil }
@@ -56,7 +56,8 @@ extension ImagePuller {
         let named = stores.all.lazy.compactMap { try? $0.digest(of: key) }.first  // damaged: missing
         if named != found.manifestDigest {
             try await blocking { () throws(PullError) in
-                try naming(PullError.store) { () throws(StoreError) in try store.name(found.manifestDigest, [key]) }
+                try mapError(to: PullError.store) { () throws(StoreError) in try store.name(found.manifestDigest, [key])
+                }
             }
         }
         return found.named(current)

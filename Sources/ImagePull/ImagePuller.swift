@@ -36,9 +36,10 @@ package struct ImagePuller: Sendable {
     package func pull(
         _ source: ImageSource, platform: Platform, refresh: Bool
     ) async throws(PullError) -> PulledImage {
-        let key = try naming(PullError.store) { () throws(StoreError) in try ImageKey(source, platform: platform) }
+        let key = try mapError(to: PullError.store) { () throws(StoreError) in try ImageKey(source, platform: platform)
+        }
         // The activity lock first: see `beginPulling`.
-        let activity = try naming(PullError.store) { () throws(StoreError) in LockBox(try store.beginPulling()) }
+        let activity = try mapError(to: PullError.store) { () throws(StoreError) in LockBox(try store.beginPulling()) }
         let lock = try await lock(key)
         defer { withExtendedLifetime((lock, activity)) {} }
         if !refresh, let present = try present(key) { return present }
@@ -62,11 +63,11 @@ package struct ImagePuller: Sendable {
         let record =
             try await isWhole
             ? nil : blocking { () throws(PullError) in try compose(image, found, name: source.description) }
-        let keys = try naming(PullError.store) { () throws(StoreError) in
+        let keys = try mapError(to: PullError.store) { () throws(StoreError) in
             try names(key, source, platform, image)
         }
         try await blocking { () throws(PullError) in
-            try naming(PullError.store) { () throws(StoreError) in
+            try mapError(to: PullError.store) { () throws(StoreError) in
                 if let record {
                     try store.publish(
                         record, manifest: image.manifestBytes, config: image.configBytes, names: keys,
@@ -84,17 +85,17 @@ package struct ImagePuller: Sendable {
 
     private func flush() async throws(PullError) {
         try await blocking { () throws(PullError) in
-            try naming(PullError.store) { () throws(StoreError) in try store.flushIfQuick() }
+            try mapError(to: PullError.store) { () throws(StoreError) in try store.flushIfQuick() }
         }
     }
 
     private func lock(_ key: ImageKey) async throws(PullError) -> LockBox {
-        if let lock = try naming(PullError.store, { () throws(StoreError) in try store.tryLockPull(of: key) }) {
+        if let lock = try mapError(to: PullError.store, { () throws(StoreError) in try store.tryLockPull(of: key) }) {
             return LockBox(lock)
         }
         report(.waiting)
         return try await blocking { () throws(PullError) in
-            try naming(PullError.store) { () throws(StoreError) in LockBox(try store.lockPull(of: key)) }
+            try mapError(to: PullError.store) { () throws(StoreError) in LockBox(try store.lockPull(of: key)) }
         }
     }
 
@@ -121,7 +122,7 @@ struct LayersFound: Sendable {
 
     init(_ image: ResolvedImage, _ stores: ImageStores) throws(PullError) {
         for diffID in image.config.rootfs.diffIDs {
-            try naming(PullError.store) { () throws(StoreError) in
+            try mapError(to: PullError.store) { () throws(StoreError) in
                 if try stores.own.hasLayer(diffID) {
                     if try Self.hasSummary(stores.own, diffID) {
                         own.insert(diffID)

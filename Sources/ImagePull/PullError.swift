@@ -61,8 +61,8 @@ extension PullError {
 }
 
 /// Wraps an error of another module.
-func naming<Value: ~Copyable, Cause: Error>(
-    _ name: (Cause) -> PullError, _ body: () throws(Cause) -> Value
+func mapError<Value: ~Copyable, Cause: Error>(
+    to make: (Cause) -> PullError, _ body: () throws(Cause) -> Value
 ) throws(PullError) -> Value {
-    do throws(Cause) { return try body() } catch { throw name(error) }
+    do throws(Cause) { return try body() } catch { throw make(error) }
 }

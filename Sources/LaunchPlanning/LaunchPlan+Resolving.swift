@@ -118,7 +118,11 @@ extension LaunchPlan {
         ]
         if host.isRoot {
             // Files that the host's root may write whatever its capabilities: the ones Docker and runc close too.
-            for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
+            // Writing to /proc/scsi/scsi removes a disk (CVE-2017-16539).
+            for path in [
+                "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/asound",
+                "/proc/dynamic_debug", "/proc/scsi",
+            ] {
                 steps.append(
                     PlannedStep(
                         .bind(BindMount(source: path, target: path, attributes: .readOnly, optional: true)), .berth))

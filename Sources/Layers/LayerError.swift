@@ -93,6 +93,6 @@ extension LayerError {
 package enum Compression: Equatable, Sendable { case plain, gzip, zstd }
 
 /// Runs system calls and wraps their errors.
-func system<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(LayerError) -> Value {
+func mapError<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(LayerError) -> Value {
     do throws(SystemError) { return try body() } catch { throw LayerError(.system(error)) }
 }

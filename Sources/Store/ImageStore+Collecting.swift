@@ -105,7 +105,7 @@ extension ImageStore {
     /// The entries of a directory of the store, without those that `moveAway` hid behind a leading dot.
     func entries(_ directory: String) throws(StoreError) -> [String] {
         guard try isSoundDirectory(directory) else { return [] }
-        return try storing { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             try root.open(directory, .readOnly | .directory | .noFollow).entries().map(\.displayPath)
                 .filter { $0.utf8.first != UInt8(ascii: ".") }
         }
@@ -226,7 +226,7 @@ private struct GarbageCollection {
             try store.openLease(image.place + "/lease")
         }
         if let lease {
-            let isHeld: Bool = try storing { () throws(SystemError) in
+            let isHeld: Bool = try mapError { () throws(SystemError) in
                 do throws(SystemError) { return try !lease.descriptor.tryLock(.exclusive) } catch {
                     if error.meansNoLocks { return isRecent }
                     throw error
@@ -260,7 +260,7 @@ private struct GarbageCollection {
         guard let lock = try store.tryWorkLock("\(kind)/\(name)") else { return false }
         defer { withExtendedLifetime(lock) {} }
         let (store, grace, scope, mayHideUses, dryRun) = (store, grace, scope, mayHideUses, rules.dryRun)
-        return try storing { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             let place = "\(kind)/\(name)"
             var age: Int64
             do throws(SystemError) {
@@ -318,7 +318,7 @@ extension ImageStore {
         // O_NOATIME fails with EPERM on files of another user.
         let flags = isCallers || Identity.isRoot ? OpenFlags.readOnly | .noAccessTime : .readOnly
         guard let file = try openFile(path, flags, limit: limit) else { return nil }
-        return try storing { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             let status = try file.status()
             guard let record = LaunchRecord(decoding: try file.readAll(limit: Int(limit))) else { return nil }
             return (record, max(status.accessed.seconds, record.created))

@@ -93,7 +93,7 @@ extension ImageStore {
 
     package func containerNames() throws(StoreError) -> [String] {
         guard try isSoundDirectory("containers") else { return [] }
-        return try storing { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             try root.open("containers", .readOnly | .directory | .noFollow).entries().map(\.displayPath).sorted()
         }
     }
@@ -115,7 +115,7 @@ extension ImageStore {
         // A damaged lease protects nothing.
         let lease = try sparingDamage { () throws(StoreError) in try openLease("containers/\(name)/lease") }
         if let lease {
-            let isFree: Bool = try storing { () throws(SystemError) in
+            let isFree: Bool = try mapError { () throws(SystemError) in
                 do throws(SystemError) { return try lease.descriptor.tryLock(.exclusive) } catch {
                     if error.meansNoLocks { return false }
                     throw error
@@ -124,7 +124,7 @@ extension ImageStore {
             if !isFree { return .inUse }
         }
         if dryRun { return .removed }
-        return try storing { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             let all = try root.open("containers", .readOnly | .directory | .noFollow)
             // Move it away first, so that a step that starts now creates a new container. Its root directory may be
             // mode 000.
@@ -147,7 +147,7 @@ extension ImageStore {
                 (found.image, found.digest) = (container.image, container.digest)
                 found.isDamaged = false
                 found.lease = container.lease
-                found.isRunning = try storing { () throws(SystemError) in
+                found.isRunning = try mapError { () throws(SystemError) in
                     do throws(SystemError) { return try !container.lease.descriptor.isUnlocked() } catch {
                         if error.meansNoLocks { return false }
                         throw error

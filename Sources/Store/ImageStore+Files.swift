@@ -44,7 +44,7 @@ extension ImageStore {
         let lease = try leaseWhole(key)
         if lease == nil {
             try repairFiles()
-            try storing { () throws(SystemError) in
+            try mapError { () throws(SystemError) in
                 let all = try root.open(Self.files, .readOnly | .directory | .noFollow)
                 // This process holds the lock, so these are damaged or left by a dead process.
                 try all.removeTree(key + ".new")
@@ -76,7 +76,7 @@ extension ImageStore {
     }
 
     private func repairFiles() throws(StoreError) {
-        try storing { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             do throws(SystemError) {
                 let status = try root.status(of: Self.files)
                 if status.kind == .directory, isTrusted(status.userID) {
@@ -99,7 +99,7 @@ extension ImageStore {
     package func publish(
         _ file: UnpackedFile, source: String
     ) throws(StoreError) -> (tree: String, lease: DescriptorBox?) {
-        try storing { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             let all = try root.open(Self.files, .readOnly | .directory | .noFollow)
             let draft = try all.open(file.key + ".new", .readOnly | .directory | .noFollow)
             // unsquashfs ran as the user: a root directory of mode 0700 or less would lock out the container's own

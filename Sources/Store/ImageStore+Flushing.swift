@@ -159,7 +159,7 @@ extension ImageStore {
             throw .system(error)
         }
         for (note, place) in places
-        where try storing({ () throws(SystemError) in
+        where try mapError({ () throws(SystemError) in
             try setMark(of: place.descriptor, note, from: boot, to: "")
         }) { try forget(note) }
     }

@@ -122,7 +122,7 @@ extension ImageStore {
         in directory: borrowing OwnedFileDescriptor, _ components: [String], _ includingPinned: Bool,
         into found: inout [Naming]
     ) throws(StoreError) {
-        for name in try storing({ () throws(SystemError) in try directory.entries() }) {
+        for name in try mapError({ () throws(SystemError) in try directory.entries() }) {
             // Other entries are directories: see `ImageKey`.
             let isName = name.first == UInt8(ascii: ":") || name.first == UInt8(ascii: "@")
             if name.first == UInt8(ascii: ".") || (!includingPinned && name.first == UInt8(ascii: "@")) { continue }
@@ -138,7 +138,7 @@ extension ImageStore {
             if !isName {
                 try collectNames(in: place, inner, includingPinned, into: &found)
             } else if status.size <= Self.largestName, var key = ImageKey(components: inner) {
-                let bytes = try storing { () throws(SystemError) in try place.readAll(limit: 1 << 16) }
+                let bytes = try mapError { () throws(SystemError) in try place.readAll(limit: 1 << 16) }
                 guard let digest = Self.digest(inName: bytes) else { continue }
                 key.source = Self.source(inName: bytes)
                 found.append(Naming(key: key, digest: digest))

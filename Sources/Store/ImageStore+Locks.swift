@@ -68,7 +68,7 @@ extension ImageStore {
         _ name: String, _ take: (borrowing OwnedFileDescriptor) throws(SystemError) -> Bool
     ) throws(StoreError) -> Held {
         guard try isSoundDirectory("locks") else { throw damaged("locks", "missing") }
-        return try storing { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             let locks = try root.open("locks", .readOnly | .directory | .noFollow)
             while true {
                 let file = DescriptorBox(try openLock(name, in: locks))
@@ -166,7 +166,7 @@ extension ImageStore {
         while true {
             guard let opened = try open() else { return nil }
             let file = DescriptorBox(opened)
-            let isHeld: Bool = try storing { () throws(SystemError) in
+            let isHeld: Bool = try mapError { () throws(SystemError) in
                 do throws(SystemError) {
                     // Without locks, a collection removes nothing that could be in use.
                     guard try file.descriptor.tryLock(.shared) else { return false }

@@ -59,7 +59,7 @@ extension ImageStore {
         let lock = try workLock(destination)
         let state = try state(of: destination)
         if state.isUsable { return nil }
-        return try storing { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
             // A new block group avoids the blocks of just removed layers: docs/explanation/decisions/durability.md
             try? drafts.placeDirectoriesApart()  // advice, which few file systems take
@@ -91,7 +91,7 @@ extension ImageStore {
     package func publish(_ finished: [FinishedDraft]) throws(StoreError) {
         let durability = durability
         do throws(StoreError) {
-            try storing { () throws(SystemError) in
+            try mapError { () throws(SystemError) in
                 for one in finished {
                     let file = try one.draft.directory.descriptor.open(
                         "summary", .writeOnly | .create | .exclusive, mode: 0o644)
@@ -163,7 +163,7 @@ extension ImageStore {
             _ = try optional { () throws(SystemError) in try moveAway(place) }
             sweepDrafts()
         }
-        try storing { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             if (try? root.status(of: place)) == nil {  // absent: create it
                 let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
                 let draft = try Self.draftName()
@@ -249,7 +249,7 @@ extension ImageStore {
     }
 
     private func setNames(_ names: [ImageKey], _ digest: Digest) throws(StoreError) {
-        try storing { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             for key in names { try setName(key, digest) }
         }
     }

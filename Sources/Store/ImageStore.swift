@@ -40,7 +40,7 @@ package final class ImageStore: Sendable {
 
     /// Checks the directory in which a store is about to be created.
     private static func checkParent(_ parent: String, of path: String, owner: UInt32?) throws(StoreError) {
-        let fault = try storing { () throws(SystemError) in
+        let fault = try mapError { () throws(SystemError) in
             let fault = try Trust(vouched: owner).fault(on: parent)
             // A sticky directory must not be a store, but a store may be created in it.
             guard let fault, case .mode(let bits) = fault.reason, bits & 0o1000 != 0, fault.path == parent else {
@@ -95,7 +95,7 @@ package final class ImageStore: Sendable {
             // of root is readable, because the site can share it.
             let isClosed = !isShared && !Identity.isRoot && component.endIndex == lastEnd
             let mode: UInt32 = isClosed ? 0o700 : 0o755
-            try storing { () throws(SystemError) in
+            try mapError { () throws(SystemError) in
                 do throws(SystemError) {
                     try OwnedFileDescriptor(opening: "/", .path | .directory).makeDirectory(directory, mode: mode)
                 } catch {
@@ -118,14 +118,14 @@ package final class ImageStore: Sendable {
         }
         let user = try checkTrust(root, path, owner: owner)
         let store = ImageStore(path: path, root: root, owner: user, isShared: isShared)
-        let present = try storing { () throws(SystemError) in try store.root.entries().map(\.displayPath) }
+        let present = try mapError { () throws(SystemError) in try store.root.entries().map(\.displayPath) }
         let ours = directories + further
         guard present.allSatisfy({ ours.contains($0) || $0.hasPrefix("version") || $0.hasPrefix(".removed-") }) else {
             throw .notAStore(path: path)
         }
         for name in directories { try store.repairDirectory(name) }
         if opened != nil { return store }
-        try storing { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             // The version is written last, so that a store with a version is complete.
             let draft = "version." + (try Random.hexadecimal(bytes: 8))
             try store.root.open(draft, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(Array(version.utf8))
@@ -143,7 +143,7 @@ package final class ImageStore: Sendable {
     /// there.
     private func repairDirectory(_ name: String) throws(StoreError) {
         let mode: UInt32 = name == "locks" ? 0o700 : 0o755
-        try storing { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             do throws(SystemError) {
                 let status = try root.status(of: name)
                 if status.kind == .directory, isTrusted(status.userID) {
@@ -306,7 +306,7 @@ extension ImageStore {
     /// Opens the directory of one layer in another store. Only its owner may be able to write it.
     private static func layer(_ path: String) throws(StoreError) -> ImageStore? {
         guard let directory = try directory(path) else { return nil }
-        let status = try storing { () throws(SystemError) in try directory.status() }
+        let status = try mapError { () throws(SystemError) in try directory.status() }
         let layer = ImageStore(path: path, root: directory, owner: status.userID, isShared: true)
         if let reason = layer.fault(status, .directory) { throw .damaged(path: path, reason: reason) }
         return layer

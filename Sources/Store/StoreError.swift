@@ -20,7 +20,7 @@ package enum StoreError: Error, Equatable, Sendable {
 }
 
 /// Throws a system error as a store error.
-func storing<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value {
+func mapError<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(StoreError) -> Value {
     do throws(SystemError) { return try body() } catch {
         throw error.errno == Errno.EROFS ? .readOnly(path: error.subject) : .system(error)
     }

@@ -256,7 +256,12 @@ import Testing
         #expect(targets == ["/etc/hosts", "/etc/resolv.conf", "/proc", "/sys", "/tmp", "/dev", "/dev/pts", "/dev/shm"])
         #expect(mounts[3]["options"] as? [String] == ["rbind", "rro"])
         let readOnly = (configuration["linux"] as? Object)?["readonlyPaths"] as? [String]
-        #expect(readOnly == ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"])
+        // CVE-2017-16539: /proc/scsi
+        #expect(
+            readOnly == [
+                "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/asound",
+                "/proc/dynamic_debug", "/proc/scsi",
+            ])
     }
 
     @Test func theTreesAreNamedInOverlayfssOrder() throws {

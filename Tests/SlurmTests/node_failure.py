@@ -23,8 +23,8 @@ SLURM = "SlurmdTimeout=20\nAuthInfo=cred_expire=10\nJobRequeue=1\n"
 
 def training(steps):
     """srun's words; without a limit of steps the ranks go on until they are ended."""
-    return ["-N4", "-n4", "--mem=1000", "--container-profile=pytorch", f"--container-image={image('train')}",
-            "python3", "train.py", f"--steps={steps}"]  # fmt: skip
+    return ["-N4", "-n4", "--mem=1000", "--container-profile=pytorch", "--container-seccomp=default",
+            f"--container-image={image('train')}", "python3", "train.py", f"--steps={steps}"]  # fmt: skip
 
 
 def with_all_nodes(function):

@@ -448,7 +448,9 @@ def mpi_ranks_find_each_other_whatever_the_host_says_of_its_own():
     host = {"OPAL_PREFIX": "/opt/hpcx/ompi", "OMPI_MCA_mca_base_component_path": "/opt/hpcx/ompi/lib/openmpi",
             "PMIX_INSTALL_PREFIX": "/opt/hpcx/pmix", "PMIX_MCA_mca_base_component_path": "/opt/hpcx/pmix/lib"}  # fmt: skip
     tuned = {"PMIX_MCA_gds": "hash", "PMIX_MCA_psec": "native", "OMPI_MCA_mpi_yield_when_idle": "1"}
-    words = ("--mpi=pmix", "-N2", "--ntasks-per-node=1", "--mem=1000", f"--container-image={image('mpi-openmpi')}", "./hello")
+    # Shared memory, sockets and process_vm_readv are what the filter must let pass.
+    words = ("--mpi=pmix", "-N2", "--ntasks-per-node=1", "--mem=1000", "--container-seccomp=default",
+             f"--container-image={image('mpi-openmpi')}", "./hello")  # fmt: skip
     ended = succeeds(srun(*words, environment={**host, **tuned}, timeout=100))
     same(sorted(ended.lines), ["rank 0 of 2 on node1, sum of ranks 1", "rank 1 of 2 on node2, sum of ranks 1"], ended)
     same(ended.err.count("/opt/hpcx"), 0, ended)

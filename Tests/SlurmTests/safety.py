@@ -433,3 +433,20 @@ def safety_messages_name_the_node():
     ended = fails(srun("-N2", "-n2", "--container-image=/srv/absent", "true"))
     for host in cluster.NODES:
         assert f"berth: {host}: " in ended.err, ended
+
+
+@test
+def safety_system_calls_answer_as_their_page_says():
+    """docs/reference/system-calls.md, in tasks of a step."""
+    source, program = cluster.TOP / "Tests/Probe/Attempts", cluster.LAB / "shared/attempts"
+    subprocess.run(["cc", "-static", "-O1", "-o", program, *(source / name for name in ("main.c", "calls.c", "escapes.c"))], check=True)
+    rows = [line.split("\t") for line in (source / "calls.tsv").read_text().splitlines()[1:]]
+    answers = lambda ended: dict(line.rsplit(": ", 1) for line in succeeds(ended).lines)  # noqa: E731
+    outside = answers(srun("-n1", "-w", "node1", "/srv/attempts", "calls"))
+    for flags, mode, filters in (((), 3, ()), (("--container-seccomp=default",), 3, (1,)),
+                                 (("--container-remap-root", "--container-seccomp=default"), 4, (1, 2))):  # fmt: skip
+        found = answers(contained(*flags, "--container-mounts=/srv/attempts:/attempts", "/attempts", "calls"))
+        for row in rows:
+            decided = [row[column] for column in filters if row[column] != "-"]
+            lacking = found[row[0]] == outside[row[0]] == "ENOSYS" and not decided
+            assert lacking or found[row[0]] in (decided or row[mode].split(" ")), f"{flags}: {row[0]}: {found[row[0]]}"

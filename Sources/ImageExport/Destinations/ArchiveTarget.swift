@@ -73,7 +73,7 @@ final class ArchiveTarget: ExportTarget {
     func open() throws(ExportError) -> DescriptorBox {
         let offset = state.withLock { $0.offset }
         // Reserve space for the header, which must fit for any size of the blob.
-        try naming { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             try file.descriptor.setSize(offset + Self.reserved)
             try file.descriptor.seek(to: offset + Self.reserved)
         }
@@ -86,7 +86,7 @@ final class ArchiveTarget: ExportTarget {
         let (offset, isNew) = state.withLock { ($0.offset, $0.blobs.insert(blob.digest).inserted) }
         // A blob that occurs twice in the image is stored once: the next blob overwrites it.
         guard isNew else { return }
-        try naming { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             try file.descriptor.seek(to: offset)
             try file.descriptor.writeAll(Self.header(blob))
             let end = offset + Self.reserved + blob.size + Int64(TarEntryHeader.padding(after: blob.size))
@@ -116,7 +116,7 @@ final class ArchiveTarget: ExportTarget {
         var index = LayoutIndex()
         index.add(manifest, tag: tag)
         try append(name: "index.json", index.encoded())
-        try naming { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             let offset = state.withLock { $0.offset }
             try file.descriptor.setSize(offset)
             try file.descriptor.seek(to: offset)
@@ -153,14 +153,14 @@ final class ArchiveTarget: ExportTarget {
         all += bytes
         all += [UInt8](repeating: 0, count: TarEntryHeader.padding(after: Int64(bytes.count)))
         let offset = state.withLock { $0.offset }
-        try naming { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             try file.descriptor.seek(to: offset)
             try file.descriptor.writeAll(all)
         }
         state.withLock { $0.offset = offset + Int64(all.count) }
     }
 
-    private func naming<Value: ~Copyable>(
+    private func mapError<Value: ~Copyable>(
         _ body: () throws(SystemError) -> Value
     ) throws(ExportError) -> Value {
         do throws(SystemError) { return try body() } catch { throw .destination(path, .system(error)) }

@@ -32,7 +32,7 @@ final class LayoutTarget: ExportTarget {
     static let draftPrefix = ".berth-export-"
 
     init(path: String, tag: String) throws(ExportError) {
-        func naming<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(ExportError) -> Value {
+        func mapError<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(ExportError) -> Value {
             do throws(SystemError) { return try body() } catch { throw .destination(path, .system(error)) }
         }
         self.path = path
@@ -40,7 +40,7 @@ final class LayoutTarget: ExportTarget {
         var components = path.split(separator: "/", omittingEmptySubsequences: true).filter { $0 != "." }
         name = components.popLast().map(String.init) ?? "."
         let parentPath = "/" + components.joined(separator: "/")
-        let parent = try naming { () throws(SystemError) in
+        let parent = try mapError { () throws(SystemError) in
             DescriptorBox(try OwnedFileDescriptor(opening: parentPath, [.readOnly, .directory]))
         }
         self.parent = parent
@@ -51,19 +51,19 @@ final class LayoutTarget: ExportTarget {
             if error.errno != Errno.ENOENT { throw .destination(path, .system(error)) }
         }
         if let existing {
-            let names = try naming { () throws(SystemError) in try existing.descriptor.entries().map(\.displayPath) }
+            let names = try mapError { () throws(SystemError) in try existing.descriptor.entries().map(\.displayPath) }
             let others = names.filter { !$0.hasPrefix(Self.draftPrefix) }
             guard others.isEmpty || others.contains("oci-layout") else { throw .destination(path, .notALayout) }
         }
         // Remove drafts of killed exports in the layout and next to it.
         for place in [existing, parent].compactMap({ $0 }) { Self.sweep(in: place) }
         self.existing = existing
-        let draftName = try naming { () throws(SystemError) in
+        let draftName = try mapError { () throws(SystemError) in
             Self.draftPrefix + (try Random.hexadecimal(bytes: 8))
         }
         self.draftName = draftName
         let place = existing ?? parent
-        let draft = try naming { () throws(SystemError) in
+        let draft = try mapError { () throws(SystemError) in
             try place.descriptor.makeDirectory(draftName, mode: 0o755)
             return DescriptorBox(try place.descriptor.open(draftName, [.readOnly, .directory, .noFollow]))
         }
@@ -111,7 +111,7 @@ final class LayoutTarget: ExportTarget {
             state.files += 1
             return state.files
         }
-        return try naming { () throws(SystemError) in
+        return try mapError { () throws(SystemError) in
             DescriptorBox(try draft.descriptor.open("\(number)", [.writeOnly, .create, .exclusive], mode: 0o644))
         }
     }
@@ -119,7 +119,7 @@ final class LayoutTarget: ExportTarget {
     func writeFailed(_ error: SystemError) -> ExportError { .destination(path, .system(error)) }
 
     func add(_ blob: Descriptor, _ file: DescriptorBox) async throws(ExportError) {
-        try naming { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             // Flush each blob, because index.json must not refer to a missing blob after a crash.
             try file.descriptor.synchronize()
             let number = state.withLock { $0.files }
@@ -142,7 +142,7 @@ final class LayoutTarget: ExportTarget {
         var index = LayoutIndex()
         index.add(manifest, tag: tag)
         let bytes = index.encoded()
-        try naming { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             try Self.write(LayoutIndex.layoutFile, "oci-layout", in: draft)
             try Self.write(bytes, "index.json", in: draft)
             try draft.descriptor.removeFile("alive")
@@ -159,7 +159,7 @@ final class LayoutTarget: ExportTarget {
     private func publish(_ manifest: Descriptor, into layout: DescriptorBox) throws(ExportError) {
         // Only one process at a time updates the index; without locks, the last one wins. Lock the layout file, which
         // is never replaced and is opened for writing, as an exclusive lock requires.
-        let lock = try naming { () throws(SystemError) in
+        let lock = try mapError { () throws(SystemError) in
             if !layout.descriptor.holds("oci-layout") {
                 try Self.write(LayoutIndex.layoutFile, "oci-layout", in: draft)
                 do throws(SystemError) {
@@ -186,10 +186,10 @@ final class LayoutTarget: ExportTarget {
             }
         }
         defer { withExtendedLifetime(lock) {} }
-        let names = try naming { () throws(SystemError) in try layout.descriptor.entries().map(\.displayPath) }
+        let names = try mapError { () throws(SystemError) in try layout.descriptor.entries().map(\.displayPath) }
         var index = LayoutIndex()
         if names.contains("index.json") {
-            let bytes = try naming { () throws(SystemError) in
+            let bytes = try mapError { () throws(SystemError) in
                 try layout.descriptor.open("index.json", [.readOnly]).readAll()
             }
             guard let found = LayoutIndex(bytes) else { throw .destination(path, .damagedIndex("index.json")) }
@@ -197,7 +197,7 @@ final class LayoutTarget: ExportTarget {
         }
         index.add(manifest, tag: tag)
         let bytes = index.encoded()
-        try naming { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             for directory in ["blobs", "blobs/sha256"] {
                 do throws(SystemError) { try layout.descriptor.makeDirectory(directory, mode: 0o755) } catch {
                     if error.errno != Errno.EEXIST { throw error }
@@ -248,7 +248,7 @@ final class LayoutTarget: ExportTarget {
         try file.synchronize()
     }
 
-    private func naming<Value: ~Copyable>(
+    private func mapError<Value: ~Copyable>(
         _ body: () throws(SystemError) -> Value
     ) throws(ExportError) -> Value {
         do throws(SystemError) { return try body() } catch { throw .destination(path, .system(error)) }

@@ -93,7 +93,8 @@ package final class DockerArchiveOrigin: ImageOrigin {
             return Descriptor(mediaType: .dockerLayer, digest: diffID, size: size, annotations: [Self.pathKey: path])
         }
         let archive = files.path
-        let digest = try naming({ (error: LayerError) in .unreadable(error, path: archive) }) { () throws(LayerError) in
+        let digest = try mapError(to: { (error: LayerError) in .unreadable(error, path: archive) }) {
+            () throws(LayerError) in
             try contentDigest(of: source, .sha256).digest
         }
         return Descriptor(mediaType: .dockerLayerGzip, digest: digest, size: size, annotations: [Self.pathKey: path])
@@ -102,7 +103,8 @@ package final class DockerArchiveOrigin: ImageOrigin {
     private func isCompressed(_ path: String) throws(PullError) -> Bool {
         guard let (source, _) = try files.open(path) else { return false }
         let archive = files.path
-        let magic = try naming({ (error: LayerError) in .unreadable(error, path: archive) }) { () throws(LayerError) in
+        let magic = try mapError(to: { (error: LayerError) in .unreadable(error, path: archive) }) {
+            () throws(LayerError) in
             Array(try source.next().prefix(4))
         }
         return magic.starts(with: [0x1F, 0x8B]) || magic.starts(with: [0x28, 0xB5, 0x2F, 0xFD])

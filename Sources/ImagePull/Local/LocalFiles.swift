@@ -21,7 +21,7 @@ extension LocalFiles {
         guard let (source, size) = try open(name) else { return nil }
         guard size <= limit else { throw .local(.notAnImage("\(name) is larger than \(limit) bytes"), path: path) }
         let path = path
-        return try naming({ (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
+        return try mapError(to: { (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
             var bytes: [UInt8] = []
             bytes.reserveCapacity(Int(size))
             while bytes.count < size {
@@ -76,7 +76,8 @@ struct DirectoryFiles: LocalFiles {
 
     init(_ path: String) throws(PullError) {
         self.path = path
-        root = try naming({ (error: SystemError) in .local(.system(error), path: path) }) { () throws(SystemError) in
+        root = try mapError(to: { (error: SystemError) in .local(.system(error), path: path) }) {
+            () throws(SystemError) in
             DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .directory]))
         }
     }
@@ -102,13 +103,13 @@ struct ArchiveFiles: LocalFiles {
 
     init(_ path: String) throws(PullError) {
         self.path = path
-        let file = try naming({ (error: SystemError) in .local(.system(error), path: path) }) {
+        let file = try mapError(to: { (error: SystemError) in .local(.system(error), path: path) }) {
             () throws(SystemError) in
             // Do not wait for the writer of a pipe.
             DescriptorBox(try OwnedFileDescriptor(opening: path, [.readOnly, .nonBlocking, .noControllingTerminal]))
         }
         self.file = file
-        let kind = try naming({ (error: SystemError) in .local(.system(error), path: path) }) {
+        let kind = try mapError(to: { (error: SystemError) in .local(.system(error), path: path) }) {
             () throws(SystemError) in
             try file.descriptor.status().kind
         }
@@ -120,7 +121,7 @@ struct ArchiveFiles: LocalFiles {
                 return .failure(error)
             }
         }
-        _ = try naming({ (error: SystemError) in .local(.system(error), path: path) }) { () throws(SystemError) in
+        _ = try mapError(to: { (error: SystemError) in .local(.system(error), path: path) }) { () throws(SystemError) in
             try count.get()
         }
         // A compressed archive has no usable offsets, and decompressing it would write all data twice.
@@ -131,14 +132,15 @@ struct ArchiveFiles: LocalFiles {
         for (name, prefix) in packings where magic.starts(with: prefix) {
             throw .local(.compressedArchive(name), path: path)
         }
-        index = try naming({ (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
+        index = try mapError(to: { (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
             try ArchiveIndex(file)
         }
     }
 
     func open(_ name: String) throws(PullError) -> (source: any ChunkSource, size: Int64)? {
         let path = path
-        let range = try naming({ (error: LayerError) in .unreadable(error, path: path) }) { () throws(LayerError) in
+        let range = try mapError(to: { (error: LayerError) in .unreadable(error, path: path) }) {
+            () throws(LayerError) in
             try index.range(of: name)
         }
         guard let range else { return nil }

@@ -130,15 +130,15 @@ final class Composition {
                 continue
             }
             do throws(LayerError) {
-                let directory = try system { () throws(SystemError) in try source.openBeneath(path) }
+                let directory = try mapError { () throws(SystemError) in try source.openBeneath(path) }
                 if implicit.contains(path) {
                     try noteTime(of: directory, at: place)
                 } else {
                     try replaceAttributes(of: place, by: directory)
                 }
                 var inner: [[UInt8]] = []
-                for name in try system({ () throws(SystemError) in try directory.entries() }) {
-                    let status = try system { () throws(SystemError) in try directory.status(of: name) }
+                for name in try mapError({ () throws(SystemError) in try directory.entries() }) {
+                    let status = try mapError { () throws(SystemError) in try directory.status(of: name) }
                     switch status.kind {
                     case .characterDevice: continue  // a whiteout; devices are never created
                     case .directory: inner.append(name)
@@ -173,7 +173,7 @@ final class Composition {
         case .some: try remove(name, in: place)
         case nil: break
         }
-        try system { () throws(SystemError) in try place.directory.descriptor.makeDirectory(name, mode: 0o700) }
+        try mapError { () throws(SystemError) in try place.directory.descriptor.makeDirectory(name, mode: 0o700) }
         directories.set(path, .implicit)
         return path
     }
@@ -183,7 +183,7 @@ final class Composition {
         of directory: borrowing OwnedFileDescriptor, at place: RootedTree.Place
     ) throws(LayerError) {
         guard var known = directories.attributes[place.path], known.isImplicit else { return }
-        let modified = try system { () throws(SystemError) in try directory.status().modified }
+        let modified = try mapError { () throws(SystemError) in try directory.status().modified }
         guard (known.modified.seconds, known.modified.nanoseconds) < (modified.seconds, modified.nanoseconds) else {
             return
         }
@@ -194,7 +194,7 @@ final class Composition {
     private func replaceAttributes(
         of place: RootedTree.Place, by directory: borrowing OwnedFileDescriptor
     ) throws(LayerError) {
-        let target = try system { () throws(SystemError) in
+        let target = try mapError { () throws(SystemError) in
             let status = try directory.status()
             directories.set(
                 place.path,
@@ -203,7 +203,7 @@ final class Composition {
                     groupID: status.groupID))
             return try flat.openBeneath(place.path)
         }
-        try system { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             for name in try target.extendedAttributeNames() where name.starts(with: "user.".utf8) {
                 try target.removeExtendedAttribute(name)
             }

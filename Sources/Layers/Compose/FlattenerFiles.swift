@@ -35,7 +35,7 @@ extension Composition {
             try place.directory.descriptor.makeHardLink(name, to: target, in: source.descriptor)
         } catch {
             guard EntryCopy.standsIn(for: error) else { throw LayerError(.system(error)) }
-            let status = try system { () throws(SystemError) in try source.descriptor.status(of: target) }
+            let status = try mapError { () throws(SystemError) in try source.descriptor.status(of: target) }
             try copying.make(name, in: place.directory.descriptor, of: target, in: source.descriptor, status)
         }
     }

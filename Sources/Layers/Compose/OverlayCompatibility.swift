@@ -77,13 +77,13 @@ package enum OverlayCompatibility: Equatable, Sendable {
 
     /// Whether the image sets attributes that the upper layer's directory would not show.
     private static func hasAttributes(_ path: [UInt8], _ layer: LayerTree) throws(LayerError) -> Bool {
-        try system { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             try RootedTree(layer.directory).openBeneath(path).extendedAttributeNames()
         }.contains { $0.starts(with: "user.".utf8) && !$0.starts(with: "user.overlay.".utf8) }
     }
 
     private static func owner(_ layer: LayerTree) throws(LayerError) -> UInt32 {
-        try system { () throws(SystemError) in try layer.directory.descriptor.status() }.userID
+        try mapError { () throws(SystemError) in try layer.directory.descriptor.status() }.userID
     }
 
     private struct Hidden {
@@ -128,7 +128,7 @@ package enum OverlayCompatibility: Equatable, Sendable {
             let root = layers[lower].directory
             if components.isEmpty {
                 if !layers[lower].summary.implicitDirectories.contains([]) || lower == 0 {
-                    return (try system { () throws(SystemError) in try root.descriptor.status() }, lower)
+                    return (try mapError { () throws(SystemError) in try root.descriptor.status() }, lower)
                 }
                 continue
             }

@@ -25,7 +25,7 @@ struct StagedHardLinks {
             let isTakenByLayer = try source.kind(of: staging, in: layerRoot) != nil
             if !isTaken && !isTakenByLayer { break }
         }
-        try system { [staging] () throws(SystemError) in
+        try mapError { [staging] () throws(SystemError) in
             try root.directory.descriptor.makeDirectory(staging, mode: 0o700)
         }
         guard case .place(let holder) = try flat.find(staging[...], .report) else { return }

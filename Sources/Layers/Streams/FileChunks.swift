@@ -22,14 +22,14 @@ package final class FileChunks: ChunkSource {
         let (file, offset) = (file, offset)
         let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(min(Int64(buffer.count), end - offset))])
         if wanted.isEmpty { return UnsafeRawBufferPointer(wanted) }
-        let count = try system { () throws(SystemError) in try file.descriptor.read(into: wanted, at: offset) }
+        let count = try mapError { () throws(SystemError) in try file.descriptor.read(into: wanted, at: offset) }
         self.offset += Int64(count)
         return UnsafeRawBufferPointer(rebasing: buffer[..<count])
     }
 
     package func skip(_ count: Int64) throws(LayerError) -> Bool {
         let file = file
-        let size = try system { () throws(SystemError) in try file.descriptor.status().size }
+        let size = try mapError { () throws(SystemError) in try file.descriptor.status().size }
         // Beyond the end: the next read reports that the archive is truncated.
         guard offset + count <= min(size, end) else { return false }
         offset += count

@@ -158,7 +158,7 @@ final class LayerApplier {
         let isAgain = records.layer.directories[path]?.isImplicit == false
         records.layer.setDirectory(path, attributes(entry))
         if entry.extendedAttributes.isEmpty && !isAgain { return }
-        try system { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             let directory = try tree.openBeneath(path)
             for old in isAgain ? try directory.extendedAttributeNames() : [] where old.starts(with: "user.".utf8) {
                 try directory.removeExtendedAttribute(old)
@@ -187,7 +187,7 @@ final class LayerApplier {
             return
         }
         counts.droppedAttributes += Int64(entry.extendedAttributes.count)
-        try system { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             try parent.directory.descriptor.setPermissions(of: name, permissions(entry))
         }
         try finish(name, in: parent, entry)
@@ -232,7 +232,7 @@ final class LayerApplier {
         }
         if !isMade {
             let source = place.directory
-            let status = try system { () throws(SystemError) in try source.descriptor.status(of: base) }
+            let status = try mapError { () throws(SystemError) in try source.descriptor.status(of: base) }
             try copying.make(name, in: parent.directory.descriptor, of: base, in: source.descriptor, status)
         }
         if writers.areSeveral, kind == .symlink { records.layer.addLink(real) }

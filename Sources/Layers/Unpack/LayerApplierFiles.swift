@@ -22,14 +22,14 @@ extension LayerApplier {
         let isLarge = entry.size >= Self.largeBytes
         if entry.extents == nil {
             while let (offset, bytes) = try reader.nextData() {
-                try system { () throws(SystemError) in try box.descriptor.writeAll(bytes) }
+                try mapError { () throws(SystemError) in try box.descriptor.writeAll(bytes) }
                 if isLarge { writeBack.wrote(box, upTo: offset + Int64(bytes.count)) }
             }
         } else {
             try writeSparse(box, entry)
         }
         counts.fileBytes += entry.size
-        try system { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             if !entry.extendedAttributes.isEmpty { try setExtendedAttributes(entry, on: box.descriptor) }
             try new.finish(box.descriptor)
         }
@@ -65,7 +65,7 @@ extension LayerApplier {
             position = offset + Int64(bytes.count)
             if entry.size >= Self.largeBytes { writeBack.wrote(box, upTo: position) }
         }
-        try system { () throws(SystemError) in try box.descriptor.setSize(entry.size) }
+        try mapError { () throws(SystemError) in try box.descriptor.setSize(entry.size) }
     }
 
     /// Sets `user.` attributes except those of overlayfs, with which an image could make a merged tree show other
@@ -102,7 +102,7 @@ extension LayerApplier {
 
     /// Sets owner and times of entries without a descriptor.
     func finish(_ name: [UInt8], in parent: RootedTree.Place, _ entry: TarEntry) throws(LayerError) {
-        try system { () throws(SystemError) in
+        try mapError { () throws(SystemError) in
             if needsOwner(entry) {
                 try parent.directory.descriptor.setOwner(of: name, user: entry.userID, group: entry.groupID)
             }
@@ -135,7 +135,7 @@ extension LayerApplier {
             guard error.errno == EEXIST else { throw LayerError(.system(error)) }
         }
         try remove(name, in: parent)
-        try system(body)
+        try mapError(body)
     }
 
     /// Likewise, but returns `false` with the name free if the file system does not support the call.

@@ -48,7 +48,7 @@ extension LayerApplier {
 
     private func removeBookkeeping() throws(LayerError) {
         guard case .place(let root) = try tree.find([], .report) else { return }
-        let names = try system { () throws(SystemError) in try tree.root.descriptor.entries() }
+        let names = try mapError { () throws(SystemError) in try tree.root.descriptor.entries() }
         for name in names where name.starts(with: Self.bookkeeping) { try remove(name, in: root) }
     }
 

@@ -42,7 +42,7 @@ package struct LayerUnpacker: Sendable {
     ) throws(LayerError) -> LayerSummary {
         guard let digests else {
             var unpacker = self
-            let pool = try system { () throws(SystemError) in try HashPool() }
+            let pool = try mapError { () throws(SystemError) in try HashPool() }
             defer { pool.dismiss() }
             unpacker.digests = pool
             return try unpacker.unpack(
