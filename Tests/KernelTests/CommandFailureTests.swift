@@ -241,7 +241,7 @@ import TestSupport
         #expect(ended.errors.contains("cannot create a user namespace: No space left on device (ENOSPC)"), "\(ended)")
         #expect(
             ended.errors.contains(
-                "hint: user namespaces are switched off: an administrator must set user.max_user_namespaces"),
+                "hint: user namespaces are disabled: an administrator must set user.max_user_namespaces"),
             "\(ended)")
     }
 

@@ -407,7 +407,7 @@ import Testing
         let words = ["MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK"]
         let asked = try box.command(["--profile", "pytorch"], probe: ["env"] + words, environment: slurm).run()
         #expect(
-            asked.lines == ["MASTER_ADDR=n7", "MASTER_PORT=61077", "WORLD_SIZE=4", "RANK=mine", "LOCAL_RANK=0"],
+            asked.lines == ["MASTER_ADDR=n7", "MASTER_PORT=61077", "WORLD_SIZE=4", "RANK=3", "LOCAL_RANK=0"],
             "\(asked) \(asked.errors)")
         let not = try box.command(probe: ["env"] + words, environment: slurm).run()
         #expect(!not.output.contains("MASTER_ADDR=n7"), "\(not)")

@@ -36,7 +36,7 @@ import TestSupport
 
     @Test(arguments: [
         (["-d"], "--detach cannot be honoured"), (["-p", "8080:80"], "--publish 8080:80 cannot be honoured"),
-        (["--network", "bridge"], "option --network can not be"), (["--containall"], "--containall cannot be honoured"),
+        (["--network", "bridge"], "option --network cannot be"), (["--containall"], "--containall cannot be honoured"),
         (["--security-opt", "seccomp=p.json"], "cannot read the seccomp profile "),
     ]) func refusalsStartNothing(_ options: [String], _ says: String) throws {
         let box = try Box(.any)

@@ -30,7 +30,7 @@ import TestSupport
         let ended = try box.run(probe: "cat", "/mine/file", environment: ["SLURM_JOB_ID": "17"])
         #expect(ended.status == 0 && ended.output.hasPrefix("mine"), "\(ended)")
         let outside = try box.run(probe: "cat", "/mine/file")
-        #expect(outside.status == 125 && outside.errors.contains("mount needs $SLURM_JOB_ID"), "\(outside)")
+        #expect(outside.status == 125 && outside.errors.contains("mount uses $SLURM_JOB_ID"), "\(outside)")
     }
 
     @Test(arguments: Caller.all) func dropInsComeAfterTheFile(_ caller: Caller) throws {

@@ -397,7 +397,7 @@ struct StoredBox {
         #expect(try image.box.fingerprint("store") == before)
         let missing = try image.run(["-v", "./data:/nowhere"])
         #expect(missing.status == 125)
-        #expect(missing.errors.contains("cannot mount on /nowhere: the image has no such place"), "\(missing)")
+        #expect(missing.errors.contains("cannot mount on /nowhere: the image lacks this path"), "\(missing)")
         #expect(try image.box.fingerprint("store") == before)
     }
 

@@ -220,7 +220,7 @@ import TestSupport
             testDescription: "device missing", options: ["--device", "/dev/missing"],
             says: ["/dev/missing", "does not exist on this host"]),
         Refusal(
-            testDescription: "device that is none", options: ["--device", "/dev/../etc/passwd"], says: ["no device"]),
+            testDescription: "device that is none", options: ["--device", "/dev/../etc/passwd"], says: ["is not a device node"]),
     ]
 
     @Test(arguments: refusals) func whatCanNotBeMountedIsRefusedAndNamed(_ refusal: Refusal) throws {
