@@ -144,7 +144,7 @@ import Testing
         command.directory = scene.place.path
         let ended = try command.run()
         #expect(ended.status == 125, "\(ended)")
-        #expect(ended.errors.hasPrefix("berth: the store cannot be written to"), "\(ended)")
+        #expect(ended.errors.hasPrefix("berth: cannot write to the store"), "\(ended)")
         #expect(ended.errors.contains("read-only file system"), "\(ended)")
     }
 }
