@@ -7,7 +7,7 @@ let arguments = Array(Processes.arguments().dropFirst())
 let rest = Array(arguments.dropFirst())
 let isOwn =
     switch arguments.first {
-    case "run", "exec", "shell", "confine", "probe", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
+    case "run", "exec", "shell", "confine", "container-changes", "probe", "slurm-prepare", "slurm-check", "slurm-save", "slurm-sweep",
         "slurm-copy-root":
         true
     default: false
@@ -31,6 +31,8 @@ case "shell" where rest.first != "--version":
         if case .wantsHelp = error { ImageTool.become(["shell", "--help"]) }
         Terminal.fail(error.report)
     }
+case "container-changes":
+    do throws(Failure) { try ChangesCommand.carryOut(rest) } catch { Terminal.fail(error.report) }
 case "confine": do throws(Failure) { try ConfineCommand(rest).carryOut() } catch { Terminal.fail(error.report) }
 case "probe": ProbeCommand.carryOut(rest)
 case "slurm-prepare": PrepareCommand.carryOut(rest)

@@ -148,7 +148,7 @@ import TestSupport
             guard let start = line.range(of: "commandName: \"") else { return nil }
             return String(line[start.upperBound...].prefix { $0 != "\"" })
         }
-        return Set(names + ["run", "pull", "images"]).subtracting(["berth", "berth-image", "ls", "rm", "show", "check", "df", "diff"])
+        return Set(names + ["run", "pull", "images"]).subtracting(["berth", "berth-image", "ls", "rm", "show", "check", "df"])
             .sorted()
     }()
 
