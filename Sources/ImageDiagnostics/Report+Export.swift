@@ -24,7 +24,7 @@ extension Report {
     }
 
     private init(_ fault: ExportError.EntryFault, tree: String, path: [UInt8], of image: String) {
-        let place = path.isEmpty ? tree : "\(tree)/\(String(decoding: path, as: UTF8.self))"
+        let place = path.isEmpty ? (tree.isEmpty ? "/" : tree) : "\(tree)/\(String(decoding: path, as: UTF8.self))"
         switch fault {
         case .system(let error):
             self.init(

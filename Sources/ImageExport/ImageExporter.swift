@@ -64,14 +64,20 @@ package struct ImageExporter: Sendable {
     }
 
     let image: Image
-    let upper: String?
+    let changes: ContainerChanges?
+    /// Of the changes, in the image's history.
+    let comment: String
     let compression: ExportCompression
     let owners: @Sendable (String) throws(ExportError) -> Owners
 
     /// - Parameter preservingOwners: Whether files keep their owners. The caller's files become root's in any case.
-    package init(image: Image, upper: String?, compression: ExportCompression, preservingOwners: Bool) {
+    package init(
+        image: Image, changes: ContainerChanges?, comment: String = "changes", compression: ExportCompression,
+        preservingOwners: Bool
+    ) {
         self.image = image
-        self.upper = upper
+        self.changes = changes
+        self.comment = comment
         self.compression = compression
         owners = { (tree) throws(ExportError) in
             guard preservingOwners else { return .root }
@@ -118,8 +124,9 @@ package struct ImageExporter: Sendable {
                 newest = written.newest ?? newest
             }
         }
-        if let upper {
-            let written = try await write(upper, .overlay, "changes", to: target)
+        if let changes {
+            let form = if case .merged = changes { LayerTreeWriter.Form.merged } else { LayerTreeWriter.Form.overlay }
+            let written = try await write(changes.path, form, comment, to: target)
             added = written.layer
             skipped += written.skipped
             bytes += written.layer.descriptor.size
@@ -127,7 +134,7 @@ package struct ImageExporter: Sendable {
         }
         // Use the newest file's time rather than now, so that the same files yield the same image.
         let own = try ownConfig()
-        let isChanged = upper != nil || image.manifest == nil
+        let isChanged = changes != nil || image.manifest == nil
         let created = isChanged ? ImageDocuments.text(newest ?? Timestamp(seconds: 0)) : own?["created"]?.string
         let config = ImageDocuments.config(
             from: own, base: base, added: added, platform: image.platform, created: created)
@@ -156,11 +163,11 @@ package struct ImageExporter: Sendable {
         _ tree: String, _ form: LayerTreeWriter.Form, _ comment: String, to target: any ExportTarget
     ) async throws(ExportError) -> Written {
         let owners = try self.owners(tree)
-        let compression = compression
+        let (compression, lower) = (compression, form == .merged ? image.trees : [])
         let (file, written) = try await blocking { (cancellation) throws(ExportError) in
             let file = try target.open()
             let blob = try BlobWriter(file, compression, cancellation, nameWriteError: target.writeFailed)
-            var writer = LayerTreeWriter(tree: tree, form: form, owners: owners, writer: blob)
+            var writer = LayerTreeWriter(tree: tree, form: form, owners: owners, writer: blob, lower: lower)
             try writer.writeAll()
             let result = try blob.finish()
             let layer = ImageDocuments.Layer(

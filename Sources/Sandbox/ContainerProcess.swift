@@ -39,6 +39,11 @@ package struct ContainerProcess: Sendable {
         return words.map { RawText.string($0) }
     }
 
+    /// Its root directory, with everything that is mounted there. A magic link: followed, it is the directory itself.
+    package func root() throws(SystemError) -> DescriptorBox {
+        DescriptorBox(try directory.descriptor.open("root", .path | .directory))
+    }
+
     /// Its working directory as a path inside; to be resolved there and never here.
     package func workingDirectory() throws(SystemError) -> String {
         RawText.string(try directory.descriptor.linkTarget("cwd")[...])

@@ -14,6 +14,25 @@ package struct Collected: Equatable, Sendable {
     package var bytes: UInt64 = 0
 }
 
+/// Something that a collection removed, or would remove.
+package struct CollectedItem: Equatable, Sendable {
+    package enum Kind: Sendable {
+        case image, file
+        /// Or a flattened tree.
+        case layer
+        /// What a process left that died.
+        case draft
+    }
+
+    package let kind: Kind
+    /// Below the store: `images/sha256-…`.
+    package let place: String
+    /// The image's names, the squashfs file that was unpacked; empty where there is none.
+    package let names: [String]
+    /// What is free once it is gone. An image by itself takes nothing: its layers do.
+    package let bytes: UInt64
+}
+
 /// Which images to remove in addition to unreferenced data.
 package struct CollectionRules: Equatable, Sendable {
     /// Include images that have a name.
@@ -52,15 +71,18 @@ extension ImageStore {
     /// pulled. If locks do not work across nodes, a recently used image counts as in use:
     /// docs/explanation/decisions/collection-and-locks.md
     ///
-    /// - Parameter removing: Deletes the trees that were moved away; `nil` deletes them one after the other.
+    /// - Parameters:
+    ///   - removing: Deletes the trees that were moved away; `nil` deletes them one after the other.
+    ///   - item: Called for each thing that was removed, or would be, before its space is free.
     package func collect(
-        _ rules: CollectionRules, removing: TreeRemover? = nil
+        _ rules: CollectionRules, removing: TreeRemover? = nil, item: ((CollectedItem) -> Void)? = nil
     ) throws(StoreError) -> Collected {
-        try collect(rules, scope: LockScope(of: root, path: path), removing: removing)
+        try collect(rules, scope: LockScope(of: root, path: path), removing: removing, item: item)
     }
 
     func collect(
-        _ rules: CollectionRules, scope: LockScope, removing: TreeRemover? = nil
+        _ rules: CollectionRules, scope: LockScope, removing: TreeRemover? = nil,
+        item: ((CollectedItem) -> Void)? = nil
     ) throws(StoreError) -> Collected {
         if !rules.dryRun { try flush() }
         var result = Collected()
@@ -68,14 +90,19 @@ extension ImageStore {
             let alone = try lockAgainstPulls()
             defer { withExtendedLifetime(alone) {} }
             let noPulls = alone != nil && scope == .cluster
+            let drafts = deadDrafts(noPulls: noPulls, scope: scope)
             if !rules.dryRun {
-                sweepDrafts(noPulls: noPulls, scope: scope)
+                sweep(drafts)
                 sweepCachedListing()
             }
             var collection = try GarbageCollection(self, rules, scope: scope, grace: noPulls ? -1 : Self.grace)
+            collection.items = drafts.map {
+                CollectedItem(kind: .draft, place: "drafts/" + $0.displayPath, names: [], bytes: 0)
+            }
             try collection.removeImages()
             try collection.removeLayers()
             result = collection.result
+            if let item { collection.items.forEach(item) }
             // Last, because the collection itself acquires layer locks.
             if noPulls, !rules.dryRun { sweepNamesAndLocks() }
         }
@@ -119,6 +146,8 @@ private struct GarbageCollection {
     let scope: LockScope
     let grace: Int64
     var result = Collected()
+    /// In the order in which they went.
+    var items: [CollectedItem] = []
 
     private struct Image {
         /// `images/sha256-…` or `squashfs/…`.
@@ -127,6 +156,8 @@ private struct GarbageCollection {
         let parts: [String]?
         let lastUse: Int64
         let isNamed: Bool
+        /// For people.
+        let names: [String]
         var isFile: Bool { place.hasPrefix("squashfs/") }
     }
 
@@ -144,24 +175,24 @@ private struct GarbageCollection {
         (self.store, self.rules, self.scope, self.grace) = (store, rules, scope, grace)
         mayHideUses = store.mayHideUses(scope)
         names = try store.namesAndDigests()
-        let named = Set(names.map(\.digest.directoryName))
+        let named = Dictionary(grouping: names, by: \.digest.directoryName)
         for name in try store.entries("images") {
             let record = try store.sparingDamage { () throws(StoreError) in
                 try store.recordForHousekeeping("images/\(name)/record")
             }
-            // `layers/sha256-…/tree`. An absolute path belongs to another store.
-            let parts = record?.record.trees.filter { !$0.hasPrefix("/") }.map {
-                $0.split(separator: "/").prefix(2).joined(separator: "/")
-            }
+            let parts = record?.record.parts
+            let keys = named[name] ?? []
+            let shown = keys.filter { !$0.key.isPinned }.map { $0.key.display(pulledAs: record?.record.name ?? "") }
             images.append(
                 Image(
-                    place: "images/" + name, parts: parts, lastUse: record?.lastUse ?? 0,
-                    isNamed: named.contains(name)))
+                    place: "images/" + name, parts: parts, lastUse: record?.lastUse ?? 0, isNamed: !keys.isEmpty,
+                    names: Set(shown).sorted()))
             for part in parts ?? [] { references[part, default: 0] += 1 }
         }
         for file in try store.unpackedFiles() {
             images.append(
-                Image(place: file.place, parts: [file.place], lastUse: file.lastUse, isNamed: file.isCurrent))
+                Image(place: file.place, parts: [file.place], lastUse: file.lastUse, isNamed: file.isCurrent,
+                    names: file.source.isEmpty ? [] : [file.source]))
             references[file.place] = 1
         }
         images.sort { ($0.lastUse, $0.place) < ($1.lastUse, $1.place) }
@@ -202,6 +233,9 @@ private struct GarbageCollection {
         }
         if image.isFile { result.files += 1 } else { result.images += 1 }
         result.bytes += size
+        items.append(
+            CollectedItem(
+                kind: image.isFile ? .file : .image, place: image.place, names: image.names, bytes: size))
         removed.insert(image.place)
         for part in image.parts ?? [] { references[part, default: 1] -= 1 }
     }
@@ -248,6 +282,8 @@ private struct GarbageCollection {
                 guard try removeUnreferenced(kind, name) else { continue }
                 if kind == "layers" { result.layers += 1 } else { result.rootfs += 1 }
                 result.bytes += size
+                items.append(
+                    CollectedItem(kind: .layer, place: kind + "/" + name, names: [], bytes: size))
             }
         }
     }
@@ -330,9 +366,7 @@ extension ImageStore {
         var found: [(name: String, lease: DescriptorBox)] = []
         let images = try images().map { ($0.names.first ?? $0.record.name, "images/" + $0.record.digest.directoryName) }
         for (name, place) in images + (try unpackedFiles().map { ($0.source, $0.place) }) {
-            let lease = try sparingDamage { () throws(StoreError) in try openLease(place + "/lease") }
-            // A file system without locks shows no uses.
-            if let lease, (try? lease.descriptor.isUnlocked()) == false { found.append((name, lease)) }  // no locks
+            if let lease = try useLease(ofPlace: place) { found.append((name, lease)) }
         }
         return found
     }

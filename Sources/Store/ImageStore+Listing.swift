@@ -6,15 +6,18 @@ package struct StoredImage: Equatable, Sendable {
     package let record: LaunchRecord
     /// The names as a user would write them: `docker.io/library/debian:12`, `oci archive …`.
     package let names: [String]
+    /// Seconds since 1970, to the day.
+    package let lastUse: Int64
 
-    init(_ record: LaunchRecord, names: [String]) {
+    init(_ record: LaunchRecord, names: [String], lastUse: Int64? = nil) {
         self.record = record
         self.names = names
+        self.lastUse = lastUse ?? record.created
     }
 
-    init(_ record: LaunchRecord, _ keys: [ImageKey]) {
+    init(_ record: LaunchRecord, _ keys: [ImageKey], lastUse: Int64) {
         // Several tags of an archive may have the same display name.
-        self.init(record, names: Set(keys.map { $0.display(pulledAs: record.name) }).sorted())
+        self.init(record, names: Set(keys.map { $0.display(pulledAs: record.name) }).sorted(), lastUse: lastUse)
     }
 }
 
@@ -27,8 +30,8 @@ extension ImageStore {
         }
         var images: [StoredImage] = []
         for name in try entries("images") {
-            guard let (record, _) = try anyRecord("images/\(name)/record") else { continue }
-            if record.isOnDiskOrOfThisBoot { images.append(StoredImage(record, names[record.digest] ?? [])) }
+            guard let (record, lastUse) = try recordForHousekeeping("images/\(name)/record") else { continue }
+            images.append(StoredImage(record, names[record.digest] ?? [], lastUse: lastUse))
         }
         func place(_ image: StoredImage) -> (Int64, String, String) {
             (image.record.created, image.record.name, image.record.digest.hex)
@@ -38,8 +41,8 @@ extension ImageStore {
 
     /// One image, or `nil` if it is missing. The cost does not depend on the number of images.
     package func image(_ digest: Digest) throws(StoreError) -> StoredImage? {
-        guard let (record, _) = try recordForHousekeeping("images/\(digest.directoryName)/record") else { return nil }
-        return StoredImage(record, try names(of: digest).filter { !$0.isPinned })
+        guard let (record, lastUse) = try recordForHousekeeping("images/\(digest.directoryName)/record") else { return nil }
+        return StoredImage(record, try names(of: digest).filter { !$0.isPinned }, lastUse: lastUse)
     }
 
     /// The manifest and the configuration of an image, for `berth inspect`.
@@ -81,9 +84,12 @@ extension ImageStore {
 
     /// The lease of an image that is in use on this node or, if locks work across nodes, on another.
     package func useLease(of digest: Digest) throws(StoreError) -> DescriptorBox? {
-        let lease = try sparingDamage { () throws(StoreError) in
-            try openLease("images/\(digest.directoryName)/lease")
-        }
+        try useLease(ofPlace: "images/\(digest.directoryName)")
+    }
+
+    /// - Parameter place: `images/sha256-…` or `squashfs/…`.
+    func useLease(ofPlace place: String) throws(StoreError) -> DescriptorBox? {
+        let lease = try sparingDamage { () throws(StoreError) in try openLease(place + "/lease") }
         // A file system without locks shows no uses.
         guard let lease, (try? lease.descriptor.isUnlocked()) == false else { return nil }  // no locks
         return lease

@@ -161,7 +161,7 @@ extension ImageStore {
         if isThere {
             // A collection may have removed it already.
             _ = try optional { () throws(SystemError) in try moveAway(place) }
-            sweepDrafts()
+            sweep(deadDrafts())
         }
         try mapError { () throws(SystemError) in
             if (try? root.status(of: place)) == nil {  // absent: create it

@@ -18,19 +18,21 @@ extension ImageStore {
         return hash
     }
 
-    /// Removes the drafts of dead processes. A live process holds a lock on its draft.
+    /// The drafts of dead processes. A live process holds a lock on its draft.
     ///
     /// - Parameter noPulls: The caller holds the store's activity lock exclusively, so no draft is in use.
-    func sweepDrafts(noPulls: Bool = false, scope: LockScope? = nil) {
+    func deadDrafts(noPulls: Bool = false, scope: LockScope? = nil) -> [[UInt8]] {
         // Best effort: a failure must not prevent a pull.
         guard let drafts = try? root.open("drafts", .readOnly | .directory | .noFollow),  // best effort
             let names = try? drafts.entries()  // likewise
-        else { return }
+        else { return [] }
         var scope = scope
-        for name in names {
-            if !noPulls, !isDead(name, in: drafts, &scope) { continue }
-            try? drafts.removeTree(name)  // likewise
-        }
+        return names.filter { noPulls || isDead($0, in: drafts, &scope) }
+    }
+
+    func sweep(_ drafts: [[UInt8]]) {
+        guard let directory = try? root.open("drafts", .readOnly | .directory | .noFollow) else { return }  // best effort
+        for name in drafts { try? directory.removeTree(name) }  // likewise
     }
 
     private func isDead(_ name: [UInt8], in drafts: borrowing OwnedFileDescriptor, _ scope: inout LockScope?) -> Bool {

@@ -110,7 +110,7 @@ package final class ImageStore: Sendable {
             guard case .damaged = error else { throw error }
         }
         if let opened, opened.hasSoundLayout {
-            opened.sweepDrafts()
+            opened.sweep(opened.deadDrafts())
             return opened
         }
         guard let root = try directory(path) else {
@@ -304,7 +304,7 @@ extension ImageStore {
     }
 
     /// Opens the directory of one layer in another store. Only its owner may be able to write it.
-    private static func layer(_ path: String) throws(StoreError) -> ImageStore? {
+    static func layer(_ path: String) throws(StoreError) -> ImageStore? {
         guard let directory = try directory(path) else { return nil }
         let status = try mapError { () throws(SystemError) in try directory.status() }
         let layer = ImageStore(path: path, root: directory, owner: status.userID, isShared: true)

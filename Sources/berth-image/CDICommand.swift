@@ -34,22 +34,19 @@ struct CDICommand: ParsableCommand {
             registry.encoded(key: files.key).withUnsafeBytes { Printed.bytes($0) }
             return
         }
-        var rows: [String] = []
+        var rows: [[String]] = []
         for specification in registry.specifications {
             for device in specification.devices {
                 let name = specification.kind + "=" + device.name
-                rows.append(
-                    "\(name)\t\(specification.path):\(device.line)\(Self.remark(name, specification, registry))")
+                rows.append([
+                    name, "\(specification.path):\(device.line)\(Self.remark(name, specification, registry))",
+                ])
             }
         }
         if rows.isEmpty, registry.refused.isEmpty {
             Output.note(line: "no CDI devices are specified in \(try directories().joined(separator: " or "))")
         }
-        let width = rows.map { $0.prefix { $0 != "\t" }.count }.max() ?? 0
-        for row in rows {
-            let parts = row.split(separator: "\t", maxSplits: 1)
-            Printed.line(parts[0] + String(repeating: " ", count: width - parts[0].count + 2) + parts[1])
-        }
+        for line in TextTable.lines(rows) { Printed.line(line) }
         guard registry.refused.isEmpty else {
             throw Failure(
                 Report(

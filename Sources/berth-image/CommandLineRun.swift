@@ -111,8 +111,8 @@ enum CommandLineRun {
         let hint =
             switch name {
             case "login": "use `docker login` or `podman login`, whose files are read"
-            case "build": "build it elsewhere; `berth export` makes an image of a directory or of a container's changes"
-            case "push", "save", "commit": "`berth export IMAGE DESTINATION` writes an image out, changed ones too"
+            case "build": "build it elsewhere; `berth commit` makes an image of a container's changes, `berth export` of a directory"
+            case "push", "save": "`berth export IMAGE DESTINATION` writes an image out, changed ones too"
             case "load", "import": "`berth run docker-archive:FILE` and oci-archive:FILE need no loading"
             case "attach":
                 "`berth exec CONTAINER COMMAND` starts a command in a running container, `berth shell CONTAINER` a shell"

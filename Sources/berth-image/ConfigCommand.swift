@@ -58,12 +58,8 @@ struct ConfigShowCommand: ParsableCommand {
         } else if quiet {
             for row in rows { Printed.line(row.value) }
         } else {
-            let name = rows.map(\.name.utf8.count).max() ?? 0
-            // A long value pushes its own place to the right, and no other.
-            let value = min(40, rows.map(\.value.utf8.count).max() ?? 0)
-            for row in rows {
-                Printed.line("\(Self.padded(row.name, name))  \(Self.padded(row.value, value))  \(row.place)")
-            }
+            let lines = TextTable.lines(rows.map { [$0.name, $0.value, $0.place] }, widest: 40)
+            for line in lines { Printed.line(line) }
         }
     }
 
@@ -90,10 +86,6 @@ struct ConfigShowCommand: ParsableCommand {
         let lines = settings.configuration.effective(key).map { Row(name: $0.name, value: $0.value, place: $0.place) }
         let all = key.repetition == .replaces && !unresolved.isEmpty ? unresolved : lines + unresolved
         return all.isEmpty ? [Row(name: key.name, value: key.standard, place: "default")] : all
-    }
-
-    private static func padded(_ text: String, _ width: Int) -> String {
-        text + String(repeating: " ", count: max(0, width - text.utf8.count))
     }
 }
 

@@ -50,6 +50,18 @@ struct ExportCommand: AsyncParsableCommand {
         completion: .list(ExportCompression.allCases.map(\.rawValue)))
     var compression = "gzip"
 
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("With --upper: a comment for the image's history.", valueName: "text"))
+    var message: String?
+
+    // Of `berth commit`.
+    @Option(help: ArgumentHelp("The root directory of a running container of the image.", visibility: .hidden))
+    var merged: String?
+
+    @Option(help: ArgumentHelp("The image's digest, whatever its name stands for.", visibility: .hidden))
+    var digest: String?
+
     @Option(help: ArgumentHelp("Export the image for another platform.", valueName: "os/arch[/variant]"))
     var platform: String?
 
@@ -62,21 +74,19 @@ struct ExportCommand: AsyncParsableCommand {
         if ExportCompression(rawValue: compression) == nil {
             throw ValidationError("--compression takes gzip, zstd or none, not '\(compression)'")
         }
+        if message != nil, upper == nil, merged == nil {
+            throw ValidationError("--message is for the layer of --upper")
+        }
         if upper != nil, root != nil { throw ValidationError("--upper and --root exclude each other") }
     }
 
     func run() async throws {
         let settings = try Settings()
-        let source = try settings.source(image)
-        // A mistyped path must not become a push to Docker Hub.
-        guard Self.hasScheme(destination) else {
-            throw Failure(.destinationWithoutScheme(destination))
-        }
-        let target = try settings.source(destination)
-        guard let place = ExportDestination(target) else { throw Failure(.notADestination(destination)) }
+        let place = try Self.place(destination, settings)
         let exporter = ImageExporter(
-            image: try found(source, settings), upper: upper.map(settings.absolute),
-            compression: ExportCompression(rawValue: compression) ?? .gzip,
+            image: try found(settings),
+            changes: merged.map { .merged($0) } ?? upper.map { .upper(settings.absolute($0)) },
+            comment: message ?? "changes", compression: ExportCompression(rawValue: compression) ?? .gzip,
             preservingOwners: Identity.isRoot)
         let client = settings.registryClient()
         let staging = settings.environment["TMPDIR"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? "/var/tmp"
@@ -116,7 +126,20 @@ struct ExportCommand: AsyncParsableCommand {
             || destination.utf8.indices.contains { destination.utf8[$0...].starts(with: "://".utf8) }
     }
 
-    private func found(_ source: ImageSource, _ settings: Settings) throws -> ImageExporter.Image {
+    static func place(_ destination: String, _ settings: Settings) throws -> ExportDestination {
+        // A mistyped path must not become a push to Docker Hub.
+        guard hasScheme(destination) else { throw Failure(.destinationWithoutScheme(destination)) }
+        guard let place = ExportDestination(try settings.source(destination)) else {
+            throw Failure(.notADestination(destination))
+        }
+        return place
+    }
+
+    private func found(_ settings: Settings) throws -> ImageExporter.Image {
+        if let digest {
+            return try .ofContainer(image, digest: digest, settings, storeOptions.store)
+        }
+        let source = try settings.source(image)
         let platform = try settings.platform(platform)
         if case .directory(let path) = source {
             return ImageExporter.Image(directory: root.map(settings.absolute) ?? path, platform: platform)
@@ -167,6 +190,29 @@ struct ExportCommand: AsyncParsableCommand {
             (skipped.mounts, "things mounted over the image's own were left out"),
             (skipped.attributes, "extended attributes whose names no layer can hold were left out"),
         ].filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }
+    }
+}
+
+extension ImageExporter.Image {
+    /// The very image that a container was made from.
+    static func ofContainer(
+        _ name: String, digest text: String, _ settings: Settings, _ store: String?
+    ) throws -> ImageExporter.Image {
+        let stores = try settings.existingStores(store)
+        let held = try reporting({ Report($0) }) { () throws(StoreError) in
+            guard let digest = try? Digest(parsing: text) else { return ImageExporter.Held?.none }  // of no image
+            for store in stores { if let held = try ImageExporter.Held(digest, in: store) { return held } }
+            return nil
+        }
+        guard let held else {
+            throw Failure(
+                Report(
+                    "the image of this container, \(name), is no longer in the store", details: ["made from \(text)"],
+                    hint: "pull it by this digest with `berth pull`"))
+        }
+        // Only a name that can be read as one.
+        let origin: Reference? = if case .docker(let reference)? = try? settings.source(name) { reference } else { nil }
+        return ImageExporter.Image(held, origin: origin, root: nil)
     }
 }
 

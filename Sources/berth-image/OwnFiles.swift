@@ -10,7 +10,8 @@ enum OwnFiles {
 
     static func prepare(_ arguments: [String]) {
         if arguments == [trial] { Processes.exit(enter() ? 0 : 1) }
-        guard arguments.first == "export", !Identity.isRoot else { return }
+        let readsFiles = arguments.first == "export" || (arguments.first == "diff" && DiffCommand.isPrepared(arguments))
+        guard readsFiles, !Identity.isRoot else { return }
         // Without it, files that cannot be read are errors that name them.
         guard
             let ended = try? Processes.run(

@@ -36,7 +36,7 @@ struct PruneCommand: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Also remove images in use; their containers lose their files.")
     var force = false
 
-    @Flag(help: "Print what would be removed, and remove nothing.")
+    @Flag(help: "Print everything that would be removed, and remove nothing.")
     var dryRun = false
 
     @Flag(help: "Prune the site's store instead of your own.")
@@ -58,9 +58,11 @@ struct PruneCommand: ParsableCommand {
             Printed.line("nothing to remove")
             return
         }
+        var items: [CollectedItem] = []
         let collected = try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in
-            try store.collect(rules, removing: TreeRemoval.remove)
+            try store.collect(rules, removing: TreeRemoval.remove, item: dryRun ? { items.append($0) } : nil)
         }
+        for item in items { Printed.line("would remove " + Self.text(item)) }
         let files = collected.files > 0 ? ", \(collected.files) unpacked squashfs files" : ""
         Printed.line(
             "\(dryRun ? "would remove" : "removed") \(collected.images) images\(files) and "
@@ -68,6 +70,19 @@ struct PruneCommand: ParsableCommand {
         if collected.inUse > 0 {
             Printed.line("\(collected.inUse) images are in use and stay until they are not")
             try sayWhoUses(store)
+        }
+    }
+
+    static func text(_ item: CollectedItem) -> String {
+        let place = String(item.place.drop { $0 != "/" }.dropFirst())
+        let size = Quantity.bytes(Int64(clamping: item.bytes))
+        switch item.kind {
+        case .image:
+            let digest = place.replacing("-", with: ":", maxReplacements: 1)
+            return "image " + (item.names.isEmpty ? digest : "\(item.names.joined(separator: ", ")) (\(digest))")
+        case .layer: return "layer \(place.replacing("-", with: ":", maxReplacements: 1)), \(size)"
+        case .file: return "unpacked file \(item.names.first ?? place), \(size)"
+        case .draft: return "unfinished \(place)"
         }
     }
 

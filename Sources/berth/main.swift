@@ -8,7 +8,8 @@ let rest = Array(arguments.dropFirst())
 let entersContainer = ["run", "exec", "shell", "slurm-prepare"].contains(arguments.first)
 let isOwn =
     entersContainer
-    || ["confine", "probe", "slurm-check", "slurm-save", "slurm-sweep", "slurm-copy-root"].contains(arguments.first)
+    || ["confine", "container-changes", "probe", "slurm-check", "slurm-save", "slurm-sweep", "slurm-copy-root"]
+        .contains(arguments.first)
 // Descriptors stay open where this program is executed again, and for the image tool, which reads what the caller passes by
 // descriptor: `BERTH_CONFIG=<(…)`, an archive's `/dev/fd/3`.
 StartingState.establish(marksDescriptors: isOwn && !entersContainer)
@@ -33,6 +34,8 @@ case "shell" where rest.first != "--version":
         if case .wantsHelp = error { ImageTool.become(["shell", "--help"]) }
         Terminal.fail(error.report)
     }
+case "container-changes":
+    do throws(Failure) { try ChangesCommand.carryOut(rest) } catch { Terminal.fail(error.report) }
 case "confine": do throws(Failure) { try ConfineCommand(rest).carryOut() } catch { Terminal.fail(error.report) }
 case "probe": ProbeCommand.carryOut(rest)
 case "slurm-prepare": PrepareCommand.carryOut(rest)

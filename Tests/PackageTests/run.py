@@ -125,8 +125,14 @@ def check_first_container(root):
 
 @test
 def two_runs_make_the_same_bytes():
+    # What else is in the directory stays; packages of an earlier version do not.
+    again = WORK / "again"
+    again.mkdir()
+    (again / "notes").touch()
+    (again / "berth_0.0.1_amd64.deb").touch()
     run(TOP / "Scripts/package", PACKAGES)
-    run(TOP / "Scripts/package", WORK / "again")
+    run(TOP / "Scripts/package", again)
+    (again / "notes").unlink()
     names = files_below(PACKAGES)
     assert names == files_below(WORK / "again") and len(names) >= 6, names
     _, different, failed = filecmp.cmpfiles(PACKAGES, WORK / "again", names, shallow=False)
@@ -334,9 +340,18 @@ def the_plugin_is_compiled_where_it_is_installed():
     same = extract(one("berth-slurm-plugin_*.deb")) / "usr/lib/slurm/spank_berth.so"
     symbols = [run("nm", "-D", "--defined-only", file).split()[2::3] for file in (plugin, same)]
     assert symbols[0] == symbols[1] and "plugin_name" in symbols[0], symbols
-    plugin.unlink()
+    # What cannot be compiled leaves a plugin for this Slurm, and none for another.
+    broken = {**os.environ, "CFLAGS": "-Wl,--no-such-option"}
+    for release, stays in [(None, True), ("(22<<16)", False)]:
+        if release:
+            (plugin.parent / "spank_berth.so.release").write_text(release + "\n")
+        ended = run("sh", "-c", script, check=False, env=broken)
+        assert ended.returncode == 1 and "warning: the plugin cannot be compiled" in ended.stdout, ended.stdout
+        assert plugin.exists() == stays and not (plugin.parent / "spank_berth.so.new").exists(), ended.stdout
     ended = run("sh", "-c", script, check=False, env={**os.environ, "CFLAGS": "-nostdinc"})
     assert ended.returncode == 1 and "slurm/spank.h is missing" in ended.stdout and not plugin.exists(), ended.stdout
+    scripts = run("rpm", "-qp", "--scripts", "--triggers", one("berth-slurm-plugin-source-*.rpm"))
+    assert scripts.count("build-slurm-plugin") == 2 and "rm -f /usr/lib/slurm/spank_berth.so" in scripts, scripts
 
 
 @test
@@ -348,6 +363,15 @@ def the_build_tree_installs_and_uninstalls():
     (place / "etc/berth/berth.conf").write_text("home = yes\n")
     run(TOP / "Scripts/install", "/usr/local", env=environment)
     assert (place / "etc/berth/berth.conf").read_text() == "home = yes\n"
+    # What every launch needs is not left out in silence.
+    part = TOP / "build/libexec/berth/seccomp/default"
+    aside = part.with_suffix(".aside")
+    part.rename(aside)
+    try:
+        ended = run(TOP / "Scripts/install", "/usr/local", check=False, env=environment)
+    finally:
+        aside.rename(part)
+    assert ended.returncode != 0 and "seccomp/default is missing" in ended.stdout, ended.stdout
     run(TOP / "Scripts/install", "uninstall", "/usr/local", env=environment)
     assert files_below(place) == ["etc/berth/berth.conf"], files_below(place)
 

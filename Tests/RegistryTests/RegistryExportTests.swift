@@ -32,7 +32,7 @@ import Testing
             to name: String, _ client: RegistryClient
         ) async throws -> ImageExporter.Exported {
             try await ImageExporter(
-                image: image, upper: upper.map { place.path + "/" + $0 }, compression: compression,
+                image: image, changes: upper.map { .upper(place.path + "/" + $0) }, compression: compression,
                 preservingOwners: false
             ).export(to: .registry(try reference(name)), client: client, staging: place.path)
         }

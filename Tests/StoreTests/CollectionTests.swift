@@ -15,14 +15,19 @@ import TestSupport
         let store = try shop.open()
         for (index, days) in daysAgo.enumerated() {
             let byte = UInt8(index + 1)
-            guard let draft = try store.draftLayer(try Workshop.digest(100 + byte)) else { continue }
-            try store.publish([FinishedDraft(draft: draft, summary: [], bytes: 1 << 20)])
+            try addLayer(100 + byte, to: store)
             var record = try Workshop.record(byte, layers: [100 + byte])
             record.created = Clock.now.seconds - 100 * day
             try store.publish(record, manifest: [], config: [], names: [try Workshop.key("image:\(byte)")])
             try Self.use(shop, byte, daysAgo: days)
         }
         return (shop, store)
+    }
+
+    /// A layer of 1 MiB, as it is noted.
+    static func addLayer(_ byte: UInt8, to store: ImageStore) throws {
+        guard let draft = try store.draftLayer(try Workshop.digest(byte)) else { return }
+        try store.publish([FinishedDraft(draft: draft, summary: [], bytes: 1 << 20)])
     }
 
     /// Sets the access time of the record, as reading it does.
@@ -80,6 +85,61 @@ import TestSupport
         rules.includesNamed = true
         #expect(try store.collect(rules) == Collected(images: 2, layers: 2, bytes: 2 << 20))
         #expect(try Self.left(store) == Self.names(1, 3))
+    }
+
+    /// What `--dry-run` names is what the same rules then remove, and nothing else.
+    @Test func aDryRunNamesWhatIsRemoved() throws {
+        let (shop, store) = try Self.used(daysAgo: [3, 9, 1, 40])
+        try store.publish(
+            try Workshop.record(9, layers: [101, 102]), manifest: [], config: [], names: [try Workshop.key("shared:9")])
+        try Self.addLayer(200, to: store)
+        try shop.directory.makeDirectory("parent/store/drafts/elsewhere-1/tree")
+        let lease = try there(try store.lease(try Workshop.digest(3)))
+        for keep: UInt64? in [nil, 3 << 20, 2 << 20, 0] {
+            var rules = CollectionRules()
+            rules.keepBytes = keep
+            rules.dryRun = true
+            func all() throws -> Set<String> {
+                Set(try ["images", "layers", "drafts"].flatMap { kind in try shop.names(kind).map { kind + "/" + $0 } })
+            }
+            let before = try all()
+            var (named, removed): ([CollectedItem], [CollectedItem]) = ([], [])
+            let counted = try store.collect(rules, item: { named.append($0) })
+            #expect(try all() == before)
+            rules.dryRun = false
+            #expect(try store.collect(rules, item: { removed.append($0) }) == counted)
+            #expect(named == removed, "\(keep ?? 1)")
+            #expect(try before.subtracting(all()) == Set(named.map(\.place)), "\(keep ?? 1)")
+            #expect(named.reduce(0) { $0 + $1.bytes } == counted.bytes)
+            #expect(named.count { $0.kind == .image } == counted.images)
+            let names = named.filter { $0.kind == .image }.map(\.names)
+            if keep == nil { #expect(names == [] && named.map(\.kind) == [.draft, .layer]) }
+            if keep == 3 << 20 { #expect(names == [["docker.io/library/image:4"]]) }
+        }
+        #expect(try Self.left(store) == Self.names(3))
+        withExtendedLifetime(lease.box) {}
+    }
+
+    @Test func sharedAndUniqueSizesAndWhatIsReclaimable() throws {
+        let (shop, store) = try Self.used(daysAgo: [3, 9])
+        try store.publish(
+            try Workshop.record(9, layers: [101]), manifest: [], config: [], names: [try Workshop.key("shared:9")])
+        try Self.addLayer(200, to: store)
+        _ = try store.makeContainer("kept", image: "image:1", digest: "")
+        let sizes = try store.sizes(of: try store.images())
+        let mebibyte: UInt64 = 1 << 20
+        #expect(sizes[try Workshop.digest(1)] == ImageSize(shared: mebibyte))
+        #expect(sizes[try Workshop.digest(9)] == ImageSize(shared: mebibyte))
+        #expect(sizes[try Workshop.digest(2)] == ImageSize(unique: mebibyte))
+        let lease = try there(try store.lease(try Workshop.digest(2)))
+        let use = try store.use()
+        #expect(use.images == DiskUse(total: 3, active: 1, bytes: 2 * mebibyte, reclaimable: mebibyte))
+        #expect(use.layers == DiskUse(total: 1, bytes: mebibyte, reclaimable: mebibyte))
+        #expect(use.containers.total == 1 && use.containers.active == 0)
+        #expect(use.files == DiskUse())
+        #expect(try shop.names("images").count == 3, "looking removes nothing")
+        #expect(try store.images().first { $0.record.digest == lease.record.digest }?.names == ["docker.io/library/image:2"])
+        withExtendedLifetime(lease.box) {}
     }
 
     /// Listing an image does not count as a use; running it does.

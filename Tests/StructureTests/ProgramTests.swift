@@ -148,7 +148,8 @@ import TestSupport
             guard let start = line.range(of: "commandName: \"") else { return nil }
             return String(line[start.upperBound...].prefix { $0 != "\"" })
         }
-        return Set(names + ["run", "pull", "images"]).subtracting(["berth", "berth-image", "ls", "rm", "show", "check", "diff", "validate", "render", "words"])
+        return Set(names + ["run", "pull", "images"])
+            .subtracting(["berth", "berth-image", "ls", "rm", "show", "check", "df", "validate", "render", "words"])
             .sorted()
     }()
 

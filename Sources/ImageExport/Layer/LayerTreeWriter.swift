@@ -16,12 +16,16 @@ struct LayerTreeWriter {
         case overlay
         /// A root file system. Other file systems may be mounted in it, which are not exported.
         case plain
+        /// What overlayfs shows of a container that runs. Only what differs from the image is written.
+        case merged
     }
 
     let tree: String
     let form: Form
     let owners: Owners
     let writer: BlobWriter
+    /// The image's trees, the lowest first, if the form is `merged`.
+    let lower: [String]
     /// Files with several links that were written, by device and inode, until all their links were found.
     private var written: [Inode: (path: [UInt8], missing: UInt64)] = [:]
     private(set) var newest: Timestamp?
@@ -35,8 +39,9 @@ struct LayerTreeWriter {
         let number: UInt64
     }
 
-    init(tree: String, form: Form, owners: Owners, writer: BlobWriter) {
+    init(tree: String, form: Form, owners: Owners, writer: BlobWriter, lower: [String] = []) {
         self.tree = tree
+        self.lower = lower
         self.form = form
         self.owners = owners
         self.writer = writer
@@ -48,35 +53,57 @@ struct LayerTreeWriter {
             DescriptorBox(try OwnedFileDescriptor(opening: tree, [.readOnly, .directory]))
         }
         let status = try reading([]) { () throws(SystemError) in try root.descriptor.status() }
-        if form != .overlay {
+        if form == .base || form == .plain {
             var header = header(.directory, [UInt8(ascii: ".")], status)
             header.extendedAttributes = try attributes(of: root.descriptor, [])
             try emit(header)
         }
-        try writeDirectory(root, [], status, depth: 0)
+        var image: MergedDirectory?
+        if form == .merged {
+            do throws(SystemError) { image = try MergedDirectory(trees: lower) } catch {
+                throw .entry(tree: lower.last ?? "", path: [], .system(error))
+            }
+        }
+        try writeDirectory(root, [], status, over: image, depth: 0)
         try writer.write(TarEntryHeader.end)
     }
 
+    /// - Parameter lower: What the image has there, where the form is `merged` and it has a directory.
     private mutating func writeDirectory(
-        _ directory: DescriptorBox, _ path: [UInt8], _ status: FileStatus, depth: Int
+        _ directory: DescriptorBox, _ path: [UInt8], _ status: FileStatus, over lower: MergedDirectory?, depth: Int
     ) throws(ExportError) {
         guard depth < Self.maximumDepth else { throw fault(path, .tooDeep(limit: Self.maximumDepth)) }
         let names = try reading(path) { () throws(SystemError) in
             try directory.descriptor.entries().sorted { $0.lexicographicallyPrecedes($1) }
+        }
+        let below = try reading(path) { () throws(SystemError) in try lower?.entries() ?? [:] }
+        for name in Set(below.keys).subtracting(names).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+            try emit(whiteout: name, in: path)
         }
         var entries: [(name: [UInt8], status: FileStatus)] = []
         entries.reserveCapacity(names.count)
         for name in names {
             let inner = Self.join(path, name)
             let status = try reading(inner) { () throws(SystemError) in try directory.descriptor.status(of: name) }
-            if try isWhiteout(name, status, directory, inner) {
-                try emit(TarEntryHeader(kind: .regular, path: Self.join(path, Array(".wh.".utf8) + name)))
+            if form == .overlay,
+                try reading(inner, { () throws(SystemError) in
+                    try OverlayMarks.isWhiteout(name, status, in: directory.descriptor)
+                })
+            {
+                try emit(whiteout: name, in: path)
             } else {
                 entries.append((name, status))
             }
         }
         for (name, found) in entries {
             let inner = Self.join(path, name)
+            if let old = below[name], found.isUncopied(old) { continue }
+            if form == .merged,
+                try reading(inner, { () throws(SystemError) in try directory.descriptor.isMountPoint(name) })
+            {
+                skipped.mounts += 1
+                continue
+            }
             // Unpacking it would remove another file.
             guard !name.starts(with: ".wh.".utf8) else { throw fault(inner, .whiteoutName) }
             if form == .plain,
@@ -85,13 +112,17 @@ struct LayerTreeWriter {
                 try writeMountPoint(inner, found)
                 continue
             }
-            try write(name, inner, found, in: directory, status, depth: depth)
+            var image: MergedDirectory?
+            if below[name]?.kind == .directory, found.kind == .directory {
+                image = try reading(inner) { () throws(SystemError) in try lower?.directory(name) }
+            }
+            try write(name, inner, found, in: directory, status, over: image, depth: depth)
         }
     }
 
     private mutating func write(
         _ name: [UInt8], _ path: [UInt8], _ status: FileStatus, in parent: DescriptorBox, _ parentStatus: FileStatus,
-        depth: Int
+        over lower: MergedDirectory?, depth: Int
     ) throws(ExportError) {
         switch status.kind {
         case .directory:
@@ -99,14 +130,20 @@ struct LayerTreeWriter {
                 DescriptorBox(try parent.descriptor.open(name, [.readOnly, .directory, .noFollow]))
             }
             // A mount point.
-            guard status.device == parentStatus.device else { return try writeMountPoint(path, status) }
+            guard status.device == parentStatus.device else {
+                if form != .merged { return try writeMountPoint(path, status) }
+                skipped.mounts += 1
+                return
+            }
             var header = header(.directory, path, status)
             header.extendedAttributes = try attributes(of: directory.descriptor, path)
             try emit(header)
-            if form == .overlay, try isOpaque(directory.descriptor, path) {
+            if form == .overlay,
+                try reading(path, { () throws(SystemError) in try OverlayMarks.isOpaque(directory.descriptor) })
+            {
                 try emit(TarEntryHeader(kind: .regular, path: path + Array("/.wh..wh..opq".utf8)))
             }
-            try writeDirectory(directory, path, status, depth: depth + 1)
+            try writeDirectory(directory, path, status, over: lower, depth: depth + 1)
         case .regular:
             if try !linked(path, status) { try writeFile(name, path, in: parent) }
         case .symlink:
@@ -186,7 +223,11 @@ struct LayerTreeWriter {
         try writer.write(bytes)
     }
 
-    /// The `user.` attributes except those of overlayfs.
+    private mutating func emit(whiteout name: [UInt8], in path: [UInt8]) throws(ExportError) {
+        try emit(TarEntryHeader(kind: .regular, path: Self.join(path, Array(".wh.".utf8) + name)))
+    }
+
+    /// The `user.` attributes except those of overlayfs, and the capabilities of a program.
     private mutating func attributes(
         of file: borrowing OwnedFileDescriptor, _ path: [UInt8]
     ) throws(ExportError) -> [(name: [UInt8], value: [UInt8])] {
@@ -196,10 +237,14 @@ struct LayerTreeWriter {
                 if form == .overlay, let reference = Self.overlayReferences.first(where: { name == Array($0.utf8) }) {
                     throw SystemError(call: Self.isOverlayReference, errno: 0, subject: reference)
                 }
-                guard name.starts(with: "user.".utf8), !name.starts(with: "user.overlay.".utf8) else { continue }
+                let isCapability = name.elementsEqual("security.capability".utf8)
+                guard isCapability || name.starts(with: "user.".utf8), !name.starts(with: "user.overlay.".utf8) else {
+                    continue
+                }
                 // A PAX keyword ends at the first equals sign.
                 guard !name.contains(UInt8(ascii: "=")) else { skipped.attributes += 1; continue }
-                if let value = try file.extendedAttribute(name) { found.append((name, value)) }
+                guard let value = try file.extendedAttribute(name) else { continue }
+                found.append((name, isCapability ? Self.capabilities(value) : value))
             }
         } catch {
             if error.call == Self.isOverlayReference { throw fault(path, .overlayReference(error.subject)) }
@@ -208,52 +253,22 @@ struct LayerTreeWriter {
         return found.sorted { $0.name.lexicographicallyPrecedes($1.name) }
     }
 
+    /// Those of a user namespace, revision 3, name its root at the end: in the image they are those of its own root, revision 2.
+    /// capabilities(7), linux/capability.h
+    private static func capabilities(_ value: [UInt8]) -> [UInt8] {
+        guard value.count == 24, value[3] == 3 else { return value }
+        var value = Array(value[..<20])
+        value[3] = 2
+        return value
+    }
+
     private static let overlayReferences = ["user", "trusted"].flatMap { space in
         ["redirect", "metacopy"].map { "\(space).overlay.\($0)" }
     }
     private static let isOverlayReference = "overlay"
 
-    private func isOpaque(_ directory: borrowing OwnedFileDescriptor, _ path: [UInt8]) throws(ExportError) -> Bool {
-        do throws(SystemError) {
-            for name in ["user.overlay.opaque", "trusted.overlay.opaque"] {
-                if try Self.attribute(name, of: directory) == [UInt8(ascii: "y")] { return true }
-            }
-            return false
-        } catch {
-            throw fault(path, .system(error))
-        }
-    }
-
-    /// Recognizes overlayfs's two types of whiteouts: a character device 0:0, and an empty file with an attribute.
-    private func isWhiteout(
-        _ name: [UInt8], _ status: FileStatus, _ directory: DescriptorBox, _ path: [UInt8]
-    ) throws(ExportError) -> Bool {
-        guard form == .overlay else { return false }
-        if status.kind == .characterDevice { return status.majorNumber == 0 && status.minorNumber == 0 }
-        guard status.kind == .regular, status.size == 0 else { return false }
-        do throws(SystemError) {
-            let file = try directory.descriptor.open(name, [.readOnly, .noFollow, .nonBlocking])
-            for name in ["user.overlay.whiteout", "trusted.overlay.whiteout"] {
-                if try Self.attribute(name, of: file) != nil { return true }
-            }
-            return false
-        } catch {
-            throw fault(path, .system(error))
-        }
-    }
-
-    /// Also returns `nil` if the file system does not support such attributes.
-    private static func attribute(
-        _ name: String, of file: borrowing OwnedFileDescriptor
-    ) throws(SystemError) -> [UInt8]? {
-        do throws(SystemError) { return try file.extendedAttribute(name) } catch {
-            if [Errno.EPERM, Errno.EOPNOTSUPP].contains(error.errno) { return nil }
-            throw error
-        }
-    }
-
     private func fault(_ path: [UInt8], _ fault: ExportError.EntryFault) -> ExportError {
-        .entry(tree: tree, path: path, fault)
+        .entry(tree: form == .merged ? "" : tree, path: path, fault)
     }
 
     private func reading<Value: ~Copyable>(
@@ -262,7 +277,7 @@ struct LayerTreeWriter {
         do throws(SystemError) { return try body() } catch { throw fault(path, .system(error)) }
     }
 
-    private static func join(_ parent: [UInt8], _ name: [UInt8]) -> [UInt8] {
+    static func join(_ parent: [UInt8], _ name: [UInt8]) -> [UInt8] {
         parent.isEmpty ? name : parent + [UInt8(ascii: "/")] + name
     }
 }

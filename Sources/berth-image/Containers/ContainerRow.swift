@@ -3,9 +3,8 @@ internal import Diagnostics
 internal import LinuxKernel
 internal import Sandbox
 
-/// A running container in words, by the names that templates have for them.
-struct ContainerRow: Encodable {
-    /// Name, and heading in a table.
+/// A running container, for `berth ps`.
+struct ContainerRow: ListRow {
     static let fields: [(name: String, heading: String)] = [
         ("Node", "NODE"), ("Container", "CONTAINER"), ("ID", "PID"), ("Names", "NAME"), ("Job", "JOB"),
         ("Step", "STEP"),
@@ -25,11 +24,6 @@ struct ContainerRow: Encodable {
     init?(exchanged line: String) {
         values = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
         guard values.count == Self.fields.count else { return nil }
-    }
-
-    func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(Dictionary(uniqueKeysWithValues: zip(Self.fields.map(\.name), values)))
     }
 }
 

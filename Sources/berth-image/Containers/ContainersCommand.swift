@@ -79,11 +79,7 @@ struct ContainersCommand: ParsableCommand {
                     age(max(0, now - container.lastUse)), container.image.isEmpty ? "-" : container.image,
                 ])
             }
-            let widths = rows[0].indices.dropLast().map { column in rows.map { $0[column].count }.max() ?? 0 }
-            return rows.map { row in
-                let padded = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }
-                return (padded + row.suffix(1)).joined(separator: "  ")
-            }
+            return TextTable.lines(rows)
         }
 
         static func state(_ container: ContainerInfo) -> String {

@@ -55,15 +55,13 @@ struct PsCommand: ParsableCommand {
         let rows = allNodes || job != nil ? try ofAllNodes() : try ContainerRow.all()
         if quiet {
             for row in rows { Printed.line(row["ID"]) }
-        } else if let format, format != "table" {
-            let text =
-                format == "json" ? try JSONText.of(rows) : try ContainerTemplate(format).text(rows, trims: !noTrunc)
-            Printed.text(text)
+        } else if format == "json" {
+            Printed.text(try JSONText.of(rows))
         } else {
             var columns = ["Container", "User", "Image", "GPUs", "Tasks", "PIDs", "CPU", "Memory", "Age", "Command"]
             if wide { columns.insert(contentsOf: ["ID", "UUIDs", "Digest"], at: 9) }
             if allNodes || job != nil { columns.insert("Node", at: 0) }
-            Printed.text(try ContainerTemplate(columns: columns).text(rows, trims: !noTrunc))
+            Printed.text(try ListFormat(format, columns: columns).text(rows, trims: !noTrunc))
         }
     }
 

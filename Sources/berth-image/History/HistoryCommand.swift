@@ -98,11 +98,7 @@ struct HistoryCommand: ParsableCommand {
                     run.devices?.gpus.map { "\($0.count)" } ?? "-", run.image.name, RunText.quoted(run.command),
                 ])
             }
-            let widths = rows[0].indices.dropLast().map { column in rows.map { $0[column].count }.max() ?? 0 }
-            return rows.map { row in
-                let padded = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }
-                return (padded + row.suffix(1)).joined(separator: "  ")
-            }
+            return TextTable.lines(rows)
         }
     }
 

@@ -1,8 +1,23 @@
 internal import Diagnostics
 internal import LinuxKernel
 
+/// A row of a list in words, by the names that templates have for them.
+protocol ListRow: Encodable, SendableMetatype {
+    /// Name, and heading in a table.
+    static var fields: [(name: String, heading: String)] { get }
+
+    subscript(name: String) -> String { get }
+}
+
+extension ListRow {
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(Dictionary(uniqueKeysWithValues: Self.fields.map { ($0.name, self[$0.name]) }))
+    }
+}
+
 /// Docker's `--format`: text with `{{.Field}}`, or a table of such columns.
-struct ContainerTemplate {
+struct ListFormat<Row: ListRow> {
     private enum Piece {
         case text(String), field(String), json
     }
@@ -10,8 +25,14 @@ struct ContainerTemplate {
     private var columns: [[Piece]] = []
     private var isTable = false
 
-    /// - Parameter columns: Names of `ContainerRow.fields`.
-    init(columns: [String]) {
+    /// - Parameters:
+    ///   - format: A template; `nil` and `table` stand for a table of the columns.
+    ///   - columns: Names of `Row.fields`.
+    init(_ format: String?, columns: [String]) throws(Failure) {
+        self = if let format, format != "table" { try Self(format) } else { Self(columns: columns) }
+    }
+
+    private init(columns: [String]) {
         self.columns = columns.map { [.field($0)] }
         isTable = true
     }
@@ -29,6 +50,17 @@ struct ContainerTemplate {
         }
     }
 
+    /// Whether a row is asked for one of these fields.
+    func uses(_ names: [String]) -> Bool {
+        columns.joined().contains { piece in
+            switch piece {
+            case .text: false
+            case .field(let name): names.contains(name)
+            case .json: true
+            }
+        }
+    }
+
     private static func pieces(_ text: String) throws(Failure) -> [Piece] {
         var pieces: [Piece] = []
         var rest = text[...]
@@ -40,7 +72,7 @@ struct ContainerTemplate {
             rest = rest[close.upperBound...]
             if word == "json." {
                 pieces.append(.json)
-            } else if word.hasPrefix("."), ContainerRow.fields.contains(where: { "." + $0.name == word }) {
+            } else if word.hasPrefix("."), Row.fields.contains(where: { "." + $0.name == word }) {
                 pieces.append(.field(String(word.dropFirst())))
             } else {
                 throw unknown(word)
@@ -53,12 +85,11 @@ struct ContainerTemplate {
         Failure(
             Report(
                 "--format: {{\(word)}} is not a field",
-                hint: "fields are " + ContainerRow.fields.map { "." + $0.name }.joined(separator: " ") + ", and json .")
-        )
+                hint: "fields are " + Row.fields.map { "." + $0.name }.joined(separator: " ") + ", and json ."))
     }
 
     /// - Parameter trims: Whether a table shows the beginning of long commands only.
-    func text(_ rows: [ContainerRow], trims: Bool) throws -> String {
+    func text(_ rows: [Row], trims: Bool = false) throws -> String {
         guard isTable else {
             return try rows.map { row in
                 try columns.map { try Self.text($0, row) }.joined() + "\n"
@@ -68,27 +99,20 @@ struct ContainerTemplate {
         for row in rows {
             cells.append(try columns.map { try Self.text($0, row, mostOfCommand: trims ? 40 : nil) })
         }
-        let widths = columns.indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
-        return cells.map { row in
-            // The last column is not padded.
-            row.indices.map { column in
-                column == row.count - 1
-                    ? row[column] : row[column] + String(repeating: " ", count: widths[column] + 2 - row[column].count)
-            }.joined() + "\n"
-        }.joined()
+        return TextTable.lines(cells).map { $0 + "\n" }.joined()
     }
 
     private static func heading(_ pieces: [Piece]) -> String {
         pieces.map { piece in
             switch piece {
             case .text(let text): text
-            case .field(let name): ContainerRow.fields.first { $0.name == name }?.heading ?? ""
+            case .field(let name): Row.fields.first { $0.name == name }?.heading ?? ""
             case .json: "JSON"
             }
         }.joined()
     }
 
-    private static func text(_ pieces: [Piece], _ row: ContainerRow, mostOfCommand limit: Int? = nil) throws -> String {
+    private static func text(_ pieces: [Piece], _ row: Row, mostOfCommand limit: Int? = nil) throws -> String {
         try pieces.map { piece in
             switch piece {
             case .text(let text): return text
@@ -97,8 +121,7 @@ struct ContainerTemplate {
                 guard let limit, command.count > limit else { return command }
                 return command.prefix(limit - 1) + "…"
             case .field(let name): return row[name]
-            case .json:
-                return try JSONText.of(row).split(separator: "\n").map { $0.drop { $0 == " " } }.joined(separator: " ")
+            case .json: return try JSONText.line(row)
             }
         }.joined()
     }
