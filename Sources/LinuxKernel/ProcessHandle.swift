@@ -39,9 +39,13 @@ extension Processes {
     /// container can open its file: CVE-2019-5736.
     package static func continueSealed() throws(SystemError) {
         let program = try OwnedFileDescriptor(opening: "/proc/self/exe", .readOnly)
-        if berth_is_sealed(program.rawValue) == 1 { return }
+        if berth_is_sealed(program.rawValue) == 1 || program.isOnReadOnlyMount {
+            // Executed by the number of a descriptor, it would have that as its name. `RunningContainer` knows launchers by it.
+            _ = "berth".withCString { berth_prctl(15 /* PR_SET_NAME */, UInt(bitPattern: $0), 0, 0, 0) }
+            return
+        }
         let status = try program.status()
-        guard Identity.isRoot || status.userID == Identity.userID, !program.isOnReadOnlyMount else { return }
+        guard Identity.isRoot || status.userID == Identity.userID else { return }
         let words = [try ownPath()] + arguments().dropFirst()
         // Costs no copy, and takes CAP_SYS_ADMIN and Linux 5.12.
         if Identity.isRoot, let mount = readOnlyMount(of: program) {

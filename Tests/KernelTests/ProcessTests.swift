@@ -102,7 +102,7 @@ import TestSupport
         let box = try Box(caller)
         try box.directory.write("wire", to: "pmi", mode: 0o644)
         let ended = try box.shell(
-            "mkfifo pipe; exec 7<>pipe 9<pmi; PMI_FD=7; export PMI_FD; exec \"$BERTH\" run \"$IMAGE\" -- probe fds -- env PMI_FD"
+            "mkfifo home/pipe; exec 7<>home/pipe 9<pmi; PMI_FD=7; export PMI_FD; exec \"$BERTH\" run \"$IMAGE\" -- probe fds -- env PMI_FD"
         ).run()
         #expect(ended.lines.map { $0.prefix { $0 != " " } } == ["7", "PMI_FD=7"], "\(ended)")
         // A file of the host is no connection.
