@@ -18,9 +18,10 @@ struct Berth: ParsableCommand {
         version: "berth \(Version.text)" + (Version.commit.map { " (\($0))" } ?? ""),
         subcommands: [
             RunCommand.self, ExecHelp.self, ShellHelp.self, PsCommand.self, DiffCommand.self, CommitCommand.self,
-            PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self, RemoveCommand.self, PruneCommand.self, SystemCommand.self,
-            ContainersCommand.self, HistoryCommand.self, ReplayCommand.self, PrefetchCommand.self, CDICommand.self,
-            ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
+            PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self, RemoveCommand.self,
+            PruneCommand.self, SystemCommand.self, ContainersCommand.self, HistoryCommand.self, ReplayCommand.self,
+            PrefetchCommand.self, CDICommand.self, ConfigCommand.self, SeccompCommand.self, DoctorCommand.self,
+            ConfineHelp.self,
         ])
 }
 
