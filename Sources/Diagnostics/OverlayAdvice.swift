@@ -16,7 +16,6 @@ package enum OverlayAdvice {
         // If unreadable, do not mention the kernel's version.
         let release = (try? contents(of: "/proc/sys/kernel/osrelease", limit: 256)) ?? []  // unreadable: unknown
         return tooOld(String(decoding: release.filter { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
-            ?? "overlayfs in a user namespace needs Linux 5.11 or later, and a store that is not itself on overlayfs; "
-            + "see docs/how-to/troubleshooting.md"
+            ?? "overlayfs in a user namespace needs Linux 5.11 or later, and a store that is not itself on overlayfs"
     }
 }

@@ -44,7 +44,7 @@ extension Report {
                 hint: "an --env-file is a text file; set other bytes with --env \"NAME=$VALUE\"")
         case .otherUser(let user, let userID, let groupID):
             self.init(
-                "--user \(user): an ordinary user cannot become another user in the container",
+                "--user \(user): an ordinary user can only be uid \(userID) or 0 inside",
                 hint: "omit it, or write --user \(userID):\(groupID); --root and --user 0 make you uid 0 in the "
                     + "container")
         case .noWorkingDirectory(let path):
@@ -76,7 +76,7 @@ extension Report {
             self.init(
                 "\(place): unknown setting \"\(name)\"",
                 hint: Self.nearest(to: name, among: SiteConfiguration.names).map { "did you mean \($0)?" }
-                    ?? "docs/reference/configuration.md lists all settings")
+                    ?? "berth.conf(5) lists all settings")
         case .badValue(let name, let value, let expected):
             self.init("\(place): \(name) cannot be \"\(value)\"", hint: "it takes \(expected)")
         case .unsetVariable(let setting, let variable):
@@ -169,7 +169,14 @@ extension Report {
         }
     }
 
-    static func amount(_ value: UInt64) -> String { value == .max ? "unlimited" : "\(value)" }
+    /// `8 MiB`, `3.9 GiB`; cut off, so that it never says more than there is.
+    static func size(_ bytes: UInt64) -> String {
+        if bytes == .max { return "unlimited" }
+        let units: [(String, UInt64)] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)]
+        guard let (unit, shift) = units.first(where: { bytes >> $0.1 > 0 }) else { return "\(bytes) bytes" }
+        let tenths = (bytes & (1 << shift - 1)) >> (shift - 10) * 10 >> 10
+        return "\(bytes >> shift)\(tenths > 0 ? ".\(tenths)" : "") \(unit)"
+    }
 
     package init(_ error: ImageSourceError) {
         switch error {

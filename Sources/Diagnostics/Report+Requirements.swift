@@ -30,14 +30,14 @@ extension UnmetRequirement.Reason {
         case .portsDown(let names):
             "no port of \(names.joined(separator: ", ")) is active: NCCL would use TCP"
         case .lockedMemory(let values, _), .lockedMemoryChosen(let values, _):
-            "memlock is \(Report.amount(values.soft))\(values.soft == .max ? "" : " bytes")"
+            "memlock is \(Report.size(values.soft))"
         case .noSharedMemory: "this host has no /dev/shm"
         case .sharedMemory(let space):
-            "/dev/shm has room for \(space.available) bytes (its size is \(space.total))"
+            "/dev/shm has room for \(Report.size(space.available)) (its size is \(Report.size(space.total)))"
         case .sharedMemoryMount(let size, let origin):
-            "the mount on /dev/shm has a size of \(size) bytes (\(origin.summary))"
+            "the mount on /dev/shm has a size of \(Report.size(size)) (\(origin.summary))"
         case .sharedMemoryAboveJob(let limit):
-            "the memory limit of this job is \(limit) bytes, and /dev/shm counts towards it"
+            "the memory limit of this job is \(Report.size(limit)), and /dev/shm counts towards it"
         case .noChannel: "the container has no IMEX channel"
         case .noLibrary(let names, let devices):
             "the container lacks \(names.isEmpty ? "a library" : names.joined(separator: " or "))"

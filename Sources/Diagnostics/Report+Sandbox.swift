@@ -44,6 +44,9 @@ extension Report {
                 return
                     (kinds.contains(.user) ? "cannot create a user namespace: " : "cannot create a mount namespace: ")
                     + cause.sentence
+            case .scratch(.directory(let path)):
+                return "cannot use the scratch directory \(path): "
+                    + (cause.errno == Errno.ENOENT ? "it does not exist" : "\(cause.call): \(cause.sentence)")
             case .root(.overlay) where cause.call == "mount":
                 return "cannot join the image's layers with overlayfs: \(cause.sentence)"
             case .bind(let bind):
@@ -102,7 +105,7 @@ extension Report {
         case (.scratch(.directory(let path)), .system(let cause)) where cause.errno == Errno.ENOSPC:
             return Self.hint(for: cause, at: path)
         case (.scratch(.directory(let path)), _):
-            return "the site's `scratch = \(path)` must be a local directory in which this user may write"
+            return "`scratch = \(path)` of berth.conf must be a local directory in which this user may write"
         case (_, .sourceMissing(let path)):
             return "check the spelling; on another node the path may not be mounted: \(path)"
         case (_, .sourceUnreadable(_, let cause)) where cause.errno == Errno.EACCES:
@@ -135,7 +138,7 @@ extension Report {
         case .limits:
             self.init(
                 "cannot set the limit \(cause.subject): \(cause.sentence)",
-                hint: "only root can raise a hard limit; see --ulimit")
+                hint: "raising a hard limit needs CAP_SYS_RESOURCE: choose a lower one with --ulimit")
         case .workingDirectory:
             self.init(
                 "cannot enter the working directory \(cause.subject): \(cause.sentence)",

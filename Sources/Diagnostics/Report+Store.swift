@@ -68,8 +68,12 @@ extension Report {
         }
     }
 
+    package static let overlayHint = "the store may be on overlayfs: name another directory with BERTH_STORE"
+
     private static func storeHint(for cause: SystemError) -> String? {
         switch cause.errno {
+        // The kernel gives the owner of a file of overlayfs in a user namespace no other.
+        case Errno.EINVAL where cause.call.hasPrefix("fchown"): overlayHint
         case Errno.EPERM, Errno.EACCES, Errno.ENOTDIR:
             "set BERTH_STORE or --store to a writable directory; the default is ~/.local/share/berth"
         default: hint(for: cause)

@@ -55,8 +55,7 @@ extension Report {
                 + "berth.conf"
         case Errno.EDQUOT: "your disk quota is used up: free space, or put the store elsewhere with BERTH_STORE"
         case Errno.ENOSYS:
-            "the kernel lacks this call, or a seccomp filter hides it: Berth needs Linux 5.11 "
-                + "(docs/reference/kernels.md)"
+            "the kernel lacks this call, or a seccomp filter hides it: Berth needs Linux 5.11 or later"
         case Errno.EROFS: "the file system is read-only; choose a writable store with BERTH_STORE"
         case Errno.EMFILE: "raise the limit on open files (ulimit -n); 256 is usually enough"
         case Errno.EFBIG: "the file size limit is reached: ulimit -f unlimited"

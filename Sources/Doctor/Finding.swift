@@ -69,7 +69,8 @@ package struct Diagnosis: Equatable, Sendable {
         let counts = Finding.Severity.allCases.map { severity in
             (severity, findings.count { $0.severity == severity })
         }
-        let summary = counts.map { "\($0.1) \($0.0.word)" }.joined(separator: ", ")
+        // "ok" has no plural.
+        let summary = counts.map { "\($0.1) \($0.0.word)\($0.0 == .ok || $0.1 == 1 ? "" : "s")" }.joined(separator: ", ")
         return lines.joined(separator: "\n") + "\n\n\(summary)\n"
     }
 

@@ -41,7 +41,7 @@ extension Diagnosis {
                         remedy: facts.namespaceAdvice))
                 return findings
             }
-            findings.append(Finding(area, "user-namespaces", .ok, "the launcher created one and mapped its user"))
+            findings.append(Finding(area, "user-namespaces", .ok, "the launcher can create a user namespace"))
         }
         if let errno = failure("mount-namespace") ?? failure("tmpfs") {
             findings.append(
@@ -60,7 +60,7 @@ extension Diagnosis {
                             ? "load the module: modprobe overlay"
                             : "it needs Linux 5.11 in a user namespace, and the module: modprobe overlay")))
         } else if reached("overlay") {
-            findings.append(Finding(area, "overlayfs", .ok, "mounted as in a launch, kernel \(facts.kernel)"))
+            findings.append(Finding(area, "overlayfs", .ok, "overlayfs can be mounted, kernel \(facts.kernel)"))
         }
         // The trial did not use the site's own scratch.
         if let errno = failure("overlay-removal"), facts.scratch == nil {
@@ -184,7 +184,7 @@ extension Diagnosis {
                     "its file system cannot store whiteouts: images are flattened, and their root is read-only",
                     remedy: elsewhere))
         } else if store.takesWhiteouts == true {
-            findings.append(Finding(area, "whiteouts", .ok, "created one and removed it"))
+            findings.append(Finding(area, "whiteouts", .ok, "whiteouts can be created"))
         }
         if let scratch = facts.scratch {
             if !scratch.exists || scratch.mode & 0o1777 != 0o1777 {

@@ -1,6 +1,6 @@
 internal import Allocation
 package import Devices
-package import Diagnostics
+internal import Diagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
 package import SiteConfig
@@ -62,13 +62,13 @@ extension NodeFacts {
     ) -> SiteConfiguration {
         do throws(ConfigurationError) {
             let site = try SiteConfiguration.read(environment: environment, homes: homes, account: account)
-            if let report = site.reports.last {
+            if let report = site.faults.last.map({ Report($0) }) {
                 configuration = (report.summary, report.hint ?? "")
             }
             return site
         } catch {
             let report = Report(error)
-            configuration = (report.summary, report.hint ?? "docs/reference/configuration.md lists all settings")
+            configuration = (report.summary, report.hint ?? "berth.conf(5) lists all settings")
             return SiteConfiguration()
         }
     }
@@ -260,8 +260,8 @@ extension NodeFacts {
 
 extension SiteConfiguration {
     /// Errors in values that other modules parse: `ulimit`, `require`, `enforce`, and variables that are not set here.
-    package var reports: [Report] {
-        var reports = unresolved.map { Report($0) }
+    package var faults: [ConfigurationError] {
+        var faults = unresolved
         for setting in limits + requirements + [enforcement].compactMap({ $0 }) {
             do throws(OptionError) {
                 switch setting.name {
@@ -270,11 +270,14 @@ extension SiteConfiguration {
                 default: _ = try EnforcementRequest(parsing: setting.value, option: setting.name)
                 }
             } catch {
-                var report = Report(error)
-                report.summary = "\(setting.place): \(report.summary)"
-                reports.append(report)
+                // These throw no other.
+                guard case .badValue(_, _, let expected) = error else { continue }
+                faults.append(
+                    ConfigurationError(
+                        file: setting.file, line: setting.line,
+                        reason: .badValue(name: setting.name, value: setting.value, expected: expected)))
             }
         }
-        return reports
+        return faults
     }
 }

@@ -30,7 +30,8 @@ extension Report {
             self.init(
                 "cannot read \(place): \(error.sentence)",
                 hint: error.errno == Errno.EACCES || error.errno == Errno.EPERM
-                    ? "files of other users cannot be exported, nor files of mode 000 without user namespaces" : nil)
+                    ? "files of other users cannot be exported, nor files of mode 000 without user namespaces"
+                    : error.isAbsence && path.isEmpty ? "check the path" : nil)
         case .whiteoutName:
             self.init(
                 "cannot export \(place): in a layer, a name that starts with .wh. removes another file",
@@ -55,7 +56,10 @@ extension Report {
                 "cannot write \(path): \(error.sentence)",
                 hint: [Errno.ENOSPC, Errno.EDQUOT].contains(error.errno)
                     ? "free space, or choose another place"
-                    : error.errno == Errno.ENOENT ? "create its directory first" : nil)
+                    : error.errno == Errno.ENOENT
+                        ? "create its directory first"
+                        : [Errno.EACCES, Errno.EPERM, Errno.EROFS].contains(error.errno)
+                            ? "choose a directory that you can write to" : nil)
         case .exists:
             self.init("\(path) already exists", hint: "remove it, or choose another name")
         case .notALayout:

@@ -40,7 +40,7 @@ extension Report {
                 hint: Self.shortage(error) ?? Self.hint(for: error))
         case .cancelled: self.init("interrupted while unpacking \(subject)")
         }
-        if let entry = error.entry {
+        if let entry = error.entry, !entry.isEmpty {
             let place = error.offset.map { ", at byte \($0)" } ?? ""
             details.append("entry \(String(decoding: entry, as: UTF8.self))\(place)")
         }

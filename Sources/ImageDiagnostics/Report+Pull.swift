@@ -21,7 +21,7 @@ extension Report {
             details.append("layer \(number) of \(count), \(digest)")
         case .composition(let error): self.init(error, of: "the layers of \(name)")
         case .store(let error): self.init(error)
-        case .local(let fault, let path): self.init(fault, path: path)
+        case .local(let fault, let path): self.init(fault, path: path, of: source)
         case .unstartable(.variable(let variable, let bytes, let limit)):
             self.init(
                 "cannot pull \(name): the variable \(variable) in its configuration is \(bytes) bytes long, and Linux "
@@ -36,10 +36,32 @@ extension Report {
                 hint: "build the image with fewer or shorter variables")
         case .cancelled: self.init("interrupted: \(name) was not pulled")
         }
+        if let store, error.isRefusedOwner, Self.isOnOverlay(store) {
+            hint = "the store is on overlayfs: name another directory with BERTH_STORE"
+        }
         if let store, error.isOfTheStore { details.append("store \(store)") }
     }
 
-    private init(_ fault: PullError.LocalFault, path: String) {
+    /// `oci:/path`, as any command takes it.
+    private static func untagged(_ source: ImageSource) -> String {
+        switch source {
+        case .ociLayout(let path, _): "oci:" + path
+        case .ociArchive(let path, _): "oci-archive:" + path
+        case .dockerArchive(let path, _): "docker-archive:" + path
+        case .docker, .directory: source.description
+        }
+    }
+
+    /// Where the kernel lets a user namespace change no owner.
+    private static func isOnOverlay(_ path: String) -> Bool {
+        do throws(SystemError) {
+            return try OwnedFileDescriptor(opening: path, .path | .directory).fileSystemType() == 0x794C_7630
+        } catch {
+            return false
+        }
+    }
+
+    private init(_ fault: PullError.LocalFault, path: String, of source: ImageSource) {
         switch fault {
         case .system(let error):
             self.init("cannot read \(path): \(error.sentence)", hint: Self.hint(for: error))
@@ -47,7 +69,7 @@ extension Report {
             self.init(
                 tag.map { "\(path) contains no image named \"\($0)\"" } ?? "\(path) contains several images",
                 details: present.isEmpty ? [] : ["it contains " + present.joined(separator: ", ")],
-                hint: "write a tag after the path: \(path):TAG")
+                hint: "write a tag after the path: \(Self.untagged(source)):\(present.first ?? "TAG")")
         case .tooManyEntries(let limit, let wanted):
             self.init(
                 "cannot find an image for \(wanted) in \(path): the entries of its index name no platform, and none of "
@@ -82,7 +104,8 @@ extension Report {
             }
         case .compressedArchive(let kind):
             self.init(
-                "\(path) is compressed (\(kind))", hint: "decompress the archive first; its layers stay compressed")
+                "\(path) is compressed (\(kind))",
+                hint: "decompress the tar file first: " + (kind == "gzip" ? "gunzip \(path)" : "\(kind) -d \(path)"))
         }
     }
 }

@@ -19,7 +19,7 @@ extension SeccompProfileError {
     package var hint: String? {
         switch self {
         case .notReadable, .unknownWord:
-            "the format is that of `docker run --security-opt seccomp=` (docs/reference/seccomp.md)"
+            "the format is that of `docker run --security-opt seccomp=`; see berth-seccomp(1)"
         default: nil
         }
     }

@@ -89,9 +89,12 @@ private struct ChangeLister {
             let old = below[name]
             if isMerged {
                 if let old, status.isUncopied(old) { continue }
-            } else if try reading(inner, { () throws(SystemError) in
-                try OverlayMarks.isWhiteout(name, status, in: directory.descriptor)
-            }) {
+            } else if try reading(
+                inner,
+                { () throws(SystemError) in
+                    try OverlayMarks.isWhiteout(name, status, in: directory.descriptor)
+                })
+            {
                 if old != nil { found.append(ContainerChange(kind: .deleted, path: inner)) }
                 continue
             }

@@ -48,6 +48,16 @@ extension PullError {
         }
     }
 
+    /// Whether a file in the store could not be given its owner.
+    package var isRefusedOwner: Bool {
+        switch self {
+        case .layer(_, _, _, let error), .composition(let error):
+            if case .system(let cause) = error.reason { cause.isRefusedOwner } else { false }
+        case .store(.system(let cause)): cause.isRefusedOwner
+        default: false
+        }
+    }
+
     /// Whether a system call on the store failed, for example because the disk is full.
     package var isOfTheStore: Bool {
         switch self {
@@ -58,6 +68,10 @@ extension PullError {
         case .registry, .local, .unstartable, .cancelled: false
         }
     }
+}
+
+extension SystemError {
+    fileprivate var isRefusedOwner: Bool { call.hasPrefix("fchown") && errno == Errno.EINVAL }
 }
 
 /// Wraps an error of another module.

@@ -100,7 +100,7 @@ extension Explanation {
     func place(of entry: String, _ source: VariableSource?) -> String? {
         switch source {
         case nil: return nil
-        case .host: return entries.isEmpty || entries.contains(Array(entry.utf8)) ? "host" : "host, counted anew"
+        case .host: return entries.isEmpty || entries.contains(Array(entry.utf8)) ? "host" : "host, renumbered"
         case .berth: return "berth"
         case .image: return "image"
         case .device: return device(entry)?.summary ?? "device"

@@ -60,6 +60,13 @@ extension LaunchOptions {
         if !notes.contains(line) { notes.append(line) }
     }
 
+    /// What `--privileged` means for a command that it gives nothing.
+    package mutating func notePrivileged(_ meaning: String) {
+        guard capabilities.isPrivileged else { return }
+        notes.removeAll { $0.hasPrefix("note: --privileged: ") }
+        note("--privileged: " + meaning)
+    }
+
     mutating func removeNote(_ option: RunOption) {
         notes.removeAll { $0.hasPrefix("note: --\(option.name): ") }
     }

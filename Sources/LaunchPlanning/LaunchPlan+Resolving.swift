@@ -34,7 +34,16 @@ extension LaunchPlan {
             steps: steps,
             process: try ProcessPlan(options: options, image: image, site: site, host: host),
             cgroupPolicy: try CgroupPolicy(options: options, site: site, host: host, steps: steps))
+        var options = options
+        if !host.isRoot, !options.root {
+            options.notePrivileged(
+                "an ordinary user's command has no capabilities; with --root it has all of them, over the container's own "
+                    + "namespaces")
+        }
         notes = options.notes + Self.notes(options, host)
+        if host.isRoot, options.enforcement?.memory == true, cgroupPolicy?.memory == nil {
+            notes.append("note: --enforce memory: no limit of memory is known outside of a job of Slurm's, so none is enforced")
+        }
         if !options.requirements.isEmpty || !site.requirements.isEmpty {
             let unmet = unmet(
                 options.requirements.map { PlacedRequirement($0, .option("--require")) } + site.requirements, host)
@@ -67,7 +76,7 @@ extension LaunchPlan {
             guard let now = host.limits[wanted.limit], hard > now.hard, !host.raisesHardLimits else { continue }
             notes.append(
                 "warning: --ulimit \(wanted.limit.rawValue)=\(Self.word(hard)) is above the hard limit, so the limit is "
-                    + "\(Self.word(now.hard)): only root raises a hard limit, which under Slurm is slurmd's (LimitMEMLOCK= and its like in its systemd "
+                    + "\(Self.word(now.hard)): raising a hard limit needs CAP_SYS_RESOURCE. Under Slurm the hard limit is slurmd's (LimitMEMLOCK= and its like in its systemd "
                     + "unit), otherwise that of /etc/security/limits.conf")
         }
         return notes

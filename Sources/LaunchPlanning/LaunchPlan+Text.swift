@@ -109,7 +109,7 @@ extension Origin {
         case .berth: "berth"
         case .image: "image"
         case .option(let name): name
-        case .site(let place): "site: \(place)"
+        case .site(let place): "berth.conf: \(place)"
         case .grant(let reason): "grant: \(reason)"
         case .cdi(let place): "cdi: \(place)"
         case .host: "host"

@@ -15,6 +15,7 @@ extension MountRequest {
     }
 
     private init(pyxis text: String, workingDirectory cwd: String) throws(OptionError) {
+        let flags = "ro, rw, nosuid, nodev, noexec, bind, rbind, nofail or a propagation, joined by +"
         func bad(_ expected: String) -> OptionError {
             .badValue(option: "--container-mounts", value: text, expected: expected)
         }
@@ -22,7 +23,10 @@ extension MountRequest {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
         guard (1...3).contains(parts.count), let source = parts.first else { throw bad("SRC:DST[:FLAGS]") }
         guard isPath(source) || (["tmpfs", "umount"].contains(source) && parts.count > 1) else {
-            throw bad("a path, tmpfs or umount before the colon")
+            throw bad(
+                parts.count == 1
+                    ? "an absolute path, or one that starts with ./"
+                    : "an absolute path or one that starts with ./, tmpfs or umount before the colon")
         }
         guard parts.count == 1 || isPath(parts[1]) else { throw bad("a path inside the container after the colon") }
         // Inside there is no directory of the user's to start from but the root.
@@ -35,7 +39,7 @@ extension MountRequest {
         }
         guard parts.count == 3 else { return }
         for flag in parts[2].split(separator: "+", omittingEmptySubsequences: false) {
-            guard try apply(String(flag), bad) else { throw bad("\(flag) is no flag of a mount") }
+            guard try apply(String(flag), bad) else { throw bad("\(flags); \(flag) is none of them") }
         }
     }
 

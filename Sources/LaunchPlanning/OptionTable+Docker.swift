@@ -81,9 +81,6 @@ extension RunOption {
         accepted(
             "expose", repeats: true,
             "the network is the host's: a port is reachable as soon as the command listens on it"),
-        RunOption(
-            "group-add", repeats: true, from: .docker,
-            meaning: "adds a group where root runs Berth; an ordinary user keeps the supplementary groups of the host"),
         accepted("health-cmd", noHealth),
         accepted("health-interval", noHealth),
         accepted("health-retries", noHealth),
@@ -117,10 +114,6 @@ extension RunOption {
             "the out-of-memory killer acts on the job's cgroup, as the scheduler set it up"),
         limit("oom-score-adj", "choom(1) in front of berth sets the score"),
         limit("pids-limit", "as root there is --enforce pids=COUNT"),
-        RunOption(
-            "privileged", takes: .none, from: .docker,
-            meaning:
-                "is `--cap-add ALL --seccomp none`; devices stay those that were granted, and /sys stays read-only"),
         accepted(
             "publish", short: "p", repeats: true,
             "the network is the host's: the port is open there as soon as the command listens on it; another port or "

@@ -119,6 +119,10 @@ package struct RunOption: Sendable {
                 + "for fewer restrictions; an AppArmor or SELinux profile is an error, as Berth applies none"),
         RunOption("seccomp"),
         RunOption(
+            "privileged", takes: .none, from: .docker,
+            meaning:
+                "is `--cap-add ALL --seccomp none`; devices stay those that were granted, and /sys stays read-only"),
+        RunOption(
             "read-only", takes: .none, from: .docker, meaning: "refuses writes to the container's root file system"),
         RunOption("root", takes: .none),
         RunOption("no-root", takes: .none),
@@ -126,6 +130,9 @@ package struct RunOption: Sendable {
             "user", short: "u", from: .docker,
             meaning:
                 "chooses the user: any where root runs Berth, otherwise the caller's own ids, or 0, which is `--root`"),
+        RunOption(
+            "group-add", repeats: true, from: .docker,
+            meaning: "adds a group where root runs Berth; an ordinary user keeps the supplementary groups of the host"),
         RunOption("home", takes: .none),
         RunOption("no-home", takes: .none),
         RunOption(

@@ -76,11 +76,18 @@ extension Requirement {
         switch self {
         case .gpu(let count): count == 1 ? "gpu" : "gpu=\(count)"
         case .fabric(let fabric): fabric.rawValue
-        case .lockedMemory(let bytes): bytes == .max ? "memlock" : "memlock=\(bytes)"
-        case .sharedMemory(let bytes): "shm=\(bytes)"
+        case .lockedMemory(let bytes): bytes == .max ? "memlock" : "memlock=\(Self.spelled(bytes))"
+        case .sharedMemory(let bytes): "shm=\(Self.spelled(bytes))"
         case .imex: "imex"
         case .nccl: "nccl"
         }
+    }
+
+    /// With the largest unit that leaves a whole number.
+    private static func spelled(_ bytes: UInt64) -> String {
+        let units: [(String, UInt64)] = [("t", 40), ("g", 30), ("m", 20), ("k", 10)]
+        guard bytes > 0, let (unit, shift) = units.first(where: { bytes & (1 << $0.1 - 1) == 0 }) else { return "\(bytes)" }
+        return "\(bytes >> shift)\(unit)"
     }
 }
 

@@ -41,7 +41,9 @@ extension ImageStore {
 
     /// One image, or `nil` if it is missing. The cost does not depend on the number of images.
     package func image(_ digest: Digest) throws(StoreError) -> StoredImage? {
-        guard let (record, lastUse) = try recordForHousekeeping("images/\(digest.directoryName)/record") else { return nil }
+        guard let (record, lastUse) = try recordForHousekeeping("images/\(digest.directoryName)/record") else {
+            return nil
+        }
         return StoredImage(record, try names(of: digest).filter { !$0.isPinned }, lastUse: lastUse)
     }
 

@@ -50,7 +50,8 @@ package struct LaunchRecord: Equatable, Sendable {
 }
 
 extension LaunchRecord {
-    /// What the image consists of in its own store: `layers/sha256-…`, `rootfs/sha256-…`. An absolute tree is of another store.
+    /// What the image consists of in its own store: `layers/sha256-…`, `rootfs/sha256-…`. An absolute path belongs to
+    /// another store.
     var parts: [String] {
         trees.filter { !$0.hasPrefix("/") }.map { $0.split(separator: "/").prefix(2).joined(separator: "/") }
     }

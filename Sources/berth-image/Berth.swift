@@ -21,7 +21,7 @@ struct Berth: ParsableCommand {
             PullCommand.self, ImagesCommand.self, InspectCommand.self, ExportCommand.self, RemoveCommand.self,
             PruneCommand.self, SystemCommand.self, ContainersCommand.self, HistoryCommand.self, ReplayCommand.self,
             FileCommand.self, LockCommand.self, PrefetchCommand.self, CDICommand.self, ConfigCommand.self,
-            SeccompCommand.self, DoctorCommand.self,
+            SeccompCommand.self, DoctorCommand.self, ConfineHelp.self,
         ])
 }
 

@@ -15,6 +15,10 @@ struct Failure: Error {
 enum CommandLineRun {
     static func main(_ arguments: [String]) -> Never {
         do {
+            // ArgumentParser shows all commands where one is asked for that is none.
+            if arguments.first == "help", let name = arguments.dropFirst().first, !name.hasPrefix("-"), named([name]) == nil {
+                fail(unknown(name))
+            }
             var command = try Berth.parseAsRoot(arguments)
             if let waiting = command as? any AsyncParsableCommand {
                 // While this thread still is the only one: the kernel forgets the wish with the thread that had it.
@@ -45,7 +49,9 @@ enum CommandLineRun {
         default:
             // Help, a version or a completion script comes as an error too.
             if Berth.exitCode(for: error) == .success {
-                Printed.text(Berth.fullMessage(for: error) + "\n")
+                // What a flag stands for is in its help, too.
+                let text = Berth.fullMessage(for: error).replacing(#/\s+\(default\s+as\s+flag:\s+\w+\)/#, with: "")
+                Printed.text(BashCompletion.extended(text) + "\n")
                 Processes.exit(0)
             }
             fail(report(for: error, arguments))
@@ -53,43 +59,61 @@ enum CommandLineRun {
     }
 
     static func report(for error: any Error, _ arguments: [String]) -> Report {
-        let verb = arguments.first.flatMap { name in
-            Berth.configuration.subcommands.first { $0.configuration.commandName == name }?.configuration.commandName
-        }
-        if let name = arguments.first, !name.hasPrefix("-"), verb == nil {
-            return unknown(name)
-        }
-        if let report = unknownOption(error, arguments, verb) { return report }
+        let found = named(arguments)
+        if let name = arguments.first, !name.hasPrefix("-"), found == nil { return unknown(name) }
+        let command = found?.name ?? "berth"
+        let known = found.map { options(of: $0.command) } ?? ["--help", "--version"]
         let text = Berth.message(for: error)
-        let first = text.prefix(1).lowercased() + text.dropFirst()
+        if let name = text.wholeMatch(of: #/Unknown option '(-[^']*)'.*/#.dotMatchesNewlines())?.1 {
+            return unknownOption(String(name), command, known)
+        }
+        if let missing = text.firstMatch(of: #/Missing expected argument '<([^>]*)>/#)?.1 {
+            // ArgumentParser looks for arguments first; a mistyped option is the likelier reason.
+            let options = arguments.prefix { $0 != "--" }.filter { $0.hasPrefix("--") || ($0.count == 2 && $0.hasPrefix("-")) }
+            if let option = options.first(where: { option in !known.contains(String(option.prefix { $0 != "=" })) }) {
+                return unknownOption(option, command, known)
+            }
+            let usage = found?.command.configuration.usage?.split(separator: "\n").first.map(String.init)
+            return Report("no \(missing) given", hint: usage ?? "`\(command) --help` shows what can be given")
+        }
+        let lines = text.split(separator: "\n").map(String.init)
+        let first = (lines.first?.prefix(1).lowercased() ?? "") + (lines.first?.dropFirst() ?? "")
         return Report(
-            first.hasSuffix(".") ? String(first.dropLast()) : first,
-            hint: "`berth \(verb.map { "\($0) " } ?? "")--help` shows what can be given")
+            first.hasSuffix(".") ? String(first.dropLast()) : first, details: Array(lines.dropFirst()),
+            hint: "`\(command) --help` shows what can be given")
     }
 
-    /// ArgumentParser says what it does not know, and sometimes what else there is; a short option it says nothing of.
-    private static func unknownOption(_ error: any Error, _ arguments: [String], _ verb: String?) -> Report? {
-        let text = Berth.message(for: error)
-        guard let name = text.wholeMatch(of: #/Unknown option '(-[^']*)'.*/#.dotMatchesNewlines())?.1 else {
-            return nil
+    /// The command that the arguments begin with, and how it is written: `berth containers rm`.
+    private static func named(_ arguments: [String]) -> (name: String, command: any ParsableCommand.Type)? {
+        var name = "berth"
+        var command: any ParsableCommand.Type = Berth.self
+        for word in arguments {
+            let next = command.configuration.subcommands.first {
+                $0.configuration.commandName == word || $0.configuration.aliases.contains(word)
+            }
+            guard let next else { break }
+            command = next
+            name += " " + (next.configuration.commandName ?? word)
         }
-        let option = String(name.prefix { $0 != "=" })
-        let command = verb.map { "berth \($0)" } ?? "berth"
+        return command == Berth.self ? nil : (name, command)
+    }
+
+    private static func unknownOption(_ text: String, _ command: String, _ known: [String]) -> Report {
+        let option = String(text.prefix { $0 != "=" })
         let help = "`\(command) --help` lists the options"
-        let known = verb.map(options) ?? ["--help", "--version"]
         var hint = help
         if let near = nearest(to: option, among: known) {
             hint = "did you mean \(near)? " + help
-        } else if verb != nil, verb != "run", RunOption.all.contains(where: { "--\($0.name)" == option }) {
+        } else if command != "berth", command != "berth run", RunOption.all.contains(where: { "--\($0.name)" == option }) {
             hint = "\(option) is an option of `berth run`. " + help
         }
         return Report("unknown option \"\(option)\" of `\(command)`", hint: hint)
     }
 
-    /// The options of a verb, as its help lists them.
-    private static func options(of verb: String) -> [String] {
-        let command = Berth.configuration.subcommands.first { $0.configuration.commandName == verb }
-        let help = command.map { Berth.helpMessage(for: $0) } ?? ""
+    /// The options of a command, as its help lists them, and those of the one that it stands for.
+    private static func options(of command: any ParsableCommand.Type) -> [String] {
+        let standard = command.configuration.defaultSubcommand.map { Berth.helpMessage(for: $0) } ?? ""
+        let help = Berth.helpMessage(for: command) + standard
         return help.matches(of: #/(?:^|[\s,\[\/])(--?[A-Za-z][A-Za-z0-9-]*)/#).map { String($0.1) }
     }
 
@@ -113,6 +137,15 @@ enum CommandLineRun {
             case "login": "use `docker login` or `podman login`, whose files are read"
             case "build": "build it elsewhere; `berth commit` makes an image of a container's changes, `berth export` of a directory"
             case "push", "save": "`berth export IMAGE DESTINATION` writes an image out, changed ones too"
+            case "tag": "`berth export IMAGE docker://REGISTRY/REPOSITORY:TAG` writes the image under another name"
+            case "create", "start":
+                "`berth run IMAGE` creates and starts a container; a container that does not run does not exist"
+            case "top", "stats": "`berth ps` lists the containers with their processes, CPU and memory"
+            case "info": "`berth doctor` checks this node, `berth config show` prints the settings"
+            case "list", "ls": "`berth images` lists images, `berth ps` running containers"
+            case "cp": "mount a directory instead: berth run -v SRC:DST IMAGE"
+            case "search": "search on the registry's web site; `berth images` lists the images that are in the store"
+            case "completion": "`berth --generate-completion-script bash` prints it, also for zsh and fish"
             case "load", "import": "`berth run docker-archive:FILE` and oci-archive:FILE need no loading"
             case "attach":
                 "`berth exec CONTAINER COMMAND` starts a command in a running container, `berth shell CONTAINER` a shell"

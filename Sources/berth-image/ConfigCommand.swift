@@ -79,6 +79,13 @@ struct ConfigShowCommand: ParsableCommand {
                 ?? settings.configuration.effective(key).last?.place ?? "default"
             return [Row(name: key.name, value: settings.storePath(nil), place: place)]
         }
+        if key.name == "record-directory" {
+            let path = settings.configuration.runRecords(
+                environment: { settings.environment[$0] }, accountHome: settings.accountHome)
+            let hasOwn = settings.environment["XDG_STATE_HOME"]?.hasPrefix("/") == true
+            let place = settings.configuration.effective(key).last?.place ?? (hasOwn ? "XDG_STATE_HOME" : "default")
+            return [Row(name: key.name, value: path ?? key.standard, place: place)]
+        }
         let unresolved = settings.configuration.unresolved.compactMap { error -> Row? in
             guard case .unsetVariable(key.name, let variable) = error.reason else { return nil }
             return Row(name: key.name, value: "(\(variable) has no value here)", place: "\(error.file):\(error.line)")
@@ -108,9 +115,16 @@ struct ConfigCheckCommand: ParsableCommand {
         let reports: [Report]
         if let file {
             let (configuration, errors) = SiteConfiguration.check(file: file)
-            reports = errors.map { Report($0) } + configuration.reports
+            reports = (errors + configuration.faults).sorted { $0.line < $1.line }.map { error in
+                var report = Report(error)
+                // The file of the command line, and not one that a variable names.
+                if case .unreadable(let cause) = error.reason {
+                    report.hint = cause.isAbsence ? "check the path" : Report.hint(for: cause)
+                }
+                return report
+            }
         } else {
-            reports = try Settings().configuration.reports
+            reports = try Settings().configuration.faults.map { Report($0) }
         }
         guard reports.isEmpty else {
             for report in reports { Output.note(report.text) }

@@ -27,7 +27,7 @@ struct ExportCommand: AsyncParsableCommand {
 
     @Argument(
         help: "The image, as it was pulled, or dir:PATH for a root file system.",
-        completion: .shellCommand("berth images --quiet 2>/dev/null"))
+        completion: .shellCommand(BashCompletion.images))
     var image: String
 
     @Argument(help: "oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://REGISTRY/REPOSITORY[:TAG].")
@@ -46,7 +46,7 @@ struct ExportCommand: AsyncParsableCommand {
     var root: String?
 
     @Option(
-        help: ArgumentHelp("Compression of layers: gzip (the default), zstd or none.", valueName: "how"),
+        help: ArgumentHelp("Compression of layers: gzip, zstd or none.", valueName: "how"),
         completion: .list(ExportCompression.allCases.map(\.rawValue)))
     var compression = "gzip"
 

@@ -17,7 +17,7 @@ struct InspectCommand: ParsableCommand {
               berth inspect debian:12
             """)
 
-    @Argument(help: "The image, as it was pulled.", completion: .shellCommand("berth images --quiet 2>/dev/null"))
+    @Argument(help: "The image, as it was pulled.", completion: .shellCommand(BashCompletion.images))
     var image: String
 
     @Option(help: ArgumentHelp("Inspect the image for another platform.", valueName: "os/arch[/variant]"))
@@ -88,5 +88,13 @@ extension Report {
         Report(
             "the image \(name) is not in the store \(path)",
             hint: "`berth images` lists what is there; `berth pull \(name)` brings it")
+    }
+
+    /// Nothing to remove.
+    static func notInStore(toRemove name: String, _ path: String, isUnpacked: Bool = false) -> Report {
+        Report(
+            "the image \(name) is not in the store \(path)",
+            hint: isUnpacked
+                ? "`berth prune --all` removes unpacked squashfs files" : "`berth images` lists the images in this store")
     }
 }

@@ -85,7 +85,7 @@ struct PrefetchCommand: AsyncParsableCommand {
             let bytes = layers.reduce(0) { $0 + $1.size }
             tell("\(name): \(layers.count) layers, \(Quantity.bytes(bytes)) downloaded")
             try transfer.send(layers)
-            tell("handed on to \(allocation.nodes) nodes")
+            tell("distributed to \(allocation.nodes) nodes")
             let pulled = try allocation.pull(
                 pull + ["--blob-cache", transfer.target, name], thenRemoving: transfer.target)
             tell("unpacked on \(allocation.nodes) nodes")

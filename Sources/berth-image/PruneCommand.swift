@@ -53,6 +53,7 @@ struct PruneCommand: ParsableCommand {
                 throw Failure(Report("no system store is named", hint: "write system-store = … into berth.conf"))
             }
             path = place.path
+            try Settings.checkOwner(ofSystemStore: place.path)
         }
         guard let store = try settings.existingStore(path) else {
             Printed.line("nothing to remove")

@@ -58,12 +58,15 @@ struct PullCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try Settings()
         let source = try settings.source(image)
+        if case .directory = source {
+            throw Failure(Report("\(image) needs no pull", hint: "run it: berth run \(image) -- COMMAND"))
+        }
         let platform = try settings.platform(platform)
         let stores = try settings.stores(storeOptions.store, system: system)
 
         let client = settings.registryClient()
         let cache = settings.blobCache(blobCache) { Output.note($0.text) }
-        let name = Self.displayName(source)
+        let name = Self.node(settings.environment) + Self.displayName(source)
         let display = ProgressDisplay(
             name: name, style: ProgressDisplay.style(quiet: quiet, environment: settings.environment))
         let mirrors = try settings.mirrors(of: source)
@@ -99,7 +102,7 @@ struct PullCommand: AsyncParsableCommand {
             if !quiet {
                 for warning in warnings { Output.note(line: "the registry says: \(warning)") }
                 for fault in faults { Output.note(line: Self.warning(of: fault)) }
-                Output.note(line: Self.summary(pulled, name, display.seconds))
+                Output.note(line: Self.summary(pulled, name, display.seconds, refreshed: refresh))
             }
             Printed.line(Self.pinnedName(source, pulled))
         }
@@ -126,6 +129,14 @@ struct PullCommand: AsyncParsableCommand {
         "warning: pulled without credentials: \(Report(fault).summary)"
     }
 
+    /// `node3: ` in a step of several nodes, whose lines come together.
+    static func node(_ environment: [String: String]) -> String {
+        guard let count = environment["SLURM_STEP_NUM_NODES"].flatMap({ Int($0) }), count > 1,
+            let node = environment["SLURMD_NODENAME"]
+        else { return "" }
+        return node + ": "
+    }
+
     static func displayName(_ source: ImageSource) -> String {
         if case .docker(let reference) = source { reference.description } else { source.description }
     }
@@ -136,10 +147,10 @@ struct PullCommand: AsyncParsableCommand {
         return source.description
     }
 
-    private static func summary(_ pulled: PulledImage, _ name: String, _ seconds: Double) -> String {
-        if pulled.wasPresent { return "\(name) is up to date" }
+    private static func summary(_ pulled: PulledImage, _ name: String, _ seconds: Double, refreshed: Bool) -> String {
+        if pulled.wasPresent { return name + (refreshed ? " is up to date" : " is in the store") }
         let unpacked = "\(Quantity.bytes(pulled.unpackedBytes)) unpacked"
-        guard pulled.downloadedBytes > 0 else { return "\(name): all layers were here, \(unpacked)" }
+        guard pulled.downloadedBytes > 0 else { return "\(name): all layers are in the store, \(unpacked)" }
         return "\(name): \(Quantity.bytes(pulled.downloadedBytes)) pulled, \(unpacked), in \(Quantity.seconds(seconds))"
     }
 }

@@ -22,7 +22,7 @@ struct RemoveCommand: ParsableCommand {
 
     @Argument(
         help: "The images: names as they were pulled, or digests.",
-        completion: .shellCommand("berth images --quiet 2>/dev/null"))
+        completion: .shellCommand(BashCompletion.images))
     var images: [String]
 
     @Option(help: ArgumentHelp("Remove the images for another platform.", valueName: "os/arch[/variant]"))
@@ -43,13 +43,19 @@ struct RemoveCommand: ParsableCommand {
         let path = settings.storePath(storeOptions.store)
         let platform = try settings.platform(platform)
         guard let store = try settings.existingStore(storeOptions.store) else {
-            throw Failure(.notInStore(images[0], path))
+            throw Failure(.notInStore(toRemove: images[0], path))
         }
         var failures = Failures()
         for name in images {
             try failures.reporting {
                 let targets = try Targets(name, settings, platform, store)
-                guard !targets.keys.isEmpty else { throw Failure(.notInStore(name, path)) }
+                guard !targets.keys.isEmpty else {
+                    let files = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
+                        try store.unpackedFiles()
+                    }
+                    let isUnpacked = files.contains { $0.source == settings.absolute(name) }
+                    throw Failure(.notInStore(toRemove: name, path, isUnpacked: isUnpacked))
+                }
                 for (digest, keys) in targets.keys {
                     if !force { try refuse(name, digest, keys, targets, store) }
                     try reporting({ Report($0, store: path) }) { () throws(StoreError) in

@@ -20,16 +20,18 @@ struct RunCommand: ParsableCommand {
             Exit status: the command's own; 125 where Berth failed, 126 where the command cannot be executed, 127 \
             where it was not found.
 
-            Example: berth run --here --gpus all pytorch/pytorch -- python train.py
+            Example:
+              berth run --here --gpus all pytorch/pytorch -- python train.py
 
-            docs/reference/docker-options.md says what each option of `docker run` does here.
+            berth-run(1) describes each option. docs/reference/docker-options.md in share/doc/berth says what each option of \
+            `docker run` does here.
             """,
         // -h is the host's name, as in Docker.
         helpNames: .long)
 
     @OptionGroup var options: RunOptions
 
-    @Argument(help: "The image to run.", completion: .shellCommand("berth images --quiet 2>/dev/null"))
+    @Argument(help: "The image to run.", completion: .shellCommand(BashCompletion.images))
     var image: String
 
     @Argument(parsing: .captureForPassthrough, help: "What to run; the image's own command where nothing is given.")
@@ -47,7 +49,7 @@ struct RunCommand: ParsableCommand {
 struct RunOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("Show a directory or file of the host inside.", valueName: "src:dst[:ro]"))
+        help: ArgumentHelp("Show a directory or file of the host inside.", valueName: "src:dst[:ro]"), completion: .file())
     var volume: [String] = []
 
     @Option(
@@ -149,6 +151,9 @@ struct RunOptions: ParsableArguments {
         completion: .list(["none", "default", "fakeroot"]))
     var seccomp: String?
 
+    @Flag(help: "As root: give the command all capabilities and no filter of system calls.")
+    var privileged = false
+
     @Flag(help: "Refuse writes to the container's files.")
     var readOnly = false
 
@@ -161,8 +166,11 @@ struct RunOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "Run as this user inside: root may name any user, other users themselves or 0.", valueName: "uid[:gid]"))
+            "As root: any user. Otherwise your own uid, or 0 (--root).", valueName: "uid[:gid]"))
     var user: String?
+
+    @Option(help: ArgumentHelp("As root: add a group.", valueName: "group"))
+    var groupAdd: [String] = []
 
     @Flag(help: "Show the home directory inside.")
     var home = false

@@ -15,7 +15,8 @@ struct SeccompCommand: ParsableCommand {
             Prints the profile as `linux.seccomp` of the OCI runtime-spec: without what is for other architectures, other \
             kernels, or capabilities that the container does not have.
 
-            Example: berth seccomp /usr/share/containers/seccomp.json --capability CAP_SYS_ADMIN
+            Example:
+              berth seccomp /usr/share/containers/seccomp.json --capability CAP_SYS_ADMIN
             """)
 
     @Argument(help: "The profile: JSON as Docker and Podman have it.", completion: .file(extensions: ["json"]))
@@ -29,7 +30,9 @@ struct SeccompCommand: ParsableCommand {
 
     func run() throws {
         let bytes = try reporting({ (error: SystemError) in
-            Report("cannot read the seccomp profile \(profile): \(error.sentence)")
+            Report(
+                "cannot read the seccomp profile \(profile): \(error.sentence)",
+                hint: error.isAbsence ? "check the path" : Report.hint(for: error))
         }) { () throws(SystemError) in try contents(of: profile, limit: 1 << 20) }
         let release = (try? contents(of: "/proc/sys/kernel/osrelease", limit: 256)) ?? []  // without /proc: conditions do not hold
         let filter = try reporting({ (error: SeccompProfileError) in

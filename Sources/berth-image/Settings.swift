@@ -67,6 +67,7 @@ struct Settings {
                         hint: "write system-store = /a/directory/all/nodes/or/users/read into /etc/berth/berth.conf"))
             }
             path = place.path
+            try Self.checkOwner(ofSystemStore: path)
         }
         let (places, chosen) = (sharedPlaces, path)
         let owner = places.first { $0.path == chosen }?.owner
@@ -76,6 +77,15 @@ struct Settings {
             // What is shared must not lean on what its readers may not reach.
             return system ? ImageStores(own: own) : try ImageStores(own: own, shared: places)
         }
+    }
+
+    static func checkOwner(ofSystemStore path: String) throws(Failure) {
+        let status = try? FileStatus(of: path)  // absent: whether it can be made will show
+        guard !Identity.isRoot, let owner = status?.userID, owner != Identity.userID else { return }
+        throw Failure(
+            Report(
+                "cannot write to the system store \(path): it belongs to uid \(owner)",
+                hint: "run this as its owner, or use your own store without --system"))
     }
 
     /// All stores that are there, the caller's own first.
@@ -174,7 +184,11 @@ struct Settings {
 
     /// Not with an error's hint: what went wrong there may be nothing to mend.
     static func passedOver(_ error: RegistryError) -> String {
-        "going on without a mirror: \(Report(error).summary)"
+        switch error.reason {
+        case .manifestUnknown, .nameUnknown:
+            "mirror \(error.host) has no image \(error.subject): trying the next source"
+        default: "mirror \(error.host): \(Report(error).summary): trying the next source"
+        }
     }
 
     func registryClient() -> RegistryClient {

@@ -80,7 +80,7 @@ struct SlurmAllocation: Sendable {
         guard ended.status == 0 else {
             throw Failure(
                 Report(
-                    "cannot \(purpose): \(name) ended with \(ended.status)", hint: "what it said stands above"))
+                    "cannot \(purpose): \(name) ended with \(ended.status)", hint: "see its error above"))
         }
         return String(decoding: ended.output, as: UTF8.self).split(separator: "\n").map(String.init)
     }

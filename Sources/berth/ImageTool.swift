@@ -69,7 +69,7 @@ enum ImageTool {
             Report(
                 "cannot start \(path): a shared library is missing or damaged",
                 hint:
-                    "the loader's message above names it; `ldd \(path)` lists all; install the packages of docs/reference/dependencies.md"
+                    "the loader's message above names it; `ldd \(path)` lists all: install the packages that have them"
             ))
     }
 

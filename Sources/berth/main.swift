@@ -36,7 +36,8 @@ case "shell" where rest.first != "--version":
     }
 case "container-changes":
     do throws(Failure) { try ChangesCommand.carryOut(rest) } catch { Terminal.fail(error.report) }
-case "confine": do throws(Failure) { try ConfineCommand(rest).carryOut() } catch { Terminal.fail(error.report) }
+case "confine" where rest.first != "--help":
+    do throws(Failure) { try ConfineCommand(rest).carryOut() } catch { Terminal.fail(error.report) }
 case "probe": ProbeCommand.carryOut(rest)
 case "slurm-prepare": PrepareCommand.carryOut(rest)
 case "slurm-check": CheckCommand.carryOut(rest)

@@ -95,7 +95,8 @@ import Testing
     /// Images named a, b and c, pulled and used and sized in different orders, and one without a name.
     static func few() throws -> [ImageRow] {
         let images: [(names: [String], created: Int64, used: Int64, size: UInt64, unique: UInt64)] = [
-            (["docker.io/library/a:1", "r.io:5000/team/a:2"], 100, 900, 5, 1), (["docker.io/nvidia/b:1"], 300, 400, 9, 3),
+            (["docker.io/library/a:1", "r.io:5000/team/a:2"], 100, 900, 5, 1),
+            (["docker.io/nvidia/b:1"], 300, 400, 9, 3),
             (["oci:/tmp/c"], 200, 500, 7, 2), ([], 50, 60, 1, 0),
         ]
         return try images.enumerated().map { index, image in
@@ -140,11 +141,14 @@ import Testing
     }
 
     @Test func eachNameIsARowOfFields() throws {
-        let format = try ListFormat<ImageRow>("{{.Repository}}|{{.Tag}}|{{.ID}}|{{.SharedSize}}|{{.UniqueSize}}|{{.Used}}")
+        let format = try ListFormat<ImageRow>(
+            "{{.Repository}}|{{.Tag}}|{{.ID}}|{{.SharedSize}}|{{.UniqueSize}}|{{.Used}}")
         #expect(
             try format.text(Self.few().flatMap(\.ofEachName)).split(separator: "\n") == [
-                "docker.io/library/a|1|000000000000|9 B|1 B|1 minute ago", "r.io:5000/team/a|2|000000000000|9 B|1 B|1 minute ago",
-                "docker.io/nvidia/b|1|111111111111|7 B|3 B|10 minutes ago", "oci:/tmp/c|<none>|222222222222|8 B|2 B|8 minutes ago",
+                "docker.io/library/a|1|000000000000|9 B|1 B|1 minute ago",
+                "r.io:5000/team/a|2|000000000000|9 B|1 B|1 minute ago",
+                "docker.io/nvidia/b|1|111111111111|7 B|3 B|10 minutes ago",
+                "oci:/tmp/c|<none>|222222222222|8 B|2 B|8 minutes ago",
                 "pulled|as|333333333333|10 B|0 B|15 minutes ago",
             ])
     }

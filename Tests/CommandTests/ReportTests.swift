@@ -2,6 +2,7 @@ import ArgumentParser
 import Diagnostics
 import Distribution
 import ImageDiagnostics
+import ImagePull
 import ImageSpec
 import Testing
 
@@ -82,6 +83,53 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        (["pull"], "no image given", "berth pull [OPTIONS] IMAGE"),
+        (["rmi"], "no images given", "berth rmi [OPTIONS] IMAGE..."),
+        (["containers", "rm"], "no names given", "berth containers rm [OPTIONS] NAME..."),
+        (["history", "show"], "no run given", "berth history show [OPTIONS] RUN"),
+        (["pull", "--quite"], "unknown option \"--quite\" of `berth pull`", "did you mean --quiet? `berth pull --help` lists the options"),
+        (
+            ["containers", "prune", "--al"], "unknown option \"--al\" of `berth containers prune`",
+            "did you mean --all? `berth containers prune --help` lists the options"
+        ),
+        (["history", "--nonsense"], "unknown option \"--nonsense\" of `berth history`", "`berth history --help` lists the options"),
+    ])
+    func aMissingArgumentGetsTheUsageAndAMistypedOptionComesFirst(_ arguments: [String], _ what: String, _ hint: String) {
+        do {
+            _ = try Berth.parseAsRoot(arguments)
+            Issue.record("took it")
+        } catch {
+            let report = CommandLineRun.report(for: error, arguments)
+            #expect(report.summary == what)
+            #expect(report.hint == hint)
+        }
+    }
+
+    @Test func anErrorOfSeveralLinesKeepsItsLines() {
+        let arguments = ["--generate-completion-script", "ksh"]
+        do {
+            _ = try Berth.parseAsRoot(arguments)
+            Issue.record("took it")
+        } catch {
+            let report = CommandLineRun.report(for: error, arguments)
+            #expect(!report.text.contains("\u{FFFD}"), "\(report.text)")
+            #expect(report.text.contains("bash"), "\(report.text)")
+        }
+    }
+
+    @Test func anAmbiguousPathIsNamedWithItsPrefix() throws {
+        let error = PullError.local(.unknownTag(nil, present: ["mine", "other"]), path: "/home/me/images")
+        let report = Report(error, source: .ociLayout(path: "/home/me/images", tag: nil))
+        #expect(report.hint == "write a tag after the path: oci:/home/me/images:mine")
+    }
+
+    @Test func inAStepOfSeveralNodesAPullNamesItsNode() {
+        #expect(PullCommand.node(["SLURM_STEP_NUM_NODES": "2", "SLURMD_NODENAME": "n1"]) == "n1: ")
+        #expect(PullCommand.node(["SLURM_STEP_NUM_NODES": "1", "SLURMD_NODENAME": "n1"]) == "")
+        #expect(PullCommand.node([:]) == "")
+    }
+
     @Test(arguments: ["debian", "out.tar", "/tmp/x", "./x", "registry.example.org/team/image:1", "localhost:5000/x"])
     func anExportNamesTheKindOfItsDestination(_ word: String) {
         #expect(!ExportCommand.hasScheme(word))
@@ -99,7 +147,9 @@ import Testing
         ("attach", "berth exec"), ("stop", "berth ps"), ("version", "berth --version"), ("debian", "berth run debian"),
         ("rn", "did you mean `berth run`?"),
         ("PULL", "did you mean `berth pull`?"), ("prefecth", "did you mean `berth prefetch`?"),
-        ("doc", "did you mean `berth doctor`?"), ("x", "berth run x"),
+        ("doc", "did you mean `berth doctor`?"), ("x", "berth run x"), ("tag", "berth export IMAGE"),
+        ("create", "berth run IMAGE"), ("top", "berth ps"), ("info", "berth doctor"), ("list", "berth images"),
+        ("cp", "berth run -v"), ("completion", "--generate-completion-script"),
     ]) func aVerbThatIsNoneGetsAWord(_ name: String, _ word: String) {
         let report = CommandLineRun.report(for: CancellationError(), [name])
         #expect(report.summary == "there is no command \"\(name)\"")

@@ -57,7 +57,9 @@ struct CommitTests {
         let plain = lines.filter { !$0.contains("\\x") }
         #expect(plain == plain.sorted { $0.dropFirst(2).utf8.lexicographicallyPrecedes($1.dropFirst(2).utf8) })
         let ended = try place.berth("commit", "-m", "more", "\(container.running.processID)", "oci:images:next")
-        #expect(ended.errors.contains("2 layers, 1 of them there already") && ended.errors.contains("1 sockets"), "\(ended)")
+        #expect(
+            ended.errors.contains("2 layers, 1 of them there already") && ended.errors.contains("1 sockets"), "\(ended)"
+        )
         let config = try place.fixture.config("images", "next")
         #expect(((config["history"] as? [[String: Any]])?.last?["comment"] as? String) == "more")
         let base = try place.fixture.manifest("images", "base")["layers"] as? [[String: Any]] ?? []
@@ -150,7 +152,9 @@ private struct Installation {
     /// The newest that was built.
     static let launcher: String? = {
         let root = packageRoot()
-        let built = ["build/bin/berth", ".build/lean/release/berth", ".build/lean-test/debug/berth"].map { root + "/" + $0 }
+        let built = ["build/bin/berth", ".build/lean/release/berth", ".build/lean-test/debug/berth"].map {
+            root + "/" + $0
+        }
         func age(_ path: String) -> Date {
             (try? FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date) ?? .distantPast
         }
@@ -168,11 +172,14 @@ private struct Installation {
         try FileManager.default.copyItem(atPath: #require(Self.launcher), toPath: fixture.path + "/prefix/bin/berth")
         try FileManager.default.copyItem(
             atPath: Fixture.program, toPath: fixture.path + "/prefix/libexec/berth/berth-image")
-        let probe = ["cc", "-static", "-O1", "-o", fixture.path + "/prefix/probe", packageRoot() + "/Tests/Probe/probe.c"]
+        let probe = [
+            "cc", "-static", "-O1", "-o", fixture.path + "/prefix/probe", packageRoot() + "/Tests/Probe/probe.c",
+        ]
         let compiled = try Command(probe).run()
         guard compiled.status == 0 else { throw TestSupportError("the probe does not compile: \(compiled)") }
         try FileManager.default.copyItem(
-            atPath: packageRoot() + "/build/libexec/berth/seccomp", toPath: fixture.path + "/prefix/libexec/berth/seccomp")
+            atPath: packageRoot() + "/build/libexec/berth/seccomp",
+            toPath: fixture.path + "/prefix/libexec/berth/seccomp")
         if geteuid() == 0 { _ = try Command(["chown", "\(user):\(user)", fixture.path]).run() }
     }
 
@@ -207,7 +214,8 @@ private struct Installation {
     func container(_ image: String) throws -> (name: String, running: Running) {
         let name = "commit-" + UUID().uuidString.prefix(8)
         let running = try command([
-            "run", "--root", "--name", name, "-v", "\(fixture.path)/prefix:/run/prefix", image, "--", "/run/prefix/probe",
+            "run", "--root", "--name", name, "-v", "\(fixture.path)/prefix:/run/prefix", image, "--",
+            "/run/prefix/probe",
             "signal", "\(SIGTERM)",
         ]).start()
         try running.until("ready") { $0.printed.hasSuffix("ready\n") }

@@ -220,12 +220,12 @@ import TestSupport
         for (start, end) in [
             ("env FROM_FILE=1", "[--env-file \(box.path("variables")):2]"), ("env BOTH=2", "[--env]"),
             ("env PASSED=x", "[--env, from the host]"), ("env HOST=y", "[host]"), ("env PATH=", "[berth]"),
-            ("env BERTH_IMAGE=", "[berth]"), ("limit core ", "[site: \(conf):3]"),
+            ("env BERTH_IMAGE=", "[berth]"), ("limit core ", "[berth.conf: \(conf):3]"),
             ("bind /dev/null on /dev/null", "[--device]"),
         ] {
             #expect(ended.lines.contains { $0.contains(start) && $0.hasSuffix("  " + end) }, "\(start): \(ended)")
         }
-        #expect(ended.lines.contains { $0.contains("rbind ") && $0.hasSuffix("[site: \(conf):2]") }, "\(ended)")
+        #expect(ended.lines.contains { $0.contains("rbind ") && $0.hasSuffix("[berth.conf: \(conf):2]") }, "\(ended)")
         let held = try #require(ended.lines.firstIndex(of: "held by"))
         let names = ended.lines[(held + 1)...].map { $0.split(separator: ":")[0] }
         #expect(names == ["devices", "memory", "cpus", "processes", "mounts", "limits"].map { "     " + $0 })

@@ -114,7 +114,19 @@ struct Inhabited: Sendable {
         let box = try Box(.any)
         let container = try Inhabited(box)
         let none = try box.command(berth: ["shell", container.process]).run()
-        #expect(none.status == 127 && none.errors.contains("/bin/sh"), "\(none)")
+        #expect(none.status == 127 && none.errors.contains("has no shell"), "\(none)")
+        let noImage = try box.command(berth: ["shell", box.image]).run()
+        #expect(noImage.status == 127 && noImage.errors.contains("the image \(box.image) has no shell"), "\(noImage)")
+        for (words, instead) in [
+            ([container.process, "ls", "-l"], "berth exec \(container.process) ls -l"), (["--", "ls"], "berth exec -- ls"),
+            ([box.image, "ls"], "berth run \(box.image) -- ls"), ([box.image, "--", "ls"], "berth run \(box.image) -- ls"),
+        ] {
+            let refused = try box.command(berth: ["shell"] + words).run()
+            #expect(refused.status == 125 && refused.errors.hasPrefix("berth: `berth shell` takes no command: ls"), "\(refused)")
+            #expect(refused.errors.contains("run it with `\(instead)`"), "\(refused)")
+        }
+        let alone = try box.command(berth: ["exec"]).run()
+        #expect(alone.errors.contains("hint: berth exec [OPTIONS] CONTAINER COMMAND…; `berth ps`"), "\(alone)")
         // The probe without words ends at once.
         try FileManager.default.copyItem(atPath: box.fixture.probe, toPath: box.rootfs + "/bin/sh")
         try container.end()

@@ -297,7 +297,7 @@ import Testing
         #expect(told.count > 40)
         for line in told {
             let origin = line.range(
-                of: "  \\[(berth|image|host|-|site: |grant: |cdi: )[^\\]]*\\]$", options: .regularExpression)
+                of: "  \\[(berth|image|host|-|berth.conf: |grant: |cdi: )[^\\]]*\\]$", options: .regularExpression)
             #expect(origin != nil, "\(line)")
             if line.contains("bind /dev/"), line.contains("[grant: ") || line.contains("--device") {
                 #expect(line.contains("; held by "), "\(line)")
@@ -306,7 +306,7 @@ import Testing
         let yaml = "cdi: \(box.path("cdi/nvidia.yaml"))"
         for (entry, origin) in [
             ("env WHOLE=1", "\(yaml):4 nvidia.com/gpu"), ("env TWICE=device", "\(yaml):9 nvidia.com/gpu=0"),
-            ("env NCCL_IB_HCA=mlx5", "site: \(box.path("berth.conf")):4"), ("env A=1", "--env-file file.env:1"),
+            ("env NCCL_IB_HCA=mlx5", "berth.conf: \(box.path("berth.conf")):4"), ("env A=1", "--env-file file.env:1"),
             ("env B=1", "--env"), ("env NCCL_SOCKET_IFNAME=^docker,lo,veth", "grant: --fabric ib"),
             ("env MASTER_ADDR=n7", "grant: profile pytorch"),
         ] { #expect(told.contains("     \(entry)  [\(origin)]"), "\(entry): \(ended.output)") }

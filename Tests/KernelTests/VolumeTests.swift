@@ -411,7 +411,7 @@ import TestSupport
         try box.directory.write("mount = /nonexistent /x\n", to: "berth.conf")
         let missing = try box.run(probe: "id")
         #expect(missing.status == 125)
-        #expect(missing.errors.contains("site: \(box.path("berth.conf")):1"), "\(missing)")
+        #expect(missing.errors.contains("berth.conf: \(box.path("berth.conf")):1"), "\(missing)")
     }
 
     @Test(arguments: Caller.all) func aScratchDirectoryHoldsTheWritesAndIsSweptByTheNextLaunch(_ caller: Caller) throws

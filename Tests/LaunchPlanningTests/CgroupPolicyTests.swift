@@ -27,6 +27,13 @@ import Testing
         #expect(throws: OptionError.self) { try EnforcementRequest(parsing: text) }
     }
 
+    @Test func memoryWithoutALimitIsNoted() throws {
+        let request = try EnforcementRequest(parsing: "memory")
+        let plan = try Sample.plan(host: Sample.root) { $0.enforcement = request }
+        #expect(plan.cgroupPolicy == nil)
+        #expect(plan.notes.contains { $0.hasPrefix("note: --enforce memory: ") })
+    }
+
     @Test func nobodyAsksOutsideOfSlurm() throws {
         #expect(try Self.cgroupPolicy() == nil)
         #expect(try Self.cgroupPolicy(Sample.host) == nil)

@@ -174,6 +174,14 @@ import Testing
         #expect(options.containerCapabilities(isRoot: true).count == Capabilities.names.count)
     }
 
+    @Test func privilegedPromisesAnOrdinaryUserNothing() throws {
+        let options = try parse(["--privileged"])
+        let none = try Sample.plan { $0 = options }
+        #expect(none.notes.count == 1 && none.notes[0].contains("an ordinary user's command has no capabilities"))
+        let root = try Sample.plan(host: Sample.root) { $0 = options }
+        #expect(root.notes.count == 1 && root.notes[0].contains("all capabilities"))
+    }
+
     @Test func capabilitiesOfProfilesAreTheContainers() throws {
         #expect(try parse([]).containerCapabilities(isRoot: false).isEmpty)
         #expect(try parse(["--root"]).containerCapabilities(isRoot: false).contains("CAP_SYS_ADMIN"))

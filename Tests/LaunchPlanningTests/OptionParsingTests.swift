@@ -201,6 +201,17 @@ import Testing
         Spelling("--dry-run", means: { $0.dryRun = .text }),
         Spelling("--dry-run=text", means: { $0.dryRun = .text }),
         Spelling("--dry-run=oci", means: { $0.dryRun = .oci }),
+        Spelling(
+            "--privileged",
+            means: {
+                $0.capabilities.addsAll = true
+                $0.capabilities.isPrivileged = true
+                $0.seccomp = SeccompChoice.none
+                $0.notes = [
+                    "note: --privileged: all capabilities, no seccomp filter; devices stay those that were granted, /sys "
+                        + "read-only"
+                ]
+            }),
         Spelling("--quiet", means: { $0.quiet = true }),
         Spelling("-q", means: { $0.quiet = true }),
         Spelling("--verbose", means: { $0.verbose = true }),

@@ -58,6 +58,18 @@ import Testing
         #expect(throws: OptionError.self) { try MountRequest.list(pyxis: text, workingDirectory: "/home/u") }
     }
 
+    @Test func anUnknownFlagIsNamedWithThoseThatThereAre() {
+        #expect(
+            throws: OptionError.badValue(
+                option: "--container-mounts", value: "/tmp:/x:foo",
+                expected: "ro, rw, nosuid, nodev, noexec, bind, rbind, nofail or a propagation, joined by +; foo is none of them")
+        ) { try MountRequest.list(pyxis: "/tmp:/x:foo", workingDirectory: "/") }
+        #expect(
+            throws: OptionError.badValue(
+                option: "--container-mounts", value: "foo", expected: "an absolute path, or one that starts with ./")
+        ) { try MountRequest.list(pyxis: "foo", workingDirectory: "/") }
+    }
+
     @Test func anUnknownNamespaceIsNamed() {
         #expect(throws: OptionError.self) {
             try LaunchOptions(parsing: ["--unshare", "net,foo", "image"], workingDirectory: "/")

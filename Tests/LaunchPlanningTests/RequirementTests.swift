@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test func aWordReadsBackAsItself() throws {
-        for requirement in try Requirement.parse("rdma,ib,efa,cxi,gpu,gpu=3,memlock,memlock=4096,shm=1,imex,nccl") {
+        for requirement in try Requirement.parse("rdma,ib,efa,cxi,gpu,gpu=3,memlock,memlock=4096,memlock=4097,shm=1,shm=100t,imex,nccl") {
             #expect(try Requirement.parse(requirement.word) == [requirement])
         }
     }

@@ -59,7 +59,7 @@ def documents_templates_for_sbatch_work():
     assert "rank 0 of 2" in said and "rank 1 of 2" in said, said
     said = batch(
         "train.sbatch", "train", "--ntasks-per-node=1", "--mem=1000", "--gres=gpu:1",
-        replacing=[(r"python train.py'", "python3 train.py --steps=60'"), (r"^DATA=.*$", "DATA=/srv")],
+        replacing=[(r"-- python train.py$", "-- python3 train.py --steps=60"), (r"^DATA=.*$", "DATA=/srv")],
     )  # fmt: skip
     assert "2 ranks" in said and "parameters equal" in said, said
 

@@ -392,7 +392,7 @@ def a_memlock_that_is_too_small_is_slurmds():
     ended = srun("-n1", "berth", "run", "-q", "--require", "memlock", image("debian"), "true")
     one_message(ended, 125, "memlock is required (--require)", "LimitMEMLOCK=infinity in slurmd's systemd unit")
     lowered = srun("-n1", "bash", "-c", f"ulimit -l 64; exec berth run -q --require memlock=1m {image('debian')} true")
-    one_message(lowered, 125, "memlock is 65536 bytes", "something in the job lowered it")
+    one_message(lowered, 125, "memlock is 64 KiB", "something in the job lowered it")
 
 
 @test
@@ -411,8 +411,8 @@ def a_dry_run_names_slurm_as_the_one_that_enforces():
     assert re.search(r"memory: \d+ bytes by the cgroup /.*job_\d+", ended.out), ended
     assert "limits: the kernel; hard limits are slurmd's" in ended.out, ended
     ended = succeeds(srun("-n1", "-w", "node1", "--gres=gpu:2", "berth", "run", "--dry-run", "--gpus", "device=1", image("debian")))
-    assert "env CUDA_VISIBLE_DEVICES=0  [host, counted anew]" in ended.out, ended
-    assert "env CUDA_DEVICE_ORDER=PCI_BUS_ID  [grant: GPUs counted anew]" in ended.out, ended
+    assert "env CUDA_VISIBLE_DEVICES=0  [host, renumbered]" in ended.out, ended
+    assert "env CUDA_DEVICE_ORDER=PCI_BUS_ID  [grant: GPUs renumbered]" in ended.out, ended
     assert "env SLURM_STEP_GPUS=0,1  [host]" in ended.out, ended
 
 

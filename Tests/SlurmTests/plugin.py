@@ -341,7 +341,7 @@ def plugin_shows_a_pull_while_it_runs():
         ended = (time.monotonic(), "".join(text for _, text in said))
         step.communicate()
         same(step.returncode, 0, ended)
-        moments = [when for when, text in said if re.match(rf"berth: {name}:latest: ./2 layers, [\d.]+ \w+ of 40", text)]
+        moments = [when for when, text in said if re.match(rf"berth: (?:\w+: )?{name}:latest: ./2 layers, [\d.]+ \w+ of 40", text)]
         assert len(moments) >= 2 and ended[0] - moments[0] > 5, ended
         same(len(re.findall(r" MB pulled, .* unpacked, in ", ended[1])), 1, ended)
         # What took how long, of each node.

@@ -63,7 +63,7 @@ def fills_every_node_for_one_download():
 @test
 def prefetch_fills_every_node_for_one_download():
     ended = fills_every_node_for_one_download()
-    assert f"handed on to {len(cluster.NODES)} nodes" in ended.err, ended
+    assert f"distributed to {len(cluster.NODES)} nodes" in ended.err, ended
     for host in cluster.NODES:
         same(node(host, "sh", "-c", "ls -d /tmp/berth-prefetch-* 2>/dev/null"), "", ended)
 
@@ -77,7 +77,7 @@ def prefetch_through_a_blob_cache_is_one_download_too():
             for host in ("ctl", *cluster.NODES):
                 sites.enter_context(SiteFile(f"blob-cache = {cache}\n", host))
             ended = fills_every_node_for_one_download()
-        assert "handed on" not in ended.err, ended
+        assert "distributed" not in ended.err, ended
     finally:
         node("ctl", "rm", "-rf", cache)
 

@@ -59,7 +59,7 @@ import Testing
 
         | | Docker | Berth |
         |---|---|---|
-        | container | has a name and stays until removed | has no name and ends with its last process |
+        | container | has a name and stays until removed | has a name with `--name` only, and ends with its last process |
         | network, IPC, PID | own | the host's |
         | `/tmp`, `/dev/shm` | own | the host's |
         | user | root, or the image's USER | the caller |

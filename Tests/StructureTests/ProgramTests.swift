@@ -81,7 +81,7 @@ import TestSupport
         let read = try #require(JSONSerialization.jsonObject(with: Data(ended.output.utf8)) as? [String: Any])
         let checks = try #require(read["checks"] as? [[String: String]]).filter { $0["check"] == "CDI" }
         #expect(checks.map { $0["status"] } == ["warning", "warning"], "\(ended)")
-        #expect(checks.first?["what"]?.contains("cdi/bad.yaml:3 is not taken in: ") == true, "\(ended)")
+        #expect(checks.first?["what"]?.contains("cdi/bad.yaml:3 is rejected: ") == true, "\(ended)")
         #expect(checks.last?["what"]?.contains("two files of one directory define v.com/c=d in ") == true, "\(ended)")
         #expect(checks.allSatisfy { $0["remedy"] != nil } && ended.status != 0)
     }

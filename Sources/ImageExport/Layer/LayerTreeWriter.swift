@@ -253,8 +253,8 @@ struct LayerTreeWriter {
         return found.sorted { $0.name.lexicographicallyPrecedes($1.name) }
     }
 
-    /// Those of a user namespace, revision 3, name its root at the end: in the image they are those of its own root, revision 2.
-    /// capabilities(7), linux/capability.h
+    /// Revision 3 ends with the root of the user namespace that set it. In the image, the capabilities are those of its own
+    /// root: revision 2. See capabilities(7) and linux/capability.h.
     private static func capabilities(_ value: [UInt8]) -> [UInt8] {
         guard value.count == 24, value[3] == 3 else { return value }
         var value = Array(value[..<20])

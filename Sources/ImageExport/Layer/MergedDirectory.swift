@@ -86,9 +86,9 @@ struct MergedDirectory: Sendable {
 }
 
 extension FileStatus {
-    /// Whether overlayfs shows the lower entry itself. Once it was copied up, and be it without any other change, the time at
-    /// which its inode changed is the copy's, which no call can set back. A directory that is the lower one has no changes
-    /// below it: they would have had it copied up.
+    /// Whether overlayfs shows the lower entry itself. A copied-up entry has the time of the copy as its status change
+    /// time, which no call can set back. A directory that was not copied up has no changes below it, because overlayfs
+    /// copies all parents of a change.
     func isUncopied(_ lower: FileStatus) -> Bool {
         kind == lower.kind && changed == lower.changed && modified == lower.modified
             && (kind == .directory || size == lower.size)

@@ -65,7 +65,8 @@ struct CommitCommand: ParsableCommand {
         if let store { all.append("--store=" + store) }
         if let destination { all.append("--to=" + destination) }
         let error = Processes.execute(program, arguments: all + ["--"] + words, environment: Processes.environment())
-        throw Failure(Report("cannot start \(program): \(error.sentence)", hint: "install all of Berth below one PREFIX"))
+        throw Failure(
+            Report("cannot start \(program): \(error.sentence)", hint: "install all of Berth below one PREFIX"))
     }
 }
 

@@ -232,8 +232,10 @@ struct ContainersCommand: ParsableCommand {
                 }
             }
             let size = Quantity.bytes(Int64(clamping: bytes))
-            Printed.line("\(dryRun ? "would remove" : "removed") \(removed) containers, \(size)")
-            if inUse > 0 { Printed.line("\(inUse) containers are in use and were kept") }
+            Printed.line("\(dryRun ? "would remove" : "removed") \(Quantity.count(removed, "container")), \(size)")
+            if inUse > 0 {
+                Printed.line("\(Quantity.count(inUse, "container")) in use \(inUse == 1 ? "was" : "were") kept")
+            }
             try failures.end()
         }
     }

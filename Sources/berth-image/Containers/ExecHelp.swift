@@ -70,6 +70,21 @@ struct ExecHelp: ParsableCommand {
     }
 }
 
+/// `berth confine`, for its help; a site's hook calls it, and no user does.
+struct ConfineHelp: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "confine",
+        abstract: "Limit a task of Slurm as the site requires.",
+        usage: "berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]",
+        discussion: "For root, from a privileged hook: berth-confine(1).",
+        shouldDisplay: false)
+
+    @Argument(help: "The process, and its limits.")
+    var words: [String] = []
+
+    func run() throws { throw Failure(ExecHelp.wrongProgram("confine")) }
+}
+
 struct ShellHelp: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "shell",

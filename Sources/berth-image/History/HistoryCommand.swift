@@ -49,7 +49,12 @@ struct HistoryCommand: ParsableCommand {
             let history = try RunHistory(try Settings())
             let start = try since.map(Self.start)
             var runs: [StoredRun] = []
-            for id in try history.ids() {
+            let ids = try history.ids()
+            if ids.isEmpty, !json, !quiet {
+                Output.note(RunHistory.nothing.text)
+                return
+            }
+            for id in ids {
                 if runs.count >= limit { break }
                 if let start, id < start { break }
                 let run: StoredRun
@@ -136,10 +141,10 @@ struct HistoryCommand: ParsableCommand {
             commandName: "diff", abstract: "Show what differs between two runs, the most telling first.",
             usage: "berth history diff RUN RUN", discussion: "Exits with 0 if nothing differs and with 1 otherwise, as diff(1) does.")
 
-        @Argument(help: "The earlier run.")
+        @Argument(help: ArgumentHelp("The earlier run.", valueName: "run"))
         var first: String
 
-        @Argument(help: "The later run.")
+        @Argument(help: ArgumentHelp("The later run.", valueName: "run"))
         var second: String
 
         func run() throws {
@@ -172,10 +177,13 @@ struct Accounting {
         let words = ["sacct", "-n", "-P", "-j", step, "-o", "JobID,State,ExitCode,Elapsed,MaxRSS,End"]
         guard
             let ended = try? Processes.run(  // no accounting here: nothing is said of the end
-                program, arguments: words, environment: environment.map { "\($0)=\($1)" }, output: .capture(limit: 65_536),
-                deadline: Clock.monotonicNanoseconds + 10_000_000_000), ended.status == 0
+                program, arguments: words, environment: environment.map { "\($0)=\($1)" }, output: .captureBoth(limit: 65_536),
+                deadline: Clock.monotonicNanoseconds + 10_000_000_000)
         else { return nil }
-        for line in String(decoding: ended.output, as: UTF8.self).split(separator: "\n") {
+        let text = String(decoding: ended.output, as: UTF8.self)
+        if text.lowercased().contains("accounting storage is disabled") { return "unknown: Slurm accounting is disabled" }
+        guard ended.status == 0 else { return nil }
+        for line in text.split(separator: "\n") {
             let fields = line.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
             guard fields.count == 6, fields[0] == step else { continue }
             return "\(fields[1]), exit status \(fields[2]), after \(fields[3])"

@@ -46,7 +46,8 @@ enum RunText {
             add("job", [
                 (run.step ?? "") + (job["name"].map { " \"\($0)\"" } ?? ""),
                 [
-                    job["nodes"].map { "\($0) nodes" }, job["tasks"].map { "\($0) tasks" }, job["nodeList"],
+                    job["nodes"].map { $0 == "1" ? "1 node" : "\($0) nodes" },
+                    job["tasks"].map { $0 == "1" ? "1 task" : "\($0) tasks" }, job["nodeList"],
                     job["partition"].map { "partition \($0)" }, job["account"].map { "account \($0)" },
                 ].compactMap { $0 }.joined(separator: ", "),
             ])

@@ -85,6 +85,8 @@ struct RunHistory {
         self.path = path
     }
 
+    static let nothing = Report("no runs are recorded", hint: "`record = yes` in berth.conf records runs")
+
     /// The IDs, newest first.
     func ids() throws(Failure) -> [String] {
         try reporting({ Report($0) }) { () throws(SystemError) in
@@ -124,6 +126,7 @@ struct RunHistory {
     /// What a user calls a run: an ID or the beginning of one, `JOB` or `JOB.STEP` of Slurm's, or `last`.
     func find(_ text: String) throws(Failure) -> StoredRun {
         let ids = try ids()
+        if ids.isEmpty { throw Failure(Self.nothing) }
         if text == "last", let first = ids.first { return try run(first) }
         var matches = ids.filter { $0.hasPrefix(text) || $0.hasSuffix("-" + text) }
         if matches.isEmpty, text.prefix(1).allSatisfy(\.isNumber) {

@@ -23,8 +23,8 @@ struct ProgressLines {
         switch progress.stage {
         case .resolving: return "\(progress.name): asking for the manifest"
         case .waiting: return "\(progress.name): another process is pulling it; waiting"
-        case .composing(nil): return "\(progress.name): joining \(progress.layers.count) layers"
-        case .composing(let reason?): return "\(progress.name): flattening \(progress.layers.count) layers (\(reason))"
+        case .composing(nil): return "\(progress.name): joining \(Quantity.count(progress.layers.count, "layer"))"
+        case .composing(let reason?): return "\(progress.name): flattening \(Quantity.count(progress.layers.count, "layer")) (\(reason))"
         case .layers:
             let (done, total) = (progress.downloadedBytes, progress.totalBytes)
             var parts = [

@@ -81,6 +81,9 @@ enum Quantity {
         return value < 99.95 ? "\(oneDecimal(value)) \(name)" : "\(UInt64(value.rounded())) \(name)"
     }
 
+    /// `1 layer`, `2 layers`.
+    static func count(_ number: some BinaryInteger, _ name: String) -> String { "\(number) \(name)\(number == 1 ? "" : "s")" }
+
     /// `3 days`, for lists.
     static func age(seconds: Int64) -> String {
         let units: [(length: Int64, name: String)] = [

@@ -3,11 +3,11 @@ internal import LinuxKernel
 internal import Sandbox
 internal import Store
 
-/// `berth container-changes --container=NAME [--to=DESTINATION] -- VERB WORDS…`, for `berth commit` and `berth diff`: finds the
-/// container and becomes that verb of the image tool, with its files, its image's digest and its image's name.
+/// `berth container-changes --container=NAME [--to=DESTINATION] -- VERB WORDS…`, for `berth commit` and `berth diff`. It
+/// finds the container, and becomes that verb of the image tool with the container's files and its image's digest and name.
 ///
-/// Only this program is in the caller's own user namespace, from which the kernel lets it open the root directory of a
-/// container.
+/// The image tool reads in a user namespace of its own, from which the kernel does not let it open the root directory of a
+/// container. This program is in the caller's.
 struct ChangesCommand {
     /// Where the files are.
     private var words: [String] = []

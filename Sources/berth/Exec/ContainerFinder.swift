@@ -7,15 +7,17 @@ enum ContainerFinder {
     /// How long to wait for a container's first command.
     private static let startWait = 10_000
 
-    /// - Parameter text: A job, a step, a name or a process; `nil` for the only container there is.
-    static func find(_ text: String?) throws(Failure) -> RunningContainer {
+    /// - Parameters:
+    ///   - text: A job, a step, a name or a process; `nil` for the only container there is.
+    ///   - verb: The command that looks for it, for the hint.
+    static func find(_ text: String?, verb: String? = nil) throws(Failure) -> RunningContainer {
         var waited = 0
         while true {
             let all = try all()
             var found = all.filter { container in text.map(container.answers(to:)) ?? true }
             if let text, Identity.isRoot { found = confirmed(found, text) }
             guard let container = found.first else { throw .report(absent(text, all)) }
-            guard found.count == 1 else { throw .report(ambiguous(text, found)) }
+            guard found.count == 1 else { throw .report(ambiguous(text, found, verb)) }
             guard container.isStarting else { return container }
             guard waited < startWait else {
                 throw .report(
@@ -79,13 +81,16 @@ enum ContainerFinder {
         return (1...2).contains(parts.count) && UInt32(parts[0]) != nil
     }
 
-    private static func ambiguous(_ text: String?, _ found: [RunningContainer]) -> Report {
+    private static func ambiguous(_ text: String?, _ found: [RunningContainer], _ verb: String?) -> Report {
         let rows = found.prefix(20).map { container in
             "\(container.processes[0].processID)  \(container.shownName)  \(container.label.image)"
         }
+        let name = found[0].shownName
+        let isOnly = found.count { $0.shownName == name } == 1
+        let word = isOnly ? name : "\(found[0].processes[0].processID)"
         return Report(
             text.map { "\($0) stands for \(found.count) containers on this node" }
                 ?? "\(found.count) containers of yours are running on this node",
-            details: rows, hint: "name one by its process: berth exec \(found[0].processes[0].processID) COMMAND")
+            details: rows, hint: "name one: " + (verb.map { "berth \($0) " } ?? "") + word + (verb == "exec" ? " COMMAND" : ""))
     }
 }

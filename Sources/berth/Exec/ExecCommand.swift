@@ -23,7 +23,9 @@ struct ExecCommand {
         self.isShell = isShell
         let directory = caller.workingDirectory
         do throws(OptionError) {
-            options = try LaunchOptions(parsing: arguments, workingDirectory: directory, names: Self.names)
+            var parsed = try LaunchOptions(parsing: arguments, workingDirectory: directory, names: Self.names)
+            parsed.notePrivileged("the command has the capabilities of the container's first process")
+            options = parsed
         } catch {
             throw Self.failure(error, isShell ? "shell" : "exec")
         }
@@ -31,11 +33,9 @@ struct ExecCommand {
             throw .report(
                 Report(
                     "no command given",
-                    hint: "berth exec [OPTIONS] CONTAINER COMMAND…, or `berth shell \(options.image)` for a shell"))
-        }
-        if isShell, !options.command.isEmpty {
-            throw .report(
-                Report("shell takes no command", hint: "berth exec \(options.image) COMMAND… runs one in a container"))
+                    hint: options.image.isEmpty
+                        ? "berth exec [OPTIONS] CONTAINER COMMAND…; `berth ps` lists the containers"
+                        : "berth exec [OPTIONS] \(options.image) COMMAND…, or `berth shell \(options.image)` for a shell"))
         }
         if options.here != nil, options.workingDirectory != nil {
             throw .options(.contradiction("--here", "--workdir"))
@@ -60,7 +60,8 @@ struct ExecCommand {
     }
 
     func carryOut() throws(Failure) -> Never {
-        let container = try ContainerFinder.find(options.image.isEmpty ? nil : options.image)
+        let container = try ContainerFinder.find(
+            options.image.isEmpty ? nil : options.image, verb: isShell ? "shell" : "exec")
         try enter(try target(container))
     }
 
@@ -108,7 +109,16 @@ struct ExecCommand {
         }
         try settleUser(&process, target)
         try settleDirectory(&process, place)
-        if isShell { process.arguments = [ContainerShell.path(preferring: caller.variable("SHELL"))] }
+        if isShell {
+            guard let shell = ContainerShell.path(preferring: caller.variable("SHELL")) else {
+                let name = target.container.shownName
+                throw .report(
+                    Report(
+                        "the container \(name) has no shell", hint: "run a program that it has: berth exec \(name) COMMAND",
+                        status: .notFound))
+            }
+            process.arguments = [shell]
+        }
         let quiet = options.quiet
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in
             try process.start { if !quiet { Terminal.say(Report($0.text)) } }

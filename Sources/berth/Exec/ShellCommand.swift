@@ -1,4 +1,6 @@
+internal import Diagnostics
 internal import LaunchPlanning
+internal import LinuxKernel
 
 /// `berth shell [OPTIONS] [CONTAINER|IMAGE]`: a shell in a running container, or in a new one of an image.
 enum ShellCommand {
@@ -10,11 +12,25 @@ enum ShellCommand {
         }
         if let entering {
             let word = entering.options.image
-            if word.isEmpty || ContainerFinder.isJob(word) { try entering.carryOut() }
-            if try ContainerFinder.exists(word) { try entering.carryOut() }
+            var isContainer = word.isEmpty || ContainerFinder.isJob(word)
+            if !isContainer { isContainer = try ContainerFinder.exists(word) }
+            if isContainer {
+                try refuse(entering.options.command, insteadOf: "berth exec \(word.isEmpty ? "--" : word)")
+                try entering.carryOut()
+            }
         }
         var command = try RunCommand(["--entrypoint", "", "-it"] + arguments + ["--", "/bin/sh"])
+        let options = command.request.options
+        // `IMAGE --` leaves its dashes here.
+        let words = options.command.dropLast(2)
+        try refuse(words.first == "--" ? words.dropFirst() : words, insteadOf: "berth run \(options.image) --")
         command.isShell = true
         try command.carryOut()
+    }
+
+    private static func refuse(_ command: some Collection<String>, insteadOf instead: String) throws(Failure) {
+        if command.isEmpty { return }
+        let words = command.joined(separator: " ")
+        throw .report(Report("`berth shell` takes no command: \(words)", hint: "run it with `\(instead) \(words)`"))
     }
 }

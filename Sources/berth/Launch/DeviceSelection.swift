@@ -152,7 +152,7 @@ struct DeviceSelector {
         {
             // CUDA itself counts the fastest first, and Slurm by PCI address.
             selection.edits.append(
-                DeviceEdit(.variable("CUDA_DEVICE_ORDER=PCI_BUS_ID", isDefault: true), .host("GPUs counted anew")))
+                DeviceEdit(.variable("CUDA_DEVICE_ORDER=PCI_BUS_ID", isDefault: true), .host("GPUs renumbered")))
         }
         guard !chosen.isEmpty || !options.cdiDevices.isEmpty else { return }
 
@@ -169,7 +169,7 @@ struct DeviceSelector {
             selection.edits.contains(where: { if case .bind = $0.action { true } else { false } })
         {
             Terminal.note(
-                "warning: the driver's files can not be added to this image: its root file system is read-only (see berth "
+                "warning: the driver's files cannot be added to this image: its root file system is read-only (see berth "
                     + "inspect)")
         }
     }

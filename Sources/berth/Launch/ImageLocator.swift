@@ -86,7 +86,7 @@ struct ImageLocator {
                 Report(
                     "the image of this container, \(name), is no longer in the store, and now stands for another",
                     details: ["made from \(text)", "now \(image.image.digest)"],
-                    hint: "pull the old one by its digest with `berth pull`, or make the container anew"))
+                    hint: "pull the old one by its digest with `berth pull`, or create the container again"))
         }
         return image
     }

@@ -134,7 +134,8 @@ extension LaunchSource {
     private static func unknown(_ path: String) -> Report {
         Report(
             "cannot run \(path): it is neither a directory nor a squashfs, SIF or tar file",
-            hint: "for a compressed archive write oci-archive:\(path) or docker-archive:\(path)")
+            hint: path.utf8.suffix(3).elementsEqual(".gz".utf8)
+                ? "decompress a tar file first: gunzip \(path)" : "decompress a compressed tar file first, with gunzip for one")
     }
 }
 

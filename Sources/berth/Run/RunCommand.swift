@@ -166,7 +166,15 @@ extension RunCommand {
     private func begin(_ process: ProcessPlan, _ leases: [DescriptorBox]) throws(Failure) -> Never {
         var process = process
         process.dropVariables(exists: ContainerPaths.exists)
-        if isShell { process.arguments = [ContainerShell.path(preferring: request.caller.variable("SHELL"))] }
+        if isShell {
+            guard let shell = ContainerShell.path(preferring: request.caller.variable("SHELL")) else {
+                let image = request.options.image
+                throw .report(
+                    Report(
+                        "the image \(image) has no shell", hint: "run its command: berth run \(image)", status: .notFound))
+            }
+            process.arguments = [shell]
+        }
         try mapError(to: Failure.system) { () throws(SystemError) in
             try descriptors.handOn()
             for lease in try Self.inFewNumbers(leases) {

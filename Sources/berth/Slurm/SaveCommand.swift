@@ -41,7 +41,9 @@ struct SaveCommand {
             throw .report(
                 Report(
                     "cannot save the container as \(path): there is something of that name already",
-                    hint: "remove it, or choose another name"))
+                    hint: existing?.kind == .directory
+                        ? "name something new, such as \(path)/NAME.sqsh for a squashfs file or \(path)/NAME for a directory"
+                        : "remove it, or choose another name"))
         }
         let draft: SaveDraft
         do throws(SystemError) { draft = try SaveDraft(for: path) } catch {

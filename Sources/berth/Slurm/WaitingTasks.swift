@@ -67,7 +67,7 @@ final class WaitingTasks {
             connection.descriptor.stopReceiving()
             if gathers {
                 Terminal.note(
-                    "warning: \(missing) of \(tasks) tasks have not said in time which GPUs they may open: the container "
+                    "warning: \(missing) of \(tasks) tasks have not reported in time which GPUs they may open: the container "
                         + "shows those of the others")
             }
         }
