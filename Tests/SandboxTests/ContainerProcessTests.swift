@@ -17,7 +17,7 @@ import TestSupport
         let running = try Command(["bash", "-c", script, directory.path]).start()
         try running.until("the files") { $0.printed == "ready\n" }
         let place = try OwnedFileDescriptor(opening: "/proc/\(running.processID)", .readOnly | .directory)
-        let process = try #require(OtherProcess(Int(running.processID), in: place))
+        let process = try there(OtherProcess(Int(running.processID), in: place))
         let leases = ContainerProcess(process: process, directory: DescriptorBox(place)).leases()
         #expect(leases.count == ContainerProcess.mostLeases)
         #expect(try leases.allSatisfy { try $0.descriptor.status().kind == .regular })
