@@ -147,8 +147,8 @@ let richTargets: [Target] = [
     tests(
         "CommandTests",
         [
-            "berth-image", "Diagnostics", "Distribution", "ImageDiagnostics", "ImageExport", "ImagePull", "ImageSpec",
-            "LaunchPlanning", "LinuxKernel", "Store",
+            "berth-image", "Diagnostics", "Distribution", "Hashing", "ImageDiagnostics", "ImageExport", "ImagePull",
+            "ImageSpec", "LaunchPlanning", "LinuxKernel", "Store", "TestSupport",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
     library("DeviceSpecifications", ["CYAML", "Devices", "LinuxKernel"]),

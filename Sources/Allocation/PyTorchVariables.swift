@@ -8,6 +8,12 @@ package enum PyTorchVariables {
         (name: "RANK", source: "SLURM_PROCID"), (name: "LOCAL_RANK", source: "SLURM_LOCALID"),
     ]
 
+    /// All that `torch.distributed` and torchrun set.
+    package static let names = [
+        "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
+        "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME",
+    ]
+
     /// The variables that all tasks of a step share on a node, for a process that is not a task.
     package static func sharedEntries(_ environment: (String) -> String?) -> [String] {
         entries { name in perTask.contains { $0.source == name } ? "0" : environment(name) }

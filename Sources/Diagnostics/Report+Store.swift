@@ -42,6 +42,10 @@ extension Report {
             self.init(
                 "the image is busy: \(path) is locked by the owner of the store",
                 hint: "wait until `berth prune` or `berth rmi` has finished there, and try again")
+        case .inUse(let path):
+            self.init(
+                "cannot replace \(path) in the image store: it is damaged, and a running container uses it",
+                hint: "end the container, and try again; `berth ps` lists the containers that run")
         case .source(let path, let cause):
             self.init(
                 "cannot read the image \(path): \(cause.sentence)",

@@ -7,104 +7,102 @@ package struct SecretMask: Sendable {
     package static let replacement = "(masked)"
 
     /// Names of variables, `*` for any characters at the end.
-    private let names: [String]
+    private let names: [[UInt8]]
 
-    package init(names: [String] = []) { self.names = names }
+    package init(names: [String] = []) { self.names = names.map(\.kernelBytes) }
 
-    /// Whether a variable or an option of this name holds a secret: `WANDB_API_KEY`, `db-password`, `AUTH_TOKEN`.
-    package func hides(name: String) -> Bool {
-        if names.contains(where: { Self.matches(name, $0) }) { return true }
-        let separators: [UInt8] = [UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: ".")]
-        for part in name.utf8.map(Self.lowercase).split(whereSeparator: separators.contains) {
-            if Self.words.contains(where: { part.elementsEqual($0.utf8) }) { return true }
-        }
-        return false
-    }
+    /// Whether a variable of this name holds a secret: `WANDB_API_KEY`, `PGPASSWORD`, `AUTH_TOKEN_1`.
+    package func hides(name: String) -> Bool { hides(variable: name.kernelBytes[...]) }
 
-    /// Whether a value looks like a token, a private key, or an address with a password in it.
+    /// Whether a value holds a token, a private key, an address with a password, or a command line with a secret.
     package func hides(value: String) -> Bool {
         let bytes = value.kernelBytes
-        for shape in Self.shapes where bytes.count >= shape.length && bytes.starts(with: shape.prefix.utf8) {
-            return true
-        }
-        return Self.holds(bytes, "PRIVATE KEY-----") || Self.hasPassword(bytes)
+        // A launch has a hundred variables, most of them without anything to look at.
+        guard !names.isEmpty || SecretHints.areIn(bytes) else { return false }
+        var line = MaskedLine(mask: self)
+        return line.word(bytes[...]) != bytes
     }
 
     package func masked(name: String, value: String) -> String {
         !value.isEmpty && (hides(name: name) || hides(value: value)) ? Self.replacement : value
     }
 
-    /// The words of a command line: `--token=VALUE`, `--token VALUE`, `NAME=VALUE` with a name that hides its value, and
-    /// words that look like tokens.
+    /// The words of a command line. What is no secret in a word stays.
     package func masked(words: [String]) -> [String] {
-        var result: [String] = []
-        var hidesNext = false
-        for word in words {
-            let bytes = word.kernelBytes
-            let isOption = bytes.first == UInt8(ascii: "-")
-            if hidesNext, !isOption {
-                result.append(Self.replacement)
-                hidesNext = false
-                continue
-            }
-            hidesNext = false
-            if let equals = bytes.firstIndex(of: UInt8(ascii: "=")) {
-                // `-e=NAME=VALUE`, `--env=NAME=VALUE`: the name is what stands before the last but one.
-                let rest = RawText.string(bytes[(equals + 1)...])
-                let name = RawText.string(bytes[..<equals])
-                if hides(name: name) || hides(value: rest) {
-                    result.append(name + "=" + Self.replacement)
-                } else if isOption, rest.utf8.contains(UInt8(ascii: "=")) {
-                    result.append(name + "=" + masked(words: [rest])[0])
-                } else {
-                    result.append(word)
-                }
-            } else if hides(value: word) {
-                result.append(Self.replacement)
-            } else {
-                hidesNext = isOption && bytes.starts(with: "--".utf8) && hides(name: word)
-                result.append(word)
-            }
+        var line = MaskedLine(mask: self)
+        return words.map { RawText.string(line.word($0.kernelBytes[...])[...]) }
+    }
+
+    // MARK: Names
+
+    /// A variable's: a secret's word may stand anywhere in it.
+    func hides(variable name: ArraySlice<UInt8>) -> Bool {
+        hides(name, anywhere: true)
+    }
+
+    /// An option's, without its dashes, or a setting's: the last word decides, so that `--token-bucket 5` is none. The names
+    /// of variables are upper case.
+    func hides(option name: ArraySlice<UInt8>) -> Bool {
+        hides(name, anywhere: !name.contains { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) })
+    }
+
+    private func hides(_ name: ArraySlice<UInt8>, anywhere: Bool) -> Bool {
+        if name.isEmpty { return false }
+        if names.contains(where: { Self.matches(name, $0) }) { return true }
+        guard SecretHints.holdsWord(name) else { return false }
+        let parts = Self.parts(name)
+        guard let last = parts.last, !Self.holds(Self.harmlessEnds, last) else { return false }
+        if parts.count > 1, Self.holds(Self.ordinaryKinds, parts[parts.count - 2]) { return false }
+        if Self.holds(Self.words, last) { return true }
+        if Self.endings.contains(where: {
+            last.count > $0.utf8.count && last.suffix($0.utf8.count).elementsEqual($0.utf8)
+        }),
+            !Self.holds(Self.harmlessWords, last)
+        {
+            return true
         }
-        return result
+        return anywhere && parts.contains { Self.holds(Self.words, $0) }
     }
 
     private static let words = [
         "password", "passwd", "passphrase", "pass", "pwd", "secret", "secrets", "token", "key", "apikey",
         "credential", "credentials", "auth", "authorization", "cookie", "cookies", "pat", "bearer",
     ]
-
-    /// Beginnings of tokens whose issuers document them, and how long one is at least.
-    private static let shapes: [(prefix: String, length: Int)] = [
-        ("ghp_", 20), ("gho_", 20), ("ghu_", 20), ("ghs_", 20), ("ghr_", 20), ("github_pat_", 20), ("glpat-", 16),
-        ("hf_", 20), ("sk-", 20), ("nvapi-", 20), ("AKIA", 20), ("ASIA", 20), ("xoxb-", 20), ("xoxp-", 20), ("eyJ", 40),
-        ("dckr_pat_", 20), ("pypi-", 20), ("wandb_v1_", 20),
+    /// Of a word that is written together: `PGPASSWORD`, `authToken`.
+    private static let endings = [
+        "password", "passwd", "passphrase", "pass", "secret", "token", "apikey", "secretkey", "accesskey", "privatekey",
+    ]
+    private static let harmlessWords = ["bypass", "compass", "multipass"]
+    /// `PASSWORD_FILE`, `SSH_AUTH_SOCK`, `TOKEN_LIMIT`: where it is, or how many.
+    private static let harmlessEnds = [
+        "file", "path", "dir", "sock", "size", "length", "len", "count", "limit", "type",
+    ]
+    /// In front of `token`, `key` and `pass`, by what programs do with texts and tables: `pad_token`, `sort-key`, `two-pass`;
+    /// and `no-auth`.
+    private static let ordinaryKinds = [
+        "pad", "eos", "bos", "unk", "mask", "cls", "sep", "image", "stop", "start", "end", "max", "min", "per", "sort",
+        "primary",
+        "foreign", "group", "partition", "cache", "input", "output", "label", "text", "data", "one", "two", "single",
+        "first",
+        "second", "multi", "no",
     ]
 
-    /// `scheme://user:password@host`.
-    private static func hasPassword(_ bytes: [UInt8]) -> Bool {
-        guard let start = position(of: "://", in: bytes) else { return false }
-        let authority = bytes[(start + 3)...].prefix { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: " ") }
-        guard let at = authority.lastIndex(of: UInt8(ascii: "@")),
-            let colon = authority[..<at].firstIndex(of: UInt8(ascii: ":"))
-        else { return false }
-        return at > colon + 1
+    private static func holds(_ list: [String], _ part: ArraySlice<UInt8>) -> Bool {
+        list.contains { part.elementsEqual($0.utf8) }
     }
 
-    private static func holds(_ bytes: [UInt8], _ text: String) -> Bool { position(of: text, in: bytes) != nil }
-
-    private static func position(of text: String, in bytes: [UInt8]) -> Int? {
-        let wanted = Array(text.utf8)
-        guard bytes.count >= wanted.count else { return nil }
-        return (0...(bytes.count - wanted.count)).first { bytes[$0...].starts(with: wanted) }
+    private static func matches(_ name: ArraySlice<UInt8>, _ pattern: [UInt8]) -> Bool {
+        guard pattern.last == UInt8(ascii: "*") else { return name.elementsEqual(pattern) }
+        return name.starts(with: pattern.dropLast())
     }
 
-    private static func matches(_ name: String, _ pattern: String) -> Bool {
-        guard pattern.utf8.last == UInt8(ascii: "*") else { return name.utf8.elementsEqual(pattern.utf8) }
-        return name.utf8.starts(with: pattern.utf8.dropLast())
+    /// What stands between `_`, `-` and `.`, in lower case.
+    static func parts(_ name: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
+        let lower: [UInt8] = name.map(lowercase)
+        return lower.split(whereSeparator: { (byte: UInt8) -> Bool in byte == 0x5F || byte == 0x2D || byte == 0x2E })
     }
 
-    private static func lowercase(_ byte: UInt8) -> UInt8 {
+    static func lowercase(_ byte: UInt8) -> UInt8 {
         (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
     }
 }

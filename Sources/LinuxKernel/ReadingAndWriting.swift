@@ -121,6 +121,18 @@ package func contents(of path: some PathBytes, limit: Int = 16 << 20) throws(Sys
     try OwnedFileDescriptor(opening: path, .readOnly | .noControllingTerminal).readAll(limit: limit)
 }
 
+/// The whole of a regular file of at most `limit` bytes. Anything else is not opened: a FIFO's writer would go on, and end by
+/// SIGPIPE; a device may act.
+///
+/// - Throws: `EINVAL` for what is no regular file, `EFBIG` for a larger one.
+package func contents(ofRegularFile path: some PathBytes, limit: Int) throws(SystemError) -> [UInt8] {
+    let place = try OwnedFileDescriptor(opening: path, .path)
+    let status = try place.status()
+    guard status.kind == .regular else { throw SystemError(call: "open", errno: EINVAL, subject: path.displayPath) }
+    guard status.size <= limit else { throw SystemError(call: "read", errno: EFBIG, subject: path.displayPath) }
+    return try OwnedFileDescriptor(opening: place.procPath, .readOnly | .noControllingTerminal).readAll(limit: limit)
+}
+
 /// The standard streams, which this process inherits and does not own.
 package enum Streams {
     /// The caller closed standard output, and /dev/null takes its number. Set before there is a second thread.

@@ -72,25 +72,30 @@ package struct ContainerProcess: Sendable {
 
     /// What it keeps open so that no collection removes the files that the container runs from: the leases of Berth, by the
     /// name of their files, or the socket in which several of them wait. Empty where it has closed them, or the kernel gives
-    /// them to nobody else (`ptrace_scope` 3).
+    /// them to nobody else (`ptrace_scope` 3). At most `mostLeases`: another user's process may have any number of such files.
     package func leases() -> [DescriptorBox] {
         guard let handle = try? ProcessHandle(process.processID), isRunning,  // before Linux 5.6: without
-            let files = try? directory.descriptor.open("fd", .readOnly | .directory),
-            let names = try? files.entries()
+            let files = try? directory.descriptor.open("fd", .readOnly | .directory),  // ended
+            let names = try? files.entries()  // likewise
         else { return [] }
         var found: [DescriptorBox] = []
-        for name in names {
-            guard let number = Int32(name.displayPath), number > 2, let target = try? files.linkTarget(name) else { continue }
+        for name in names where found.count < Self.mostLeases {
+            guard let number = Int32(name.displayPath), number > 2,
+                let target = try? files.linkTarget(name)  // closed
+            else { continue }
             let isSocket = target.starts(with: "socket:".utf8)
             let path = target.displayPath
             guard isSocket || path.hasSuffix("/lease") || path.hasSuffix("/lease (deleted)"),
                 let copy = try? handle.descriptor(number)  // closed meanwhile
             else { continue }
-            if isSocket, !copy.isBundle { continue }
+            guard isSocket ? copy.isBundle : (try? copy.status().kind) == .regular else { continue }  // not to be told: no lease
             found.append(DescriptorBox(copy))
         }
         return found
     }
+
+    /// A launch hands on this many single leases; more go into one socket.
+    package static let mostLeases = 64
 
     private func read(_ name: String) throws(SystemError) -> [UInt8] {
         try directory.descriptor.open(name, .readOnly).readAll()

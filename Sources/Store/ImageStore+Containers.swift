@@ -24,6 +24,9 @@ extension ImageStore {
         try tryWorkLock("containers/" + name)
     }
 
+    /// The processes that have the lock of a container's name open.
+    package func containerLockHolders(_ name: String) -> [FileHolder] { workers(on: "containers/" + name) }
+
     package func container(_ name: String) throws(StoreError) -> NamedContainer? {
         let directory = "containers/" + name
         // Opened for writing, because the same descriptor takes the exclusive lock of a decision and the shared lock of
@@ -54,6 +57,7 @@ extension ImageStore {
         guard !name.isEmpty, !name.hasPrefix("."), !name.contains("/") else {
             throw .system(SystemError(call: "mkdir", errno: Errno.EINVAL, subject: "\(path)/containers/\(name)"))
         }
+        if try isHeld("containers/\(name)/lease") { throw .inUse(path: "\(path)/containers/\(name)") }
         // absent: use the default mode
         let status = tree.flatMap { try? FileStatus(of: $0) }  // absent
         let made: Void? = try optional { () throws(SystemError) in
@@ -147,12 +151,7 @@ extension ImageStore {
                 (found.image, found.digest) = (container.image, container.digest)
                 found.isDamaged = false
                 found.lease = container.lease
-                found.isRunning = try mapError { () throws(SystemError) in
-                    do throws(SystemError) { return try !container.lease.descriptor.isUnlocked() } catch {
-                        if error.meansNoLocks { return false }
-                        throw error
-                    }
-                }
+                found.isRunning = try isHeld(place + "/lease")
             }
             for part in ["", "/upper", "/work", "/lease"] {
                 guard let status = try optional({ () throws(SystemError) in try root.status(of: place + part) }) else {

@@ -44,6 +44,7 @@ extension ImageStore {
         let lease = try leaseWhole(key)
         if lease == nil {
             try repairFiles()
+            if try isHeld(place + "/lease") { throw .inUse(path: "\(path)/\(place)") }
             try mapError { () throws(SystemError) in
                 let all = try root.open(Self.files, .readOnly | .directory | .noFollow)
                 // This process holds the lock, so these are damaged or left by a dead process.
@@ -69,11 +70,7 @@ extension ImageStore {
     }
 
     /// The processes that unpack this file, as far as the caller may see them.
-    package func unpackers(of key: String) -> [FileHolder] {
-        // Only for a message; without a lock file, no process unpacks.
-        guard let lock = try? openFile("locks/" + Self.lockName(Self.files + "/" + key)) else { return [] }  // absent
-        return FileHolder.all(of: lock)
-    }
+    package func unpackers(of key: String) -> [FileHolder] { workers(on: Self.files + "/" + key) }
 
     private func repairFiles() throws(StoreError) {
         try mapError { () throws(SystemError) in

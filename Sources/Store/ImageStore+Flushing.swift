@@ -57,7 +57,29 @@ extension ImageStore {
         let part = "layers/" + diffID.directoryName
         let lock = try workLock(part)
         defer { withExtendedLifetime(lock) {} }
+        try refuseIfInUse(part: part)
         _ = try optional { () throws(SystemError) in try moveAway(part) }
+    }
+
+    /// - Throws: `StoreError.inUse` for a layer or flattened tree whose files a container may have open: an image of this
+    ///   store with it is held, or one of another store holds it by its summary.
+    func refuseIfInUse(part: String) throws(StoreError) {
+        // A look-up holds a lease for a moment, too.
+        for _ in 0..<50 {
+            if try !isInUse(part: part) { return }
+            Processes.sleep(milliseconds: 10)
+        }
+        throw .inUse(path: "\(path)/\(part)")
+    }
+
+    private func isInUse(part: String) throws(StoreError) -> Bool {
+        if try isHeld(part + "/summary") { return true }
+        for name in try entries("images") where try isHeld("images/\(name)/lease") {
+            // An image that is held and whose record cannot be read may consist of anything.
+            let record = try sparingDamage { () throws(StoreError) in try anyRecord("images/\(name)/record")?.record }
+            if record.map({ $0.trees.contains(part + "/tree") }) ?? true { return true }
+        }
+        return false
     }
 
     /// Marks a draft with a boot. File systems write names in order, so a power failure cannot keep the layer and lose

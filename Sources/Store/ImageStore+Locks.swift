@@ -55,6 +55,13 @@ extension ImageStore {
         }.file
     }
 
+    /// The processes that hold the lock, or wait for it, as far as the caller may see.
+    func workers(on subject: String) -> [FileHolder] {
+        // Only for a message.
+        guard let lock = try? openFile("locks/" + Self.lockName(subject)) else { return [] }  // absent
+        return FileHolder.all(of: lock)
+    }
+
     private enum Held {
         case here(DescriptorBox), elsewhere, impossible
 
@@ -145,6 +152,17 @@ extension ImageStore {
     }
 
     // MARK: Leases
+
+    /// Whether another process holds a lock on this file; not where there is no such file, and where there are no locks.
+    func isHeld(_ place: String) throws(StoreError) -> Bool {
+        guard let lease = try sparingDamage({ () throws(StoreError) in try openLease(place) }) else { return false }
+        return try mapError { () throws(SystemError) in
+            do throws(SystemError) { return try !lease.descriptor.isUnlocked() } catch {
+                if error.meansNoLocks { return false }
+                throw error
+            }
+        }
+    }
 
     /// How long to wait for a lease, in milliseconds. A collection holds a lease only while it renames a directory.
     private static let leaseWait = 10_000

@@ -59,6 +59,7 @@ extension ImageStore {
         let lock = try workLock(destination)
         let state = try state(of: destination)
         if state.isUsable { return nil }
+        if state == .lost { try refuseIfInUse(part: destination) }
         return try mapError { () throws(SystemError) in
             let drafts = try root.open("drafts", .readOnly | .directory | .noFollow)
             // A new block group avoids the blocks of just removed layers: docs/explanation/decisions/durability.md
@@ -141,7 +142,7 @@ extension ImageStore {
     }
 
     /// Publishes an image and its names. A complete image of the same digest stays; an image that a power failure or a
-    /// user damaged is replaced.
+    /// user damaged is repaired.
     ///
     /// - Parameter replacing: Replace the existing image because its documents differ.
     package func publish(
@@ -158,7 +159,7 @@ extension ImageStore {
             if !marked.boot.isEmpty { notePending(place) }
             return try name(record.digest, names)
         }
-        if isThere {
+        if isThere, try !repair(marked, manifest, config, names) {
             // A collection may have removed it already.
             _ = try optional { () throws(SystemError) in try moveAway(place) }
             sweep(deadDrafts())
@@ -189,17 +190,63 @@ extension ImageStore {
         let alive = try directory.createLocked("lease", .shared, mode: 0o644)
         // Hold the lease until the image is published, so that no collection removes the draft.
         defer { withExtendedLifetime(alive) {} }
-        let files = [
-            ("record", record.encoded), ("manifest.json", manifest), ("config.json", config),
-            (Self.noteOfNames, Self.note(of: names)),
-        ]
-        for (file, bytes) in files {
+        for (file, bytes) in Self.files(record, manifest, config, names) {
             try directory.open(file, .writeOnly | .create | .exclusive, mode: 0o644).writeAll(bytes)
         }
         do throws(SystemError) { try drafts.move(draft, to: "images/" + record.digest.directoryName, in: root) } catch {
             // EEXIST, ENOTEMPTY: another process published it in between.
             guard error.errno == Errno.EEXIST || error.errno == Errno.ENOTEMPTY else { throw error }
             try drafts.removeTree(draft)
+        }
+    }
+
+    private static func files(
+        _ record: LaunchRecord, _ manifest: [UInt8], _ config: [UInt8], _ names: [ImageKey]
+    ) -> [(name: String, bytes: [UInt8])] {
+        [
+            ("record", record.encoded), ("manifest.json", manifest), ("config.json", config),
+            (noteOfNames, note(of: names)),
+        ]
+    }
+
+    /// Writes the files of an image again, in the directory that is there: what runs the image holds the lease in it.
+    ///
+    /// - Returns: `false` if the directory or its lease is not one that Berth created, so nothing can hold it.
+    private func repair(
+        _ record: LaunchRecord, _ manifest: [UInt8], _ config: [UInt8], _ names: [ImageKey]
+    ) throws(StoreError) -> Bool {
+        let place = "images/" + record.digest.directoryName
+        try tighten(place, .directory)
+        try tighten(place + "/lease", .regular)
+        // Held until the files are there, so that no collection moves them away in between.
+        let lease = try sparingDamage { () throws(StoreError) in try sharedLease(place + "/lease") }
+        guard let lease else { return false }
+        defer { withExtendedLifetime(lease) {} }
+        // Settling an image replaces its record, too.
+        let settling = try workLock("unsettled")
+        defer { withExtendedLifetime(settling) {} }
+        try mapError { () throws(SystemError) in
+            let directory = try root.open(place, .readOnly | .directory | .noFollow)
+            for (file, bytes) in Self.files(record, manifest, config, names) {
+                let draft = file + "." + (try Random.hexadecimal(bytes: 8))
+                do throws(SystemError) {
+                    try directory.open(draft, .writeOnly | .create | .exclusive | .noFollow, mode: 0o644).writeAll(bytes)
+                    try directory.replace(draft, as: file)
+                } catch {
+                    try? directory.removeFile(draft)  // the first error tells
+                    throw error
+                }
+            }
+        }
+        return true
+    }
+
+    /// Takes write permission from group and others, where nothing else is wrong.
+    private func tighten(_ place: String, _ kind: FileStatus.Kind) throws(StoreError) {
+        _ = try optional { () throws(SystemError) in
+            let status = try root.status(of: place)
+            guard status.kind == kind, isTrusted(status.userID), status.permissions & 0o022 != 0 else { return }
+            try root.open(place, .readOnly | .noFollow | .nonBlocking).setPermissions(status.permissions & ~0o022)
         }
     }
 

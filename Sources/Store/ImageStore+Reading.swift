@@ -17,9 +17,30 @@ extension ImageStore {
         return try optional { () throws(SystemError) in try root.open(place, flags | .noFollow | .nonBlocking) }
     }
 
+    /// To find out who holds it. That counts, whatever became of modes: `chmod -R g+w` takes no lease from those who hold it.
     func openLease(_ place: String) throws(StoreError) -> DescriptorBox? {
-        guard let file = try openFile(place, .readWrite) else { return nil }
-        return DescriptorBox(file)
+        do throws(StoreError) {
+            guard let file = try openFile(place, .readWrite) else { return nil }
+            return DescriptorBox(file)
+        } catch {
+            guard case .damaged = error, try isOfTrusted(place) else { throw error }
+        }
+        return try optional { () throws(SystemError) in
+            DescriptorBox(try root.open(place, .readWrite | .noFollow | .nonBlocking))
+        }
+    }
+
+    /// Whether a file and the directories above it are those of users whom the store trusts.
+    private func isOfTrusted(_ place: String) throws(StoreError) -> Bool {
+        var ends = place.utf8.indices.filter { place.utf8[$0] == UInt8(ascii: "/") }
+        ends.append(place.utf8.endIndex)
+        for end in ends {
+            let path = String(place[..<end])
+            guard let status = try optional({ () throws(SystemError) in try root.status(of: path) }),
+                status.kind == (end == place.utf8.endIndex ? .regular : .directory), isTrusted(status.userID)
+            else { return false }
+        }
+        return true
     }
 
     /// The contents of a file of the store; `nil` if it is absent.

@@ -15,6 +15,8 @@ package enum StoreError: Error, Equatable, Sendable {
     case untrusted(path: String, UntrustedPath)
     /// The store's owner holds the lease exclusively and does not release it.
     case busy(path: String)
+    /// What is damaged and would be replaced, if no container had its files open.
+    case inUse(path: String)
     /// A local image, not the store, is unreadable.
     case source(path: String, SystemError)
 }

@@ -1,5 +1,8 @@
 import Foundation
+import Hashing
+import ImageSpec
 import Testing
+import TestSupport
 
 @testable import berth_image
 
@@ -66,6 +69,50 @@ import Testing
         #expect(Replay.allocation(run, isInJob: true) == size + ["--gres=gpu:1"])
         #expect(Replay.allocation(run, isInJob: false) == size + ["--gres=gpu:1", "--partition=gpu", "--account=team"])
         #expect(Replay.unmasked(run.options) == ["-v", "/data:/data:ro", "-e", "API_KEY", "--env=TOKEN"])
+        #expect(Replay.unmasked(["-e", "URL=https://(masked)@h/", "-eA=x(masked)"]) == ["-e", "URL", "-eA"])
+        #expect(Replay.unmasked(["-v", "/a:/b:(masked)"]) == nil && Replay.unmasked(["-e", "(masked)"]) == nil)
+    }
+
+    /// The digest of its manifest.
+    private static func writeLayout(_ place: TemporaryDirectory, author: String) throws -> String {
+        func blob(_ text: String) throws -> String {
+            let digest = Digest(hashing: Array(text.utf8), with: .sha256)
+            try place.write(text, to: "blobs/sha256/\(digest.hex)")
+            return #""digest":"\#(digest)","size":\#(text.utf8.count)"#
+        }
+        let platform = #""architecture":"\#(Platform.host.architecture)","os":"linux""#
+        let config = try blob(#"{\#(platform),"author":"\#(author)","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#)
+        let type = "application/vnd.oci.image"
+        let manifest = try blob(
+            #"{"schemaVersion":2,"config":{"mediaType":"\#(type).config.v1+json",\#(config)},"layers":[]}"#)
+        try place.write(#"{"imageLayoutVersion":"1.0.0"}"#, to: "oci-layout")
+        try place.write(
+            #"{"schemaVersion":2,"manifests":[{"mediaType":"\#(type).manifest.v1+json",\#(manifest)}]}"#, to: "index.json")
+        return String(manifest.split(separator: "\"")[2])
+    }
+
+    /// Its name alone says nothing of what is in it.
+    @Test func aLayoutThatIsAnotherImageIsNotRunAgain() async throws {
+        let place = try TemporaryDirectory()
+        let name = "oci:" + place.path
+        func run(_ digest: String?) throws -> StoredRun {
+            var image = ["reference": "oci:here", "name": name, "platform": Platform.host.description]
+            image["digest"] = digest
+            return try Self.run(["image": image])
+        }
+        let settings = try Settings()
+        let one = try run(try Self.writeLayout(place, author: "one"))
+        #expect(try await Replay.image(of: one, settings) == name)
+        // Written again, it is the same image.
+        _ = try Self.writeLayout(place, author: "one")
+        #expect(try await Replay.image(of: one, settings) == name)
+        _ = try Self.writeLayout(place, author: "two")
+        await #expect(throws: Failure.self) { try await Replay.image(of: one, settings) }
+        try FileManager.default.removeItem(atPath: place.path + "/index.json")
+        await #expect(throws: Failure.self) { try await Replay.image(of: one, settings) }
+        let error = await #expect(throws: Failure.self) { try await Replay.image(of: try run(nil), settings) }
+        #expect(error?.report.text.contains("has no digest") == true)
+        #expect(try await Replay.image(of: try Self.run(), settings) == "docker.io/library/train:7@sha256:aa")
     }
 
     @Test func aListHasARowForEachRun() throws {

@@ -239,6 +239,22 @@ struct Inhabited: Sendable {
         }
     }
 
+    /// Another launch that pulls its image has the name for minutes.
+    @Test func waitingForANameIsReported() throws {
+        let box = try Box(.any)
+        let name = "wait-" + UUID().uuidString.prefix(8)
+        let words = ["--store", box.path("home/store"), "--name", String(name)]
+        #expect(try box.run(words, probe: "id").status == 0)
+        let locks = box.path("home/store/locks")
+        let lock = try #require(try FileManager.default.contentsOfDirectory(atPath: locks).first { $0.hasPrefix("containers-") })
+        var held = Optional(try FileLocks.hold(locks + "/" + lock, .exclusive))
+        let waiting = try box.command(words, probe: ["id"]).start()
+        try waiting.until("the note") { $0.complained.contains("is starting a container with the name \(name)") }
+        withExtendedLifetime(held) {}
+        held = nil
+        #expect(try waiting.wait().status == 0)
+    }
+
     @Test func jobsAndStepsNameContainers() throws {
         let job = "\(UInt32.random(in: 1_000_000_000..<2_000_000_000))"
         func step(_ number: Int) -> [String: String] {

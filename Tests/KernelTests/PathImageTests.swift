@@ -113,13 +113,13 @@ import TestSupport
         let lock = try #require(cleared.output.split(separator: "\n").first { $0.hasPrefix("squashfs-") }, "\(cleared)")
         var held = Optional(try FileLocks.hold("\(store)/locks/\(lock)", .exclusive))
         let late = try box.shell("exec 3</dev/null; exec $BERTH slurm-prepare --socket=3 --timeout=0 -- --store \(store) $HERE/image.sqsh").run()
-        #expect(late.status == 125 && late.errors.contains("still being unpacked by"), "\(late)")
+        #expect(late.status == 125 && late.errors.contains("is unpacking"), "\(late)")
         let waiting = try box.command(berth: words).start()
-        try waiting.until("the note") { $0.complained.contains("waiting for") }
+        try waiting.until("the note") { $0.complained.contains("waiting: ") }
         withExtendedLifetime(held) {}
         held = nil
         let ended = try waiting.wait()
-        #expect(ended.status == 0 && ended.errors.contains("which unpacks \(box.path("image.sqsh"))"), "\(ended)")
+        #expect(ended.status == 0 && ended.errors.contains("is unpacking \(box.path("image.sqsh"))"), "\(ended)")
     }
 
     @Test(.enabled(if: hasSquashfs, "needs squashfs-tools"), arguments: Caller.all)

@@ -44,7 +44,7 @@ import TestSupport
         #expect(mount["source"] as? String == box.path("data") && mount["readOnly"] as? Bool == true)
         let file = try #require((record["files"] as? [[String: String]])?.first)
         let hash = try Command(["sha256sum", box.path("data/train.py")]).run().output.prefix { $0 != " " }
-        #expect(file == ["path": "train.py", "sha256": String(hash)])
+        #expect(file == ["path": "train.py", "source": box.path("data/train.py"), "sha256": String(hash)])
         for name in ["WANDB_API_KEY", "MY_CODE", "PROXY", "HF"] { #expect(variable(record, name) == "(masked)", "\(name)") }
         #expect(variable(record, "LR") == "0.1" && variable(record, "MAX_TOKENS") == "5")
         let user = try #require(record["user"] as? [String: Any])
@@ -92,7 +92,7 @@ import TestSupport
         let script = """
             cd work && export XDG_STATE_HOME=$HERE/home && export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a
             git init -q -b trunk . && git add . && git commit -qm one && git rev-parse HEAD
-            "$BERTH" run "$IMAGE" -- probe id >/dev/null && echo b >'a file' && "$BERTH" run "$IMAGE" -- probe id >/dev/null
+            "$BERTH" run --init "$IMAGE" -- probe id >/dev/null && echo b >'a file' && "$BERTH" run "$IMAGE" -- probe id >/dev/null
             """
         let ended = try box.shell(script).run()
         #expect(ended.status == 0, "\(ended)")
@@ -103,5 +103,52 @@ import TestSupport
         }
         let changed = git.map { $0["changed"] as? [String] ?? [] }
         #expect(changed.contains([]) && changed.contains(["a file"]), "\(changed)")
+    }
+
+    /// Its configuration names programs.
+    @Test(.needsRoot, arguments: [false, true]) func aWorkTreeOfAnotherUserIsNone(_ isLink: Bool) throws {
+        let box = try Box(.ordinary)
+        try box.directory.write("record = yes\n", to: "berth.conf")
+        try box.directory.makeDirectory("work/sub")
+        try box.directory.makeDirectory("theirs")
+        box.give("work")
+        let made = try Command(["sh", "-c", "git init -q '\(box.path("theirs"))' && mv '\(box.path("theirs/.git"))' '\(box.path("work"))/\(isLink ? "git" : ".git")'"]).run()
+        #expect(made.status == 0, "\(made)")
+        let ended = try box.shell(
+            (isLink ? "ln -s git work/.git; " : "")
+                + "cd work/sub && export XDG_STATE_HOME=$HERE/home && \"$BERTH\" run \"$IMAGE\" -- probe id").run()
+        #expect(ended.status == 0, "\(ended)")
+        let record = try #require(try records(box).first)
+        #expect(record["git"] == nil, "\(record)")
+    }
+
+    /// Opening it would end its writer by SIGPIPE.
+    @Test func aWordThatIsAFIFOIsNotOpened() throws {
+        let box = try Box(.ordinary)
+        try box.directory.write("record = yes\n", to: "berth.conf")
+        try box.directory.makeDirectory("data")
+        box.give("data")
+        let script = """
+            mkfifo data/pipe && { echo x >data/pipe; echo "written $?" >data/outcome; } &
+            while ! test -p data/pipe; do :; done
+            XDG_STATE_HOME=$HERE/home "$BERTH" run -v ./data:/data -w /data "$IMAGE" -- probe exit 0 pipe || exit
+            timeout 20 cat data/pipe && wait && cat data/outcome
+            """
+        let ended = try box.shell(script).run()
+        #expect(ended.status == 0 && ended.output == "x\nwritten 0\n", "\(ended)")
+        #expect((try records(box).first?["files"] as? [Any])?.isEmpty == true)
+    }
+
+    /// In a directory that others can write to, the month's may be another user's.
+    @Test(.needsRoot, arguments: ["ln -s /tmp", "mkdir -m 777", "install -d -o 4242 -m 777"])
+    func aRecordGoesIntoADirectoryOfTheCallersOnly(_ command: String) throws {
+        let box = try Box(.ordinary)
+        try box.directory.makeDirectory("shared")
+        try box.directory.write("record = yes\nrecord-directory = \(box.path("shared"))\n", to: "berth.conf")
+        box.give("shared")
+        let made = try Command(["sh", "-c", "\(command) '\(box.path("shared"))'/$(date -u +%Y%m)"]).run()
+        #expect(made.status == 0, "\(made)")
+        let ended = try box.run(probe: "id")
+        #expect(ended.status == 0 && ended.errors.contains("this run is not recorded in"), "\(ended)")
     }
 }

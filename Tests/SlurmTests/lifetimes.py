@@ -42,6 +42,29 @@ def exec_attach_to_a_running_unnamed_container():
 
 
 @test
+def exec_attach_keeps_what_is_the_tasks_own_and_holds_what_it_uses():
+    # The rank and the GPUs are the attached task's own; its filters are those of the container, in which uid 0 has files of
+    # others. Its files stay when the first step has ended and the next launch sweeps the scratch directory.
+    theirs = "RANK=7 LOCAL_RANK=7 MASTER_PORT=7 CUDA_VISIBLE_DEVICES=7 OMPI_COMM_WORLD_RANK=7 FIRST=given"
+    show = "echo ${RANK-} ${LOCAL_RANK-} ${MASTER_PORT-} ${CUDA_VISIBLE_DEVICES-} ${OMPI_COMM_WORLD_RANK-} $FIRST"
+    first = f"--container-image={image('debian')} --container-remap-root env {theirs} bash -c 'echo x >/mark; {READY}'"
+    script = f"""
+        exec 3< <(exec srun --overlap -n1 {first})
+        read -r ready <&3
+        exec 4< <(exec srun --overlap -n1 --container-name=$SLURM_JOB_ID.0 bash -c '{show}; chown 12:34 /mark && echo changed
+            trap "cat /mark; exit" USR1; echo ready; while true; do sleep 300 & wait; done')
+        read -r own <&4; read -r changed <&4; read -r ready <&4; echo "$own, $changed"
+        scancel --signal=KILL $SLURM_JOB_ID.0; cat <&3 >/dev/null
+        srun --overlap -n1 --container-image={image('debian')} true
+        scancel --signal=USR1 $SLURM_JOB_ID.1; cat <&4"""
+    with cluster.SiteFile("scratch = /srv/scratch\n"):
+        node("node1", "mkdir", "-p", "-m", "1777", "/srv/scratch")
+        ended = succeeds(run("salloc", "-Q", "-N1", "-n2", "-w", "node1", "bash", "-c", script, timeout=300))
+    node("node1", "rm", "-rf", "/srv/scratch")
+    same(ended.out, "given, changed\nx\n", ended)
+
+
+@test
 def exec_gives_what_attaching_gives():
     # The mark is in the container's own file system, the mount and the variable are of the first step's command line.
     show = "cat /mark; echo $FIRST $BERTH_TEST_IMAGE; test -e /mnt/mounted && pwd"

@@ -309,6 +309,67 @@ import TestSupport
         #expect(try store.useLease(of: try Workshop.digest(9)) == nil)
     }
 
+    /// What runs an image keeps it from being collected, whatever becomes of the image's documents in between.
+    @Test(arguments: [true, false]) func aRepairLeavesTheLeaseToThoseWhoHoldIt(_ isWhole: Bool) throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        try Workshop.addLayer(7, to: store)
+        let (record, key) = (try Workshop.record(1, layers: [7]), try Workshop.key("a:1"))
+        let place = "parent/store/images/\(record.digest.directoryName)"
+        try store.publish(record, manifest: [1], config: [2], names: [key])
+        do {
+            let lease = try there(try store.lease(record.digest))
+            try shop.directory.write("garbage", to: place + (isWhole ? "/manifest.json" : "/record"))
+            _ = try Command([
+                "chmod", "g+w", shop.directory.path + "/" + place, shop.directory.path + "/" + place + "/lease",
+            ]).run()
+            try store.publish(record, manifest: [1], config: [2], names: [key], replacing: isWhole)
+            #expect(try store.documents(of: record.digest)?.manifest == [1])
+            #expect(try isThere(store.lease(record.digest)))
+            #expect(
+                try shop.names("images/\(record.digest.directoryName)") == [
+                    "config.json", "lease", "manifest.json", "names", "record",
+                ])
+            let collected = try store.collect(includingNamed: true)
+            #expect((collected.images, collected.layers, collected.inUse) == (0, 0, 1))
+            withExtendedLifetime(lease.box) {}
+        }
+        #expect(try soon { try store.collect(includingNamed: true).images == 1 })
+    }
+
+    @Test func aChangeOfModesTakesNoLease() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        let record = try Workshop.record(1)
+        try store.publish(record, manifest: [], config: [], names: [try Workshop.key("a:1")])
+        let lease = try there(try store.lease(record.digest))
+        #expect(try Command(["chmod", "-R", "g+w", shop.path + "/images"]).run().status == 0)
+        _ = try Command(["chmod", "g-w", shop.path + "/images"]).run()
+        let collected = try store.collect(includingNamed: true)
+        #expect((collected.images, collected.inUse) == (0, 1))
+        withExtendedLifetime(lease.box) {}
+    }
+
+    @Test(arguments: ["image", "summary"]) func aDamagedLayerStaysAsLongAsAContainerUsesIt(_ holder: String) throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        try Workshop.addLayer(7, to: store)
+        let (record, layer) = (try Workshop.record(1, layers: [7]), try Workshop.digest(7))
+        try store.publish(record, manifest: [], config: [], names: [try Workshop.key("a:1")])
+        let held =
+            holder == "image"
+            ? try there(try store.lease(record.digest)).box
+            : try FileLocks.hold("\(shop.path)/layers/\(layer.directoryName)/summary", .shared)
+        let error = StoreError.inUse(path: "\(shop.path)/layers/\(layer.directoryName)")
+        #expect(throws: error) { try store.forgetDamagedLayer(layer) }
+        if holder == "image" {
+            _ = try Command(["rm", "\(shop.path)/layers/\(layer.directoryName)/summary"]).run()
+            #expect(throws: error) { _ = try store.draftLayer(layer) }
+        }
+        #expect(try shop.names("layers/\(layer.directoryName)").contains("tree"))
+        withExtendedLifetime(held) {}
+    }
+
     @Test func imagesAreListedWithTheirNames() throws {
         let shop = try Workshop()
         let store = try shop.open()

@@ -1,10 +1,15 @@
+internal import Allocation
 internal import ArgumentParser
 internal import Diagnostics
+internal import Dispatch
 internal import FoundationEssentials
 internal import Hashing
+internal import ImageDiagnostics
+internal import ImagePull
 internal import ImageSpec
 internal import LinuxKernel
 internal import Store
+internal import Synchronization
 
 /// `berth replay`
 struct ReplayCommand: ParsableCommand {
@@ -45,14 +50,43 @@ struct ReplayCommand: ParsableCommand {
                     "\(differences.count == 1 ? "one thing differs" : "\(differences.count) things differ") from run \(run.id)",
                     hint: "leave out --strict to run it all the same"))
         }
-        let replay = try Replay(run, settings, srunOptions: srunOptions)
+        let image = try Self.waiting { try await Replay.image(of: run, settings) }
+        let replay = try Replay(run, image: image, settings, srunOptions: srunOptions)
         if dryRun {
             Printed.line(RunText.quoted(replay.words))
             return
         }
-        // Relative paths of the command line begin there.
-        _ = FileManager.default.changeCurrentDirectoryPath(run.workingDirectory.host)  // missing: reported above
+        // Relative paths of the command line begin there, and would name other files elsewhere.
+        let directory = run.workingDirectory.host
+        try reporting({ error in
+            Report(
+                "run \(run.id) cannot be repeated: its directory \(directory): \(error.sentence)",
+                hint: "relative paths of its command line begin there; run it on a machine that has the directory")
+        }) { () throws(SystemError) in try OwnedFileDescriptor(opening: directory, .path | .directory).enter() }
         throw Failure(Report(Processes.execute(replay.program, arguments: replay.words, environment: replay.environment)))
+    }
+}
+
+extension ReplayCommand {
+    private final class Answer<Value: Sendable>: Sendable {
+        let value = Mutex<Result<Value, any Error>?>(nil)
+        let isThere = DispatchSemaphore(value: 0)
+    }
+
+    /// For this thread, which becomes the command: those of the tasks block signals, and the command would as well.
+    private static func waiting<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) throws -> Value {
+        try reporting({ Report($0) }) { () throws(SystemError) in try ThreadSupply.check() }
+        let answer = Answer<Value>()
+        Task {
+            let result: Result<Value, any Error>
+            do { result = .success(try await body()) } catch { result = .failure(error) }
+            answer.value.withLock { $0 = result }
+            answer.isThere.signal()
+        }
+        while true {
+            answer.isThere.wait()
+            if let result = answer.value.withLock({ $0 }) { return try result.get() }
+        }
     }
 }
 
@@ -62,21 +96,54 @@ struct Replay {
     let words: [String]
     let environment: [String]
 
-    init(_ run: StoredRun, _ settings: Settings, srunOptions: [String]) throws(Failure) {
-        guard let image = run.image.pinned ?? (run.image.digest == nil ? nil : run.image.name) else {
+    /// What `berth run` takes for the very image of the run.
+    static func image(of run: StoredRun, _ settings: Settings) async throws -> String {
+        if let pinned = run.image.pinned { return pinned }
+        let name = run.image.name
+        guard let digest = run.image.digest else {
             throw Failure(
                 Report(
-                    "run \(run.id) cannot be repeated: \(run.image.name) is a directory, which has no digest",
-                    hint: "run it with `berth run \(run.image.name)`"))
+                    "run \(run.id) cannot be repeated: its image \(name) has no digest",
+                    hint: "a directory or an image file may have changed since; `berth run \(name)` runs it as it is now"))
         }
-        let berth = try reporting({ Report($0) }) { () throws(SystemError) in try Launcher.path() }
-        let command = [berth, "run"] + Self.unmasked(run.options) + [image, "--"] + run.written
-        guard !run.written.contains(StoredRun.masked) else {
+        // A layout or an archive: the name may stand for another image by now.
+        let source = try settings.source(name)
+        let platform = try settings.platform(run.image.platform)
+        let now: Digest
+        do throws(PullError) { now = try await digestNow(of: source, platform) } catch {
+            throw Failure(Report(error, source: source, store: settings.storePath(nil)))
+        }
+        guard now.description == digest else {
             throw Failure(
                 Report(
-                    "run \(run.id) cannot be repeated: its command held a secret, which the record leaves out",
+                    "run \(run.id) cannot be repeated: \(name) is another image now",
+                    details: ["the run had \(digest)", "now \(now)"], hint: "`berth run \(name)` runs it as it is now"))
+        }
+        return name
+    }
+
+    private static func digestNow(of source: ImageSource, _ platform: Platform) async throws(PullError) -> Digest {
+        let origin: any ImageOrigin =
+            switch source {
+            case .ociLayout(let path, let tag): try LayoutOrigin(directory: path, tag: tag)
+            case .ociArchive(let path, let tag): try LayoutOrigin(archive: path, tag: tag)
+            case .dockerArchive(let path, let tag): try DockerArchiveOrigin(path, tag: tag)
+            case .docker, .directory: throw .local(.notAnImage("no layout and no archive"), path: source.description)
+            }
+        let image = try await origin.resolve(for: platform)
+        await origin.close()
+        return image.manifestDigest
+    }
+
+    init(_ run: StoredRun, image: String, _ settings: Settings, srunOptions: [String]) throws(Failure) {
+        let berth = try reporting({ Report($0) }) { () throws(SystemError) in try Launcher.path() }
+        guard let options = Self.unmasked(run.options), !run.written.contains(where: { $0.contains(StoredRun.masked) }) else {
+            throw Failure(
+                Report(
+                    "run \(run.id) cannot be repeated: its command line held a secret, which the record leaves out",
                     hint: "`berth history show \(run.id)` prints the command; write the secret into a variable instead"))
         }
+        let command = [berth, "run"] + options + [image, "--"] + run.written
         let current = settings.environment
         if let job = run.job, job["step"] != nil {
             guard let srun = Self.find("srun", current["PATH"]) else {
@@ -92,7 +159,7 @@ struct Replay {
         // What the caller's shell had then, but for secrets and for what names one job or one terminal.
         var variables = current
         for variable in run.environment
-        where variable.from == "host" && variable.value != StoredRun.masked && !RunText.isOfOneRun(variable.name) {
+        where variable.from == "host" && variable.value != StoredRun.masked && !TaskVariables.contain(variable.name) {
             variables[variable.name] = variable.value
         }
         variables["BERTH_REPLAY_OF"] = run.id
@@ -122,11 +189,23 @@ struct Replay {
     }
 
     /// `-e NAME=(masked)` passes the value that the variable has now.
-    static func unmasked(_ options: [String]) -> [String] {
-        options.map { word in
-            guard word.hasSuffix("=" + StoredRun.masked) else { return word }
-            return String(word.dropLast(StoredRun.masked.count + 1))
+    ///
+    /// - Returns: `nil` if another option held a secret.
+    static func unmasked(_ options: [String]) -> [String]? {
+        var result: [String] = []
+        for word in options {
+            guard word.contains(StoredRun.masked) else {
+                result.append(word)
+                continue
+            }
+            let isNext = ["-e", "--env"].contains(result.last)
+            let prefix = isNext ? "" : ["-e=", "--env=", "-e"].first { word.hasPrefix($0) }
+            guard let prefix, let equals = word.dropFirst(prefix.count).firstIndex(of: "=") else { return nil }
+            let name = word[..<equals]
+            if name.contains(StoredRun.masked) { return nil }
+            result.append(String(name))
         }
+        return result
     }
 
     static func find(_ name: String, _ path: String?) -> String? {
@@ -184,14 +263,14 @@ private struct Differences {
             for store in stores where try store.image(digest) != nil { return true }
             return false
         }
-        if !isHere { lines.append("the image \(text.prefix(19)) is not in the store: it will be pulled, if the registry still has it") }
+        if !isHere { lines.append("the image \(text.prefix(19)) is not in the store: it will be pulled, if it is still there") }
     }
 
     private mutating func checkFiles(_ run: StoredRun) {
         for file in run.files ?? [] {
-            // As the run resolved it: beneath the directory that was mounted.
-            let path = file.path.hasPrefix("/") ? file.path : run.workingDirectory.host + "/" + file.path
-            guard let bytes = try? contents(of: path, limit: 1 << 20) else {
+            // Where the mounts of the run had it. Earlier records lack that.
+            guard let path = file.source else { continue }
+            guard let bytes = try? contents(ofRegularFile: path, limit: 1 << 20) else {  // absent, or larger than any that is recorded
                 lines.append("the file \(file.path) cannot be read")
                 continue
             }
@@ -200,7 +279,9 @@ private struct Differences {
     }
 
     private static func commit(_ directory: String, _ environment: [String: String]) -> String? {
-        guard !Identity.isRoot, let git = Replay.find("git", environment["PATH"]),
+        // Not of a work tree around it, nor another user's.
+        guard !Identity.isRoot, let own = try? FileStatus(of: directory + "/.git", followLinks: false),  // absent
+            own.kind != .symlink, own.userID == Identity.userID, let git = Replay.find("git", environment["PATH"]),
             let ended = try? Processes.run(  // no git here: nothing is compared
                 git, arguments: ["git", "-C", directory, "rev-parse", "HEAD"], environment: environment.map { "\($0)=\($1)" },
                 output: .capture(limit: 256), deadline: Clock.monotonicNanoseconds + 5_000_000_000),

@@ -1,3 +1,4 @@
+internal import Allocation
 internal import LinuxKernel
 
 /// A run in words, part by part, and what differs between two.
@@ -90,15 +91,7 @@ enum RunText {
 
     /// Without what names one job, one rank or one terminal.
     private static func environment(_ run: StoredRun) -> [String] {
-        run.environment.filter { !isOfOneRun($0.name) }.map { "\($0.name)=\($0.value)" }.sorted()
-    }
-
-    static func isOfOneRun(_ name: String) -> Bool {
-        ["SLURM", "PMI", "PMIX", "OMPI_", "BERTH_", "SSH_", "XDG_SESSION", "DBUS_"].contains { name.hasPrefix($0) }
-            || [
-                "TERM", "MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TMPDIR",
-                "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HOSTNAME", "DISPLAY", "XAUTHORITY",
-            ].contains(name)
+        run.environment.filter { !TaskVariables.contain($0.name) }.map { "\($0.name)=\($0.value)" }.sorted()
     }
 
     private static func amount(_ value: UInt64) -> String { value == .max ? "unlimited" : "\(value)" }

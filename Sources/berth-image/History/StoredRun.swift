@@ -38,7 +38,11 @@ struct StoredRun: Decodable, Equatable {
         let soft, hard: UInt64
     }
     struct Host: Decodable, Equatable { let name, kernel: String? }
-    struct File: Decodable, Equatable { let path, sha256: String }
+    struct File: Decodable, Equatable {
+        let path, sha256: String
+        /// Its path on the host.
+        let source: String?
+    }
     struct Git: Decodable, Equatable {
         let directory: String
         let commit, branch: String?
@@ -109,7 +113,15 @@ struct RunHistory {
 
     func text(of id: String) throws(Failure) -> [UInt8] {
         let path = "\(path)/\(id.prefix(6))/\(id).json"
-        return try reporting({ Report($0) }) { () throws(SystemError) in try contents(of: path, limit: 4 << 20) }
+        // A record decides what `berth replay` runs.
+        let fault = try reporting({ Report($0) }) { () throws(SystemError) in try Trust().fault(on: path) }
+        if let fault {
+            throw Failure(
+                Report(
+                    refusing: "record", path, fault,
+                    hint: "`record-directory` in ~/.config/berth/berth.conf names a directory of your own"))
+        }
+        return try reporting({ Report($0) }) { () throws(SystemError) in try contents(ofRegularFile: path, limit: 4 << 20) }
     }
 
     func run(_ id: String) throws(Failure) -> StoredRun {

@@ -162,23 +162,8 @@ struct ExecCommand {
             limits: limits, user: user, boundingCapabilities: who.bounding)
         process.noNewPrivileges = who.noNewPrivileges
         if target.processes != nil { process.firstProcess = .command }
-        process.filters = try filters(target.container.label)
+        process.filters = try LaunchRequest.filters(of: target.container.label)
         return process
-    }
-
-    /// Those that the container's processes are held to. A profile of the user's may be another one by now.
-    private func filters(_ label: ContainerLabel) throws(Failure) -> [SeccompFilter] {
-        var filters: [SeccompFilter] = []
-        for name in label.filter.split(separator: "+") {
-            guard let known = SeccompChoice.BuiltIn(rawValue: String(name)) else {
-                throw .report(
-                    Report(
-                        "the container runs under a seccomp profile that is a file, which `berth exec` cannot load again",
-                        hint: "use --seccomp default, or none, for containers to be entered"))
-            }
-            filters.append(try LaunchRequest.builtIn(known, .host))
-        }
-        return filters
     }
 
     /// In a container with a user namespace there is one user.

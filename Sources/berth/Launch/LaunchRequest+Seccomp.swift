@@ -1,6 +1,7 @@
 internal import Diagnostics
 internal import LaunchPlanning
 internal import LinuxKernel
+internal import Sandbox
 internal import SiteConfig
 internal import Store
 
@@ -34,6 +35,27 @@ extension LaunchRequest {
             setting.value == "default"
                 ? try Self.builtIn(.standard, .site(setting.place)) : try compiled(setting.value, .site(setting.place))
         ]
+    }
+
+    /// Those that a running container's processes are held to, for a process that enters it. A profile of the user's may be
+    /// another one by now.
+    ///
+    /// - Parameter own: The filters of the process itself: kept if the container's have the same names.
+    static func filters(
+        of label: ContainerLabel, keeping own: [SeccompFilter]? = nil
+    ) throws(Failure) -> [SeccompFilter] {
+        if let own, ContainerLabel.filterNames(own) == label.filter { return own }
+        var filters: [SeccompFilter] = []
+        for name in label.filter.split(separator: "+") {
+            guard let known = SeccompChoice.BuiltIn(rawValue: String(name)) else {
+                throw .report(
+                    Report(
+                        "the container runs under a seccomp profile that is a file, which cannot be loaded again",
+                        hint: "use --seccomp default, or none, for containers to be entered"))
+            }
+            filters.append(try builtIn(known, .host))
+        }
+        return filters
     }
 
     static func builtIn(_ name: SeccompChoice.BuiltIn, _ origin: Origin) throws(Failure) -> SeccompFilter {

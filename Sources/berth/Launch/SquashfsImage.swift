@@ -39,39 +39,16 @@ struct UnpackedSquashfs {
         }
     }
 
-    /// How long another process may take to unpack the file, unless the launch has a deadline.
-    private static let patience: UInt64 = 3_600_000_000_000
-
     /// Waits until no other process unpacks the file.
     private static func place(
         of file: SquashfsFile, in store: ImageStore, _ deadline: UInt64?
     ) throws(Failure) -> UnpackedFile {
         let key = ImageStore.fileKey(file.status)
-        let start = Clock.monotonicNanoseconds
-        let end = deadline ?? start + patience
-        var isTold = false
-        while true {
-            let place = try mapError(to: Failure.store) { () throws(StoreError) in try store.unpackedFile(key) }
-            if let place { return place }
-            let now = Clock.monotonicNanoseconds
-            func others() -> String {
-                let holders = store.unpackers(of: key).map { "process \($0.processID) (\($0.command))" }
-                return holders.isEmpty ? "another process" : holders.joined(separator: ", ")
-            }
-            if now >= end {
-                throw .report(
-                    Report(
-                        deadline == nil
-                            ? "\(file.path) was still being unpacked by \(others()) after an hour"
-                            : "\(file.path) was still being unpacked by \(others()) at the end of the start time-out",
-                        hint: "end that process if it hangs"
-                            + (deadline == nil ? "" : "; " + PrepareCommand.timeoutHint)))
-            }
-            if !isTold, now - start > 2_000_000_000 {
-                isTold = true
-                Terminal.note("waiting for \(others()), which unpacks \(file.path)")
-            }
-            Processes.sleep(milliseconds: 20)
+        let waiting = Waiting(
+            activity: "is unpacking \(file.path)", hint: deadline == nil ? "" : PrepareCommand.timeoutHint,
+            deadline: deadline)
+        return try waiting.until(holders: { store.unpackers(of: key) }) { () throws(Failure) in
+            try mapError(to: Failure.store) { () throws(StoreError) in try store.unpackedFile(key) }
         }
     }
 

@@ -8,7 +8,7 @@ struct NamedFiles {
     private let workingDirectory: String
     private let mounts: [BindMount]
 
-    private static let largest: UInt64 = 256 << 10
+    private static let largest = 256 << 10
     private static let most = 16
 
     init(_ plan: LaunchPlan) {
@@ -27,7 +27,7 @@ struct NamedFiles {
             guard !path.isEmpty, path.utf8.first != UInt8(ascii: "-"), let place = hostPath(of: path),
                 let hash = Self.hash(place)
             else { continue }
-            result.append(.members(("path", .string(path)), ("sha256", .string(hash))))
+            result.append(.members(("path", .string(path)), ("source", .string(place)), ("sha256", .string(hash))))
         }
         return result
     }
@@ -47,10 +47,7 @@ struct NamedFiles {
 
     /// FIPS 180-4's SHA-256, by libmd; `nil` for what is no small regular file.
     private static func hash(_ path: String) -> String? {
-        guard let file = try? OwnedFileDescriptor(opening: path, .readOnly | .nonBlocking),  // a word that is no file
-            let status = try? file.status(), status.kind == .regular, status.size <= largest,
-            let bytes = try? file.readAll(limit: Int(largest))
-        else { return nil }
+        guard let bytes = try? contents(ofRegularFile: path, limit: largest) else { return nil }  // a word that is no file
         return bytes.withUnsafeBufferPointer { bytes in
             withUnsafeTemporaryAllocation(of: CChar.self, capacity: 2 * 32 + 1) { text in
                 SHA256Data(bytes.baseAddress, bytes.count, text.baseAddress).map { String(cString: $0) }

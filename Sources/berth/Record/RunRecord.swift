@@ -13,7 +13,7 @@ struct RunRecord {
     let id: String
     private let mask: SecretMask
     private var members: [(String, JSON?)] = []
-    private let workTree: WorkTree?
+    private var workTree: WorkTree?
 
     init(
         _ request: LaunchRequest, _ image: LocatedImage, _ plan: LaunchPlan, words: [String], command: [String]
@@ -50,6 +50,11 @@ struct RunRecord {
             ("host", Self.host()),
             ("files", caller.isRoot ? nil : .array(NamedFiles(plan).hashes(words: command))),
         ]
+        if plan.process.firstProcess != nil {
+            // From then on this is a child of the process that git is a child of, and cannot wait for it.
+            members.append(("git", workTree?.state()))
+            workTree = nil
+        }
     }
 
     /// With what git has found in the meantime.
@@ -66,6 +71,7 @@ extension RunRecord {
     private static func image(_ request: LaunchRequest, _ located: LocatedImage) -> JSON {
         let image = located.image
         var pinned: String?
+        var name = image.name
         var layers = image.trees.map { tree in
             // `layers/sha256-…/tree`
             let parts = tree.split(separator: "/")
@@ -73,12 +79,14 @@ extension RunRecord {
         }
         if case .stored(let source) = request.source {
             if !image.digest.isEmpty { pinned = source.pinned(image.digest) }
+            // For a replay, which starts elsewhere.
+            if source.path != nil { name = source.description }
         } else {
             layers = []
         }
         return .members(
             ("reference", .string(request.written.image)),
-            ("name", .string(image.name)),
+            ("name", .string(name)),
             ("pinned", pinned.map { .string($0) }),
             ("digest", image.digest.isEmpty ? nil : .string(image.digest)),
             ("platform", .string(request.platform.description)),

@@ -29,7 +29,12 @@ struct RunRecorder {
             self.record = record
             // A year of runs in one directory would make each listing slow.
             let month = String(record.id.prefix(6))
-            directory = DescriptorBox(try Self.enter(month, in: top))
+            let directory = try Self.enter(month, in: top)
+            // In a directory that others can write to it may be another user's, who would choose what `berth replay` runs.
+            if Trust(isOwnFile: true).fault(of: try directory.status(), at: path + "/" + month) != nil {
+                throw SystemError(call: "open", errno: Errno.EPERM, subject: path + "/" + month)
+            }
+            self.directory = DescriptorBox(directory)
         } catch {
             Self.warn(path, error)
             return nil
@@ -66,21 +71,24 @@ struct RunRecorder {
             guard error.errno == Errno.ENOENT else { throw error }
         }
         var directory = try OwnedFileDescriptor(opening: "/", .path | .directory)
-        for name in path.split(separator: "/") { directory = try enter(String(name), in: directory) }
+        for name in path.split(separator: "/") { directory = try enter(String(name), in: directory, following: true) }
         return directory
     }
 
     /// A directory below another one, created if it is missing.
+    ///
+    /// - Parameter following: It may be a link, on the way to the site's or the user's directory of records.
     private static func enter(
-        _ name: String, in parent: borrowing OwnedFileDescriptor
+        _ name: String, in parent: borrowing OwnedFileDescriptor, following: Bool = false
     ) throws(SystemError) -> OwnedFileDescriptor {
-        do throws(SystemError) { return try parent.open(name, .path | .directory) } catch {
+        let flags: OpenFlags = following ? .path | .directory : .path | .directory | .noFollow
+        do throws(SystemError) { return try parent.open(name, flags) } catch {
             guard error.errno == Errno.ENOENT else { throw error }
         }
         do throws(SystemError) { try parent.makeDirectory(name, mode: 0o700) } catch {
             guard error.errno == Errno.EEXIST else { throw error }
         }
-        return try parent.open(name, .path | .directory)
+        return try parent.open(name, .path | .directory | .noFollow)
     }
 
     private static func warn(_ path: String, _ error: SystemError) {

@@ -53,10 +53,17 @@ struct WorkTree {
     /// git-status(1), "Porcelain Format Version 2": changed, renamed and unmerged files.
     private static let fieldsBeforeName = ["1": 8, "2": 9, "u": 10]
 
+    /// Whether a work tree of the caller's begins here. Another user's, such as `/tmp/.git`, has a configuration that names
+    /// programs for git to run.
+    private static func isOwn(_ directory: String) -> Bool {
+        guard let status = try? FileStatus(of: directory + "/.git", followLinks: false) else { return false }  // absent
+        return status.kind != .symlink && status.userID == Identity.userID
+    }
+
     private static func top(above directory: String) -> String? {
         var path = directory[...]
         while !path.isEmpty {
-            if (try? FileStatus(of: path + "/.git")) != nil { return String(path) }  // absent: further up
+            if Self.isOwn(String(path)) { return String(path) }
             guard let slash = path.lastIndex(of: "/") else { return nil }
             path = path[..<slash]
         }

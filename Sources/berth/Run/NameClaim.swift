@@ -9,18 +9,18 @@ struct NameClaim: ~Copyable {
     private let lock: WorkLock
 
     /// - Parameter step: Its tasks may have containers of one name.
-    init(_ name: String, step: String, storePath: String) throws(Failure) {
-        let lock = try Self.lock(name, storePath)
+    init(_ name: String, step: String, storePath: String, deadline: UInt64?) throws(Failure) {
+        let lock = try Self.lock(name, storePath, deadline)
         try Self.refuseTaken(name, step)
         self.lock = lock
     }
 
-    private static func lock(_ name: String, _ storePath: String) throws(Failure) -> WorkLock {
+    private static func lock(_ name: String, _ storePath: String, _ deadline: UInt64?) throws(Failure) -> WorkLock {
         let store = try mapError(to: Failure.store) { () throws(StoreError) in try ImageStore.openOrCreate(storePath) }
-        while true {
-            let lock = try mapError(to: Failure.store) { () throws(StoreError) in try store.tryLockContainer(name) }
-            if let lock { return lock }
-            Processes.sleep(milliseconds: 20)
+        let waiting = Waiting(
+            activity: "is starting a container with the name \(name)", hint: "choose another name", deadline: deadline)
+        return try waiting.until(holders: { store.containerLockHolders(name) }) { () throws(Failure) in
+            try mapError(to: Failure.store) { () throws(StoreError) in try store.tryLockContainer(name) }
         }
     }
 

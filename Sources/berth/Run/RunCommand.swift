@@ -85,7 +85,7 @@ struct RunCommand {
     /// Released by execve(2), when others find the container by its name.
     private func claimName() throws(Failure) -> NameClaim? {
         guard let name = request.options.name else { return nil }
-        return try NameClaim(name, step: request.step, storePath: request.settings.storePath)
+        return try NameClaim(name, step: request.step, storePath: request.settings.storePath, deadline: request.deadline)
     }
 }
 
@@ -193,7 +193,7 @@ extension RunCommand {
 
     /// An image may have hundreds of layers, each with a lease of its own: too many numbers for the command to spare.
     private static func inFewNumbers(_ leases: [DescriptorBox]) throws(SystemError) -> [DescriptorBox] {
-        let most = min(64, try StartingState.callersValue(of: .openFiles).soft / 4)
+        let most = min(UInt64(ContainerProcess.mostLeases), try StartingState.callersValue(of: .openFiles).soft / 4)
         return leases.count < 2 || UInt64(leases.count) <= most ? leases : [try LocalSockets.bundle(leases)]
     }
 }

@@ -1,3 +1,4 @@
+internal import Allocation
 internal import Diagnostics
 internal import ImageSpec
 internal import LaunchPlanning
@@ -71,24 +72,10 @@ extension PrepareCommand {
 
     /// Waits for the step that has it, which may be pulling the image: as long as this one may take.
     private func lock(_ name: ContainerName, in store: ImageStore) throws(Failure) -> WorkLock {
-        var isTold = false
-        while true {
-            let lock = try mapError(to: Failure.store) { () throws(StoreError) in
-                try store.tryLockContainer(name.directory)
-            }
-            if let lock { return lock }
-            let now = Clock.monotonicNanoseconds
-            if let deadline = plugin.deadline, now >= deadline {
-                throw .report(
-                    Report(
-                        "another step was still creating the container \(name.name) at the end of the start time-out",
-                        hint: Self.timeoutHint))
-            }
-            if !isTold, now - plugin.started > 10_000_000_000 {
-                isTold = true
-                Terminal.note("waiting for another step on this node, which is creating the container \(name.name)")
-            }
-            Processes.sleep(milliseconds: 20)
+        let waiting = Waiting(
+            activity: "is creating the container \(name.name)", hint: Self.timeoutHint, deadline: plugin.deadline)
+        return try waiting.until(holders: { store.containerLockHolders(name.directory) }) { () throws(Failure) in
+            try mapError(to: Failure.store) { () throws(StoreError) in try store.tryLockContainer(name.directory) }
         }
     }
 
@@ -196,7 +183,9 @@ extension PrepareCommand {
         let planner = LaunchPlanner(request, image)
         let grant = try DeviceGrant(request)
         var process = try planner.plan(grant, gpus: []).process
-        let leases = image.leases + [lease].compactMap { $0 }
+        // An unnamed container's files may be in a scratch directory that only its own processes hold.
+        let leases = image.leases + [lease].compactMap { $0 } + (running.pin()?.leases() ?? [])  // ended: joining says so
+        process.filters = try LaunchRequest.filters(of: label, keeping: process.filters)
         var spec = try mapError(to: Failure.system) { () throws(SystemError) in
             try JoinSpec(namespaces: namespaces, leases: leases)
         }
@@ -205,7 +194,7 @@ extension PrepareCommand {
         let named = zip(process.environment, process.environmentSources)
             .filter { $0.1 == VariableSource.option.rawValue }.map(\.0)
         drop(&process)
-        process.environment.set(environment.filter { !ContainerEnvironment.isOfScheduler($0) && !$0.hasPrefix("TERM=") })
+        process.environment.set(environment.filter { !TaskVariables.contain($0) })
         process.environment.set(named)
         spec.add(process, outside: plugin.caller.environment)
         if planner.selector(grant).wantsPyTorch { spec.addRanks(chosen: request.options.variables) }
