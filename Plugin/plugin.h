@@ -56,7 +56,7 @@ void free_argv(struct argv *words);
 /* What the user asked for: options.c. A text is NULL where the flag was not given. */
 struct options {
 	char *image, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit, *device, *fabric, *profile, *seccomp;
-	int home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
+	int init, home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
 };
 extern struct options options;
 int register_options(spank_t spank);
@@ -108,6 +108,7 @@ void report(spank_t spank);
 int join(spank_t spank, int connection);
 #define FAILURE_PACKET "berth-failed"    /* in place of a container; berth has said why */
 extern int connection_to_berth;
+extern pid_t broadcaster;    /* slurmstepd, where it signals every process of the step; otherwise 0 */
 extern glob_t accelerators;
 
 #define BERTH_FAILED 125

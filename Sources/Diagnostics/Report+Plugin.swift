@@ -22,7 +22,7 @@ extension Report {
         ("--read-only", "--container-readonly"), ("--root", "--container-remap-root"),
         ("--no-root", "--no-container-remap-root"), ("--home", "--container-mount-home"),
         ("--no-home", "--no-container-mount-home"), ("--unshare", "--container-unshare"),
-        ("--pull", "--container-pull"), ("--seccomp", "--container-seccomp"),
+        ("--pull", "--container-pull"), ("--seccomp", "--container-seccomp"), ("--init", "--container-init"),
     ]
 
     static func withPluginFlags(_ line: String) -> String {
