@@ -180,6 +180,20 @@ static int load_filter(const char *word)
 	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
+/* The filter that the site enforces, before those of the container: one of these may keep further ones from being loaded. */
+static void load_site_filter(spank_t spank)
+{
+	if (!site_filter)
+		return;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || load_filter(site_filter) < 0) {
+		say(spank, "cannot load the seccomp filter that the site enforces: %s; `berth doctor` shows what this kernel lacks",
+			strerror(errno));
+		_exit(BERTH_FAILED);
+	}
+	free(site_filter);
+	site_filter = NULL;
+}
+
 static int next(struct container *container)
 {
 	return container->used < container->count ? container->descriptors[container->used++] : -1;
@@ -347,6 +361,7 @@ static int apply_join_word(spank_t spank, struct container *container, char *wor
 	case 'P':
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	case 'F':                    /* last: what it refuses is refused to this process, too */
+		load_site_filter(spank);
 		return load_filter(value);
 	default:
 		errno = EPROTO;
@@ -449,6 +464,8 @@ int join(spank_t spank, int connection)
 		if (apply_join_word(spank, &container, word) < 0)
 			failed = word;
 	}
+	if (arrival == ARRIVED && !failed)
+		load_site_filter(spank);
 	if (arrival == ARRIVED && !failed && wants_init && berth_leave_init_behind() < 0)
 		failed = "init";
 	if (failed)

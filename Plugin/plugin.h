@@ -97,6 +97,7 @@ void sweep_containers_of(uid_t user, uint32_t job);
 bool site_confines(void);
 int start_confining(spank_t spank);
 int wait_until_confined(void);
+extern char *site_filter;    /* a seccomp filter for each task, as join.c reads it; NULL for none */
 void raise_limits_of_site(void);
 
 /* slurm.conf's TaskProlog, outside the container: prolog.c. */

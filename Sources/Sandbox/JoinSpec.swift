@@ -122,6 +122,11 @@ extension JoinSpec {
         self.init(bytes, Array(packet.descriptors.dropFirst()))
     }
 
+    /// A filter as the plugin reads it.
+    package static func words(filter flags: UInt32, _ instructions: [UInt8]) -> String {
+        "\(flags) \(hexadecimal(instructions))"
+    }
+
     /// Words end at a NUL, of which instructions are full.
     private static func hexadecimal(_ bytes: [UInt8]) -> String {
         let digits = Array("0123456789abcdef".utf8)
@@ -162,7 +167,7 @@ extension JoinSpec {
             case .continueInside: add("E")
             case .keepCapabilities(let numbers): add("C", numbers.map(String.init).joined(separator: ","))
             case .noNewPrivileges: add("P")
-            case .filter(let flags, let instructions): add("F", "\(flags) \(Self.hexadecimal(instructions))")
+            case .filter(let flags, let instructions): add("F", Self.words(filter: flags, instructions))
             }
         }
         return (words, descriptors)

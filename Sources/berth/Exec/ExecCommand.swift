@@ -168,7 +168,7 @@ struct ExecCommand {
                         "the container runs under a seccomp profile that is a file, which `berth exec` cannot load again",
                         hint: "use --seccomp default, or none, for containers to be entered"))
             }
-            filters.append(try LaunchRequest.builtIn(known, .host))
+            filters.append(try SeccompRecords.filter(known, .host))
         }
         return filters
     }

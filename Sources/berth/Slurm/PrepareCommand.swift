@@ -124,9 +124,9 @@ struct PrepareCommand {
             let words = plugin.options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.image.entrypoint
             if !words.isEmpty {
                 // This process only hands the container on from here.
-                try mapError(to: Failure.sandbox) { [process = plan.process] () throws(SandboxError) in
-                    try process.loadFilters()
-                }
+                var process = plan.process
+                process.filters.insert(contentsOf: [try request.mandatoryFilter()].compactMap { $0 }, at: 0)
+                try mapError(to: Failure.sandbox) { [process] () throws(SandboxError) in try process.loadFilters() }
                 try run(words, launcher, &plan.process, deadline: request.deadline)
                 phases.end("entrypoint")
             }
