@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +26,10 @@
 
 static pid_t confining = -1;
 static int signal_to_confine = -1;
+
+/* Where berth leaves the seccomp filter that the site enforces. Only this task and root have it: until it executes the user's
+ * command, the task is nobody's to trace, and its descriptors are nobody's to open. */
+static int filter_file = -1;
 
 static bool file_confines(const char *path)
 {
@@ -64,7 +71,7 @@ int start_confining(spank_t spank)
 	struct argv words = {0};
 	uint64_t megabytes = 0;
 	uint16_t cpus = 0;
-	int ends[2];
+	int ends[2], signal_end, file;
 	char byte;
 
 	if (!site_confines())
@@ -78,22 +85,42 @@ int start_confining(spank_t spank)
 		add_argument(&words, "memory=%llu", (unsigned long long)megabytes << 20);
 	if (cpus > 0)
 		add_argument(&words, "cpus=%u", cpus);
-	if (words.failed || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+	add_argument(&words, "filter");
+	if (words.failed || (filter_file = memfd_create("berth-filter", MFD_CLOEXEC)) < 0
+	    || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		goto done;
 	if ((confining = fork()) == 0) {
-		/* Descriptor 3 alone: what it kept open, nobody would see the end of. */
-		if (ends[1] != 3 && dup2(ends[1], 3) < 0)
+		/* Descriptors 3 and 4 alone: what it kept open, nobody would see the end of. */
+		if ((signal_end = fcntl(ends[1], F_DUPFD, 5)) < 0 || (file = fcntl(filter_file, F_DUPFD, 5)) < 0
+		    || dup2(signal_end, 3) < 0 || dup2(file, 4) < 0)
 			_exit(BERTH_FAILED);
-		close_descriptors(4, ~0U, NOW);
+		close_descriptors(5, ~0U, NOW);
 		if (read(3, &byte, 1) != 1)
 			_exit(BERTH_FAILED);     /* the task has ended before it got there */
-		execute(words.list, (char *const[]){NULL}, -1);
+		execute(words.list, (char *const[]){NULL}, 4);
 	}
 	close(ends[1]);
 	signal_to_confine = ends[0];
 done:
 	free_argv(&words);
 	return confining > 0 ? 0 : -1;
+}
+
+char *site_filter;
+
+/* False where there is no reading it; without a filter of the site's it stays NULL. */
+static bool read_site_filter(void)
+{
+	struct stat status;
+
+	if (fstat(filter_file, &status) < 0)
+		return false;
+	if (status.st_size > 0) {
+		site_filter = calloc((size_t)status.st_size + 1, 1);
+		if (!site_filter || pread(filter_file, site_filter, (size_t)status.st_size, 0) != status.st_size)
+			return false;
+	}
+	return close(filter_file) == 0;
 }
 
 /* In each task, as the user. 0 where all that the site asked for holds; otherwise berth has said why it does not. */
@@ -103,13 +130,15 @@ int wait_until_confined(void)
 
 	if (confining < 0)
 		return 0;
+	/* As the kernel has it after the change of user, unless fs.suid_dumpable says otherwise. */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	(void)!send(signal_to_confine, "", 1, MSG_NOSIGNAL);
 	close(signal_to_confine);
 	while (waitpid(confining, &status, 0) < 0)
 		if (errno != EINTR)
 			return -1;
 	confining = -1;
-	return status == 0 ? 0 : -1;
+	return status == 0 && read_site_filter() ? 0 : -1;
 }
 
 /* In the child that is to become berth, which shows tasks its own limits: async-signal-safe calls only. */

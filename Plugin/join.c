@@ -10,18 +10,23 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "Init.h"        /* of Sources/CLinux */
 #include "plugin.h"
 
-#define VERSION "berth-container 6"
+#define VERSION "berth-container 7"
+
+pid_t broadcaster;
 
 enum { MOST_DESCRIPTORS = 16, MOST_GPUS = 1024 };
 
@@ -175,6 +180,20 @@ static int load_filter(const char *word)
 	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
+/* The filter that the site enforces, before those of the container: one of these may keep further ones from being loaded. */
+static void load_site_filter(spank_t spank)
+{
+	if (!site_filter)
+		return;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || load_filter(site_filter) < 0) {
+		say(spank, "cannot load the seccomp filter that the site enforces: %s; `berth doctor` shows what this kernel lacks",
+			strerror(errno));
+		_exit(BERTH_FAILED);
+	}
+	free(site_filter);
+	site_filter = NULL;
+}
+
 static int next(struct container *container)
 {
 	return container->used < container->count ? container->descriptors[container->used++] : -1;
@@ -261,6 +280,46 @@ static int set_default(spank_t spank, char *name)
 	return spank_setenv(spank, name, value, 1) == ESPANK_SUCCESS ? 0 : -1;
 }
 
+/* Whether this process is 1 of a PID namespace in which an init is to stay. */
+static bool wants_init;
+
+/* From here on in a child. The process of Slurm's stands for it outside, and returns to none of Slurm's code. */
+static int continue_in_child(void)
+{
+	signal(SIGCHLD, SIG_DFL);
+	return berth_become_first_process(broadcaster) < 0 || berth_end_with_parent() < 0 ? -1 : 0;
+}
+
+static int make_read_only(const char *path)
+{
+	if (mount(path, path, NULL, MS_BIND, NULL) < 0)
+		return errno == ENOENT ? 0 : -1;
+	return mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+/* A PID namespace, and a /proc that shows it, which no other task sees: PATH,PATH,... in it are read-only. */
+static int become_first_process(spank_t spank, char *paths)
+{
+	int task = -1;
+
+	spank_get_item(spank, S_TASK_ID, &task);
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0 || continue_in_child() < 0)
+		return -1;
+	if (mount(NULL, "/proc", NULL, MS_PRIVATE, NULL) < 0
+	    || mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) {
+		if (errno != EPERM)
+			return -1;
+		if (task == 0)
+			say(spank, "cannot mount a /proc for the PID namespace: a user may do this only where the whole of the node's /proc"
+				" is visible; leave out --container-unshare=pid and --container-init");
+		_exit(BERTH_FAILED);
+	}
+	for (char *path = strtok(paths, ","); path; path = strtok(NULL, ","))
+		if (make_read_only(path) < 0)
+			return -1;
+	return 0;
+}
+
 static int apply_join_word(spank_t spank, struct container *container, char *word)
 {
 	char *value = word + 1, *equals;
@@ -289,11 +348,20 @@ static int apply_join_word(spank_t spank, struct container *container, char *wor
 		return renumber(spank, value, word[0] == 'A');
 	case 'L':
 		return limit(value);
+	case 'B':                    /* Slurm signals every process by itself: read before all others */
+		return 0;
+	case 'E':                    /* in the PID namespace that was entered, of another step's container */
+		return continue_in_child();
+	case 'I':
+	case 'U':
+		wants_init = word[0] == 'I';
+		return become_first_process(spank, value);
 	case 'C':
 		return keep_capabilities(value);
 	case 'P':
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	case 'F':                    /* last: what it refuses is refused to this process, too */
+		load_site_filter(spank);
 		return load_filter(value);
 	default:
 		errno = EPROTO;
@@ -320,6 +388,15 @@ void report(spank_t spank)
 		if (access(*node, R_OK | W_OK) == 0 && used + strlen(*node) < sizeof words)
 			used += strlen(strcpy(words + used, *node)) + 1;
 	(void)!send(connection_to_berth, words, used, MSG_NOSIGNAL);
+}
+
+/* Whether there is a word that is this letter alone. */
+static bool has_word(const struct container *container, char letter)
+{
+	for (const char *word = container->words; word < container->words + container->size; word += strlen(word) + 1)
+		if (word[0] == letter && word[1] == '\0')
+			return true;
+	return false;
 }
 
 /* The descriptor of the word R, before any is used. */
@@ -373,6 +450,8 @@ int join(spank_t spank, int connection)
 	if (arrival == LOST && task == 0)
 		say(spank, "no container: `berth slurm-prepare` ended without a message; it was killed, or the job is out of memory");
 	close(connection);
+	if (arrival == ARRIVED && has_word(&container, 'B'))
+		broadcaster = getppid();
 	int root = arrival == ARRIVED && options.save ? root_of(&container) : -1;
 	if (root >= 0)
 		stay_to_save(spank, root, container.descriptors, container.count);
@@ -385,6 +464,10 @@ int join(spank_t spank, int connection)
 		if (apply_join_word(spank, &container, word) < 0)
 			failed = word;
 	}
+	if (arrival == ARRIVED && !failed)
+		load_site_filter(spank);
+	if (arrival == ARRIVED && !failed && wants_init && berth_leave_init_behind() < 0)
+		failed = "init";
 	if (failed)
 		say(spank, "cannot join the container: %.100s: %s", failed, strerror(errno));
 	free(container.words);

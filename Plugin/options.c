@@ -8,7 +8,7 @@
 #include "plugin.h"
 
 struct options options = {
-	.home = UNSET, .root = UNSET, .entrypoint = UNSET, .entrypoint_log = UNSET, .writable = UNSET,
+	.init = UNSET, .home = UNSET, .root = UNSET, .entrypoint = UNSET, .entrypoint_log = UNSET, .writable = UNSET,
 	.slurm = UNSET, .verbose = UNSET,
 };
 
@@ -48,7 +48,8 @@ static const struct flag flags[] = {
 	CHOICE("container-writable", writable, YES, NULL, "the container can be written to, the default"),
 	CHOICE("container-readonly", writable, NO, "--read-only", "the container can not be written to"),
 	LIST("env", "NAME[,NAME...]", env, "--env", "variables whose value outside wins over the image's"),
-	TEXT("unshare", "NS[,NS...]", unshare, "--unshare", "new namespaces for the container: net, ipc, uts"),
+	TEXT("unshare", "NS[,NS...]", unshare, "--unshare", "new namespaces for the container: net, ipc, uts, pid"),
+	CHOICE("container-init", init, YES, "--init", "a PID namespace for each task, with an init as process 1"),
 	TEXT("gpus", "all|none|granted|COUNT|device=N,N", gpus, "--gpus", "which of the granted GPUs to show"),
 	LIST("require", "NEED[,NEED...]", require, "--require", "what must be there, or the step fails"),
 	TEXT("pull", "missing|always|newer|never", pull, "--pull", "when to ask the registry"),

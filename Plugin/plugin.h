@@ -56,7 +56,7 @@ void free_argv(struct argv *words);
 /* What the user asked for: options.c. A text is NULL where the flag was not given. */
 struct options {
 	char *image, *file, *edf, *mounts, *workdir, *name, *save, *env, *unshare, *gpus, *require, *pull, *ulimit, *device, *fabric, *profile, *seccomp;
-	int home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
+	int init, home, root, entrypoint, entrypoint_log, writable, slurm, verbose;
 };
 extern struct options options;
 extern bool flags_given;
@@ -98,6 +98,7 @@ void sweep_containers_of(uid_t user, uint32_t job);
 bool site_confines(void);
 int start_confining(spank_t spank);
 int wait_until_confined(void);
+extern char *site_filter;    /* a seccomp filter for each task, as join.c reads it; NULL for none */
 void raise_limits_of_site(void);
 
 /* slurm.conf's TaskProlog, outside the container: prolog.c. */
@@ -109,6 +110,7 @@ void report(spank_t spank);
 int join(spank_t spank, int connection);
 #define FAILURE_PACKET "berth-failed"    /* in place of a container; berth has said why */
 extern int connection_to_berth;
+extern pid_t broadcaster;    /* slurmstepd, where it signals every process of the step; otherwise 0 */
 extern glob_t accelerators;
 
 #define BERTH_FAILED 125

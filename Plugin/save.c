@@ -61,8 +61,9 @@ static int follow(pid_t command, const sigset_t *all)
 		siginfo_t info;
 		int status, number = sigwaitinfo(all, &info);
 
-		/* Those of the terminal reach the command by themselves. */
-		if (number > 0 && number != SIGCHLD && info.si_code <= 0)
+		/* Those of the terminal reach the command by themselves, and Slurm's may. */
+		if (number > 0 && number != SIGCHLD && info.si_code <= 0
+		    && !(broadcaster > 0 && info.si_code == SI_USER && info.si_pid == broadcaster))
 			kill(command, number);
 		if (waitpid(command, &status, WNOHANG) == command)
 			return status;

@@ -46,6 +46,15 @@ package struct SlurmConfiguration: Equatable, Sendable {
         return ["yes", "true", "1"].contains(value(of: name, in: file)?.lowercased() ?? "")
     }
 
+    /// Whether a signal to a step reaches each of its processes, and not the tasks alone: the processes that slurmstepd has
+    /// started. proctrack/cgroup, the default, signals tasks unless cgroup.conf says otherwise.
+    package var signalsEveryProcess: Bool {
+        switch value(of: "ProctrackType", in: "slurm.conf")?.lowercased() {
+        case nil, "proctrack/cgroup": isSet("SignalChildrenProcesses", in: "cgroup.conf") ?? false
+        default: true
+        }
+    }
+
     private static func trimmed(_ text: Substring) -> String {
         var text = text
         while let first = text.first, first == " " || first == "\t" || first == "\"" { text = text.dropFirst() }

@@ -1,8 +1,22 @@
 // Process 1 of a PID namespace, and the process outside that represents it. This code runs after a fork, so it
-// allocates no memory and uses only system calls.
-#include "CLinux.h"
+// allocates no memory and uses only system calls. The Slurm plugin is compiled with this file, too.
+#define _GNU_SOURCE
+#include "Init.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
 
 // A message from process 1 to the process outside: the command has stopped, or the signal that killed it.
 struct message {
@@ -11,12 +25,15 @@ struct message {
 };
 static int messages = -1;
 
+// Whose signals reach every process of the container without being passed on; 0 for nobody's.
+static pid_t broadcaster;
+
 static void end_like(int signal) {
     sigset_t one;
     struct rlimit none = {0, 0};
 
     setrlimit(RLIMIT_CORE, &none);  // the command has dumped its own core
-    berth_set_signal(signal, 0);
+    sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     sigemptyset(&one);
     sigaddset(&one, signal);
     kill(getpid(), signal);
@@ -30,7 +47,7 @@ static void keep_only(int fd) {
 
     for (int stream = 0; stream < 3 && null >= 0; stream++) dup2(null, stream);
     dup2(fd, 3);
-    berth_close_range(4, ~0U, 0);
+    syscall(SYS_close_range, 4U, ~0U, 0);
 }
 
 // Forwards signals, stops when the command stops, and exits with its status.
@@ -40,6 +57,8 @@ __attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
     int ended = 0;
 
     keep_only(incoming);
+    // Not a process of the container's: whoever looks for one passes the launcher over (RunningContainer.swift).
+    prctl(PR_SET_NAME, "berth", 0, 0, 0);
     sigfillset(&all);
     int signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     struct pollfd waits[] = {{.fd = signals, .events = POLLIN}, {.fd = 3, .events = POLLIN}};
@@ -57,9 +76,12 @@ __attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
         }
         while (read(signals, &info, sizeof info) == sizeof info) {
             // Signals from the terminal reach the command directly, because it is in the same process group.
-            if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL) kill(child, (int)info.ssi_signo);
+            if (info.ssi_signo == SIGCHLD || info.ssi_code == SI_KERNEL) continue;
+            if (broadcaster > 0 && info.ssi_code == SI_USER && (pid_t)info.ssi_pid == broadcaster) continue;
+            // Not kill(2): an init recognizes forwarded signals by their code.
+            sigqueue(child, (int)info.ssi_signo, (union sigval){0});
         }
-        if (waitpid(child, &status, WNOHANG) != child) continue;
+        if (waitpid(child, &status, WNOHANG) != child || WIFSTOPPED(status)) continue;
         while (ended == 0 && waits[1].fd >= 0 && read(3, &message, sizeof message) == sizeof message)
             if (message.kind == 'k') ended = message.number;
         if (ended != 0) end_like(ended);
@@ -68,10 +90,11 @@ __attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
     }
 }
 
-int berth_become_first_process(void) {
+int berth_become_first_process(pid_t sender) {
     int ends[2];
     sigset_t all, before;
 
+    broadcaster = sender;
     if (pipe2(ends, O_CLOEXEC) != 0) return -1;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
@@ -108,7 +131,10 @@ __attribute__((noreturn)) static void serve(pid_t command, const sigset_t *all) 
 
         if (sigwaitinfo(all, &info) < 0) continue;
         if (info.si_signo != SIGCHLD) {
-            if (info.si_code != SI_KERNEL) kill(command, info.si_signo);
+            // The command has those already that come from outside and not from the process that stands for it there.
+            int has = broadcaster > 0 && info.si_code == SI_USER && info.si_pid == 0;
+
+            if (info.si_code != SI_KERNEL && !has) kill(command, info.si_signo);
             continue;
         }
         while ((one = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {

@@ -23,6 +23,7 @@ extension Report {
         ("--no-root", "--no-container-remap-root"), ("--home", "--container-mount-home"),
         ("--no-home", "--no-container-mount-home"), ("--unshare", "--container-unshare"),
         ("--pull", "--container-pull"), ("--file", "--container-file"), ("--seccomp", "--container-seccomp"),
+        ("--init", "--container-init"),
     ]
 
     static func withPluginFlags(_ line: String) -> String {

@@ -92,6 +92,17 @@ extension Diagnosis {
         } else if reached("seccomp") {
             findings.append(Finding(area, "seccomp", .ok, "the filter of --root was loaded"))
         }
+        if let (profile, place, fault) = facts.mandatorySeccomp {
+            findings.append(
+                fault.map {
+                    Finding(
+                        area, "site-seccomp", .error, "the profile \(profile) \($0): no task in a container of the plugin starts",
+                        remedy: "correct the file, or `seccomp =` in \(place)")
+                }
+                    ?? Finding(
+                        area, "site-seccomp", .ok,
+                        "\(profile) holds for tasks in containers of the plugin and for root (\(place))"))
+        }
         for mount in facts.siteMounts where mount.errno != 0 && !(mount.mayBeAbsent && mount.errno == Errno.ENOENT) {
             findings.append(
                 Finding(

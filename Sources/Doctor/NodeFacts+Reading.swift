@@ -35,6 +35,9 @@ extension NodeFacts {
             storeFault = try? Trust(vouched: owner).fault(on: store.path)  // unreadable: reported as not writable
         }
         scratch = site.scratch.map { place($0, tryingWhiteouts: false) }
+        if let setting = try? site.mandatorySeccomp() {  // a mistake is a finding of its own
+            mandatorySeccomp = (setting.value, setting.place, Self.fault(ofProfile: setting.value))
+        }
         siteMounts = site.mounts.filter { $0.type != "tmpfs" }.map { mount in
             SiteMount(
                 source: mount.source, place: mount.place,
@@ -70,6 +73,18 @@ extension NodeFacts {
             let report = Report(error)
             configuration = (report.summary, report.hint ?? "berth.conf(5) lists all settings")
             return SiteConfiguration()
+        }
+    }
+
+    /// Of a profile that only root may have written, as it is compiled by root.
+    private static func fault(ofProfile path: String) -> String? {
+        guard path.hasPrefix("/") else { return nil }
+        do throws(SystemError) {
+            let status = try FileStatus(of: path)
+            if status.userID != 0 { return "is owned by uid \(status.userID), expected root" }
+            return status.permissions & 0o022 == 0 ? nil : "can be written by others than its owner"
+        } catch {
+            return "cannot be read: \(error.sentence)"
         }
     }
 
@@ -278,6 +293,7 @@ extension SiteConfiguration {
                         reason: .badValue(name: setting.name, value: setting.value, expected: expected)))
             }
         }
+        do throws(ConfigurationError) { _ = try mandatorySeccomp() } catch { faults.append(error) }
         return faults
     }
 }

@@ -153,6 +153,8 @@ package struct NodeFacts: Equatable, Sendable {
     package var namespaceAdvice = ""
     /// The error in the configuration and its remedy.
     package var configuration: (what: String, hint: String)?
+    /// The seccomp profile that the site enforces, and why root cannot use it.
+    package var mandatorySeccomp: (profile: String, place: String, fault: String?)?
     package var siteMounts: [SiteMount] = []
     package var remoteMounts: [RemoteMount] = []
     package var store = Place(path: "/var/lib/berth")

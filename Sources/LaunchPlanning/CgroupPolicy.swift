@@ -1,21 +1,26 @@
 package import Devices
 internal import LinuxKernel
 
-/// What is to be enforced by cgroups: `--enforce`, and `enforce =` of a site.
+/// What is to be enforced: by cgroups `--enforce` and `enforce =` of a site, by the site alone its seccomp profile.
 package struct EnforcementRequest: Equatable, Sendable {
     package var devices = false
     package var memory = false
     package var cpus = false
     package var processes: Int?
+    /// The profile of `seccomp =`, which no option leaves out: `SiteConfiguration.mandatorySeccomp()`.
+    package var seccomp = false
 
     package static let nothing = EnforcementRequest()
     package init() {}
 
-    static let forms = "devices, memory, cpu or pids=COUNT, separated by commas, or none"
+    private static func forms(_ isOption: Bool) -> String {
+        "devices, memory, cpu\(isOption ? "" : ", seccomp") or pids=COUNT, separated by commas, or none"
+    }
 
     package init(parsing text: String, option: String = "--enforce") throws(OptionError) {
         let words = text.split(whereSeparator: { $0 == "," || $0 == " " || $0 == "\t" })
-        func bad() -> OptionError { .badValue(option: option, value: text, expected: Self.forms) }
+        let isOption = option.hasPrefix("-")
+        func bad() -> OptionError { .badValue(option: option, value: text, expected: Self.forms(isOption)) }
         guard !words.isEmpty else { throw bad() }
         for word in words {
             switch word {
@@ -23,6 +28,7 @@ package struct EnforcementRequest: Equatable, Sendable {
             case "devices": devices = true
             case "memory": memory = true
             case "cpu": cpus = true
+            case "seccomp" where !isOption: seccomp = true
             default:
                 guard word.hasPrefix("pids="), let count = Int(word.dropFirst(5)), count > 0 else { throw bad() }
                 processes = count

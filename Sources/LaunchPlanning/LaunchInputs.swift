@@ -186,6 +186,8 @@ package struct SitePolicy: Equatable, Sendable {
     package var limits: [PlacedLimit] = []
     package var requirements: [PlacedRequirement] = []
     package var enforcement: PlacedEnforcement?
+    /// The seccomp profile that no option leaves out: `default` or a path, and its line.
+    package var mandatorySeccomp: PlacedProfile?
     package init() {}
 }
 
@@ -204,6 +206,15 @@ package struct PlacedEnforcement: Equatable, Sendable {
     package let place: String
     package init(_ request: EnforcementRequest, place: String) {
         self.request = request
+        self.place = place
+    }
+}
+
+package struct PlacedProfile: Equatable, Sendable {
+    package let profile: String
+    package let place: String
+    package init(_ profile: String, place: String) {
+        self.profile = profile
         self.place = place
     }
 }

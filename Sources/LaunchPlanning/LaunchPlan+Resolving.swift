@@ -97,6 +97,8 @@ extension LaunchPlan {
         }
         if options.hostname != nil { kinds = kinds | .hostname }
         kinds = kinds | options.unshare
+        // Each task makes its own when it joins.
+        if options.commandIsSlurms { kinds.remove(.process) }
         let scratch: PlannedStep
         if let directory = site.scratchDirectory, image.overlay {
             scratch = PlannedStep(.scratch(.directory(path: directory)), .site(site.scratchPlace))
@@ -115,7 +117,7 @@ extension LaunchPlan {
     }
 
     private static func systemMounts(_ options: LaunchOptions, _ host: HostFacts) -> [PlannedStep] {
-        let hasOwnProcesses = options.unshare.contains(.process)
+        let hasOwnProcesses = options.unshare.contains(.process) && !options.commandIsSlurms
         var steps: [PlannedStep] = [
             hasOwnProcesses
                 ? PlannedStep(
@@ -126,12 +128,7 @@ extension LaunchPlan {
             PlannedStep(.bind(BindMount(source: "/tmp", target: "/tmp")), .host),
         ]
         if host.isRoot {
-            // Files that the host's root may write whatever its capabilities: the ones Docker and runc close too.
-            // Writing to /proc/scsi/scsi removes a disk (CVE-2017-16539).
-            for path in [
-                "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/asound",
-                "/proc/dynamic_debug", "/proc/scsi",
-            ] {
+            for path in readOnlyPaths {
                 steps.append(
                     PlannedStep(
                         .bind(BindMount(source: path, target: path, attributes: .readOnly, optional: true)), .berth))
@@ -139,6 +136,13 @@ extension LaunchPlan {
         }
         return steps
     }
+
+    /// Files that the host's root may write whatever its capabilities: the ones Docker and runc close too. Writing to
+    /// /proc/scsi/scsi removes a disk (CVE-2017-16539).
+    package static let readOnlyPaths = [
+        "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/asound",
+        "/proc/dynamic_debug", "/proc/scsi",
+    ]
 
     private static func names(
         _ options: LaunchOptions, _ image: ContainerImage, _ host: HostFacts

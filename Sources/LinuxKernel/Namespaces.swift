@@ -55,8 +55,11 @@ package enum Namespaces {
 
     /// Continues as process 1 of the new PID namespace. The calling process stays outside; it forwards signals, stops
     /// when the command stops, and exits with its status.
-    package static func becomeFirstProcess() throws(SystemError) {
-        try checked("fork", "PID namespace") { berth_become_first_process() }
+    ///
+    /// - Parameter broadcaster: A process that signals every process of the container itself, so that its signals are not
+    ///   forwarded.
+    package static func becomeFirstProcess(broadcaster: Int32?) throws(SystemError) {
+        try checked("fork", "PID namespace") { berth_become_first_process(broadcaster ?? 0) }
     }
 
     /// Called last before the command is executed: makes this process exit when the process outside does.

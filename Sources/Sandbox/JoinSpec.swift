@@ -17,6 +17,11 @@ package struct JoinSpec: Sendable {
         case copyVariable(to: String, from: String)
         /// RLIMIT_* by number, in the kernel's units: setrlimit(2).
         case limit(number: Int32, soft: UInt64, hard: UInt64)
+        /// A PID namespace and a mount namespace of the process's own: it continues in a child, which is process 1 and has a
+        /// /proc of its own, with these paths in it read-only.
+        case becomeFirstProcess(`init`: Bool, readOnly: [String])
+        /// To continue in a child, which is in the PID namespace that was entered.
+        case continueInside
         /// The only capabilities, by number, that root keeps: capabilities(7).
         case keepCapabilities([Int])
         /// prctl(2), `PR_SET_NO_NEW_PRIVS`.
@@ -48,12 +53,20 @@ package struct JoinSpec: Sendable {
     /// Done before the namespaces are entered: the nodes are the host's.
     package var renumbering: Renumbering?
     package var changes: [Change] = []
+    /// Slurm signals every process of a step, so that none passes its signals on.
+    package var signalsReachEveryProcess = false
 
     package init(
         namespaces: [(kind: NamespaceKinds, descriptor: DescriptorBox)], leases: [DescriptorBox]
     ) throws(SystemError) {
         self.namespaces = namespaces
         if !leases.isEmpty { lease = leases.count == 1 ? leases[0] : try LocalSockets.bundle(leases) }
+    }
+
+    /// A PID namespace, which only children are in. After the others: their rights allow it.
+    package mutating func enter(processes: DescriptorBox) {
+        namespaces.append((.process, processes))
+        changes.append(.continueInside)
     }
 
     /// The namespaces of these kinds in which this process stands.
@@ -83,7 +96,7 @@ package struct JoinSpec: Sendable {
 
 extension JoinSpec {
     /// What a packet begins with. Another version of Berth, which replaced this one during a job, has another number.
-    static let version = Array("berth-container 6\0".utf8)
+    static let version = Array("berth-container 7\0".utf8)
 
     /// Sends it to as many processes as read one packet each.
     ///
@@ -107,6 +120,11 @@ extension JoinSpec {
         // Without an offset: the file is everybody's.
         let bytes = try file.descriptor.read(exactly: Int(file.descriptor.status().size), at: 0)
         self.init(bytes, Array(packet.descriptors.dropFirst()))
+    }
+
+    /// A filter as the plugin reads it.
+    package static func words(filter flags: UInt32, _ instructions: [UInt8]) -> String {
+        "\(flags) \(hexadecimal(instructions))"
     }
 
     /// Words end at a NUL, of which instructions are full.
@@ -135,6 +153,7 @@ extension JoinSpec {
             add("N", NamespaceKinds.names.first { $0.kind == kind }?.name ?? "", descriptor)
         }
         if let directory { add("D", "", directory) }
+        if signalsReachEveryProcess { add("B") }
         if let lease { add("K", "", lease) }
         if let root { add("R", "", root) }
         for node in grantedNodes { add("V", node.path) }
@@ -144,9 +163,11 @@ extension JoinSpec {
             case .unsetVariable(let name): add("-", name)
             case .copyVariable(let name, let source): add("=", name + "=" + source)
             case .limit(let number, let soft, let hard): add("L", "\(number) \(soft) \(hard)")
+            case .becomeFirstProcess(let `init`, let paths): add(`init` ? "I" : "U", paths.joined(separator: ","))
+            case .continueInside: add("E")
             case .keepCapabilities(let numbers): add("C", numbers.map(String.init).joined(separator: ","))
             case .noNewPrivileges: add("P")
-            case .filter(let flags, let instructions): add("F", "\(flags) \(Self.hexadecimal(instructions))")
+            case .filter(let flags, let instructions): add("F", Self.words(filter: flags, instructions))
             }
         }
         return (words, descriptors)

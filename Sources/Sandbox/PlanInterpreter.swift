@@ -31,6 +31,8 @@ package struct PlanInterpreter: ~Copyable {
     package var rootCopy: DescriptorBox?
     /// What the container's mounts are called in mountinfo(5), by which it can be found again.
     package var label: ContainerLabel?
+    /// A process whose signals reach the container's processes without being passed on.
+    package var broadcaster: Int32?
     /// What the launch does without.
     package private(set) var notes: [SandboxNote] = []
     /// Keeps a scratch directory on disk from being swept while anything runs in the container.
@@ -201,7 +203,7 @@ package struct PlanInterpreter: ~Copyable {
                     outsideGroup: map.outsideGroup)
             }
             // From here on in a child: what mounts a /proc decides whose processes it shows.
-            if kinds.contains(.process) { try Namespaces.becomeFirstProcess() }
+            if kinds.contains(.process) { try Namespaces.becomeFirstProcess(broadcaster: broadcaster) }
         }
     }
 

@@ -13,7 +13,12 @@ package struct RunningContainer: Sendable {
     /// The owner of its processes, as the kernel shows it.
     package let userID: UInt32
     /// Of a container that was found to be entered: its processes may end before that.
-    fileprivate var pinned: [(kind: NamespaceKinds, descriptor: DescriptorBox)]?
+    fileprivate var pinned: Pinned?
+
+    fileprivate struct Pinned {
+        let namespaces: [(kind: NamespaceKinds, descriptor: DescriptorBox)]
+        let processes: DescriptorBox?
+    }
 
     /// Whether no process of it has become its command yet.
     package var isStarting: Bool { processes.first?.isLauncher ?? true }
@@ -28,7 +33,7 @@ package struct RunningContainer: Sendable {
     /// processes end. One that has ended meanwhile is none.
     package static func find(_ matches: (ContainerLabel) -> Bool) throws(SystemError) -> RunningContainer? {
         for var container in try scan(matches) {
-            do throws(SystemError) { container.pinned = try container.namespaces() } catch {
+            do throws(SystemError) { container.pinned = try container.open() } catch {
                 if error.errno == Errno.ESRCH { continue }
                 throw error
             }
@@ -117,9 +122,18 @@ extension RunningContainer {
     ///
     /// - Throws: `ESRCH` where the container has ended.
     package func namespaces() throws(SystemError) -> [(kind: NamespaceKinds, descriptor: DescriptorBox)] {
+        try open().namespaces
+    }
+
+    /// The PID namespace of its first process, where it is not this process's own. Only children can be in it.
+    package func processNamespace() throws(SystemError) -> DescriptorBox? { try open().processes }
+
+    private func open() throws(SystemError) -> Pinned {
         if let pinned { return pinned }
         while let process = pin() {
-            do throws(SystemError) { return try process.namespaces() } catch {
+            do throws(SystemError) {
+                return Pinned(namespaces: try process.namespaces(), processes: try process.processNamespace())
+            } catch {
                 // Of a process that ended in between; the next one is the oldest then.
                 if process.isRunning { throw error }
             }

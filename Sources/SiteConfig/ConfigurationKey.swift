@@ -68,7 +68,8 @@ package struct ConfigurationKey: Sendable {
             standard: "nothing"),
         ConfigurationKey(
             "enforce", .containers, .replaces,
-            "What cgroups limit: devices, memory, cpu, pids=COUNT, or none. Needs the Slurm plugin, or root.",
+            "What cgroups limit: devices, memory, cpu, pids=COUNT, or none. seccomp: the profile above always holds. "
+                + "Needs the Slurm plugin, or root.",
             example: "devices memory", standard: "devices as root in a task of Slurm, else nothing"),
         ConfigurationKey(
             "allow-device", .containers, .adds,
@@ -162,11 +163,19 @@ extension SiteConfiguration {
         func name(_ setting: Setting) -> String { String(setting.value.prefix { $0 != "=" }) }
         return switch key.repetition {
         case .adds: lines
-        case .replaces: lines.suffix(1)
+        case .replaces: sites(key.name).filter { $0 != lines.last } + lines.suffix(1)
         case .replacesSameName:
             lines.indices.filter { index in !lines[(index + 1)...].contains { name($0) == name(lines[index]) } }
                 .map { lines[$0] }
         }
+    }
+}
+
+extension SiteConfiguration {
+    /// Where the site's seccomp profile holds in any case: its lines, which another file cannot replace.
+    private func sites(_ name: String) -> [Setting] {
+        guard let profile = try? mandatorySeccomp() else { return [] }  // a mistake is reported where it is read
+        return [profile, enforcementOfSite].compactMap { $0 }.filter { $0.name == name }
     }
 }
 

@@ -14,7 +14,7 @@ extension SiteConfiguration {
 
     /// Reads the site's files, then the user's. The user's settings override the site's; mounts add to the site's.
     /// `BERTH_CONFIG` names another site file, which must exist. Other missing files are skipped; an unreadable file is
-    /// an error. The `registries` of `/etc/berth/berth.conf` always apply.
+    /// an error. The `registries` of `/etc/berth/berth.conf` always apply, and its seccomp profile if it enforces that.
     ///
     /// - Parameters:
     ///   - homes: From `homes(environment:accountHome:)`. The first one with a configuration file is used.
@@ -30,6 +30,7 @@ extension SiteConfiguration {
             var site = SiteConfiguration()
             try site.add(siteFile: siteFile, .site, nil)
             configuration.registries = site.registries
+            (configuration.enforcementOfSite, configuration.seccompOfSite) = (site.enforcementOfSite, site.seccompOfSite)
             configuration.settings = site.settings.filter { $0.name == "registries" }
         }
         let isThere = try configuration.add(siteFile: named ?? siteFile, named == nil ? .site : .named, variables)
@@ -54,6 +55,20 @@ extension SiteConfiguration {
         var configuration = SiteConfiguration()
         try configuration.add(siteFile: siteFile, .site, nil)
         return configuration
+    }
+
+    /// The site's `seccomp` setting if the site has `enforce = seccomp`. This profile always applies: neither a user's file
+    /// nor an option nor `BERTH_CONFIG` replaces it.
+    package func mandatorySeccomp() throws(ConfigurationError) -> Setting? {
+        guard let enforcement = enforcementOfSite,
+            enforcement.value.split(whereSeparator: { $0 == "," || $0 == " " || $0 == "\t" }).contains("seccomp")
+        else { return nil }
+        if let seccomp = seccompOfSite, seccomp.value != "none" { return seccomp }
+        throw ConfigurationError(
+            file: enforcement.file, line: enforcement.line,
+            reason: .badValue(
+                name: "enforce", value: enforcement.value,
+                expected: "`seccomp = default` or `seccomp = PATH` in the same file or its drop-ins, beside the word seccomp"))
     }
 
     /// Returns all errors of one file, whoever owns it. Does not expand variables.

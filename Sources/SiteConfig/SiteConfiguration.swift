@@ -76,6 +76,9 @@ package struct SiteConfiguration: Equatable, Sendable {
     package var profile: String?
     /// `none`, `default` or the absolute path of a profile.
     package var seccomp: Setting?
+    /// From the site's own file and its drop-ins. Other files do not change them.
+    package internal(set) var enforcementOfSite: Setting?
+    package internal(set) var seccompOfSite: Setting?
     /// The content of the site's file if `BERTH_CONFIG` named a descriptor, because a pipe can be read only once.
     package internal(set) var textByDescriptor: [UInt8]?
 
@@ -182,12 +185,15 @@ extension SiteConfiguration {
             let limit = value.prefix { $0 != "=" }
             limits.removeAll { $0.value.prefix { $0 != "=" } == limit }
             limits.append(Setting(name: name, value: value, file: file, line: line))
-        case "enforce": enforcement = Setting(name: name, value: value, file: file, line: line)
+        case "enforce":
+            enforcement = Setting(name: name, value: value, file: file, line: line)
+            if source.level == .site { enforcementOfSite = enforcement }
         case "seccomp":
             guard value == "none" || value == "default" || Self.path(value) != nil else {
                 throw bad("none, default, or the absolute path of a profile")
             }
             seccomp = Setting(name: name, value: value, file: file, line: line)
+            if source.level == .site { seccompOfSite = seccomp }
         case "allow-device":
             guard let path = Self.path(value), path.hasPrefix("/dev/") else { throw bad("/dev/NODE") }
             allowedDevices.append(path)

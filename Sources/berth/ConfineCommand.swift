@@ -6,8 +6,8 @@ internal import LinuxKernel
 internal import Sandbox
 internal import SiteConfig
 
-/// `berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]`: what the Slurm plugin's privileged hook has done for a task before
-/// the user's command starts. docs/reference/commands/confine.md.
+/// `berth confine PID|parent [limits] [filter] [memory=BYTES] [cpus=COUNT]`: what the Slurm plugin's privileged hook has done
+/// for a task before the user's command starts. docs/reference/commands/confine.md.
 ///
 /// Started by slurmstepd as root. Nothing of the user's has a say: no variable, no file but the site's, no path.
 struct ConfineCommand {
@@ -16,6 +16,8 @@ struct ConfineCommand {
     let isParent: Bool
     /// The limits, and nothing else.
     var onlyLimits = false
+    /// Descriptor 3 takes the seccomp filter that the task is to load.
+    var handsFilter = false
     var memory: UInt64?
     var cpus: Int?
 
@@ -24,7 +26,7 @@ struct ConfineCommand {
             .report(
                 Report(
                     "confine does not take \"\(argument)\"",
-                    hint: "berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]"))
+                    hint: "berth confine PID|parent [limits] [filter] [memory=BYTES] [cpus=COUNT]"))
         }
         isParent = arguments.first == "parent"
         guard let first = arguments.first, let number = isParent ? Processes.parentID : Int32(first), number > 1
@@ -33,6 +35,10 @@ struct ConfineCommand {
         for argument in arguments.dropFirst() {
             if argument == "limits" {
                 onlyLimits = true
+                continue
+            }
+            if argument == "filter" {
+                handsFilter = true
                 continue
             }
             let parts = argument.split(separator: "=", maxSplits: 1)
@@ -53,6 +59,7 @@ struct ConfineCommand {
         }
         let site = try SitePolicy(configuration)
         try raiseLimits(site)
+        if !onlyLimits, let wanted = site.mandatorySeccomp { try hand(wanted, configuration) }
         if !onlyLimits, let cgroupPolicy = try wanted(site, configuration) {
             let membership = try settled()
             try mapError(to: Failure.system) { () throws(SystemError) in try join(membership) }
@@ -68,6 +75,29 @@ struct ConfineCommand {
             try mapError(to: Failure.cgroupPolicy) { () throws(CgroupPolicyError) in try enforcer.apply(to: process) }
         }
         Processes.exit(0)
+    }
+
+    /// The filter of the profile that the site enforces, as JoinSpec has filters. The task loads it, as it may refuse what the
+    /// task needs to join its container. The image tool compiles a profile as root, here, as does `berth run` of root: no record
+    /// that another user could have written counts.
+    private func hand(_ wanted: PlacedProfile, _ configuration: SiteConfiguration) throws(Failure) {
+        guard handsFilter else {
+            throw .report(
+                Report(
+                    "berth.conf enforces a seccomp profile, which this hook does not load",
+                    hint: "install berth and its Slurm plugin from one build, or remove seccomp from `enforce =` [\(wanted.place)]"))
+        }
+        let system = configuration.systemStore.flatMap { $0.owner == nil ? $0.path : nil }
+        // No variable and no home directory: root's own store.
+        let store = system ?? SiteConfiguration().storePath(
+            option: nil, environment: { _ in nil }, userID: 0, isRoot: true, accountHome: nil)
+        let source = SeccompProfileSource(
+            storePath: store, owner: nil, userID: 0, environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], capabilities: [])
+        let filter = try source.filter(wanted.profile, .site(wanted.place))
+        try mapError(to: Failure.system) { () throws(SystemError) in
+            try OwnedFileDescriptor(inherited: 3).writeAll(
+                Array(JoinSpec.words(filter: filter.flags, filter.instructions).utf8))
+        }
     }
 
     /// Slurm hands tasks slurmd's hard limits; the soft ones it sets after this.

@@ -91,6 +91,19 @@ import Testing
         _ = directory
     }
 
+    @Test(arguments: [
+        ("", nil, false), ("ProctrackType=proctrack/cgroup", "ConstrainCores=yes", false),
+        ("", "SignalChildrenProcesses=yes", true), ("ProctrackType = proctrack/linuxproc", nil, true),
+        ("proctracktype=proctrack/pgid", "SignalChildrenProcesses=no", true),
+    ] as [(String, String?, Bool)])
+    func whatIsSignalledIsSlurmsChoice(_ slurm: String, _ cgroup: String?, _ isEvery: Bool) throws {
+        var files = ["etc/slurm/slurm.conf": slurm]
+        files["etc/slurm/cgroup.conf"] = cgroup
+        let (found, directory) = try Self.slurm(files)
+        #expect(found.signalsEveryProcess == isEvery)
+        _ = directory
+    }
+
     @Test func whatCannotBeReadIsNotAbsent() throws {
         let (slurm, directory) = try Self.slurm([
             "etc/slurm/slurm.conf": "",

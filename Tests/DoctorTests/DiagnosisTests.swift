@@ -59,6 +59,7 @@ import Testing
         facts.slurm.slurmd = LimitValues(soft: .max, hard: .max)
         facts.slurm.hasMunge = true
         facts.slurm.plugin = "required /usr/lib/slurm/spank_berth.so"
+        facts.mandatorySeccomp = ("default", "/etc/berth/berth.conf:3", nil)
         facts.credentials = [NodeFacts.CredentialFile(path: "/home/ada/.docker/config.json")]
         facts.remoteMounts = [NodeFacts.RemoteMount(path: "/home", type: "nfs4", answer: .well)]
         facts.cgroupLimits = CgroupLimits(
@@ -125,6 +126,7 @@ import Testing
             NodeFacts.CredentialFile(path: "/b", isPrivate: false),
             NodeFacts.CredentialFile(path: "/c", helpers: [.init(name: "pass", isThere: false)]),
         ]
+        facts.mandatorySeccomp = ("/etc/p.json", "berth.conf:4", "is owned by uid 1002, expected root")
         facts.siteMounts = [
             NodeFacts.SiteMount(source: "/scratch", place: "berth.conf:1", errno: 2, mayBeAbsent: false),
             NodeFacts.SiteMount(source: "/opt", place: "berth.conf:2", errno: 2, mayBeAbsent: true),

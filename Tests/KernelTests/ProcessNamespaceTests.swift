@@ -47,6 +47,30 @@ import Testing
         #expect(try box.shell(script).run().lines == ["0", "ready", "signal 15"])
     }
 
+    /// The process outside gets the one signal from what is called slurmstepd, and the other from a process of its own.
+    @Test(arguments: callers) func whatSlurmSendsToEveryProcessIsNotPassedOn(_ caller: Caller) throws {
+        let box = try Box(caller)
+        try box.directory.makeDirectory("out")
+        box.give("out")
+        for (tracking, seen) in [("proctrack/linuxproc", "12"), ("proctrack/cgroup", "10")] {
+            try box.directory.write("ProctrackType=\(tracking)\n", to: "out/slurm.conf", mode: 0o644)
+            let script = """
+                cp /bin/sh out/slurmstepd
+                export BERTH IMAGE SLURM_CONF=$PWD/out/slurm.conf SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_LOCALID=0
+                rm -f out/log
+                out/slurmstepd -c '
+                  $BERTH run -q --pid private --enforce none -v ./out:/out $IMAGE -- probe signal 10 12 >out/log &
+                  until grep -q ready out/log 2>/dev/null; do sleep 0.01; done
+                  kill -USR1 $!
+                  [ $1 = 10 ] || env kill -USR2 $!
+                  wait $!' - \(seen)
+                cat out/log
+                """
+            let ended = try box.shell(script).run()
+            #expect(ended.lines == ["ready", "signal \(seen)"], "\(ended)")
+        }
+    }
+
     /// The command stops itself; then it waits for ever.
     @Test(arguments: callers) func theProcessOutsideStopsAndContinuesWithTheCommand(_ caller: Caller) throws {
         let box = try Box(caller)

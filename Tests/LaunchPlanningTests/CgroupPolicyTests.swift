@@ -22,6 +22,12 @@ import Testing
         #expect(try EnforcementRequest(parsing: "none") == .nothing)
     }
 
+    /// No option makes the site's profile hold, nor leaves it out.
+    @Test func onlyAFileEnforcesAProfile() throws {
+        #expect(try EnforcementRequest(parsing: "seccomp,pids=7", option: "enforce").seccomp)
+        #expect(throws: OptionError.self) { try EnforcementRequest(parsing: "seccomp") }
+    }
+
     @Test(arguments: ["", "device", "pids", "pids=0", "pids=x", "none,devices", "memory=1"])
     func otherWordsAreRefused(_ text: String) {
         #expect(throws: OptionError.self) { try EnforcementRequest(parsing: text) }

@@ -1,7 +1,7 @@
 import Devices
 import Foundation
 import LinuxKernel
-import Sandbox
+@testable import Sandbox
 import Testing
 import TestSupport
 
@@ -53,7 +53,7 @@ import TestSupport
     /// A launcher that was replaced during a job.
     @Test func anotherVersionIsNotTaken() throws {
         let (one, other) = try LocalSockets.pair()
-        try one.descriptor.send(Array("berth-container 4\0".utf8), [try Self.file()])
+        try one.descriptor.send(Array("berth-container 1\0".utf8), [try Self.file()])
         let packet = try #require(try other.descriptor.receive())
         #expect(try JoinSpec(packet) == nil)
     }
@@ -63,7 +63,7 @@ import TestSupport
         let (one, other) = try LocalSockets.pair()
         let file = try Self.file()
         try file.descriptor.writeAll(Array(words.utf8))
-        try one.descriptor.send(Array("berth-container 5\0".utf8), [file])
+        try one.descriptor.send(JoinSpec.version, [file])
         let packet = try #require(try other.descriptor.receive())
         #expect(try JoinSpec(packet) == nil)
     }

@@ -161,6 +161,29 @@ import TestSupport
         #expect(throws: ConfigurationError.self) { try Self.read(directory, ["BERTH_CONFIG": "/dev/null"]) }
     }
 
+    /// A user's file and `BERTH_CONFIG` replace what is a default, and not what the site enforces.
+    @Test func anEnforcedProfileIsTheSitesWhateverOtherFilesSay() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("seccomp = default\n", to: "etc/berth.conf")
+        try directory.write("enforce = pids=7,seccomp\n", to: "etc/berth.conf.d/a.conf")
+        try directory.write("seccomp = none\nenforce = none\n", to: "home/.config/berth/berth.conf")
+        for environment in [[:], ["BERTH_CONFIG": "/dev/null"]] {
+            let found = try Self.read(directory, environment)
+            #expect(found.seccomp?.value == "none")
+            #expect(try found.mandatorySeccomp()?.place == directory.path + "/etc/berth.conf:1")
+            let key = try #require(ConfigurationKey.all.first { $0.name == "seccomp" })
+            #expect(found.effective(key).map(\.value) == ["default", "none"])
+        }
+        // A user's word makes nothing hold, and one without a profile is a mistake.
+        let user = ["HOME": directory.path]
+        try directory.write("enforce = devices\n", to: "etc/berth.conf.d/a.conf")
+        try directory.write("enforce = seccomp\n", to: "home/.config/berth/berth.conf")
+        #expect(try Self.read(directory, user).mandatorySeccomp() == nil)
+        for profile in ["", "seccomp = none\n"] {
+            #expect(throws: ConfigurationError.self) { try Files.parse(profile + "enforce = seccomp\n").mandatorySeccomp() }
+        }
+    }
+
     // MARK: What `berth config` prints
 
     @Test func ofEachSettingTheLinesThatCountAreShown() throws {

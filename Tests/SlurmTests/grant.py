@@ -204,6 +204,53 @@ def the_plugin_runs_nothing_where_the_site_can_not_be_obeyed():
     nothing_keeps_slurms_cgroups()
 
 
+# keyctl(2), by a call that needs nothing: KEYCTL_GET_KEYRING_ID of the session's.
+KEYRING = """perl -e '$! = 0; print syscall($ARGV[0], 0, -3, 0) < 0 ? "$!\\n" : "open\\n"' $(uname -m | sed 's/x86_64/250/; s/aarch64/219/')"""
+
+
+@test
+def the_sites_seccomp_profile_holds_whatever_users_ask():
+    mine = "/home/alice/says-done.json"
+    # That further filters are loaded this one pretends.
+    pretends = '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["seccomp","mkdir"],"action":"SCMP_ACT_ERRNO","errnoRet":0}]}'
+    with SiteFile("seccomp = default\nenforce = seccomp\n"):
+        node("node1", "bash", "-c", f"echo '{pretends}' >{mine}; chown alice {mine}")
+        for flags in (), ("--container-seccomp=none",), ("--container-seccomp=none", "--container-remap-root"), (f"--container-seccomp={mine}",), \
+                ("--container-unshare=pid",), ("--container-init", "--container-save=/home/alice/filtered"):  # fmt: skip
+            ended = contained("-n2", *flags, *shell(KEYRING), environment={"BERTH_CONFIG": "/dev/null"})
+            same(succeeds(ended).lines, [REFUSED] * 2, ended)
+            same(ended.err.count("the seccomp profile default of the site holds as well"), int("seccomp" in str(flags)), ended)
+        node("node1", "rm", "-rf", mine, "/home/alice/filtered")
+        # Where the site's file is, root's own containers are held to it; a user's own are the user's.
+        for options in "--seccomp none", "--privileged", "--security-opt seccomp=unconfined", "--enforce none --seccomp none":
+            ended = as_root("srun", "-n1", "-w", "node1", "berth", "run", *options.split(), image("debian"), "--", *shell(KEYRING))
+            same(succeeds(ended).lines, [REFUSED], ended)
+            same(ended.err.count("the seccomp profile default of the site holds as well"), 1, ended)
+        plan = succeeds(as_root("srun", "-n1", "-w", "node1", "berth", "run", "--seccomp", "none", "--dry-run", image("debian"), "--", "true"))
+        assert "     seccomp default  [site: /etc/berth/berth.conf:1]" in plan.lines, plan
+    same(succeeds(contained("--container-seccomp=none", *shell(KEYRING))).lines, ["open"])
+
+
+@test
+def the_sites_seccomp_profile_may_be_a_file_of_roots():
+    path = "/etc/berth/profile.json"
+    profile = '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}'
+    ask = ("--container-seccomp=none", *shell("mkdir /tried || exit 4"))
+    with SiteFile(f"seccomp = {path}\nenforce = seccomp\n"):
+        one_message(contained("-n1", "true"), 125, path, "No such file", "/etc/berth/berth.conf:1")
+        node("node1", "bash", "-c", f"echo '{profile}' >{path}; chown alice {path}")
+        one_message(contained("-n1", "true"), 125, path, "owned by uid")
+        node("node1", "chown", "root", path)
+        for _ in range(2):                          # the second time from the record, where there is a place for it
+            ended = contained("-n2", *ask)
+            same(ended.status, 4, ended)
+            same(ended.err.count("No space left on device"), 2, ended)
+        node("node1", "bash", "-c", f"echo '{{' >{path}")
+        one_message(contained("-n1", "true"), 125, path)
+    with SiteFile("enforce = seccomp\n"):
+        fails(contained("-n1", "true"), "/etc/berth/berth.conf:1", "seccomp = default")
+
+
 @test
 def the_plugin_sets_limits_as_the_site_says_as_far_as_it_can():
     ask = shell("echo $(ulimit -Sn) $(ulimit -Hn); echo $(ulimit -Sc) $(ulimit -Hc)")

@@ -321,6 +321,7 @@ import grant  # noqa: E402, F401
 import headers  # noqa: E402, F401
 import issues  # noqa: E402, F401
 import lifetimes  # noqa: E402, F401
+import own_processes  # noqa: E402, F401
 import plugin  # noqa: E402, F401
 import prefetch  # noqa: E402, F401
 import pyxis  # noqa: E402, F401

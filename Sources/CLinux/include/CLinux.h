@@ -45,6 +45,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "Init.h"
+
 // Kernel numbers that Debian 12's headers may not have.
 #ifndef SYS_openat2
 #define SYS_openat2 437
@@ -75,13 +77,6 @@ static inline int berth_openat2(int dir, const char *path, uint64_t flags, uint6
     return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
 }
 static inline int berth_unshare(int flags) { return unshare(flags); }
-/* Init.c. Forks: the child becomes process 1 of the new PID namespace and gets 0. This process forwards signals to it and
-   exits with its status. Returns -1 with errno. */
-int berth_become_first_process(void);
-/* Makes the child get SIGKILL when its parent exits. Must be repeated after a change of user, which resets the setting. */
-int berth_end_with_parent(void);
-/* Forks: the child gets 0 and continues. This process reaps, forwards signals, and exits with it. Returns -1 with errno. */
-int berth_leave_init_behind(void);
 static inline int berth_setns(int fd, int type) { return setns(fd, type); }
 static inline int berth_pivot_root(const char *new_root, const char *put_old) { return (int)syscall(SYS_pivot_root, new_root, put_old); }
 static inline int berth_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data) { return mount(source, target, type, flags, data); }

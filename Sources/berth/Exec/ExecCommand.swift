@@ -95,6 +95,8 @@ struct ExecCommand {
             }
             try Identity.hideFromTracing()
         }
+        // Before the container's /proc takes the place of the host's.
+        let broadcaster = target.processes == nil ? nil : SlurmSignals.broadcaster(caller)
         for (kind, box) in target.namespaces {
             do throws(SystemError) { try Namespaces.join(box.descriptor, kind) } catch {
                 throw .sandbox(.process(.join, error))
@@ -104,7 +106,7 @@ struct ExecCommand {
             // No process changes its own; a child is in it, and this process stands for the child outside.
             try mapError(to: { .sandbox(.process(.join, $0)) }) { () throws(SystemError) in
                 try Namespaces.join(box.descriptor, .process)
-                try Namespaces.becomeFirstProcess()
+                try Namespaces.becomeFirstProcess(broadcaster: broadcaster)
             }
         }
         try settleUser(&process, target)

@@ -40,6 +40,7 @@ struct LaunchPlanner {
             try LaunchPlan(options: wanted, image: container, site: policy, host: facts)
         }
         if request.speaks {
+            if let note = request.noteOfMandatoryFilter { Terminal.note("note: " + note) }
             let isForPlugin = request.audience == .tasksOfPlugin
             for note in plan.notes { Terminal.note(isForPlugin ? Report(note).forPlugin(node: "").summary : note) }
         }

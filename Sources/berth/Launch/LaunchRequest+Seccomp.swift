@@ -6,13 +6,44 @@ internal import SiteConfig
 internal import Store
 
 extension LaunchRequest {
-    /// The filters of system calls for the command. The one of `--root` comes with it, unless the user wants none.
+    /// The filters of system calls for the command: the one that the site demands of root, and those that the user chose. The
+    /// one of `--root` comes with it, unless the user wants none.
     func seccompFilters() throws(Failure) -> [SeccompFilter] {
+        // Tasks of the plugin get it from slurmstepd's side, where no user has a say.
+        let mandatory = caller.isRoot && audience != .tasksOfPlugin ? try mandatoryFilter() : nil
+        let chosen = try chosenFilters().filter { $0.name != mandatory?.name }
+        // First: one of the user's may refuse to load further ones.
+        return [mandatory].compactMap { $0 } + chosen
+    }
+
+    /// The profile that the site enforces.
+    func mandatoryFilter() throws(Failure) -> SeccompFilter? {
+        try policy.mandatorySeccomp.map { (wanted) throws(Failure) in
+            try profiles(capabilities: []).filter(wanted.profile, .site(wanted.place))
+        }
+    }
+
+    /// Where what the user asked for does not replace it.
+    var noteOfMandatoryFilter: String? {
+        guard let wanted = policy.mandatorySeccomp, caller.isRoot || audience == .tasksOfPlugin, let choice = options.seccomp
+        else { return nil }
+        switch choice {
+        case .builtIn(.standard) where wanted.profile == "default": return nil
+        case .file(wanted.profile): return nil
+        default:
+            return "the seccomp profile \(wanted.profile) of the site holds as well, whatever is chosen [\(wanted.place)]"
+        }
+    }
+
+    private func chosenFilters() throws(Failure) -> [SeccompFilter] {
         let fakesRoot = options.root && !caller.isRoot
         if options.seccomp == SeccompChoice.none { return [] }
-        var filters = fakesRoot ? [try Self.builtIn(.fakeroot, .option("--root"))] : []
+        var filters = fakesRoot ? [try SeccompRecords.filter(.fakeroot, .option("--root"))] : []
+        let profiles = profiles(capabilities: options.containerCapabilities(isRoot: caller.isRoot))
         switch options.seccomp {
-        case nil, SeccompChoice.none?: filters += try siteFilters()
+        case nil, SeccompChoice.none?:
+            guard let setting = configuration.seccomp, setting.value != "none" else { break }
+            filters.append(try profiles.filter(setting.value, .site(setting.place)))
         case .builtIn(.fakeroot):
             guard fakesRoot else {
                 throw .options(
@@ -23,18 +54,10 @@ extension LaunchRequest {
                             : "a user who is not root inside has nothing to pretend",
                         remedy: caller.isRoot ? "leave it out" : "add --root"))
             }
-        case .builtIn(.standard): filters.append(try Self.builtIn(.standard, .option("--seccomp")))
-        case .file(let path): filters.append(try compiled(path, .option("--seccomp")))
+        case .builtIn(.standard): filters.append(try SeccompRecords.filter(.standard, .option("--seccomp")))
+        case .file(let path): filters.append(try profiles.compiled(path, .option("--seccomp")))
         }
         return filters
-    }
-
-    private func siteFilters() throws(Failure) -> [SeccompFilter] {
-        guard let setting = configuration.seccomp, setting.value != "none" else { return [] }
-        return [
-            setting.value == "default"
-                ? try Self.builtIn(.standard, .site(setting.place)) : try compiled(setting.value, .site(setting.place))
-        ]
     }
 
     /// Those that a running container's processes are held to, for a process that enters it. A profile of the user's may be
@@ -53,24 +76,16 @@ extension LaunchRequest {
                         "the container runs under a seccomp profile that is a file, which cannot be loaded again",
                         hint: "use --seccomp default, or none, for containers to be entered"))
             }
-            filters.append(try builtIn(known, .host))
+            filters.append(try SeccompRecords.filter(known, .host))
         }
         return filters
     }
 
-    static func builtIn(_ name: SeccompChoice.BuiltIn, _ origin: Origin) throws(Failure) -> SeccompFilter {
-        do throws(SystemError) {
-            var filter = try SeccompRecords.builtIn(name)
-            filter.origin = origin
-            return filter
-        } catch {
-            throw .report(
-                Report(
-                    error.errno == Errno.EINVAL
-                        ? "the seccomp filter \(error.subject) is damaged or of another version of Berth"
-                        : "cannot read the seccomp filter \(error.subject): \(error.sentence)",
-                    hint: "install PREFIX/bin/berth and PREFIX/libexec/berth from one build (Scripts/install PREFIX)"))
-        }
+    private func profiles(capabilities: [String]) -> SeccompProfileSource {
+        let storePath = settings.storePath
+        return SeccompProfileSource(
+            storePath: storePath, owner: configuration.sharedStores.first { $0.path == storePath }?.owner,
+            userID: caller.userID, environment: caller.environment, capabilities: capabilities)
     }
 }
 
@@ -87,21 +102,46 @@ enum SeccompRecords {
         }
         throw SystemError(call: "read", errno: Errno.EINVAL, subject: path)
     }
+
+    static func filter(_ name: SeccompChoice.BuiltIn, _ origin: Origin) throws(Failure) -> SeccompFilter {
+        do throws(SystemError) {
+            var filter = try builtIn(name)
+            filter.origin = origin
+            return filter
+        } catch {
+            throw .report(
+                Report(
+                    error.errno == Errno.EINVAL
+                        ? "the seccomp filter \(error.subject) is damaged or of another version of Berth"
+                        : "cannot read the seccomp filter \(error.subject): \(error.sentence)",
+                    hint: "install PREFIX/bin/berth and PREFIX/libexec/berth from one build (Scripts/install PREFIX)"))
+        }
+    }
 }
 
-// MARK: Profiles
+/// Profiles in files, compiled by the image tool once for each state of the file and for what it depends on. The records are
+/// left in a store.
+struct SeccompProfileSource {
+    let storePath: String
+    /// Who may own the store besides root and the caller.
+    let owner: UInt32?
+    let userID: UInt32
+    /// For the image tool.
+    let environment: [String]
+    /// What conditions of the profile are judged by.
+    let capabilities: [String]
 
-extension LaunchRequest {
-    /// Compiled by the image tool once for each state of the profile and for what it depends on, and left in the store.
-    private func compiled(_ path: String, _ origin: Origin) throws(Failure) -> SeccompFilter {
+    /// - Parameter value: Of `seccomp =`: `default`, or a path.
+    func filter(_ value: String, _ origin: Origin) throws(Failure) -> SeccompFilter {
+        value == "default" ? try SeccompRecords.filter(.standard, origin) : try compiled(value, origin)
+    }
+
+    func compiled(_ path: String, _ origin: Origin) throws(Failure) -> SeccompFilter {
         let release = (try? contents(of: "/proc/sys/kernel/osrelease", limit: 256)) ?? []  // without /proc: the same all along
-        let capabilities = options.containerCapabilities(isRoot: caller.isRoot)
         let conditions = ";\(RawText.string(release.dropLast()[...]));\(capabilities.joined(separator: ","))"
-        let state = try Self.state(of: path)
+        let state = try Self.state(of: path, origin)
         let key = state + conditions
-        let name = "seccomp-\(caller.userID)-\(Self.hash(path + conditions))~\(Self.hash(key))"
-        let storePath = settings.storePath
-        let owner = configuration.sharedStores.first { $0.path == storePath }?.owner
+        let name = "seccomp-\(userID)-\(Self.hash(path + conditions))~\(Self.hash(key))"
         if let bytes = DeviceRecords.read(name, store: storePath, owner: owner),
             var filter = SeccompFilter(decoding: bytes, key: key, name: path)
         {
@@ -109,8 +149,7 @@ extension LaunchRequest {
             return filter
         }
         let bytes = try ImageTool.compile(
-            ["seccomp", path, "--record", key] + capabilities.flatMap { ["--capability", $0] },
-            environment: caller.environment)
+            ["seccomp", path, "--record", key] + capabilities.flatMap { ["--capability", $0] }, environment: environment)
         guard var filter = SeccompFilter(decoding: bytes, key: key, name: path) else {
             throw .report(
                 Report(
@@ -118,13 +157,13 @@ extension LaunchRequest {
                     hint: "install PREFIX/bin/berth and PREFIX/libexec/berth from one build"))
         }
         // A file that has changed meanwhile is right, and not to be kept.
-        if try Self.state(of: path) == state { DeviceRecords.write(bytes, name, store: storePath, owner: owner) }
+        if try Self.state(of: path, origin) == state { DeviceRecords.write(bytes, name, store: storePath, owner: owner) }
         filter.origin = origin
         return filter
     }
 
     /// Another text, another size or another time make another state.
-    private static func state(of path: String) throws(Failure) -> String {
+    private static func state(of path: String, _ origin: Origin) throws(Failure) -> String {
         let fault: UntrustedPath?
         let status: FileStatus
         do throws(SystemError) {
@@ -134,7 +173,9 @@ extension LaunchRequest {
             throw .report(
                 Report(
                     "cannot read the seccomp profile \(path): \(error.sentence)",
-                    hint: "--seccomp takes none, default, or the path of a profile"))
+                    hint: origin == .option("--seccomp")
+                        ? "--seccomp takes none, default, or the path of a profile"
+                        : "correct `seccomp =` [\(origin.summary)]"))
         }
         if let fault {
             throw .report(

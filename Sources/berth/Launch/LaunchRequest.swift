@@ -77,18 +77,10 @@ struct LaunchRequest {
         var written = written
         written.settleRoot(siteDefault: configuration.root, isRoot: caller.isRoot)
         let task = SlurmTask(environment: caller.variable)
-        // A process cannot enter another PID namespace: each task has a container of its own.
+        // A process cannot enter another PID namespace: each task has a container of its own. Those of the plugin share all
+        // but the mount of /proc.
         let isAlone = written.unshare.contains(.process)
         let audience = audience ?? ((task?.localTasks ?? 1) > 1 && !isAlone ? .tasksOfStep : .thisProcess)
-        if isAlone, audience == .tasksOfPlugin {
-            throw .options(
-                .refused(
-                    option: "--unshare pid",
-                    reason:
-                        "the tasks of a step run already when they join the container, and a process cannot change its PID "
-                        + "namespace",
-                    remedy: "leave it out, or use `srun berth run --pid private ...`"))
-        }
         var options = written
         options.variables = try Self.variables(ofFiles: written.environmentFiles) + written.variables
         // A later step, which finds the image by this name, may have another working directory.

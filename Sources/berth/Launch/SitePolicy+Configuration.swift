@@ -28,6 +28,10 @@ extension SitePolicy {
         try add(limits: configuration.limits)
         try add(requirements: configuration.requirements)
         try add(enforcement: configuration.enforcement)
+        let mandatory = try mapError(to: Failure.configuration) { () throws(ConfigurationError) in
+            try configuration.mandatorySeccomp()
+        }
+        mandatorySeccomp = mandatory.map { PlacedProfile($0.value, place: $0.place) }
         if configuration.mounts.isEmpty { return }
         for mount in configuration.mounts {
             let readOnly = mount.options.contains("ro")

@@ -74,6 +74,7 @@ struct RunCommand {
     private func enter(_ plan: LaunchPlan, over image: LocatedImage) throws(Failure) -> DescriptorBox? {
         try plan.enforceCgroupPolicy()
         var interpreter = PlanInterpreter(plan: plan, mountPoint: image.mountPoint)
+        if plan.process.firstProcess != nil { interpreter.broadcaster = SlurmSignals.broadcaster(request.caller) }
         interpreter.label = ContainerLabel(
             launch: ContainerLabel.newLaunch(), step: request.step, name: request.options.name ?? "",
             filter: ContainerLabel.filterNames(plan.process.filters), digest: image.image.digest, image: image.image.name)

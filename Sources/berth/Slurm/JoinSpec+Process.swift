@@ -8,7 +8,12 @@ internal import Sandbox
 /// such as its rank.
 extension JoinSpec {
     /// What is to change in each task: its environment has more in it than this process's, such as its rank.
-    mutating func add(_ process: ProcessPlan, outside: [String]) {
+    mutating func add(_ process: ProcessPlan, outside: [String], isRoot: Bool = false) {
+        // Before the limits, which may be on processes.
+        if let first = process.firstProcess, !changes.contains(.continueInside) {
+            changes.append(
+                .becomeFirstProcess(init: first == .`init`, readOnly: isRoot ? LaunchPlan.readOnlyPaths : []))
+        }
         // By their bytes: two names that look alike may be two variables.
         let names = Set(process.environment.map { Self.name($0).kernelBytes })
         for entry in outside where !names.contains(Self.name(entry).kernelBytes) {

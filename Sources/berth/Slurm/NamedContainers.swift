@@ -157,19 +157,19 @@ extension PrepareCommand {
     ) throws(Failure) -> JoinSpec {
         let label = running.label
         let namespaces = try mapError(to: Failure.system) { () throws(SystemError) in try running.namespaces() }
-        let kinds = namespaces.reduce(into: NamespaceKinds()) { $0.formUnion($1.kind) }
-        for (kind, word) in [(.network, "network"), (.ipc, "IPC"), (.hostname, "UTS")] as [(NamespaceKinds, String)]
-        where plugin.options.unshare.contains(kind) && !kinds.contains(kind) {
+        var kinds = namespaces.reduce(into: NamespaceKinds()) { $0.formUnion($1.kind) }
+        let processes = try mapError(to: Failure.system) { () throws(SystemError) in
+            try running.processNamespace()
+        }
+        if processes != nil { kinds.insert(.process) }
+        let words: [(NamespaceKinds, String)] = [
+            (.network, "network"), (.ipc, "IPC"), (.hostname, "UTS"), (.process, "PID"),
+        ]
+        for (kind, word) in words where plugin.options.unshare.contains(kind) && !kinds.contains(kind) {
             throw .report(
                 Report(
                     "the running container \(name) is not in a separate \(word) namespace",
                     hint: "leave out --container-unshare, or end the container first"))
-        }
-        if (try? running.pin()?.processNamespace()) != nil {  // ended: joining says so
-            throw .report(
-                Report(
-                    "the running container \(name) has a PID namespace, which tasks of another step cannot enter",
-                    hint: "run the command with `srun --overlap berth exec \(name) COMMAND`"))
         }
         let options = plugin.options
         for (isGiven, flag) in [
@@ -190,6 +190,7 @@ extension PrepareCommand {
             try JoinSpec(namespaces: namespaces, leases: leases)
         }
         try mapError(to: Failure.sandbox) { () throws(SandboxError) in try spec.join() }
+        if let processes { spec.enter(processes: processes) }
         spec.directory = try enterWorkingDirectory(process)
         let named = zip(process.environment, process.environmentSources)
             .filter { $0.1 == VariableSource.option.rawValue }.map(\.0)
@@ -197,6 +198,7 @@ extension PrepareCommand {
         process.environment.set(environment.filter { !TaskVariables.contain($0) })
         process.environment.set(named)
         spec.add(process, outside: plugin.caller.environment)
+        spec.signalsReachEveryProcess = signalsReachEveryProcess(isApart: processes != nil)
         if planner.selector(grant).wantsPyTorch { spec.addRanks(chosen: request.options.variables) }
         if usesPMIx { spec.addPMIx() }
         return spec

@@ -22,6 +22,8 @@ struct PrepareCommand {
     let hasMounts: Bool
     /// The tasks are those of Slurm's PMIx plugin.
     let usesPMIx: Bool
+    /// The task is the script of a batch job.
+    private let isBatch: Bool
 
     static let timeoutHint = "the site limits it with start_timeout= in plugstack.conf"
 
@@ -57,7 +59,8 @@ struct PrepareCommand {
         entrypoint = !usesEntrypoint ? .ignored : arguments.has("--entrypoint-log") ? .shown : .quiet
         reports = arguments.has("--report")
         hasMounts = arguments.has("--mounts")
-        usesPMIx = !arguments.has("--script") && (plugin.caller.variable("SLURM_MPI_TYPE") ?? "").hasPrefix("pmix")
+        isBatch = arguments.has("--script")
+        usesPMIx = !isBatch && (plugin.caller.variable("SLURM_MPI_TYPE") ?? "").hasPrefix("pmix")
         tasks = WaitingTasks(
             connection, tasks: max(1, min(arguments.value("--tasks").flatMap { Int($0) } ?? 1, 65_536)),
             gathers: arguments.has("--gather"),
@@ -94,6 +97,7 @@ struct PrepareCommand {
         let selector = planner.selector(grant)
         let selection = try selector.select(gpus: grant.gpus)
         var plan = try planner.plan(grant, selection)
+        try requireOwnProc(plan)
         let namespaces = plan.namespaces
         var root: DescriptorBox?
         if let running {
@@ -125,9 +129,9 @@ struct PrepareCommand {
             let words = plugin.options.entrypoint.map { $0.isEmpty ? [] : [$0] } ?? image.image.entrypoint
             if !words.isEmpty {
                 // This process only hands the container on from here.
-                try mapError(to: Failure.sandbox) { [process = plan.process] () throws(SandboxError) in
-                    try process.restrict()
-                }
+                var process = plan.process
+                process.filters.insert(contentsOf: [try request.mandatoryFilter()].compactMap { $0 }, at: 0)
+                try mapError(to: Failure.sandbox) { [process] () throws(SandboxError) in try process.restrict() }
                 let before = plan.process.workingDirectory
                 try run(words, launcher, &plan.process, deadline: request.deadline)
                 if plan.process.workingDirectory != before { directory = try enterWorkingDirectory(plan.process) }
@@ -141,11 +145,39 @@ struct PrepareCommand {
         }
         spec.directory = directory
         spec.renumber(selection, grant.devices.vendor)
-        spec.add(plan.process, outside: request.caller.environment)
+        spec.add(plan.process, outside: request.caller.environment, isRoot: request.caller.isRoot)
+        spec.signalsReachEveryProcess = signalsReachEveryProcess(isApart: plan.process.firstProcess != nil)
         if selector.wantsPyTorch { spec.addRanks(chosen: request.options.variables) }
         if usesPMIx { spec.addPMIx() }
         if reports { Terminal.note("container ready after " + phases.text) }
         return spec
+    }
+
+    /// Each task that is process 1 mounts its /proc over the container's, and would hide what is mounted there.
+    private func requireOwnProc(_ plan: LaunchPlan) throws(Failure) {
+        guard plan.process.firstProcess != nil else { return }
+        for step in plan.steps where step.origin != .berth && step.origin != .host {
+            let target: String
+            switch step.action {
+            case .bind(let bind): target = bind.target
+            case .mount(_, let path, _, _), .unmount(let path): target = path
+            default: continue
+            }
+            let path = absolutePath(target, from: "/")
+            guard path == "/proc" || path.hasPrefix("/proc/") else { continue }
+            throw .report(
+                Report(
+                    "cannot create a PID namespace for each task: its /proc would hide \(step.action.summary) [\(step.origin.summary)]",
+                    hint: "leave out the mount, or --unshare=pid and --init"))
+        }
+    }
+
+    /// Of interest only where a process of Slurm's stays outside and passes signals on. Of a batch script Slurm signals that
+    /// process alone.
+    ///
+    /// - Parameter isApart: Whether the command is another process than the task's, in a PID namespace.
+    func signalsReachEveryProcess(isApart: Bool) -> Bool {
+        (isApart || keepsRoot) && !isBatch && SlurmSignals.reachEveryProcess(plugin.caller)
     }
 
     /// What would name something that is not there, now that this process stands inside.
