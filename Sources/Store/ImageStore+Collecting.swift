@@ -315,7 +315,9 @@ private struct GarbageCollection {
                 let status = try summary.status()
                 age = Clock.now.seconds - max(status.modified.seconds, status.accessed.seconds)
                 if scope == .node, !isForced, mayHideUses || age <= ImageStore.graceWithoutLeases { return false }
-                do throws(SystemError) { guard try summary.tryLock(.exclusive) || isForced else { return false } } catch {
+                do throws(SystemError) {
+                    guard try summary.tryLock(.exclusive) || isForced else { return false }
+                } catch {
                     if !error.meansNoLocks { throw error }
                 }
                 age = Clock.now.seconds - status.modified.seconds

@@ -143,7 +143,8 @@ extension DeviceRegistry {
                     continue
                 }
                 // Two files of equal priority define the name, so it is ambiguous.
-                guard definitions[specification.kind + "=" + device.name]?.paths == [specification.path] else { continue }
+                let paths = definitions[specification.kind + "=" + device.name]?.paths
+                guard paths == [specification.path] else { continue }
                 result.append(Found(specification: specification, device: device))
             }
         }
