@@ -12,11 +12,12 @@ struct Fields {
             throw SpecificationError(node.line, .wrongType(field: field, expected: "an object"))
         }
         line = node.line
+        var names: Set<String> = []
         for (key, value) in mapping {
             guard let name = key.string else {
                 throw SpecificationError(key.line, .wrongType(field: field, expected: "an object"))
             }
-            guard !left.contains(where: { $0.name == name }) else {
+            guard names.insert(name).inserted else {
                 throw SpecificationError(key.line, .twice(field: name))
             }
             left.append((name, key.line, value))

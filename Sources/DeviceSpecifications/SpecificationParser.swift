@@ -30,10 +30,11 @@ package enum SpecificationParser {
         var specification = DeviceRegistry.Specification(
             path: path, priority: priority, vendor: vendor, class: name,
             edits: try edits(try fields.object("containerEdits"), &use))
+        var names: Set<String> = []
         for var device in try fields.objects("devices") {
             let name = try device.required("name")
             guard QualifiedName.isDeviceName(name) else { throw SpecificationError(device.line, .badDeviceName(name)) }
-            guard !specification.devices.contains(where: { $0.name == name }) else {
+            guard names.insert(name).inserted else {
                 throw SpecificationError(device.line, .deviceTwice(name))
             }
             if name.utf8.first.map({ (0x30...0x39).contains($0) }) == true {
@@ -63,17 +64,19 @@ package enum SpecificationParser {
             edits.env.append(ContainerEdits.Variable(line: line, entry: entry))
         }
         for var node in try fields.objects("deviceNodes") { edits.deviceNodes.append(try deviceNode(&node, &use)) }
+        var hostNames: Set<String> = []
+        var names: Set<String> = []
         for var net in try fields.objects("netDevices") {
             use.needs("1.1.0", "netDevices")
             let device = ContainerEdits.NetDevice(
                 line: net.line, hostInterfaceName: try net.required("hostInterfaceName"),
                 name: try net.required("name"))
             try net.finish()
-            for other in edits.netDevices {
-                if other.hostInterfaceName == device.hostInterfaceName {
-                    throw SpecificationError(net.line, .netDeviceTwice(device.hostInterfaceName))
-                }
-                if other.name == device.name { throw SpecificationError(net.line, .netDeviceTwice(device.name)) }
+            guard hostNames.insert(device.hostInterfaceName).inserted else {
+                throw SpecificationError(net.line, .netDeviceTwice(device.hostInterfaceName))
+            }
+            guard names.insert(device.name).inserted else {
+                throw SpecificationError(net.line, .netDeviceTwice(device.name))
             }
             edits.netDevices.append(device)
         }

@@ -36,7 +36,7 @@ extension Report {
             self.init(
                 "cannot use \(path) in the image store: \(reason)",
                 hint: path.contains("/containers/")
-                    ? "remove the container with `berth containers rm`, or its directory by hand"
+                    ? "copy what you need from its upper directory; then remove it with `berth containers rm`"
                     : "pull the image again, which repairs it: berth pull IMAGE")
         case .busy(let path):
             self.init(

@@ -82,6 +82,7 @@ extension Report {
         case .rootIsNotADirectory: "its root is not a directory"
         case .whiteout: "a whiteout has an invalid name"
         case .hardLinkToDirectory: "a hard link points to a directory"
+        case .memberTwice: "the archive has two members of this name, and tools differ in which one they read"
         case .hardLinkTargetMissing: "the target of a hard link is missing"
         case .symlinkLoop: "symbolic links form a loop"
         case .nulInName: "a name contains a NUL"

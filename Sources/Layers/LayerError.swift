@@ -56,6 +56,8 @@ package struct LayerError: Error, Equatable, Sendable {
         case hardLinkTargetMissing
         case symlinkLoop
         case nulInName
+        /// Tools differ in which of the two members they read.
+        case memberTwice
     }
 
     /// The error of a byte source, which any module may define. Two are equal if their descriptions are.

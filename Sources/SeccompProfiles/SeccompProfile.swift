@@ -46,7 +46,7 @@ package struct SeccompProfile: Decodable, Sendable {
     /// - Parameter bytes: A JSON document without repeated keys, which readers understand differently.
     package init(_ bytes: [UInt8]) throws(SeccompProfileError) {
         let checked: [UInt8]
-        do throws(DocumentFault) { checked = try DocumentScanner.check(bytes, as: .any) } catch {
+        do throws(DocumentFault) { checked = try DocumentScanner.check(bytes, as: Self.shape) } catch {
             throw .notReadable(String(describing: error))
         }
         do { self = try JSONDecoder().decode(Self.self, from: Data(checked)) } catch let error as DecodingError {
@@ -55,6 +55,22 @@ package struct SeccompProfile: Decodable, Sendable {
             throw .notReadable("\(error)")
         }
     }
+
+    /// Docker and Podman read it with Go's encoding/json, which ignores the case of keys.
+    private static let shape: DocumentShape = {
+        let condition = DocumentShape.object(["caps": .any, "arches": .any, "minKernel": .any])
+        return .object([
+            "defaultAction": .any, "defaultErrnoRet": .any, "defaultErrno": .any, "architectures": .any,
+            "archMap": .list(.object(["architecture": .any, "subArchitectures": .any])), "flags": .any,
+            "listenerPath": .any, "listenerMetadata": .any,
+            "syscalls": .list(
+                .object([
+                    "name": .any, "names": .any, "action": .any, "errnoRet": .any, "errno": .any, "comment": .any,
+                    "args": .list(.object(["index": .any, "value": .any, "valueTwo": .any, "op": .any])),
+                    "includes": condition, "excludes": condition,
+                ])),
+        ])
+    }()
 
     private static func place(_ error: DecodingError) -> String {
         switch error {

@@ -296,6 +296,7 @@ private struct GarbageCollection {
         guard let lock = try store.tryWorkLock("\(kind)/\(name)") else { return false }
         defer { withExtendedLifetime(lock) {} }
         let (store, grace, scope, mayHideUses, dryRun) = (store, grace, scope, mayHideUses, rules.dryRun)
+        let isForced = rules.ignoresLeases
         return try mapError { () throws(SystemError) in
             let place = "\(kind)/\(name)"
             var age: Int64
@@ -313,8 +314,10 @@ private struct GarbageCollection {
                     place + "/summary", .readWrite | .noFollow | .nonBlocking | .noAccessTime)
                 let status = try summary.status()
                 age = Clock.now.seconds - max(status.modified.seconds, status.accessed.seconds)
-                if scope == .node, mayHideUses || age <= ImageStore.graceWithoutLeases { return false }
-                do throws(SystemError) { guard try summary.tryLock(.exclusive) else { return false } } catch {
+                if scope == .node, !isForced, mayHideUses || age <= ImageStore.graceWithoutLeases { return false }
+                do throws(SystemError) {
+                    guard try summary.tryLock(.exclusive) || isForced else { return false }
+                } catch {
                     if !error.meansNoLocks { throw error }
                 }
                 age = Clock.now.seconds - status.modified.seconds

@@ -33,7 +33,14 @@ extension ImageStore {
         // a use.
         guard let lease = try openFile(directory + "/lease", .readWrite),
             let bytes = try fileContents(directory + "/record", limit: 65536)
-        else { return nil }
+        else {
+            // Both are published before the first write in the container, but a cleaner of scratch space may remove
+            // them. The files that are left must not be taken for those of an interrupted creation.
+            if try holdsFiles(directory + "/upper") {
+                throw damaged(directory, "its record or lease is missing, but it holds files")
+            }
+            return nil
+        }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
         guard lines.count >= 3, lines[0] == "berth-container-record 1" else {
             throw damaged(directory + "/record", "not a container's record of this version")
@@ -46,9 +53,20 @@ extension ImageStore {
             digest: String(lines[2]))
     }
 
-    /// Creates a container. The caller holds the lock of its name.
+    private func holdsFiles(_ directory: String) throws(StoreError) -> Bool {
+        try optional { () throws(SystemError) in
+            do throws(SystemError) {
+                return try !root.open(directory, .readOnly | .directory | .noFollow).entries().isEmpty
+            } catch {
+                if error.errno == Errno.EACCES { return true }  // closed by the image, so it may hold files
+                throw error
+            }
+        } ?? false
+    }
+
+    /// Creates a container. The caller holds the lock of its name, and `container` found none.
     ///
-    /// Removes a directory of that name that has no record, because its creation was interrupted.
+    /// Removes a directory of that name that has no record and holds no files, because its creation was interrupted.
     ///
     /// - Parameter tree: The root directory of the image. The container's root directory gets its owner and mode.
     package func makeContainer(
@@ -57,6 +75,7 @@ extension ImageStore {
         guard !name.isEmpty, !name.hasPrefix("."), !name.contains("/") else {
             throw .system(SystemError(call: "mkdir", errno: Errno.EINVAL, subject: "\(path)/containers/\(name)"))
         }
+        _ = try container(name)  // throws if files would be lost
         if try isHeld("containers/\(name)/lease") { throw .inUse(path: "\(path)/containers/\(name)") }
         // absent: use the default mode
         let status = tree.flatMap { try? FileStatus(of: $0) }  // absent
@@ -98,7 +117,9 @@ extension ImageStore {
     package func containerNames() throws(StoreError) -> [String] {
         guard try isSoundDirectory("containers") else { return [] }
         return try mapError { () throws(SystemError) in
-            try root.open("containers", .readOnly | .directory | .noFollow).entries().map(\.displayPath).sorted()
+            // Berth makes no other names, and this is the only spelling by which a container can be removed.
+            try root.open("containers", .readOnly | .directory | .noFollow).entries()
+                .compactMap { String(validating: $0, as: UTF8.self) }.sorted()
         }
     }
 

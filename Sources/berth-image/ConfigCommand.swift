@@ -52,7 +52,7 @@ struct ConfigShowCommand: ParsableCommand {
     func run() throws {
         let chosen = try key.map { (name) throws(Failure) in try Self.named(name) } ?? ConfigurationKey.all
         let settings = try Settings()
-        let rows = chosen.flatMap { Self.rows($0, settings) }
+        let rows = try chosen.flatMap { try Self.rows($0, settings) }
         if json {
             Printed.text(try JSONText.of(rows))
         } else if quiet {
@@ -72,12 +72,12 @@ struct ConfigShowCommand: ParsableCommand {
                     ?? "`berth config show` lists all settings"))
     }
 
-    private static func rows(_ key: ConfigurationKey, _ settings: Settings) -> [Row] {
+    private static func rows(_ key: ConfigurationKey, _ settings: Settings) throws(Failure) -> [Row] {
         if key.name == "store" {
             let place =
                 settings.environment["BERTH_STORE"].flatMap { $0.isEmpty ? nil : "BERTH_STORE" }
                 ?? settings.configuration.effective(key).last?.place ?? "default"
-            return [Row(name: key.name, value: settings.storePath(nil), place: place)]
+            return [Row(name: key.name, value: try settings.storePath(nil), place: place)]
         }
         if key.name == "record-directory" {
             let path = settings.configuration.runRecords(

@@ -85,7 +85,7 @@ struct ExportCommand: AsyncParsableCommand {
         let place = try Self.place(destination, settings)
         let exporter = ImageExporter(
             image: try found(settings),
-            changes: merged.map { .merged($0) } ?? upper.map { .upper(settings.absolute($0)) },
+            changes: try merged.map { .merged($0) } ?? upper.map { .upper(try settings.absolute($0)) },
             comment: message ?? "changes", compression: ExportCompression(rawValue: compression) ?? .gzip,
             preservingOwners: Identity.isRoot)
         let client = settings.registryClient()
@@ -142,16 +142,16 @@ struct ExportCommand: AsyncParsableCommand {
         let source = try settings.source(image)
         let platform = try settings.platform(platform)
         if case .directory(let path) = source {
-            return ImageExporter.Image(directory: root.map(settings.absolute) ?? path, platform: platform)
+            return ImageExporter.Image(directory: try root.map { try settings.absolute($0) } ?? path, platform: platform)
         }
-        let missing = Failure(.notInStore(image, settings.storePath(storeOptions.store)))
+        let missing = Failure(.notInStore(image, try settings.storePath(storeOptions.store)))
         let stores = try settings.existingStores(storeOptions.store)
         let held = try reporting({ Report($0) }) { () throws(StoreError) in
             try Self.find(ImageKey(source, platform: platform), stores)
         }
         guard let held else { throw missing }
         let origin: Reference? = if case .docker(let reference) = source { reference } else { nil }
-        return ImageExporter.Image(held, origin: origin, root: root.map(settings.absolute))
+        return ImageExporter.Image(held, origin: origin, root: try root.map { try settings.absolute($0) })
     }
 
     /// A name of one store may stand for an image of another.

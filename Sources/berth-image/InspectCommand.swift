@@ -41,7 +41,7 @@ struct InspectCommand: ParsableCommand {
 
     func run() throws {
         let settings = try Settings()
-        let path = settings.storePath(storeOptions.store)
+        let path = try settings.storePath(storeOptions.store)
         let source = try settings.source(image)
         let platform = try settings.platform(platform)
         let stores = try settings.existingStores(storeOptions.store)

@@ -40,7 +40,7 @@ struct RemoveCommand: ParsableCommand {
 
     func run() throws {
         let settings = try Settings()
-        let path = settings.storePath(storeOptions.store)
+        let path = try settings.storePath(storeOptions.store)
         let platform = try settings.platform(platform)
         guard let store = try settings.existingStore(storeOptions.store) else {
             throw Failure(.notInStore(toRemove: images[0], path))
@@ -146,8 +146,10 @@ private struct Targets {
         func local(_ matches: (ImageSource) -> Bool) throws -> [Digest: [ImageKey]] {
             let found = try reporting({ Report($0, store: store.path) }) { () throws(StoreError) in
                 try store.localNames { name in
-                    guard let source = try? ImageSource(parsing: name) else { return false }  // one of an older version
-                    return matches(settings.absolute(source))
+                    guard let source = try? ImageSource(parsing: name),  // of an older version
+                        let named = try? settings.absolute(source)  // likewise: names are absolute
+                    else { return false }
+                    return matches(named)
                 }
             }
             return Dictionary(grouping: found.filter { $0.key.isFor(platform) }, by: \.digest)
@@ -155,7 +157,7 @@ private struct Targets {
         }
         // As `berth run ./image` takes it: what is there says what it is, and it may be gone.
         if text.hasPrefix("/") || text.hasPrefix(".") {
-            let path = settings.absolute(text)
+            let path = try settings.absolute(text)
             return (try local { $0.path == path }, path)
         }
         let source = try settings.source(text)

@@ -32,8 +32,8 @@ struct Settings {
         }
     }
 
-    func storePath(_ option: String?) -> String {
-        absolute(
+    func storePath(_ option: String?) throws(Failure) -> String {
+        try absolute(
             configuration.storePath(
                 option: option, environment: { environment[$0] }, userID: Identity.userID, isRoot: Identity.isRoot,
                 accountHome: accountHome))
@@ -41,7 +41,7 @@ struct Settings {
 
     /// An existing store to look into; nil where nothing was ever pulled.
     func existingStore(_ option: String?) throws(Failure) -> ImageStore? {
-        let path = storePath(option)
+        let path = try storePath(option)
         let place = sharedPlaces.first { $0.path == path }
         return try reporting({ Report($0, store: path) }) { () throws(StoreError) in
             try ImageStore.open(existing: path, owner: place?.owner, isShared: place != nil)
@@ -55,7 +55,7 @@ struct Settings {
 
     /// Where a pull puts what none of them has: the caller's own store, or the site's.
     func stores(_ option: String?, system: Bool) throws(Failure) -> ImageStores {
-        var path = storePath(option)
+        var path = try storePath(option)
         if system {
             guard option == nil else {
                 throw Failure(Report("--system and --store name two places", hint: "leave one of them out"))
@@ -69,6 +69,9 @@ struct Settings {
             path = place.path
             try Self.checkOwner(ofSystemStore: path)
         }
+        // All users read the system store, and the caller uses their own, whatever the caller's umask says.
+        let mask = Identity.setFileCreationMask(0o022)
+        if !system { _ = Identity.setFileCreationMask(mask & 0o077) }
         let (places, chosen) = (sharedPlaces, path)
         let owner = places.first { $0.path == chosen }?.owner
         return try reporting({ Report($0, store: chosen) }) { () throws(StoreError) in
@@ -90,7 +93,7 @@ struct Settings {
 
     /// All stores that are there, the caller's own first.
     func existingStores(_ option: String?) throws(Failure) -> [ImageStore] {
-        let own = storePath(option)
+        let own = try storePath(option)
         let places = sharedPlaces
         return try reporting({ Report($0) }) { () throws(StoreError) in
             let first = places.first { $0.path == own } ?? StorePlace(path: own)
@@ -124,16 +127,16 @@ struct Settings {
     }
 
     func source(_ text: String) throws(Failure) -> ImageSource {
-        absolute(try reporting({ Report($0) }) { () throws(ImageSourceError) in try ImageSource(parsing: text) })
+        try absolute(try reporting({ Report($0) }) { () throws(ImageSourceError) in try ImageSource(parsing: text) })
     }
 
-    func absolute(_ source: ImageSource) -> ImageSource {
+    func absolute(_ source: ImageSource) throws(Failure) -> ImageSource {
         switch source {
         case .docker: source
-        case .ociLayout(let path, let tag): .ociLayout(path: absolute(path), tag: tag)
-        case .ociArchive(let path, let tag): .ociArchive(path: absolute(path), tag: tag)
-        case .dockerArchive(let path, let tag): .dockerArchive(path: absolute(path), tag: tag)
-        case .directory(let path): .directory(path: absolute(path))
+        case .ociLayout(let path, let tag): .ociLayout(path: try absolute(path), tag: tag)
+        case .ociArchive(let path, let tag): .ociArchive(path: try absolute(path), tag: tag)
+        case .dockerArchive(let path, let tag): .dockerArchive(path: try absolute(path), tag: tag)
+        case .directory(let path): .directory(path: try absolute(path))
         }
     }
 
@@ -142,7 +145,7 @@ struct Settings {
         return try reporting({ Report($0) }) { () throws(PlatformError) in try Platform(parsing: text) }
     }
 
-    func absolute(_ path: String) -> String {
+    func absolute(_ path: String) throws(Failure) -> String {
         if path.hasPrefix("/") { return absolutePath(path, from: "/") }
         // $PWD keeps the links by which the user came here. It is believed only where it is true, as by the launcher: a
         // program that changes directory without a shell leaves it behind.
@@ -152,7 +155,10 @@ struct Settings {
         {
             return absolutePath(path, from: named)
         }
-        return absolutePath(path, from: FileManager.default.currentDirectoryPath)
+        guard let directory = Processes.workingDirectory, directory.hasPrefix("/") else {
+            throw Failure(Report(OptionError.noWorkingDirectory(path)))
+        }
+        return absolutePath(path, from: directory)
     }
 
     /// What `registries` of berth.conf permits.

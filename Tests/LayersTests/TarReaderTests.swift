@@ -43,6 +43,24 @@ import Testing
         }
     }
 
+    /// Of two members of one name, tools read the first or the last. Directories are often repeated.
+    @Test func anIndexRefusesAMemberThatOccursTwice() throws {
+        func index(_ entries: [Item]) throws -> ArchiveIndex {
+            let place = try TemporaryDirectory()
+            let path = try place.write(archive(entries), to: "archive.tar")
+            return try ArchiveIndex(DescriptorBox(try OwnedFileDescriptor(opening: path, .readOnly)))
+        }
+        _ = try index([.dir("blobs"), .dir("blobs"), .file("manifest.json", "one")])
+        for again in ["manifest.json", "./manifest.json"] {
+            #expect {
+                try index([.file("manifest.json", "one"), .file(again, "two")])
+            } throws: { error in
+                (error as? LayerError)?.reason == .archive(.memberTwice)
+            }
+        }
+        #expect(throws: LayerError.self) { try index([.file("a", "one"), .file("b", "two"), .symlink("a", "b")]) }
+    }
+
     /// The same archive must give the same result for all chunk sizes.
     @Test(arguments: [7, 100, 511, 512, 513, 700, 4096, 1 << 20])
     func chunkBoundariesDoNotMatter(_ chunk: Int) throws {

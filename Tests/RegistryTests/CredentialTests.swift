@@ -137,6 +137,16 @@ import Testing
         ) { try await home.find("r.io") }
     }
 
+    @Test func aFIFOIsNotWaitedFor() async throws {
+        let home = try Home()
+        try home.write(".docker/other", "")
+        let path = "\(home.path)/.docker/config.json"
+        #expect(mkfifo(path, 0o600) == 0)
+        await #expect(throws: CredentialError.malformed(file: path, detail: "a FIFO, expected a regular file")) {
+            try await home.find("r.io")
+        }
+    }
+
     /// Parsers disagree about which of two values counts: Docker uses the last, others the first.
     @Test(arguments: [
         (#"{"auths":{},"auths":{"r.io":{}}}"#, #"the key "auths" occurs twice"#),
@@ -144,6 +154,7 @@ import Testing
         (#"{"auths":{"r.io":{"auth":"YTpi"},"r.io":{"auth":"YTpj"}}}"#, #"auths: the key "r.io" occurs twice"#),
         (#"{"credHelpers":{"r.io":"a","\u0072.io":"b"}}"#, #"credHelpers: the key "r.io" occurs twice"#),
         (#"{"Auths":{"r.io":{"auth":"YTpi"}}}"#, #"the key "Auths" differs from "auths" only in case"#),
+        (#"{"auths":{"r.io":{"auth":"YTpi","AUTH":"YTpj"}}}"#, #"auths.r.io: the key "AUTH" differs from "auth" only in case"#),
     ])
     func repeatedKeysAreRefusedByName(_ text: String, _ words: String) async throws {
         for file in [".docker/config.json", ".config/containers/auth.json"] {

@@ -85,6 +85,22 @@ import Testing
         }
     }
 
+    /// Docker and Podman ignore the case of keys, so such a profile would mean different things.
+    @Test(arguments: [
+        #"{"defaultAction":"SCMP_ACT_ERRNO","DefaultAction":"SCMP_ACT_ALLOW"}"#,
+        #"{"defaultAction":"SCMP_ACT_ERRNO","Syscalls":[]}"#,
+        #"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["bpf"],"action":"SCMP_ACT_ERRNO","ACTION":"SCMP_ACT_ALLOW"}]}"#,
+        #"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["bpf"],"action":"SCMP_ACT_ALLOW","includes":{"Caps":[]}}]}"#,
+    ])
+    func keysThatDifferOnlyInCaseAreRefused(_ text: String) {
+        #expect {
+            try SeccompProfile(Array(text.utf8))
+        } throws: { error in
+            guard case .notReadable(let reason)? = error as? SeccompProfileError else { return false }
+            return reason.contains("only in case")
+        }
+    }
+
     @Test func conditionsAreThoseOfTheContainer() throws {
         let rule = { (condition: String) in
             #"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["bpf"],"action":"SCMP_ACT_ERRNO",\#(condition)}]}"#

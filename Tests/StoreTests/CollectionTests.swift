@@ -62,6 +62,20 @@ import TestSupport
         }
     }
 
+    /// Anyone who can read a shared store can lock its layers.
+    @Test func aLockOnALayerStopsACollectionUnlessItIsForced() throws {
+        let (shop, store) = try Self.used(daysAgo: [90])
+        let summary = shop.path + "/layers/\(try Workshop.digest(101).directoryName)/summary"
+        let held = try OwnedFileDescriptor(opening: summary, [.readOnly])
+        #expect(try held.tryLock(.shared))
+        var rules = CollectionRules()
+        rules.includesNamed = true
+        #expect(try store.collect(rules).layers == 0)
+        rules.ignoresLeases = true
+        #expect(try store.collect(rules).layers == 1)
+        withExtendedLifetime(held) {}
+    }
+
     @Test func layersThatImagesShareCountOnce() throws {
         let (shop, store) = try Self.used(daysAgo: [1, 2])
         defer { withExtendedLifetime(shop) {} }

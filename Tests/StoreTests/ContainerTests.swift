@@ -101,6 +101,49 @@ import Testing
         #expect(try store.containers().map(\.name) == ["two"])
     }
 
+    /// A cleaner of scratch space removes empty files that were never modified first.
+    @Test(arguments: ["record", "lease"])
+    func aContainerWithoutRecordOrLeaseKeepsItsFiles(_ file: String) throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        _ = try Self.make(store, "one")
+        try shop.directory.write("x", to: "parent/store/containers/one/upper/file")
+        try FileManager.default.removeItem(atPath: shop.path + "/containers/one/" + file)
+        for attempt in [{ _ = try store.container("one") }, { _ = try Self.make(store, "one") }] {
+            #expect {
+                try attempt()
+            } throws: { error in
+                guard case .damaged(let path, _)? = error as? StoreError else { return false }
+                return path.hasSuffix("/containers/one")
+            }
+        }
+        #expect(try FileStatus(of: shop.path + "/containers/one/upper/file").kind == .regular)
+        #expect(try store.containers().map(\.isDamaged) == [true])
+        #expect(try soon { try store.removeContainer("one") == .removed })
+    }
+
+    @Test func anInterruptedCreationIsRepeated() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        _ = try Self.make(store, "one")
+        try FileManager.default.removeItem(atPath: shop.path + "/containers/one/record")
+        #expect(try store.container("one") == nil)
+        _ = try Self.make(store, "one")
+        #expect(try store.containers().map(\.isDamaged) == [false])
+    }
+
+    /// Berth makes no such name, and no argument can be it.
+    @Test func aNameThatIsNotUTF8IsNotAContainers() throws {
+        let shop = try Workshop()
+        let store = try shop.open()
+        _ = try Self.make(store, "one")
+        let all = try OwnedFileDescriptor(opening: shop.path + "/containers", [.readOnly, .directory])
+        try all.makeDirectory([0xFF], mode: 0o700)
+        #expect(try store.containerNames() == ["one"])
+        try store.removeContainers { _ in true }
+        #expect(try all.entries() == [[0xFF]])
+    }
+
     // MARK: Squashfs files
 
     /// Unpacks a file.

@@ -3,16 +3,12 @@ internal import LinuxKernel
 extension DeviceRegistry {
     /// Devices that two files of one directory define and no directory of higher priority overrides; each once.
     package var conflicts: [(name: String, paths: [String])] {
+        var left = definitions.filter { $0.value.paths.count > 1 }
         var result: [(name: String, paths: [String])] = []
-        for specification in specifications {
+        for specification in specifications where !left.isEmpty {
             for device in specification.devices {
-                let text = specification.kind + "=" + device.name
-                guard !result.contains(where: { $0.name == text }),
-                    let name = try? QualifiedName(parsing: text)  // valid: checked when compiled
-                else { continue }
-                do throws(DeviceError) { _ = try self.device(name) } catch {
-                    if case .conflict(_, let paths) = error { result.append((text, paths)) }
-                }
+                let name = specification.kind + "=" + device.name
+                if let found = left.removeValue(forKey: name) { result.append((name, found.paths)) }
             }
         }
         return result

@@ -116,9 +116,25 @@ extension DeviceRegistry {
         return found
     }
 
+    /// The files that define each device, of those with the highest priority.
+    var definitions: [String: (priority: Int, paths: [String])] {
+        var result: [String: (priority: Int, paths: [String])] = [:]
+        for specification in specifications {
+            for device in specification.devices {
+                let name = specification.kind + "=" + device.name
+                let known = result[name]?.priority ?? .min
+                if known > specification.priority { continue }
+                if known < specification.priority { result[name] = (specification.priority, []) }
+                result[name]?.paths.append(specification.path)
+            }
+        }
+        return result
+    }
+
     /// All devices of a class such as `gpu` that no two files of equal priority define.
     package func devices(class: String) -> [Found] {
         var result: [Found] = []
+        lazy var definitions = self.definitions
         for specification in specifications where specification.class == `class` {
             let isAlone = specifications.allSatisfy { $0.path == specification.path || $0.kind != specification.kind }
             for device in specification.devices {
@@ -127,12 +143,9 @@ extension DeviceRegistry {
                     continue
                 }
                 // Two files of equal priority define the name, so it is ambiguous.
-                let text = specification.kind + "=" + device.name
-                guard let name = try? QualifiedName(parsing: text),  // valid: checked when compiled
-                    let found = try? self.device(name),  // ambiguous: skip
-                    found.specification.path == specification.path
-                else { continue }
-                result.append(found)
+                let paths = definitions[specification.kind + "=" + device.name]?.paths
+                guard paths == [specification.path] else { continue }
+                result.append(Found(specification: specification, device: device))
             }
         }
         return result

@@ -34,7 +34,9 @@ struct AuthFile: Decodable {
     init(auths: [String: LenientEntry]) { self.auths = auths }
 
     /// Docker reads it with Go's encoding/json, which ignores the case of keys.
-    static let shape = DocumentShape.object(["auths": .map, "credsStore": .any, "credHelpers": .map])
+    static let shape = DocumentShape.object(["auths": legacyShape, "credsStore": .any, "credHelpers": .map])
+    static let legacyShape = DocumentShape.entries(
+        .object(["auth": .any, "username": .any, "password": .any, "identitytoken": .any, "registrytoken": .any]))
 
     private enum Key: String, CodingKey { case auths, credsStore, credHelpers }
 

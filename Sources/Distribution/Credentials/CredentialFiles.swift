@@ -79,13 +79,23 @@ package struct CredentialFiles: CredentialProvider {
     /// Returns `nil` if the file is missing or not readable by this user, such as root in a root-squashed home
     /// directory.
     private static func contents(of path: String) throws(CredentialError) -> Data? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        // Do not wait for the writer of a FIFO.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
         guard descriptor >= 0 else {
             let code = errno
             if [ENOENT, ENOTDIR, EACCES, ELOOP].contains(code) { return nil }
             throw .unreadable(file: path, errno: code)
         }
         defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw .unreadable(file: path, errno: errno) }
+        if status.st_mode & S_IFMT == S_IFIFO {
+            // A pipe of the caller, as of `REGISTRY_AUTH_FILE=<(command)`, has a writer.
+            guard path.hasPrefix("/dev/fd/") || path.hasPrefix("/proc/") else {
+                throw .malformed(file: path, detail: "a FIFO, expected a regular file")
+            }
+            guard fcntl(descriptor, F_SETFL, O_RDONLY) == 0 else { throw .unreadable(file: path, errno: errno) }
+        }
         var data = Data()
         var buffer = [UInt8](repeating: 0, count: 65536)
         while true {
@@ -106,7 +116,7 @@ package struct CredentialFiles: CredentialProvider {
         // An empty file is the result of a full disk or `touch`. Docker ignores it, too.
         if data.allSatisfy({ [0x20, 0x09, 0x0a, 0x0d].contains($0) }) { return nil }
         do throws(DocumentFault) {
-            _ = try DocumentScanner.check(Array(data), as: isLegacy ? .map : AuthFile.shape)
+            _ = try DocumentScanner.check(Array(data), as: isLegacy ? AuthFile.legacyShape : AuthFile.shape)
         } catch {
             // Do not quote content that is not JSON, because it may contain secrets.
             if case .notJSON = error.reason { throw .malformed(file: path, detail: "not the JSON that was expected") }

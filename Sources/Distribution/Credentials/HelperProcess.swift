@@ -106,6 +106,8 @@ enum HelperProcess {
         for (target, source) in descriptors.enumerated() {
             posix_spawn_file_actions_adddup2(&actions, source, Int32(target))
         }
+        // Libraries have descriptors that are not close-on-exec, such as the registry's socket.
+        posix_spawn_file_actions_addclosefrom_np(&actions, Int32(descriptors.count))
         // A separate process group that can be killed as a whole, and default signal handling.
         var defaults = sigset_t()
         sigfillset(&defaults)

@@ -34,9 +34,8 @@ final class ArchiveTarget: ExportTarget {
         do throws(SystemError) {
             parent = DescriptorBox(
                 try OwnedFileDescriptor(opening: "/" + components.joined(separator: "/"), [.readOnly, .directory]))
-            let prefix = ".\(name.prefix(200)).berth-"
-            Self.sweep(prefix, in: parent)
-            draftName = prefix + (try Random.hexadecimal(bytes: 6))
+            Self.sweep(parent)
+            draftName = ".\(name.prefix(200)).berth-" + (try Random.hexadecimal(bytes: 6))
             // Locked while this object exists, so that the next export does not remove it as abandoned.
             file = DescriptorBox(try parent.descriptor.createLocked(draftName, .exclusive, mode: 0o644))
         } catch {
@@ -53,11 +52,19 @@ final class ArchiveTarget: ExportTarget {
         }
     }
 
-    /// Removes drafts of killed exports to this path.
-    private static func sweep(_ prefix: String, in parent: DescriptorBox) {
+    /// Whether a name has the form of a draft: `.NAME.berth-1a2b3c4d5e6f`, while it is created with `.new`.
+    private static func isDraft(_ name: [UInt8]) -> Bool {
+        let text = name.suffix(4).elementsEqual(".new".utf8) ? name.dropLast(4) : name[...]
+        let digits = text.reversed().prefix { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+        return name.first == UInt8(ascii: ".") && digits.count >= 8
+            && text.dropLast(digits.count).suffix(7).elementsEqual(".berth-".utf8)
+    }
+
+    /// Removes drafts of killed exports to this directory, whatever their archive's name.
+    private static func sweep(_ parent: DescriptorBox) {
         // Best effort: a failure must not prevent an export.
         guard let names = try? parent.descriptor.entries() else { return }  // best effort
-        for name in names where name.starts(with: prefix.utf8) {
+        for name in names where isDraft(name) {
             guard let file = try? parent.descriptor.open(name, [.readWrite, .noFollow, .nonBlocking]),  // gone
                 let status = try? file.status(), status.kind == .regular, status.userID == Identity.userID,  // likewise
                 // Just created and not locked yet.

@@ -29,6 +29,7 @@ package final class DockerArchiveOrigin: ImageOrigin {
     }
 
     private static func select(_ entries: [Entry], _ tag: String?, _ path: String) throws(PullError) -> Entry {
+        guard !entries.isEmpty else { throw .local(.notAnImage("its manifest.json lists no image"), path: path) }
         let present = entries.flatMap { $0.repoTags ?? [] }
         guard let tag else {
             if entries.count == 1, let only = entries.first { return only }

@@ -85,7 +85,11 @@ package struct DocumentScanner {
             skipBlanks()
             let name = String(decoding: key, as: UTF8.self)
             var inner = DocumentShape.any
-            if case .object(let known) = shape { inner = known[name] ?? .any }
+            switch shape {
+            case .object(let known): inner = known[name] ?? .any
+            case .entries(let value): inner = value
+            default: break
+            }
             path.append(name)
             try value(inner, depth: depth + 1)
             path.removeLast()

@@ -7,6 +7,8 @@ package indirect enum DocumentShape: Sendable {
     case any
     /// The keys are data, such as labels.
     case map
+    /// The keys are data, and all values have one shape.
+    case entries(DocumentShape)
     case list(DocumentShape)
     case object([String: DocumentShape])
 }

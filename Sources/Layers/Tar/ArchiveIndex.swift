@@ -18,16 +18,17 @@ package struct ArchiveIndex: Sendable {
         while try reader.advance() {
             let entry = reader.entry
             try EntryPath.normalize(entry.name, into: &path, limits)
+            let member: Member
             switch entry.kind {
             case .regular:
                 // A sparse member is not contiguous, and no tool writes an image's files as sparse.
                 guard entry.extents == nil else { throw LayerError.archive(.sparseMap).at(entry.name, entry.offset) }
                 let start = Int64(clamping: reader.dataPosition)
-                members[path] = .data(start..<start + entry.size)
+                member = .data(start..<start + entry.size)
             case .hardLink:
                 var target: [UInt8] = []
                 try EntryPath.normalize(entry.linkName, into: &target, limits)
-                members[path] = .link(target)
+                member = .link(target)
             case .symlink:
                 // In old `docker save` archives, a repeated layer is a link to the other image's file.
                 var target: [UInt8] = []
@@ -35,8 +36,14 @@ package struct ArchiveIndex: Sendable {
                     entry.linkName.first == EntryPath.slash
                     ? entry.linkName : EntryPath.join(Array(EntryPath.parent(path)), entry.linkName)
                 try EntryPath.normalize(text, into: &target, limits)
-                members[path] = .link(target)
-            default: members[path] = .other
+                member = .link(target)
+            default: member = .other
+            }
+            // A directory may occur twice. Of two files, tools take the first or the last.
+            if let known = members.updateValue(member, forKey: path) {
+                guard case .other = known, case .other = member else {
+                    throw LayerError.archive(.memberTwice).at(entry.name, entry.offset)
+                }
             }
         }
     }

@@ -116,7 +116,7 @@ struct DiffCommand: ParsableCommand {
             image = try .ofContainer(container, digest: digest, settings, storeOptions.store)
         } else {
             guard case .directory(let path) = try settings.source(container) else {
-                throw Failure(.notInStore(container, settings.storePath(storeOptions.store)))
+                throw Failure(.notInStore(container, try settings.storePath(storeOptions.store)))
             }
             image = ImageExporter.Image(directory: path, platform: .host)
         }

@@ -31,7 +31,7 @@ struct ContainersCommand: ParsableCommand {
         init(directory: String) {
             self.directory = directory
             let parts = directory.split(separator: "-", maxSplits: 2, omittingEmptySubsequences: false)
-            if parts.count == 3, parts[0] == "job", !parts[1].isEmpty, parts[1].allSatisfy(\.isNumber) {
+            if parts.count == 3, parts[0] == "job", !parts[1].isEmpty, parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }) {
                 (job, name) = (String(parts[1]), String(parts[2]))
             } else {
                 (job, name) = (nil, directory)
@@ -130,7 +130,7 @@ struct ContainersCommand: ParsableCommand {
 
         func run() throws {
             let settings = try Settings()
-            let path = settings.storePath(storeOptions.store)
+            let path = try settings.storePath(storeOptions.store)
             var failures = Failures()
             for name in names { try failures.reporting { try remove(name, settings, path) } }
             try failures.end()
@@ -143,20 +143,24 @@ struct ContainersCommand: ParsableCommand {
                     name, reporting({ Report($0, store: path) }) { () throws(StoreError) in try store.containerNames() }
                 )
             else {
-                throw Failure(
-                    Report(
-                        "no container named \(name) is in the store \(path) on this node",
-                        hint: "list them with `berth containers ls`"))
+                throw Failure(Self.absent(name, path))
             }
             let outcome = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
                 try store.removeContainer(container)
             }
             switch outcome {
-            case .removed, .absent: if !quiet { Printed.line(container) }
+            case .removed: if !quiet { Printed.line(container) }
+            case .absent: throw Failure(Self.absent(name, path))
             case .inUse:
                 let lease = try? store.container(container)?.lease  // damaged: its users are not known
                 throw Failure(ContainersCommand.inUse(container, lease))
             }
+        }
+
+        private static func absent(_ name: String, _ path: String) -> Report {
+            Report(
+                "no container named \(name) is in the store \(path) on this node",
+                hint: "list them with `berth containers ls`")
         }
 
         private static func choose(_ text: String, _ all: [String]) throws -> String? {
@@ -177,8 +181,8 @@ struct ContainersCommand: ParsableCommand {
             commandName: "prune", abstract: "Remove named containers that are not in use.",
             usage: "berth containers prune [OPTIONS]",
             discussion: """
-                Removes damaged containers, and containers of jobs (container_scope=job) that were not used for a day. \
-                With --all, all that are not in use.
+                Removes containers of jobs (container_scope=job) that were not used for a day. With --all, all that are \
+                not in use, including damaged ones.
                 """)
 
         @Flag(name: .shortAndLong, help: "Remove all containers that are not in use.")
@@ -214,7 +218,7 @@ struct ContainersCommand: ParsableCommand {
             for container in containers {
                 let unused = Clock.now.seconds - container.lastUse
                 let isOfJob = Name(directory: container.name).job != nil
-                guard all || container.isDamaged || (isOfJob && unused > 86_400) else { continue }
+                guard all || (isOfJob && unused > 86_400 && !container.isDamaged) else { continue }
                 if let age, unused < age { continue }
                 let dryRun = dryRun
                 let outcome = try failures.reporting {

@@ -76,6 +76,21 @@ struct ContainerName {
                     "a container can not be named \"\(text)\"",
                     hint: "a name has 1 to 200 bytes, no slash and no leading dot; :auto, :create, :exec or :no_exec may follow"))
         }
-        return ContainerName(name: parts[0], when: when, scope: scope)
+        let result = ContainerName(name: parts[0], when: when, scope: scope)
+        // Otherwise the end of that job, and `berth containers prune`, would remove it.
+        guard scope != nil || !result.looksLikeJobs else {
+            throw .report(
+                Report(
+                    "a container cannot be named \"\(parts[0])\": job-NUMBER-NAME is the directory of a job's container",
+                    hint: "choose a name that does not start with job-NUMBER-"))
+        }
+        return result
+    }
+
+    /// Whether the name has the form of `directory` with a scope.
+    private var looksLikeJobs: Bool {
+        let parts = name.utf8.split(separator: UInt8(ascii: "-"), maxSplits: 2, omittingEmptySubsequences: false)
+        return parts.count == 3 && parts[0].elementsEqual("job".utf8) && !parts[1].isEmpty
+            && parts[1].allSatisfy { (0x30...0x39).contains($0) }
     }
 }
