@@ -53,7 +53,8 @@ struct RemoveCommand: ParsableCommand {
                     let files = try reporting({ Report($0, store: path) }) { () throws(StoreError) in
                         try store.unpackedFiles()
                     }
-                    let isUnpacked = files.contains { $0.source == settings.absolute(name) }
+                    let file = try settings.absolute(name)
+                    let isUnpacked = files.contains { $0.source == file }
                     throw Failure(.notInStore(toRemove: name, path, isUnpacked: isUnpacked))
                 }
                 for (digest, keys) in targets.keys {

@@ -111,7 +111,8 @@ struct Replay {
         let platform = try settings.platform(run.image.platform)
         let now: Digest
         do throws(PullError) { now = try await digestNow(of: source, platform) } catch {
-            throw Failure(Report(error, source: source, store: settings.storePath(nil)))
+            let path = try settings.storePath(nil)
+            throw Failure(Report(error, source: source, store: path))
         }
         guard now.description == digest else {
             throw Failure(
