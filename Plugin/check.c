@@ -37,7 +37,9 @@ int check_request(void)
 	}
 	free_argv(&words);
 	if (child > 0 && done == 0) {
+		kill(-child, SIGKILL);       /* it leads a group of its own, with what it has started */
 		kill(child, SIGKILL);
+		waitpid(child, &status, 0);
 		return 0;
 	}
 	if (done != child || !WIFEXITED(status) || WEXITSTATUS(status) != BERTH_FAILED)

@@ -49,6 +49,13 @@ static bool file_confines(const char *path)
 	return found;
 }
 
+/* Of glob(3): an absent directory has no drop-ins, any other fault is berth's to report. */
+static int is_fault(const char *path, int code)
+{
+	(void)path;
+	return code != ENOENT && code != ENOTDIR;
+}
+
 /*
  * Whether the site's files have anything for berth to do: where they have not, no task waits. What the lines mean, berth
  * decides. A directory that cannot be read is berth's to report.
@@ -56,7 +63,7 @@ static bool file_confines(const char *path)
 bool site_confines(void)
 {
 	glob_t drop_ins = {0};
-	int status = glob(SITE_FILE ".d/*.conf", GLOB_ERR, NULL, &drop_ins);
+	int status = glob(SITE_FILE ".d/*.conf", 0, is_fault, &drop_ins);
 	bool found = file_confines(SITE_FILE) || (status != 0 && status != GLOB_NOMATCH);
 
 	for (size_t i = 0; i < drop_ins.gl_pathc && !found; i++)

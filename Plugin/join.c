@@ -143,8 +143,11 @@ static int keep_capabilities(const char *list)
 		list += *list == ',';
 	}
 	for (int number = 0; number < 64; number++)
-		if (!(kept >> number & 1) && prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0)
-			break;               /* EINVAL: the kernel knows no capability of that number, nor any above */
+		if (!(kept >> number & 1) && prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0) {
+			if (errno == EINVAL)
+				break;       /* the kernel knows no capability of that number, nor any above */
+			return -1;
+		}
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (syscall(SYS_capget, &header, data) < 0)
 		return -1;

@@ -81,7 +81,11 @@ __attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
             // Not kill(2): an init recognizes forwarded signals by their code.
             sigqueue(child, (int)info.ssi_signo, (union sigval){0});
         }
-        if (waitpid(child, &status, WNOHANG) != child || WIFSTOPPED(status)) continue;
+        if (waitpid(child, &status, WNOHANG | WUNTRACED) != child) continue;
+        if (WIFSTOPPED(status)) {  // a command that entered the namespace; an init reports its own
+            kill(getpid(), SIGSTOP);
+            continue;
+        }
         while (ended == 0 && waits[1].fd >= 0 && read(3, &message, sizeof message) == sizeof message)
             if (message.kind == 'k') ended = message.number;
         if (ended != 0) end_like(ended);

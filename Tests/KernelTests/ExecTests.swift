@@ -73,6 +73,20 @@ struct Inhabited: Sendable {
         try container.end()
     }
 
+    /// As in a shell with job control: what stands for the command outside stops with it, and goes on with it.
+    @Test(arguments: Caller.all) func whatStandsForACommandStopsWithIt(_ caller: Caller) throws {
+        let container = try Inhabited(try Box(caller), ["--pid", "private"])
+        let outside = try container.command(probe: ["kill", "\(SIGSTOP)"]).start()
+        try outside.until("a stopped process") { running in
+            let status = try? String(contentsOfFile: "/proc/\(running.processID)/status", encoding: .utf8)  // before it has one
+            return status?.contains("State:\tT") == true
+        }
+        outside.signal(SIGCONT)
+        outside.signal(SIGKILL)
+        _ = try outside.wait()
+        try container.end()
+    }
+
     @Test func optionsChangeVariablesAndTheDirectory() throws {
         let container = try Inhabited(try Box(.any), ["-e", "A=1", "-e", "B=2"])
         try container.box.directory.write("B=file\nC=file\n", to: "variables")

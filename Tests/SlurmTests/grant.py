@@ -227,7 +227,7 @@ def the_sites_seccomp_profile_holds_whatever_users_ask():
             same(succeeds(ended).lines, [REFUSED], ended)
             same(ended.err.count("the seccomp profile default of the site holds as well"), 1, ended)
         plan = succeeds(as_root("srun", "-n1", "-w", "node1", "berth", "run", "--seccomp", "none", "--dry-run", image("debian"), "--", "true"))
-        assert "     seccomp default  [site: /etc/berth/berth.conf:1]" in plan.lines, plan
+        assert "     seccomp default  [berth.conf: /etc/berth/berth.conf:1]" in plan.lines, plan
     same(succeeds(contained("--container-seccomp=none", *shell(KEYRING))).lines, ["open"])
 
 
@@ -236,17 +236,18 @@ def the_sites_seccomp_profile_may_be_a_file_of_roots():
     path = "/etc/berth/profile.json"
     profile = '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}'
     ask = ("--container-seccomp=none", *shell("mkdir /tried || exit 4"))
+    # `berth confine` reports it, and what prepares the container as well: there the profile is the default.
     with SiteFile(f"seccomp = {path}\nenforce = seccomp\n"):
-        one_message(contained("-n1", "true"), 125, path, "No such file", "/etc/berth/berth.conf:1")
+        fails(contained("-n1", "true"), path, "No such file", "/etc/berth/berth.conf:1")
         node("node1", "bash", "-c", f"echo '{profile}' >{path}; chown alice {path}")
-        one_message(contained("-n1", "true"), 125, path, "owned by uid")
+        fails(contained("-n1", "true"), path, "owned by uid")
         node("node1", "chown", "root", path)
         for _ in range(2):                          # the second time from the record, where there is a place for it
             ended = contained("-n2", *ask)
             same(ended.status, 4, ended)
             same(ended.err.count("No space left on device"), 2, ended)
         node("node1", "bash", "-c", f"echo '{{' >{path}")
-        one_message(contained("-n1", "true"), 125, path)
+        fails(contained("-n1", "true"), path)
     with SiteFile("enforce = seccomp\n"):
         fails(contained("-n1", "true"), "/etc/berth/berth.conf:1", "seccomp = default")
 
@@ -409,11 +410,12 @@ def the_plugin_sets_what_pytorch_reads():
     port = ports.pop()
     expected = [f"node1 {port} {2 * nodes} {rank} {rank % 2} 2 {rank // 2} " for rank in range(2 * nodes)]
     same(sorted(ended.lines), expected, ended)
-    # As berth run has it, and as the variable says; what is set already stays.
+    # As berth run has it, and as the variable says. The place to meet is the job's to choose; a rank that it brings is of
+    # another step.
     plain = succeeds(srun(*wide, "berth", "run", "--profile", "pytorch", image("debian"), "--", *ask))
     same([line.split()[2:] for line in sorted(plain.lines)], [line.split()[2:] for line in expected], plain)
     ended = srun("-n1", chosen[0], *ask, environment={"BERTH_CONTAINER_PROFILE": "pytorch", "MASTER_PORT": "77", "RANK": "9"})
-    same(succeeds(ended).out.split()[1:4], ["77", "1", "9"], ended)
+    same(succeeds(ended).out.split()[1:4], ["77", "1", "0"], ended)
     same(succeeds(srun("-n1", chosen[0], *ask)).out.split(), [])
     fails(srun("-n1", chosen[0], "--container-profile=nonsense", "true"), "pytorch or none")
     # The script of a batch job is no rank, and hands none on. With cgroups of version 2 Slurm 22.05 complains in its errors.
