@@ -205,7 +205,7 @@ struct Inhabited: Sendable {
         let ended = try box.run(berth: ["run", box.image, "/bin/again"])
         #expect(ended.errors.contains("cannot start /proc/libexec/berth/berth-image"), "\(ended)")
         // Descriptors that the caller passes arrive nevertheless.
-        let passing = box.shell("exec 3<\"$0\"; exec \"$BERTH\" run --preserve-fds 1 \"$IMAGE\" probe fds")
+        let passing = box.shell("exec 3</dev/null; exec \"$BERTH\" run --preserve-fds 1 \"$IMAGE\" probe fds")
         #expect(try passing.run().lines.first?.hasPrefix("3 ") == true)
     }
 

@@ -126,7 +126,7 @@ extension StartingStateTests {
             ).run()
         }
         let ended = try run("1")
-        #expect(ended.status == 0 && Set(ended.output.split(separator: "\0")) == ["PATH=/usr/sbin:/usr/bin", "A=b"], "\(ended)")
+        #expect(ended.status == 0 && Set(ended.output.split(separator: "\0")) == ["=cwd=/", "PATH=/usr/sbin:/usr/bin", "A=b"], "\(ended)")
         let refused = try run("99")
         #expect(refused.status == 125 && refused.errors.contains("Bad file descriptor"), "\(refused)")
     }

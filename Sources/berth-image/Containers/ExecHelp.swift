@@ -76,7 +76,11 @@ struct ConfineHelp: ParsableCommand {
         commandName: "confine",
         abstract: "Limit a task of Slurm as the site requires.",
         usage: "berth confine PID|parent [limits] [memory=BYTES] [cpus=COUNT]",
-        discussion: "For root, from a privileged hook: berth-confine(1).",
+        discussion: """
+            For root, from a privileged hook: berth-confine(1).
+
+            Example: berth confine parent limits memory=8589934592
+            """,
         shouldDisplay: false)
 
     @Argument(help: "The process, and its limits.")
