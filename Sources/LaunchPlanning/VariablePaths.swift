@@ -179,7 +179,8 @@ extension ProcessPlan {
     }
 
     private static func missing(_ entry: String, _ exists: (String) -> Bool) -> DroppedVariable? {
-        guard !entry.hasPrefix("SLURM"), let equals = entry.utf8.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+        // Berth's own pass with --slurm only: steps that are started from inside are to find the same store on the node.
+        guard !entry.hasPrefix("SLURM"), !entry.hasPrefix("BERTH_"), let equals = entry.utf8.firstIndex(of: UInt8(ascii: "=")) else { return nil }
         let value = entry[entry.utf8.index(after: equals)...]
         guard value.utf8.contains(UInt8(ascii: "/")) else { return nil }
         let whole = String(value)

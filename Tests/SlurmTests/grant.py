@@ -249,7 +249,7 @@ def the_sites_seccomp_profile_may_be_a_file_of_roots():
         node("node1", "bash", "-c", f"echo '{{' >{path}")
         fails(contained("-n1", "true"), path)
     with SiteFile("enforce = seccomp\n"):
-        fails(contained("-n1", "true"), "/etc/berth/berth.conf:1", "seccomp = default")
+        fails(contained("-n1", "true"), "/etc/berth/berth.conf, line 1: enforce", "seccomp = default")
 
 
 @test
