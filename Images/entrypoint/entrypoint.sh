@@ -11,7 +11,7 @@ case $ENTRYPOINT_MODE in
     # What root could do to the host's launcher (CVE-2019-5736), and what it may do at all.
     grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status
     for file in /proc/self/fd/* /proc/$PPID/exe; do
-      [ "$(head -c 4 "$file" 2>/dev/null | tail -c 3)" = ELF ] || continue
+      [ -f "$file" ] && [ "$(head -c 4 "$file" 2>/dev/null | tail -c 3)" = ELF ] || continue
       (: >>"$file") 2>&1 && echo "can write to $file: $(readlink "$file")"
     done;;
   cd) cd /var;;
