@@ -124,8 +124,16 @@ package enum Processes {
             captured = (try? reading.readAll(limit: limit)) ?? []  // the output is only informative
         }
         var status: Int32 = 0
+        if isLate {
+            // A child in uninterruptible sleep, for example on a dead file server, does not die yet. It is left to init.
+            var tries = 0
+            while tries < 100, waitpid(child, &status, WNOHANG) == 0 {
+                sleep(milliseconds: 20)
+                tries += 1
+            }
+            throw SystemError(call: "waitpid", errno: ETIMEDOUT, subject: path)
+        }
         try checked("waitpid", path) { waitpid(child, &status, 0) }
-        if isLate { throw SystemError(call: "waitpid", errno: ETIMEDOUT, subject: path) }
         return Ended(
             status: berth_wifexited(status) != 0 ? berth_wexitstatus(status) : 128 + berth_wtermsig(status),
             output: captured)
