@@ -28,7 +28,7 @@ static pid_t confining = -1;
 static int signal_to_confine = -1;
 
 /* Where berth leaves the seccomp filter that the site enforces. Only this task and root have it: until it executes the user's
- * command, the task is nobody's to trace, and its descriptors are nobody's to open. */
+ * command, no other process of the user may trace it or open its descriptors. */
 static int filter_file = -1;
 
 static bool file_confines(const char *path)
@@ -97,7 +97,7 @@ int start_confining(spank_t spank)
 	    || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		goto done;
 	if ((confining = fork()) == 0) {
-		/* Descriptors 3 and 4 alone: what it kept open, nobody would see the end of. */
+		/* Descriptors 3 and 4 alone: a pipe that it kept open would never end for its reader. */
 		if ((signal_end = fcntl(ends[1], F_DUPFD, 5)) < 0 || (file = fcntl(filter_file, F_DUPFD, 5)) < 0
 		    || dup2(signal_end, 3) < 0 || dup2(file, 4) < 0)
 			_exit(BERTH_FAILED);

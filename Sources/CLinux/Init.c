@@ -25,7 +25,7 @@ struct message {
 };
 static int messages = -1;
 
-// Whose signals reach every process of the container without being passed on; 0 for nobody's.
+// The process that signals every process of the container itself, so that its signals are not passed on; 0 for none.
 static pid_t broadcaster;
 
 static void end_like(int signal) {
@@ -57,7 +57,7 @@ __attribute__((noreturn)) static void stand_for(pid_t child, int incoming) {
     int ended = 0;
 
     keep_only(incoming);
-    // Not a process of the container's: whoever looks for one passes the launcher over (RunningContainer.swift).
+    // RunningContainer.swift skips processes with this name when it looks for the container's own.
     prctl(PR_SET_NAME, "berth", 0, 0, 0);
     sigfillset(&all);
     int signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);

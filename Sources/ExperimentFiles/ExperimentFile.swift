@@ -99,7 +99,7 @@ private struct SearchPath {
         for directory in directories {
             let path = "\(directory)/\(name).toml"
             guard (try? FileStatus(of: path)) != nil else { continue }  // absent here
-            // Nobody has named the file: HOME may be another user's, as with sudo.
+            // The caller did not name this file: HOME may be another user's, as with sudo.
             let fault: UntrustedPath?
             do throws(SystemError) { fault = try Trust(isOwnFile: true).fault(on: path) } catch {
                 throw ExperimentFileError(file: path, reason: .unreadable(error))

@@ -36,7 +36,7 @@ extension Report {
         case .brokenLock:
             self.init(
                 "\(file): the digest of its image is not the one of its [lock] table",
-                hint: "write it anew with `berth lock`, or remove the table")
+                hint: "run `berth lock` again, or remove the table")
         }
     }
 }

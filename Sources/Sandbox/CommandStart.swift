@@ -6,7 +6,7 @@ extension ProcessPlan {
     ///
     /// The order is runc's: limits may need a capability; the bounding set is reduced while CAP_SETPCAP is held, and the held
     /// capabilities after the user has changed, which takes CAP_SETUID and CAP_SETGID. The working directory is entered as
-    /// root or as the user, whoever may (a WORKDIR of mode 0700). `no_new_privs` comes before the filters of system calls.
+    /// root, or as the user if root may not (a WORKDIR of mode 0700). `no_new_privs` comes before the filters of system calls.
     ///
     /// - Parameter tell: Called with what the command has to do without.
     package consuming func start(_ tell: (SandboxNote) -> Void) throws(SandboxError) -> Never {

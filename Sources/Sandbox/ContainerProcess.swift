@@ -72,7 +72,7 @@ package struct ContainerProcess: Sendable {
 
     /// What it keeps open so that no collection removes the files that the container runs from: the leases of Berth, by the
     /// name of their files, or the socket in which several of them wait. Empty where it has closed them, or the kernel gives
-    /// them to nobody else (`ptrace_scope` 3). At most `mostLeases`: another user's process may have any number of such files.
+    /// them to no other process (`ptrace_scope` 3). At most `mostLeases`: another user's process may have any number of such files.
     package func leases() -> [DescriptorBox] {
         guard let handle = try? ProcessHandle(process.processID), isRunning,  // before Linux 5.6: without
             let files = try? directory.descriptor.open("fd", .readOnly | .directory),  // ended

@@ -58,8 +58,8 @@ extension PlanInterpreter {
             else { return }
             let shells = (try? contents(of: "shells", in: layers.directories)) ?? []  // unreadable: the image lists none
             passwd = AccountFiles.passwd(image: below, shells: shells, accounts)
-            // Unreadable where a shared store belongs to root: it stays as it is.
-            shadow = AccountFiles.shadow(image: (try? contents(of: "shadow", in: layers.directories)) ?? [], accounts)
+            let hidden = (try? contents(of: "shadow", in: layers.directories)) ?? []  // root's, in a shared store: it stays
+            shadow = AccountFiles.shadow(image: hidden, accounts)
             group = AccountFiles.group(image: groupBelow, accounts)
         }
         let etc = try Self.make("etc", layers.mode, in: top)

@@ -71,7 +71,7 @@ extension SiteConfiguration {
                 expected: "`seccomp = default` or `seccomp = PATH` in the same file or its drop-ins, beside the word seccomp"))
     }
 
-    /// Returns all errors of one file, whoever owns it. Does not expand variables.
+    /// Returns all errors of one file, without a check of its owner. Does not expand variables.
     package static func check(file: String) -> (configuration: SiteConfiguration, errors: [ConfigurationError]) {
         var configuration = SiteConfiguration()
         var errors: [ConfigurationError] = []

@@ -363,7 +363,7 @@ def the_build_tree_installs_and_uninstalls():
     (place / "etc/berth/berth.conf").write_text("home = yes\n")
     run(TOP / "Scripts/install", "/usr/local", env=environment)
     assert (place / "etc/berth/berth.conf").read_text() == "home = yes\n"
-    # What every launch needs is not left out in silence.
+    # An install without a file that every launch needs must fail.
     part = TOP / "build/libexec/berth/seccomp/default"
     aside = part.with_suffix(".aside")
     part.rename(aside)

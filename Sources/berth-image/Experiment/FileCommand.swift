@@ -38,6 +38,18 @@ struct ExperimentFileArguments: ParsableArguments {
         }
         return (file, context)
     }
+
+    /// Prints a line for what has no effect.
+    ///
+    /// - Throws: `Failure`
+    func words() throws -> ExperimentWords {
+        let (file, context) = try read()
+        let words = try reporting({ Report($0) }) { () throws(ExperimentFileError) in
+            try file.words(environment: context.variable, workingDirectory: context.workingDirectory)
+        }
+        for note in words.notes { Output.note(line: note) }
+        return words
+    }
 }
 
 /// The caller's variables and directory, by which a file's references and relative paths are resolved.
@@ -59,11 +71,7 @@ struct FileValidateCommand: ParsableCommand {
     @OptionGroup var arguments: ExperimentFileArguments
 
     func run() throws {
-        let (file, context) = try arguments.read()
-        let words = try reporting({ Report($0) }) { () throws(ExperimentFileError) in
-            try file.words(environment: context.variable, workingDirectory: context.workingDirectory)
-        }
-        for note in words.notes { Output.note(line: note) }
+        _ = try arguments.words()
     }
 }
 
@@ -102,11 +110,7 @@ struct FileWordsCommand: ParsableCommand {
     @OptionGroup var arguments: ExperimentFileArguments
 
     func run() throws {
-        let (file, context) = try arguments.read()
-        let words = try reporting({ Report($0) }) { () throws(ExperimentFileError) in
-            try file.words(environment: context.variable, workingDirectory: context.workingDirectory)
-        }
-        for note in words.notes { Output.note(line: note) }
+        let words = try arguments.words()
         var bytes: [UInt8] = []
         func add(_ letter: Character, _ word: String) { bytes += "\(letter)\(word)\0".utf8 }
         for word in words.options { add("O", word) }

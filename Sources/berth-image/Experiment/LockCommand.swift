@@ -43,8 +43,11 @@ struct LockCommand: ParsableCommand {
         guard let image else {
             throw Failure(Report("\(file) names no image to lock", hint: "add image = \"REGISTRY/NAME:TAG\" to it"))
         }
-        guard case .docker(let reference)? = try? ImageSource(parsing: image), !image.hasPrefix("/"), !image.hasPrefix(".")
-        else {
+        var source: ImageSource?
+        if !image.hasPrefix("/"), !image.hasPrefix(".") {
+            source = try reporting({ Report($0) }) { () throws(ImageSourceError) in try ImageSource(parsing: image) }
+        }
+        guard case .docker(let reference)? = source else {
             throw Failure(
                 Report(
                     "the image of \(file) cannot be locked: \(image) is a file or directory, which has no digest",

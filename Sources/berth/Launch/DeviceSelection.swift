@@ -213,8 +213,7 @@ struct DeviceSelector {
             case .set(name, let value): return value
             case .fromHost(name): if let value = caller.variable(name) { return value }
             case .expanded(name, let text):
-                // What cannot be resolved is an error of the plan.
-                if let value = try? VariableReferences.resolve(text, caller.variable) { return value }
+                if let value = try? VariableReferences.resolve(text, caller.variable) { return value }  // else the plan's error
             case .unset(name): return nil
             default: continue
             }

@@ -13,7 +13,7 @@ struct Waiting {
     private let start = Clock.monotonicNanoseconds
 
     private static let patience: UInt64 = 3_600_000_000_000
-    /// Most waits are shorter, and pass in silence.
+    /// Shorter waits are not reported.
     private static let silence: UInt64 = 2_000_000_000
 
     init(activity: String, hint: String, deadline: UInt64?) {
